@@ -1,0 +1,159 @@
+//! Whether an artifact belongs to the subject it is listed for. A list alone proves nothing: v1
+//! lets an artifact of image A, listed under image B, speak for B.
+
+use std::time::Instant;
+
+use crate::{
+    Binding, ComponentType, Descriptor, Error, ErrorCode, Manifest, Reference, Referrer,
+    ReferrerStore, Result, strict_json,
+};
+
+/// The media type of a payload that cosign signs ("simple signing").
+const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+/// A payload is a few hundred bytes.
+const MAX_PAYLOAD_BYTES: u64 = 1 << 20;
+/// cosign adds a layer for each signature.
+const MAX_PAYLOADS: usize = 128;
+
+/// Reads the manifest of an artifact and checks that it belongs to `subject`, which is resolved.
+///
+/// # Errors
+/// When it does not, or it cannot be told. The text is for a report: what failed, and why.
+pub(super) async fn bind(
+    store: &dyn ReferrerStore,
+    subject: &Reference,
+    referrer: &Referrer,
+    give_up_at: Option<Instant>,
+) -> Result<Manifest> {
+    let descriptor = &referrer.descriptor;
+    let read = store.manifest(subject, descriptor, give_up_at).await;
+    let manifest = read.map_err(|error| unread(store, subject, descriptor, error))?;
+    let bound = match referrer.binding {
+        Binding::Manifest => by_manifest(subject, descriptor, &manifest),
+        Binding::Payload => by_payload(store, subject, &manifest, give_up_at).await,
+        Binding::Store => by_store(subject, &manifest),
+    };
+    bound.map_err(|reason| unbound(store, subject, descriptor, reason))?;
+    Ok(manifest)
+}
+
+/// The manifest names its subject and has the listed type (OCI image specification 1.1,
+/// manifest.md, `subject` and `artifactType`).
+fn by_manifest(
+    subject: &Reference,
+    listed: &Descriptor,
+    manifest: &Manifest,
+) -> Result<(), String> {
+    match &manifest.subject {
+        None => return Err("its manifest names no subject".into()),
+        Some(named) => is_subject(subject, named)?,
+    }
+    if manifest.listed_type() == listed.artifact_type {
+        return Ok(());
+    }
+    Err(format!(
+        "it is listed as {:?}, but its manifest is of the type {:?}",
+        crate::capped_line(&listed.artifact_type, 100),
+        crate::capped_line(manifest.listed_type(), 100)
+    ))
+}
+
+/// The administrator trusts the store's list, but not against the manifest itself.
+fn by_store(subject: &Reference, manifest: &Manifest) -> Result<(), String> {
+    manifest.subject.as_ref().map_or(Ok(()), |named| is_subject(subject, named))
+}
+
+fn is_subject(subject: &Reference, named: &Descriptor) -> Result<(), String> {
+    if subject.digest() == Some(&named.digest) {
+        return Ok(());
+    }
+    Err(format!("its manifest is attached to {}", named.digest))
+}
+
+/// One signed payload that names the subject's digest is enough; none is not.
+async fn by_payload(
+    store: &dyn ReferrerStore,
+    subject: &Reference,
+    manifest: &Manifest,
+    give_up_at: Option<Instant>,
+) -> Result<(), String> {
+    let payloads = manifest.blobs.iter().filter(|blob| blob.media_type == SIMPLE_SIGNING);
+    let mut reason = "it has no signature payload".to_owned();
+    for (index, payload) in payloads.enumerate() {
+        if index == MAX_PAYLOADS {
+            return Err(format!("none of its first {MAX_PAYLOADS} payloads names the subject"));
+        }
+        match named_digest(store, subject, payload, give_up_at).await {
+            Ok(named) if subject.digest().is_some_and(|digest| digest.as_str() == named) => {
+                return Ok(());
+            }
+            Ok(named) => {
+                let named = crate::capped_line(&named, 150);
+                reason = format!("its payload {} names {named}", payload.digest);
+            }
+            Err(why) => reason = why,
+        }
+    }
+    Err(reason)
+}
+
+/// What a payload says it signs: `critical.image.docker-manifest-digest`.
+async fn named_digest(
+    store: &dyn ReferrerStore,
+    subject: &Reference,
+    payload: &Descriptor,
+    give_up_at: Option<Instant>,
+) -> Result<String, String> {
+    let at = &payload.digest;
+    if payload.size > MAX_PAYLOAD_BYTES {
+        return Err(format!("its payload {at} has more than {MAX_PAYLOAD_BYTES} bytes"));
+    }
+    let bytes = store
+        .blob(subject, at, Some(payload.size), give_up_at)
+        .await
+        .map_err(|error| format!("its payload {at} could not be read: {error}"))?;
+    let document = strict_json::parse(&bytes)
+        .map_err(|error| format!("its payload {at} is malformed: {error}"))?;
+    match document.pointer("/critical/image/docker-manifest-digest") {
+        Some(serde_json::Value::String(named)) => Ok(named.clone()),
+        _ => Err(format!("its payload {at} names no image")),
+    }
+}
+
+fn unbound(
+    store: &dyn ReferrerStore,
+    subject: &Reference,
+    artifact: &Descriptor,
+    reason: String,
+) -> Error {
+    failure(store).with_source(
+        ErrorCode::ManifestInvalid
+            .detail(format!("{} is no artifact of {subject}", artifact.digest))
+            .with_source(reason)
+            .with_remediation(
+                "look at who pushed to the repository: the list shows what was never attached",
+            ),
+    )
+}
+
+fn unread(
+    store: &dyn ReferrerStore,
+    subject: &Reference,
+    artifact: &Descriptor,
+    error: Error,
+) -> Error {
+    failure(store).with_source(
+        ErrorCode::GetReferrerManifestFailure
+            .detail(format!(
+                "could not tell whether {} is an artifact of {subject}",
+                artifact.digest
+            ))
+            .with_source(error),
+    )
+}
+
+fn failure(store: &dyn ReferrerStore) -> Error {
+    ErrorCode::VerifyReferenceFailure
+        .error()
+        .from_component(ComponentType::ReferrerStore, store.name())
+}

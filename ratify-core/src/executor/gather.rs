@@ -1,0 +1,325 @@
+//! Collects the evidence about a subject: a queue of jobs, of which at most so many run at once,
+//! fills a flat tree of subjects. Nested subjects are jobs like any other, so the bounds hold for
+//! the whole request, and nothing here recurses.
+
+use std::{any::Any, collections::VecDeque, panic::AssertUnwindSafe, sync::Arc};
+
+use futures_util::{FutureExt, StreamExt, future::join_all, stream::FuturesUnordered};
+
+use crate::{
+    BoxFuture, ComponentType, Error, ErrorCode, Reference, Referrer, ReferrerStore, Request,
+    Result, Verifier, VerifierReport,
+};
+
+use super::{Executor, Notice, Observe, StoreHost, VerifyParameters, bind};
+
+/// An image or artifact, and what is known about what is attached to it.
+pub(super) struct Subject {
+    pub(super) reference: Reference,
+    /// A failure counts for the whole subject: an incomplete list proves nothing.
+    pub(super) findings: Result<Vec<Finding>>,
+    parent: Option<usize>,
+    depth: usize,
+}
+
+/// One artifact that a verifier took.
+pub(super) struct Finding {
+    pub(super) report: VerifierReport,
+    /// What is attached to the artifact itself, where the verifier wants it looked at.
+    pub(super) nested: Option<usize>,
+}
+
+/// Resolves and lists a subject, or judges one of its artifacts.
+enum Job {
+    Open { subject: usize },
+    Judge { place: Place, question: Question },
+}
+
+/// Where a report belongs: a subject and the finding within it.
+#[derive(Clone, Copy)]
+struct Place {
+    subject: usize,
+    finding: usize,
+}
+
+/// One artifact and who judges it.
+struct Question {
+    subject: Reference,
+    store: Arc<dyn ReferrerStore>,
+    referrer: Arc<Referrer>,
+    verifier: Arc<dyn Verifier>,
+}
+
+enum Done {
+    Opened { subject: usize, outcome: Result<Opened> },
+    Judged { place: Place, judged: Box<Judged> },
+}
+
+/// A resolved subject and what is attached to it, in the order of the stores and their lists.
+struct Opened {
+    reference: Reference,
+    listed: Vec<(Arc<dyn ReferrerStore>, Referrer)>,
+}
+
+struct Judged {
+    report: VerifierReport,
+    /// What to look at next: the artifact as a subject.
+    nested: Option<Reference>,
+}
+
+struct Gathering<'a> {
+    executor: &'a Executor,
+    parameters: &'a VerifyParameters,
+    observe: Observe<'a>,
+    /// The tree: the first is what was asked about, the others are reached through findings.
+    subjects: Vec<Subject>,
+    waiting: VecDeque<Job>,
+    referrers: usize,
+}
+
+/// Collects all there is about a subject.
+pub(super) async fn gather(
+    executor: &Executor,
+    reference: Reference,
+    parameters: &VerifyParameters,
+    observe: Observe<'_>,
+) -> Vec<Subject> {
+    let mut gathering = Gathering {
+        executor,
+        parameters,
+        observe,
+        subjects: Vec::new(),
+        waiting: VecDeque::new(),
+        referrers: 0,
+    };
+    gathering.add_subject(reference, None);
+    let mut running = FuturesUnordered::new();
+    loop {
+        while running.len() < executor.limits.concurrency.max(1) {
+            let Some(job) = gathering.waiting.pop_front() else { break };
+            running.push(gathering.start(job));
+        }
+        match running.next().await {
+            Some(done) => gathering.take(done),
+            None => return gathering.subjects,
+        }
+    }
+}
+
+/// Awaits work that may panic; a panic is an error like any other.
+pub(super) async fn guarded<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(&panic)))
+}
+
+impl<'a> Gathering<'a> {
+    fn start(&self, job: Job) -> BoxFuture<'a, Done> {
+        let (executor, parameters, observe) = (self.executor, self.parameters, self.observe);
+        match job {
+            Job::Open { subject } => {
+                let node = &self.subjects[subject];
+                let reference = node.reference.clone();
+                let is_nested = node.parent.is_some();
+                async move {
+                    let opened = open(executor, parameters, observe, reference, is_nested);
+                    Done::Opened { subject, outcome: opened.await }
+                }
+                .boxed()
+            }
+            Job::Judge { place, question } => async move {
+                Done::Judged { place, judged: Box::new(judge(question, parameters, observe).await) }
+            }
+            .boxed(),
+        }
+    }
+
+    fn take(&mut self, done: Done) {
+        match done {
+            Done::Opened { subject, outcome } => {
+                let findings = outcome.and_then(|opened| self.ask_verifiers(subject, opened));
+                self.subjects[subject].findings = findings;
+            }
+            Done::Judged { place, judged } => {
+                let nested = judged.nested.map(|next| self.add_subject(next, Some(place.subject)));
+                // The subject was listed without a failure, or there would be nothing to judge.
+                if let Ok(findings) = &mut self.subjects[place.subject].findings {
+                    findings[place.finding] = Finding { report: judged.report, nested };
+                }
+            }
+        }
+    }
+
+    /// A place in the tree, and a job to fill it unless a bound is reached.
+    fn add_subject(&mut self, reference: Reference, parent: Option<usize>) -> usize {
+        let depth = parent.map_or(0, |parent| self.subjects[parent].depth + 1);
+        let refusal = self.refuse_nesting(&reference, parent, depth);
+        let subject = self.subjects.len();
+        let findings = match refusal {
+            Some(error) => Err(error),
+            None => {
+                self.waiting.push_back(Job::Open { subject });
+                Ok(Vec::new())
+            }
+        };
+        self.subjects.push(Subject { reference, findings, parent, depth });
+        subject
+    }
+
+    fn refuse_nesting(
+        &self,
+        reference: &Reference,
+        parent: Option<usize>,
+        depth: usize,
+    ) -> Option<Error> {
+        let limit = self.executor.limits.nesting;
+        if depth > limit {
+            return Some(ErrorCode::ExecutorFailure.detail(format!(
+                "artifacts are attached to artifacts more than {limit} levels deep"
+            )));
+        }
+        let mut ancestor = parent;
+        while let Some(index) = ancestor {
+            let subject = &self.subjects[index];
+            if subject.reference.digest() == reference.digest() {
+                return Some(
+                    ErrorCode::ExecutorFailure
+                        .detail(format!("{reference} is attached, through others, to itself")),
+                );
+            }
+            ancestor = subject.parent;
+        }
+        None
+    }
+
+    /// A finding and a job for each artifact that a verifier fits; the others are ignored.
+    fn ask_verifiers(&mut self, subject: usize, opened: Opened) -> Result<Vec<Finding>> {
+        self.referrers += opened.listed.len();
+        let limit = self.executor.limits.referrers;
+        if self.referrers > limit {
+            return Err(too_many(format!("more than {limit} artifacts are attached")));
+        }
+        let mut findings = Vec::new();
+        for (store, referrer) in opened.listed {
+            let type_ = &referrer.descriptor.artifact_type;
+            let fitting = self.executor.verifiers.iter().find(|one| one.can_verify(type_));
+            let Some(verifier) = fitting.map(Arc::clone) else { continue };
+            let place = Place { subject, finding: findings.len() };
+            findings.push(Finding { report: VerifierReport::default(), nested: None });
+            let subject = opened.reference.clone();
+            let question = Question { subject, store, referrer: Arc::new(referrer), verifier };
+            self.waiting.push_back(Job::Judge { place, question });
+        }
+        self.subjects[subject].reference = opened.reference;
+        Ok(findings)
+    }
+}
+
+async fn open(
+    executor: &Executor,
+    parameters: &VerifyParameters,
+    observe: Observe<'_>,
+    reference: Reference,
+    is_nested: bool,
+) -> Result<Opened> {
+    let descriptor = executor.resolve(&reference, parameters.give_up_at, observe).await?;
+    let reference = reference.with_digest(descriptor.digest.clone());
+    let every_type = ["*".to_owned()];
+    let types = if is_nested { &every_type[..] } else { &parameters.reference_types };
+    let lists = join_all(executor.stores.iter().map(|store| async {
+        let all = list(executor, store.as_ref(), &reference, &descriptor, types, parameters);
+        let listed = guarded(all).await.map_err(|error| {
+            ErrorCode::ListReferrersFailure
+                .error()
+                .with_source(error)
+                .from_component(ComponentType::ReferrerStore, store.name())
+        })?;
+        Ok(listed.into_iter().map(|referrer| (Arc::clone(store), referrer)).collect::<Vec<_>>())
+    }));
+    let lists: Result<Vec<_>> = lists.await.into_iter().collect();
+    Ok(Opened { reference, listed: lists?.into_iter().flatten().collect() })
+}
+
+/// All pages of one store's list.
+async fn list(
+    executor: &Executor,
+    store: &dyn ReferrerStore,
+    subject: &Reference,
+    descriptor: &crate::Descriptor,
+    types: &[String],
+    parameters: &VerifyParameters,
+) -> Result<Vec<Referrer>> {
+    let limits = executor.limits;
+    let mut listed = Vec::new();
+    let mut token = String::new();
+    for _ in 0..limits.pages {
+        let page =
+            store.list_referrers(subject, descriptor, types, &token, parameters.give_up_at).await?;
+        listed.extend(page.referrers);
+        if listed.len() > limits.referrers {
+            let (name, limit) = (store.name(), limits.referrers);
+            return Err(too_many(format!("store {name} lists more than {limit} artifacts")));
+        }
+        if page.next_token.is_empty() {
+            return Ok(listed);
+        }
+        if page.next_token == token {
+            let name = store.name();
+            return Err(too_many(format!("store {name} gives the same page again and again")));
+        }
+        token = page.next_token;
+    }
+    let (name, limit) = (store.name(), limits.pages);
+    Err(too_many(format!("the list of store {name} has more than {limit} pages")))
+}
+
+async fn judge(question: Question, parameters: &VerifyParameters, observe: Observe<'_>) -> Judged {
+    let Question { subject, store, referrer, verifier } = question;
+    let descriptor = &referrer.descriptor;
+    let finish = |mut report: VerifierReport| {
+        report = report.named(verifier.name(), verifier.type_());
+        report.subject = subject.to_string();
+        report.reference_digest = descriptor.digest.to_string();
+        report.artifact_type.clone_from(&descriptor.artifact_type);
+        report
+    };
+    let give_up_at = parameters.give_up_at;
+    let manifest = match guarded(bind::bind(store.as_ref(), &subject, &referrer, give_up_at)).await
+    {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            let report = finish(VerifierReport::from_error(&error));
+            let artifact = descriptor.digest.clone();
+            observe(Notice::NotBound { artifact, error });
+            return Judged { report, nested: None };
+        }
+    };
+    let host = StoreHost::new(Arc::clone(&store), give_up_at)
+        .with_manifest(descriptor.digest.clone(), manifest);
+    let request = Request::new(
+        subject.clone(),
+        Arc::clone(&referrer),
+        give_up_at,
+        Arc::clone(&store),
+        Arc::new(host),
+    );
+    let answer = guarded(async { verifier.verify(&request).await }).await;
+    let report = answer.unwrap_or_else(|error| {
+        VerifierReport::from_error(&ErrorCode::VerifyReferenceFailure.error().with_source(error))
+    });
+    let nested = verifier.verifies_nested().then(|| subject.sibling(&descriptor.digest));
+    Judged { report: finish(report), nested }
+}
+
+fn too_many(what: String) -> Error {
+    ErrorCode::ListReferrersFailure.detail(format!("{what}; part of a list proves nothing"))
+}
+
+fn panicked(panic: &Box<dyn Any + Send>) -> Error {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text");
+    ErrorCode::ExecutorFailure
+        .detail("a part of Ratify panicked while it worked on this")
+        .with_source(crate::capped_line(text, 200))
+}

@@ -1,0 +1,231 @@
+//! [`Executor`]: decides about one subject. It asks the stores what is attached, lets the first
+//! fitting verifier judge each artifact, and hands the reports to the policy.
+//!
+//! - `gather`: a queue of jobs, at most so many at once, collects evidence into a tree;
+//! - `judge`: a pure fold makes the verdict of the tree;
+//! - `bind`: whether an artifact belongs to the subject it is listed for;
+//! - [`StoreHost`]: the door of an in-process verifier to the request's store.
+//!
+//! There is no clock and no runtime here: `give_up_at` is passed on to stores and verifiers, and
+//! whoever awaits [`Executor::verify`] decides how long.
+
+mod bind;
+mod gather;
+mod host;
+mod judge;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, sync::Arc, time::Instant};
+
+use crate::{
+    ComponentType, Descriptor, Digest, Error, ErrorCode, Reference, ReferrerStore, Result,
+    Verifier, VerifyResult, policy::Policy,
+};
+
+pub use host::StoreHost;
+
+/// Stores, verifiers and a policy: what a configuration comes to.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Executor {
+    /// Where artifacts are kept, in the configured order.
+    pub stores: Vec<Arc<dyn ReferrerStore>>,
+    /// Who judges, in the configured order: the first that fits an artifact judges it.
+    pub verifiers: Vec<Arc<dyn Verifier>>,
+    /// What decides; without one there is no verdict, only an error.
+    pub policy: Option<Policy>,
+    /// How much one request may ask for.
+    pub limits: Limits,
+}
+
+/// Bounds of one request. Reaching one is an error, never a shorter list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// How many lists and verifications run at once.
+    pub concurrency: usize,
+    /// How deep artifacts may be attached to artifacts.
+    pub nesting: usize,
+    /// How many artifacts are looked at, nested ones included.
+    pub referrers: usize,
+    /// How many pages one store's list may have.
+    pub pages: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { concurrency: 16, nesting: 8, referrers: 1000, pages: 100 }
+    }
+}
+
+/// What is to be verified.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyParameters {
+    /// The image, as asked.
+    pub subject: String,
+    /// Passed on to the stores, which may heed it; nothing is filtered here (as v1).
+    pub reference_types: Vec<String>,
+    /// When stores and verifiers give up; `None` for never.
+    pub give_up_at: Option<Instant>,
+}
+
+impl VerifyParameters {
+    /// Every artifact of a subject, without a time to give up at.
+    pub fn new(subject: impl Into<String>) -> Self {
+        Self { subject: subject.into(), ..Self::default() }
+    }
+
+    /// The same with the artifact types to ask stores for.
+    #[must_use]
+    pub fn with_reference_types(mut self, types: Vec<String>) -> Self {
+        self.reference_types = types;
+        self
+    }
+
+    /// The same with a time to give up at.
+    #[must_use]
+    pub fn with_give_up_at(mut self, give_up_at: Option<Instant>) -> Self {
+        self.give_up_at = give_up_at;
+        self
+    }
+}
+
+/// Told of what happens on the way to a verdict, when it happens.
+pub type Observe<'a> = &'a (dyn Fn(Notice) + Sync);
+
+/// Something worth a line in the log. `Display` is v1's text where v1 has one.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Notice {
+    /// The subject, or a nested one, is known by its digest.
+    Resolved {
+        /// The digest.
+        digest: Digest,
+    },
+    /// A store did not know the subject; the next one is asked.
+    NotResolved {
+        /// The name of the store.
+        store: String,
+        /// Why not.
+        error: Error,
+    },
+    /// An artifact is listed for a subject that it does not belong to, or could not be shown to.
+    NotBound {
+        /// The artifact.
+        artifact: Digest,
+        /// Why not.
+        error: Error,
+    },
+}
+
+impl Notice {
+    /// Whether it is a warning; otherwise it is for information.
+    pub const fn is_warning(&self) -> bool {
+        !matches!(self, Self::Resolved { .. })
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolved { digest } => write!(
+                formatter,
+                "Resolve of the image completed successfully the digest is {digest}"
+            ),
+            Self::NotResolved { error, .. } => write!(formatter, "{error}"),
+            Self::NotBound { artifact, error } => {
+                write!(formatter, "artifact {artifact} is not taken into account: {error}")
+            }
+        }
+    }
+}
+
+impl Executor {
+    /// An executor with the default [`Limits`].
+    pub fn new(
+        stores: Vec<Arc<dyn ReferrerStore>>,
+        verifiers: Vec<Arc<dyn Verifier>>,
+        policy: Option<Policy>,
+    ) -> Self {
+        Self { stores, verifiers, policy, limits: Limits::default() }
+    }
+
+    /// The same executor with other bounds.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Decides about a subject. Reports are in the order of the stores and of their lists
+    /// (random in v1).
+    ///
+    /// # Errors
+    /// Only where there is no policy: a policy makes a failed report of every failure.
+    pub async fn verify(
+        &self,
+        parameters: &VerifyParameters,
+        observe: Observe<'_>,
+    ) -> Result<VerifyResult> {
+        let Some(policy) = &self.policy else {
+            return Err(ErrorCode::PolicyProviderNotFound.detail("Policy configuration not found"));
+        };
+        let subject = match Reference::parse_subject(&parameters.subject) {
+            Ok(subject) => subject,
+            Err(error) => return Ok(policy.error_to_result(&parameters.subject, error)),
+        };
+        let mut evidence = gather::gather(self, subject, parameters, observe).await;
+        Ok(judge::verdict(&mut evidence, policy, parameters))
+    }
+
+    /// Finds out what a subject's tag stands for: the stores are asked in order, the first answer
+    /// counts.
+    ///
+    /// # Errors
+    /// When no store knows the subject; `observe` is told why.
+    pub async fn resolve(
+        &self,
+        subject: &Reference,
+        give_up_at: Option<Instant>,
+        observe: Observe<'_>,
+    ) -> Result<Descriptor> {
+        for store in &self.stores {
+            match resolve_in(store.as_ref(), subject, give_up_at).await {
+                Ok(descriptor) => {
+                    observe(Notice::Resolved { digest: descriptor.digest.clone() });
+                    return Ok(descriptor);
+                }
+                Err(error) => {
+                    observe(Notice::NotResolved { store: store.name().to_owned(), error });
+                }
+            }
+        }
+        Err(ErrorCode::ReferrerStoreFailure
+            .detail("could not resolve descriptor for a subject from any stores")
+            .from_component(ComponentType::ReferrerStore, ""))
+    }
+}
+
+async fn resolve_in(
+    store: &dyn ReferrerStore,
+    subject: &Reference,
+    give_up_at: Option<Instant>,
+) -> Result<Descriptor> {
+    let resolved = gather::guarded(async { store.resolve(subject, give_up_at).await }).await;
+    let checked = resolved.and_then(|descriptor| match subject.digest() {
+        Some(asked) if *asked != descriptor.digest => Err(ErrorCode::ReferrerStoreFailure.detail(
+            format!("the store answered the question for {asked} with {}", descriptor.digest),
+        )),
+        _ => Ok(descriptor),
+    });
+    checked.map_err(|error| {
+        ErrorCode::GetSubjectDescriptorFailure
+            .detail("failed to resolve the subject descriptor")
+            .with_source(error)
+            .from_component(ComponentType::ReferrerStore, store.name())
+    })
+}

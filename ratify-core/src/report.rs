@@ -1,0 +1,157 @@
+//! What a verifier answers and what an evaluation returns, in v1's JSON: keys, order and omissions
+//! are part of the contract with constraint templates.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Error;
+
+/// The report of one verifier about one artifact (v1: the report of the config policy).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct VerifierReport {
+    /// The image or artifact that was asked about, as asked.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub subject: String,
+    /// Whether the artifact passed.
+    pub is_success: bool,
+    /// The configured name of the verifier (kept by v1 for old templates).
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// The configured name of the verifier.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub verifier_name: String,
+    /// The configured type of the verifier (kept by v1 for old templates).
+    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
+    pub type_: String,
+    /// The configured type of the verifier.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub verifier_type: String,
+    /// The digest of the artifact that was verified.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reference_digest: String,
+    /// The type of the artifact that was verified.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub artifact_type: String,
+    /// What the verifier has to say.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// The root cause of a failure.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub error_reason: String,
+    /// What to do about a failure.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub remediation: String,
+    /// Whatever else the verifier wants a policy to see.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub extensions: Value,
+    /// Reports about what is attached to the artifact itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nested_results: Vec<VerifierReport>,
+}
+
+impl VerifierReport {
+    /// A positive report.
+    pub fn success(message: impl Into<String>) -> Self {
+        Self { is_success: true, message: message.into(), ..Self::default() }
+    }
+
+    /// A negative report: the verifier worked, and the artifact did not pass.
+    pub fn failure(message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..Self::default() }
+    }
+
+    /// A failed report that says what an error says: details as message, the root's cause as
+    /// reason, the root's remediation.
+    pub fn from_error(error: &Error) -> Self {
+        Self {
+            message: error.details(),
+            error_reason: error.reason(),
+            remediation: error.remediation().to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// The same report with something more for a policy to see.
+    #[must_use]
+    pub fn with_extensions(mut self, extensions: Value) -> Self {
+        self.extensions = extensions;
+        self
+    }
+
+    /// The same report under the configured name and type, whatever it said of itself: a plugin
+    /// must not pass for another verifier.
+    #[must_use]
+    pub fn named(mut self, name: &str, type_: &str) -> Self {
+        name.clone_into(&mut self.name);
+        name.clone_into(&mut self.verifier_name);
+        type_.clone_into(&mut self.type_);
+        type_.clone_into(&mut self.verifier_type);
+        self
+    }
+}
+
+/// The answer about one subject. `isSuccess` is left out when false, as v1 does.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct VerifyResult {
+    /// The verdict.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_success: bool,
+    /// What it rests on.
+    pub verifier_reports: Vec<VerifierReport>,
+}
+
+impl VerifyResult {
+    /// A verdict and what it rests on.
+    pub fn new(is_success: bool, verifier_reports: Vec<VerifierReport>) -> Self {
+        Self { is_success, verifier_reports }
+    }
+}
+
+/// The reports about one artifact in the form Rego policies read: all five keys always present.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct NestedVerifierReport {
+    /// The image or artifact that was asked about, as asked.
+    pub subject: String,
+    /// The digest of the artifact that was verified.
+    pub reference_digest: String,
+    /// The type of the artifact that was verified.
+    pub artifact_type: String,
+    /// One report for each verifier that took it.
+    pub verifier_reports: Vec<VerifierReport>,
+    /// The same for what is attached to the artifact itself.
+    pub nested_reports: Vec<NestedVerifierReport>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_v1s_keys_in_v1s_order() {
+        let mut report = VerifierReport::success("m")
+            .named("n", "t")
+            .with_extensions(serde_json::json!({"k": 1}));
+        report.subject = "s".into();
+        report.reference_digest = "d".into();
+        report.artifact_type = "a".into();
+        report.error_reason = "e".into();
+        report.remediation = "r".into();
+        report.nested_results = vec![VerifierReport::failure("inner")];
+        insta::assert_snapshot!(serde_json::to_string(&report).unwrap(), @r#"{"subject":"s","isSuccess":true,"name":"n","verifierName":"n","type":"t","verifierType":"t","referenceDigest":"d","artifactType":"a","message":"m","errorReason":"e","remediation":"r","extensions":{"k":1},"nestedResults":[{"isSuccess":false,"message":"inner"}]}"#);
+    }
+
+    #[test]
+    fn a_failed_verdict_has_no_key() {
+        assert_eq!(
+            serde_json::to_string(&VerifyResult::default()).unwrap(),
+            r#"{"verifierReports":[]}"#
+        );
+    }
+}

@@ -1,0 +1,54 @@
+//! Text from outside made fit for a log line, a report or a status: no control characters, bounded.
+
+/// Replaces control characters (terminal escapes, line breaks, bidirectional overrides) by U+FFFD.
+///
+/// Everything a plugin, a registry or a requester sent goes through this before it reaches a log,
+/// an Event, a status or a deny message.
+pub fn without_control_characters(text: &str) -> String {
+    text.chars().map(|c| if is_control(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// [`without_control_characters`], cut to at most `max_bytes` bytes; `...` marks the cut.
+pub fn capped_line(text: &str, max_bytes: usize) -> String {
+    // Each character becomes at most three bytes, so reading this much input is enough.
+    let mut line = String::with_capacity(max_bytes.min(text.len()));
+    for c in text.chars().map(|c| if is_control(c) { char::REPLACEMENT_CHARACTER } else { c }) {
+        if line.len() + c.len_utf8() > max_bytes {
+            let mut end = max_bytes.saturating_sub(3).min(line.len());
+            while !line.is_char_boundary(end) {
+                end -= 1;
+            }
+            line.truncate(end);
+            line.push_str("...");
+            return line;
+        }
+        line.push(c);
+    }
+    line
+}
+
+fn is_control(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_escapes_newlines_and_overrides() {
+        assert_eq!(
+            without_control_characters("a\x1b[31mb\nc\u{202e}d\te"),
+            "a\u{fffd}[31mb\u{fffd}c\u{fffd}d\u{fffd}e"
+        );
+    }
+
+    #[test]
+    fn cuts_on_a_character_boundary_and_says_so() {
+        assert_eq!(capped_line("abcdef", 6), "abcdef");
+        assert_eq!(capped_line("abcdefg", 6), "abc...");
+        assert_eq!(capped_line("ääääää", 8), "ää...");
+        assert!(capped_line(&"\n".repeat(100), 10).len() <= 10);
+    }
+}

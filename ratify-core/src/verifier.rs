@@ -1,0 +1,54 @@
+//! [`Verifier`]: who judges one artifact of a subject.
+
+use std::{sync::Arc, time::Instant};
+
+use crate::{BoxFuture, Host, Reference, ReferrerStore, Result, VerifierReport, store::Referrer};
+
+/// What a verifier is asked.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Request {
+    /// The subject, resolved: it has a digest.
+    pub subject: Reference,
+    /// The artifact to judge, bound to the subject already.
+    pub referrer: Arc<Referrer>,
+    /// When the work is to be given up; `None` for never.
+    pub give_up_at: Option<Instant>,
+    /// The store the artifact was found in; an exec plugin is told how to open it again.
+    pub store: Arc<dyn ReferrerStore>,
+    /// The door to the artifact's bytes.
+    pub host: Arc<dyn Host>,
+}
+
+impl Request {
+    /// All that a verifier is told.
+    pub fn new(
+        subject: Reference,
+        referrer: Arc<Referrer>,
+        give_up_at: Option<Instant>,
+        store: Arc<dyn ReferrerStore>,
+        host: Arc<dyn Host>,
+    ) -> Self {
+        Self { subject, referrer, give_up_at, store, host }
+    }
+}
+
+/// Who judges artifacts: a built-in, or a plugin.
+pub trait Verifier: Send + Sync {
+    /// The configured name; reports carry it.
+    fn name(&self) -> &str;
+
+    /// The type: what a built-in or a plugin binary is called. As configured, so it may be empty
+    /// (v1 leaves the keys out then).
+    fn type_(&self) -> &str;
+
+    /// Whether it judges artifacts of this type.
+    fn can_verify(&self, artifact_type: &str) -> bool;
+
+    /// Whether what is attached to the artifact must pass as well.
+    fn verifies_nested(&self) -> bool;
+
+    /// Judges one artifact. A report that is not a success is a verdict; an error means that no
+    /// verdict was reached, and the executor makes a failed report of it.
+    fn verify<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<VerifierReport>>;
+}
