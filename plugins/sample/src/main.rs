@@ -1,0 +1,51 @@
+//! A verifier that accepts every artifact that has a size. The documentation shows what stands
+//! between the anchors, and the tests of the main job run it.
+
+mod first_blob;
+#[cfg(feature = "v1-host")]
+mod v1_host;
+
+use std::process::ExitCode;
+
+// ANCHOR: plugin
+use ratify_plugin_sdk::{Result, Store, Subject, VerifierConfig, VerifierPlugin, VerifierReport};
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Sample {
+    #[serde(default)]
+    read_blobs: bool,
+}
+
+impl VerifierPlugin for Sample {
+    type Parameters = Self;
+
+    fn new(parameters: Self, config: &VerifierConfig) -> Result<Self> {
+        ratify_plugin_sdk::log::info(format_args!("initialized plugin {}", config.name));
+        Ok(parameters)
+    }
+
+    fn verify(&self, subject: &Subject, store: &Store) -> Result<VerifierReport> {
+        let mut report = VerifierReport::success("Sample verification success");
+        report.is_success = subject.referrer.size > 0;
+        if self.read_blobs {
+            report.extensions = first_blob::describe(subject, store)?;
+        }
+        Ok(report)
+    }
+}
+
+#[cfg(not(feature = "v1-host"))]
+fn main() -> ExitCode {
+    ratify_plugin_sdk::run::<Sample>()
+}
+// ANCHOR_END: plugin
+
+/// The same, and the stores come along.
+#[cfg(feature = "v1-host")]
+fn main() -> ExitCode {
+    ratify_plugin_sdk::run_with::<Sample>(v1_host::open)
+}
+
+#[cfg(test)]
+mod tests;
