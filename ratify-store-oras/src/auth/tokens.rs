@@ -1,0 +1,148 @@
+//! Granted tokens, kept until they expire, by registry and scope. A slot's lock is the single
+//! flight: who finds it taken waits for the token that another is fetching.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use oci_client::token_cache::RegistryToken;
+use reqwest::header::HeaderValue;
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+/// The lifetime of a token that does not say its own (distribution's token specification).
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+/// No token is kept longer, whatever it says.
+const MAX_LIFETIME: Duration = Duration::from_secs(12 * 3600);
+/// A token is not used in its last seconds.
+const MARGIN: Duration = Duration::from_secs(5);
+/// User and password are asked of the provider again after this long.
+const BASIC_LIFETIME: Duration = Duration::from_secs(600);
+/// More slots than this and those that nobody uses and that hold nothing valid are dropped; if
+/// that is not enough, all that nobody uses. The repositories come from requests.
+const MAX_SLOTS: usize = 1024;
+
+/// What an `Authorization` header says, and until when.
+pub(crate) struct Grant {
+    header: HeaderValue,
+    expires: Instant,
+}
+
+/// The place of one grant.
+pub(crate) type Slot = Arc<Mutex<Option<Arc<Grant>>>>;
+
+/// All slots, by registry and scope.
+#[derive(Default)]
+pub(crate) struct Tokens(std::sync::Mutex<HashMap<(String, String), Slot>>);
+
+#[derive(Deserialize)]
+struct Lifetime {
+    expires_in: Option<f64>,
+}
+
+impl Grant {
+    /// User and password.
+    pub(crate) fn basic(username: &str, password: &str, now: Instant) -> Option<Self> {
+        let header = basic_header(username, password)?;
+        Some(Self { header, expires: now + BASIC_LIFETIME })
+    }
+
+    /// A bearer token, from the answer of a token service.
+    pub(crate) fn bearer(answer: &[u8], now: Instant) -> Option<Self> {
+        let token: RegistryToken = serde_json::from_slice(answer).ok()?;
+        if token.token().is_empty() {
+            return None;
+        }
+        let lifetime: Lifetime = serde_json::from_slice(answer).ok()?;
+        let lifetime = lifetime
+            .expires_in
+            .filter(|seconds| *seconds > 0.0)
+            .map_or(DEFAULT_LIFETIME, |seconds| {
+                Duration::from_secs_f64(seconds.min(MAX_LIFETIME.as_secs_f64()))
+            });
+        let header = sensitive(&token.bearer_token())?;
+        Some(Self { header, expires: now + lifetime.saturating_sub(MARGIN) })
+    }
+
+    pub(crate) fn header(&self) -> &HeaderValue {
+        &self.header
+    }
+
+    pub(crate) fn is_valid(&self, now: Instant) -> bool {
+        now < self.expires
+    }
+}
+
+impl Tokens {
+    /// The slot of a registry and a scope.
+    pub(crate) fn slot(&self, registry: &str, scope: &str) -> Slot {
+        let mut slots = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if slots.len() >= MAX_SLOTS {
+            let now = Instant::now();
+            let holds_valid = |slot: &Slot| {
+                slot.try_lock().is_ok_and(|grant| grant.as_ref().is_some_and(|g| g.is_valid(now)))
+            };
+            slots.retain(|_, slot| Arc::strong_count(slot) > 1 || holds_valid(slot));
+        }
+        if slots.len() >= MAX_SLOTS {
+            slots.retain(|_, slot| Arc::strong_count(slot) > 1);
+        }
+        slots.entry((registry.to_owned(), scope.to_owned())).or_default().clone()
+    }
+}
+
+/// The header of Basic (RFC 7617), marked so that no log shows it.
+pub(crate) fn basic_header(username: &str, password: &str) -> Option<HeaderValue> {
+    sensitive(&format!("Basic {}", BASE64_STANDARD.encode(format!("{username}:{password}"))))
+}
+
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_lives_as_long_as_it_says_a_minute_by_default_and_half_a_day_at_most() {
+        let now = Instant::now();
+        let lives = |answer: &str| {
+            let grant = Grant::bearer(answer.as_bytes(), now).unwrap();
+            (grant.expires - now).as_secs()
+        };
+        assert_eq!(lives(r#"{"token":"t"}"#), 55);
+        assert_eq!(lives(r#"{"access_token":"t","expires_in":300}"#), 295);
+        assert_eq!(lives(r#"{"token":"t","expires_in":1e300}"#), 12 * 3600 - 5);
+        assert_eq!(lives(r#"{"token":"t","expires_in":-1}"#), 55);
+        assert_eq!(lives(r#"{"token":"t","expires_in":3}"#), 0);
+    }
+
+    #[test]
+    fn what_is_no_token_is_none() {
+        for answer in ["", "{}", r#"{"token":""}"#, r#"{"token":"a\nb"}"#, r#"{"token":1}"#, "[]"] {
+            assert!(Grant::bearer(answer.as_bytes(), Instant::now()).is_none(), "{answer}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_slots_is_bounded() {
+        let tokens = Tokens::default();
+        let held = tokens.slot("r", "held");
+        for index in 0..5000 {
+            tokens.slot("r", &index.to_string());
+        }
+        assert!(tokens.0.lock().unwrap().len() <= MAX_SLOTS);
+        assert!(Arc::ptr_eq(&held, &tokens.slot("r", "held")));
+    }
+
+    #[test]
+    fn a_header_does_not_show() {
+        assert_eq!(format!("{:?}", basic_header("u", "p").unwrap()), "Sensitive");
+    }
+}

@@ -1,0 +1,89 @@
+//! [`open_with_environment`]: the store of a plugin that reads blobs on the exec wire. It blocks, so
+//! that the futures of its [`Host`] are ready at once and the plugin needs no runtime.
+
+use std::{future::ready, path::PathBuf, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use ratify_core::{
+    BoxFuture, Descriptor, ErrorCode, Host, Manifest, Reference, ReferrerStore, Result,
+    StoreConfig, config::StorePluginConfig,
+};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{Connections, OrasStore, OrasStoreOptions, TlsRoots, auth::Environment};
+
+struct BlockingHost {
+    runtime: Runtime,
+    store: OrasStore,
+    give_up_at: Option<Instant>,
+}
+
+/// Opens the store of a request for as long as the plugin lives, with what this process's
+/// environment says: `HOME`, `DOCKER_CONFIG`, `SSL_CERT_FILE`, `SSL_CERT_DIR`. It is what a plugin
+/// hands to the SDK: the one place of this crate that reads the environment itself, for a plugin
+/// has nobody who would do it for it.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with_environment(config: &StoreConfig) -> Result<Arc<dyn Host>> {
+    let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let directories = std::env::var_os("SSL_CERT_DIR").unwrap_or_default();
+    let roots = TlsRoots {
+        file: path("SSL_CERT_FILE"),
+        directories: std::env::split_paths(&directories).filter(|p| p.is_absolute()).collect(),
+    };
+    let options = OrasStoreOptions {
+        user_agent: concat!("ratify+", env!("CARGO_PKG_VERSION"), " (plugin)").into(),
+        environment: Environment { home: path("HOME"), docker_config: path("DOCKER_CONFIG") },
+        connections: Connections::new(roots),
+        ..OrasStoreOptions::default()
+    };
+    open(config, options, None)
+}
+
+/// Opens the store of a request: `config` is `storeConfig` of the wire.
+///
+/// The methods of what is returned must not be called within a tokio runtime.
+///
+/// # Errors
+/// When the configuration is not one of the `oras` store, or it cannot be built.
+pub fn open(
+    config: &StoreConfig,
+    options: OrasStoreOptions,
+    give_up_at: Option<Instant>,
+) -> Result<Arc<dyn Host>> {
+    let entry = StorePluginConfig::from_entry(&config.store, &config.version)?;
+    if entry.name != "oras" {
+        return Err(ErrorCode::PluginNotFound.detail(format!(
+            "this plugin can open the store oras only, and was told to open {}",
+            ratify_core::capped_line(&entry.name, 100)
+        )));
+    }
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| ErrorCode::PluginInitFailure.error().with_source(error))?;
+    let store = OrasStore::new(&entry, options)?;
+    Ok(Arc::new(BlockingHost { runtime, store, give_up_at }))
+}
+
+impl Host for BlockingHost {
+    fn manifest<'a>(
+        &'a self,
+        subject: &'a Reference,
+        descriptor: &'a Descriptor,
+    ) -> BoxFuture<'a, Result<Manifest>> {
+        let reading = self.store.manifest(subject, descriptor, self.give_up_at);
+        Box::pin(ready(self.runtime.block_on(reading)))
+    }
+
+    fn blob<'a>(
+        &'a self,
+        subject: &'a Reference,
+        descriptor: &'a Descriptor,
+    ) -> BoxFuture<'a, Result<Bytes>> {
+        let (digest, size) = (&descriptor.digest, Some(descriptor.size));
+        let reading = self.store.blob(subject, digest, size, self.give_up_at);
+        Box::pin(ready(self.runtime.block_on(reading)))
+    }
+}

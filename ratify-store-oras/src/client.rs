@@ -1,0 +1,390 @@
+//! [`Client`]: the one seam to registries. Whatever it returns is proven.
+//!
+//! # What is taken from oci-client, and what is not
+//!
+//! From oci-client come the types of the wire: error bodies and their codes (`errors`), the answer
+//! of a token service (`token_cache::RegistryToken`), the manifests and descriptors that are
+//! pushed (`manifest`). Its `Client` (0.18) is not used, for no path of it keeps what this crate
+//! promises, and its HTTP client cannot be replaced:
+//!
+//! | path here | what oci-client's lacks |
+//! |---|---|
+//! | any request (`exchange`) | the connection pool is private, so nothing could be shared; no retry, no `Retry-After`, no time to give up; redirects may fall from HTTPS to HTTP; a trust store without any root panics or needs a process-wide crypto provider |
+//! | credentials (`auth`) | the first credentials of a registry are kept for ever, a failure to get a token is swallowed and the request goes out anonymous, `expires_in` is ignored, no refresh tokens, no single flight, no second attempt after a 401; user and password go to any realm, in clear too |
+//! | [`Client::resolve`] | a HEAD gives the digest alone, no media type and no size |
+//! | [`Client::manifest_bytes`] | the body is read whole, whatever its size, and a compressed transfer is not refused |
+//! | [`Client::blob_bytes`], [`Client::blob_to`] | the size is not compared with the descriptor's; any number of bytes reaches the sink before the digest is looked at |
+//! | [`Client::referrers`] | `Link` is ignored, so a second page is lost; any error on the fallback tag (403, 429) reads as "no referrers" |
+//! | [`Client::push_blob`], [`Client::push_manifest`] | the upload's location gets the credentials whatever its host is; a registry that sends no `Location` for a manifest pushed by digest makes it panic |
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use ratify_core::Reference;
+use reqwest::{
+    Method, StatusCode,
+    header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT, WWW_AUTHENTICATE},
+};
+use url::Url;
+
+use crate::{
+    AuthProvider, Connections, Credential, CredentialUse, OrasError, RetryPolicy, Transport,
+    auth::{
+        self, DockerConfig,
+        challenge::{self, Challenge},
+        tokens::{self, Grant, Slot, Tokens},
+    },
+    exchange::{Answer, Call, Exchange},
+    transport::{base_url, is_loopback, wire_host},
+};
+
+/// v1's bound on the answer of a token service.
+const MAX_TOKEN_BYTES: u64 = 128 << 10;
+/// Loopback hosts are few; beyond this many the scheme is found out again each time.
+const MAX_KNOWN_SCHEMES: usize = 256;
+
+/// How a [`Client`] works.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct ClientOptions {
+    /// The `User-Agent` header.
+    pub user_agent: String,
+    /// By which scheme registries are spoken to.
+    pub transport: Transport,
+    /// Where credentials come from.
+    pub auth: Arc<dyn AuthProvider>,
+    /// What happens when the provider fails.
+    pub credential_use: CredentialUse,
+    /// The connection pools; clients made with clones of one share them.
+    pub connections: Connections,
+    /// Which requests are repeated.
+    pub retry: RetryPolicy,
+    /// How much is read at most.
+    pub limits: Limits,
+}
+
+/// How much a client reads at most. Reaching a bound is an error, never a shorter answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of one manifest or index.
+    pub manifest_bytes: u64,
+    /// Bytes of a blob that is read into memory.
+    pub blob_bytes: u64,
+    /// Pages of one list of referrers.
+    pub referrer_pages: u32,
+    /// Entries of one list of referrers.
+    pub referrers: usize,
+    /// Bytes of all pages of one list of referrers.
+    pub referrer_bytes: u64,
+}
+
+/// Reads from and pushes to registries. Cloning is cheap and shares connections and tokens.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    options: ClientOptions,
+    user_agent: HeaderValue,
+    exchange: Exchange,
+    tokens: Tokens,
+    /// Loopback hosts of which the scheme was found out; the value is "plain HTTP".
+    plain_hosts: Mutex<HashMap<String, bool>>,
+}
+
+/// A repository of a registry, and what is asked of it.
+pub(crate) struct Target<'a> {
+    pub(crate) reference: &'a Reference,
+    pub(crate) base: Url,
+    pub(crate) actions: &'static [&'static str],
+    pub(crate) give_up_at: Option<Instant>,
+}
+
+/// What reading needs.
+pub(crate) const PULL: &[&str] = &["pull"];
+/// What pushing needs.
+pub(crate) const PUSH: &[&str] = &["pull", "push"];
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            user_agent: "ratify".into(),
+            transport: Transport::default(),
+            auth: Arc::new(DockerConfig::new(None, &auth::Environment::default())),
+            credential_use: CredentialUse::default(),
+            connections: Connections::default(),
+            retry: RetryPolicy::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            manifest_bytes: 4 << 20,
+            blob_bytes: 256 << 20,
+            referrer_pages: 1000,
+            referrers: 10_000,
+            referrer_bytes: 64 << 20,
+        }
+    }
+}
+
+impl Client {
+    /// A client. Nothing is connected, and no file is read, before the first request.
+    ///
+    /// # Errors
+    /// When the user agent is no header value.
+    pub fn new(options: ClientOptions) -> Result<Self, OrasError> {
+        let user_agent = HeaderValue::from_str(&options.user_agent)
+            .map_err(|_| OrasError::Setup("the user agent is no header value".into()))?;
+        let exchange = Exchange {
+            connections: options.connections.clone(),
+            transport: options.transport,
+            retry: options.retry,
+        };
+        Ok(Self(Arc::new(Inner {
+            options,
+            user_agent,
+            exchange,
+            tokens: Tokens::default(),
+            plain_hosts: Mutex::default(),
+        })))
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.0.options.limits
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        self.0.options.transport
+    }
+
+    /// The repository of a reference, with the scheme found out.
+    pub(crate) async fn target<'a>(
+        &self,
+        reference: &'a Reference,
+        actions: &'static [&'static str],
+        give_up_at: Option<Instant>,
+    ) -> Result<Target<'a>, OrasError> {
+        let base = self.base(reference.registry()).await?;
+        Ok(Target { reference, base, actions, give_up_at })
+    }
+
+    /// A call to `/v2/<repository>/<rest>`.
+    pub(crate) fn call(&self, method: Method, target: &Target<'_>, rest: &str) -> Call {
+        let mut url = target.base.clone();
+        url.set_path(&format!("/v2/{}/{rest}", target.reference.repository()));
+        self.call_url(method, url)
+    }
+
+    pub(crate) fn call_url(&self, method: Method, url: Url) -> Call {
+        Call::new(method, url)
+            .header(USER_AGENT, self.0.user_agent.clone())
+            .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+    }
+
+    /// Sends a call with the credentials it needs. After a 401 it is sent once more with fresh
+    /// ones; an answer that is 401 or 403 then is returned, and the grant forgotten.
+    pub(crate) async fn ask(&self, target: &Target<'_>, call: &Call) -> Result<Answer, OrasError> {
+        let inner = &*self.0;
+        if inner.options.credential_use == CredentialUse::Required {
+            self.credential(target).await?;
+        }
+        let scope = challenge::scope(target.reference.repository(), target.actions, None);
+        let slot = inner.tokens.slot(target.reference.registry(), &scope);
+        let known = slot.lock().await.clone().filter(|grant| grant.is_valid(Instant::now()));
+        let header = known.as_ref().map(|grant| grant.header());
+        let answer = inner.exchange.send(call, header, target.give_up_at).await?;
+        if answer.status() != StatusCode::UNAUTHORIZED || answer.is_from_elsewhere {
+            if answer.status() == StatusCode::FORBIDDEN {
+                forget(&slot, known.as_ref()).await;
+            }
+            return Ok(answer);
+        }
+        let challenges = challenge::parse(answer.all(&WWW_AUTHENTICATE));
+        let Some(grant) = self.grant(target, &slot, known.as_ref(), &challenges, &answer).await?
+        else {
+            return Ok(answer);
+        };
+        drop(answer);
+        let answer = inner.exchange.send(call, Some(grant.header()), target.give_up_at).await?;
+        if matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            forget(&slot, Some(&grant)).await;
+        }
+        Ok(answer)
+    }
+
+    /// Sends a call that shows no credentials, whatever is asked for.
+    pub(crate) async fn send_anonymously(&self, call: &Call) -> Result<Answer, OrasError> {
+        self.0.exchange.send(call, None, None).await
+    }
+
+    /// A grant other than the refused one: the one that another request got meanwhile, or a new
+    /// one. `None` where the registry asks for something that there is no credential for.
+    async fn grant(
+        &self,
+        target: &Target<'_>,
+        slot: &Slot,
+        refused: Option<&Arc<Grant>>,
+        challenges: &[Challenge],
+        answer: &Answer,
+    ) -> Result<Option<Arc<Grant>>, OrasError> {
+        let mut kept = slot.lock().await;
+        if let Some(grant) = kept.as_ref()
+            && refused.is_none_or(|refused| !Arc::ptr_eq(refused, grant))
+            && grant.is_valid(Instant::now())
+        {
+            return Ok(Some(grant.clone()));
+        }
+        *kept = None;
+        let is_bearer = |c: &&Challenge| matches!(c, Challenge::Bearer { .. });
+        let grant = match challenges.iter().find(is_bearer).or_else(|| challenges.first()) {
+            None => None,
+            Some(Challenge::Basic) => match self.credential(target).await? {
+                Credential::Basic { username, password } => {
+                    Grant::basic(&username, password.reveal(), Instant::now())
+                }
+                _ => None,
+            },
+            Some(Challenge::Bearer { realm, service, scope }) => {
+                let realm = challenge::checked_realm(realm, &answer.url, self.transport())
+                    .map_err(|why| OrasError::Forbidden { request: answer.request.clone(), why })?;
+                Some(self.fetch_token(target, realm, service.as_deref(), scope.as_deref()).await?)
+            }
+        };
+        *kept = grant.map(Arc::new);
+        Ok(kept.clone())
+    }
+
+    /// Asks a token service: a POST with a refresh token where there is one (OAuth2), else a GET,
+    /// with user and password where there are (distribution's token specification).
+    async fn fetch_token(
+        &self,
+        target: &Target<'_>,
+        realm: Url,
+        service: Option<&str>,
+        asked: Option<&str>,
+    ) -> Result<Grant, OrasError> {
+        let scope = challenge::scope(target.reference.repository(), target.actions, asked);
+        let credential = self.credential(target).await?;
+        let mut authorization = None;
+        let mut call = if let Credential::RefreshToken(token) = &credential {
+            self.refresh_call(realm, service, &scope, token.reveal())
+        } else {
+            let mut url = realm;
+            if let Some(service) = service {
+                url.query_pairs_mut().append_pair("service", service);
+            }
+            url.query_pairs_mut().append_pair("scope", &scope);
+            if let Credential::Basic { username, password } = &credential {
+                authorization = tokens::basic_header(username, password.reveal());
+            }
+            self.call_url(Method::GET, url)
+        };
+        call.follows_redirects = false;
+        let what = format!("the token for {}", target.reference.path());
+        let exchange = &self.0.exchange;
+        let answer = exchange.send(&call, authorization.as_ref(), target.give_up_at).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(token_error(answer, &what).await);
+        }
+        let body = answer.read(&what, None, MAX_TOKEN_BYTES).await?;
+        Grant::bearer(&body, Instant::now())
+            .ok_or_else(|| OrasError::invalid(what, "the token service sent no usable token"))
+    }
+
+    fn refresh_call(&self, realm: Url, service: Option<&str>, scope: &str, token: &str) -> Call {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "refresh_token")
+            .append_pair("refresh_token", token)
+            .append_pair("client_id", "ratify")
+            .append_pair("scope", scope);
+        if let Some(service) = service {
+            form.append_pair("service", service);
+        }
+        let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+        let mut call = self.call_url(Method::POST, realm).header(CONTENT_TYPE, form_type);
+        call.body = form.finish().into();
+        call
+    }
+
+    /// Asks the provider. A failure is a warning or an error, as configured.
+    async fn credential(&self, target: &Target<'_>) -> Result<Credential, OrasError> {
+        let options = &self.0.options;
+        let registry = target.reference.registry();
+        let host = match options.credential_use {
+            CredentialUse::BestEffort => registry,
+            CredentialUse::Required => wire_host(registry),
+        };
+        match options.auth.credential(host, target.reference.as_str()).await {
+            Ok(Credential::Anonymous) => {
+                tracing::debug!("no credentials found, attempting to use anonymous credentials");
+                Ok(Credential::Anonymous)
+            }
+            Ok(credential) => Ok(credential),
+            Err(source) if options.credential_use == CredentialUse::Required => {
+                Err(OrasError::Credentials { source: Box::new(source) })
+            }
+            Err(error) => {
+                tracing::warn!("auth provider failed with err, {error}");
+                tracing::debug!("attempting to use anonymous credentials");
+                Ok(Credential::Anonymous)
+            }
+        }
+    }
+
+    async fn base(&self, registry: &str) -> Result<Url, OrasError> {
+        match self.transport() {
+            Transport::PlainHttp => base_url("http", registry),
+            Transport::Https => base_url("https", registry),
+            Transport::HttpsOrLoopbackHttp => {
+                let base = base_url("https", registry)?;
+                if is_loopback(&base) && self.is_plain(registry, &base).await? {
+                    return base_url("http", registry);
+                }
+                Ok(base)
+            }
+        }
+    }
+
+    async fn is_plain(&self, registry: &str, base: &Url) -> Result<bool, OrasError> {
+        let lock = || self.0.plain_hosts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = lock().get(registry).copied();
+        if let Some(is_plain) = known {
+            return Ok(is_plain);
+        }
+        let found = self.0.exchange.speaks_plain_http(base).await?;
+        if let Some(is_plain) = found
+            && lock().len() < MAX_KNOWN_SCHEMES
+        {
+            lock().insert(registry.to_owned(), is_plain);
+        }
+        // A server that is not up yet is asked over TLS, and again the next time.
+        Ok(found.unwrap_or(false))
+    }
+}
+
+async fn forget(slot: &Slot, grant: Option<&Arc<Grant>>) {
+    let mut kept = slot.lock().await;
+    if let (Some(current), Some(refused)) = (kept.as_ref(), grant)
+        && Arc::ptr_eq(current, refused)
+    {
+        *kept = None;
+    }
+}
+
+/// A token service that is not found is a failure, not an artifact that does not exist.
+async fn token_error(answer: Answer, what: &str) -> OrasError {
+    let request = answer.request.clone();
+    match answer.into_error(what).await {
+        OrasError::NotFound { .. } => {
+            OrasError::Status { request, status: 404, reason: "Not Found".into() }
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,170 @@
+//! [`OrasError`]: what can go wrong with a registry, a variant per thing a caller can act on.
+//!
+//! No text holds a secret, the body of an answer, or the query of a URL (redirects to blob
+//! storage carry signatures there).
+
+use ratify_core::{Digest, ErrorCode, capped_line};
+
+/// Why an operation on a registry failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OrasError {
+    /// The registry has no such manifest, blob or repository.
+    #[error("{what}: not found")]
+    NotFound {
+        /// The reference that was asked for.
+        what: String,
+    },
+    /// The registry refuses: 401 or 403, after one attempt with fresh credentials.
+    #[error("{request}: response status code {status}: {reason}")]
+    Denied {
+        /// Method and URL.
+        request: String,
+        /// 401 or 403.
+        status: u16,
+        /// The OCI error code where one was sent, else the status's name.
+        reason: String,
+    },
+    /// The registry answered with another status than one that succeeds, after the retries.
+    #[error("{request}: response status code {status}: {reason}")]
+    Status {
+        /// Method and URL.
+        request: String,
+        /// The HTTP status.
+        status: u16,
+        /// The OCI error code where one was sent, else the status's name.
+        reason: String,
+    },
+    /// The bytes are not the ones that were asked for. They were not used.
+    #[error("mismatched digest of {what}: expected {expected}, got {actual}")]
+    Digest {
+        /// What was read.
+        what: String,
+        /// The digest that was asked for.
+        expected: Digest,
+        /// The digest of the bytes, or the one the registry claims.
+        actual: String,
+    },
+    /// The number of bytes is not the one that was asked for.
+    #[error("mismatched size of {what}: expected {expected} bytes, got {actual}")]
+    Size {
+        /// What was read.
+        what: String,
+        /// The size of the descriptor.
+        expected: u64,
+        /// The size announced or seen; `more` where reading was ended at the expected size.
+        actual: String,
+    },
+    /// A manifest of another media type than its descriptor says.
+    #[error("mismatched media type of {what}: expected {expected:?}, got {actual:?}")]
+    MediaType {
+        /// What was read.
+        what: String,
+        /// The media type of the descriptor.
+        expected: String,
+        /// The media type of the response.
+        actual: String,
+    },
+    /// The answer breaks the distribution specification, or can be read in two ways.
+    #[error("{what}: {why}")]
+    Invalid {
+        /// What was asked for.
+        what: String,
+        /// What is wrong with the answer.
+        why: String,
+    },
+    /// More than the configured bound.
+    #[error("{what} is larger than the limit of {limit} {unit}")]
+    TooLarge {
+        /// What was read.
+        what: String,
+        /// The bound.
+        limit: u64,
+        /// Its unit: `bytes`, `pages`, `referrers`.
+        unit: &'static str,
+    },
+    /// The time given for the work is over.
+    #[error("{what}: gave up, the time for it is over")]
+    GaveUp {
+        /// What was asked for.
+        what: String,
+    },
+    /// The registry could not be reached, or the connection broke.
+    #[error("{request}: {reason}")]
+    Unreachable {
+        /// Method and URL.
+        request: String,
+        /// What the connection says, without URLs.
+        reason: String,
+        /// Whether it took too long rather than failed.
+        timed_out: bool,
+    },
+    /// A redirect, a token realm or a link that is not followed.
+    #[error("{request}: {why}")]
+    Forbidden {
+        /// Method and URL.
+        request: String,
+        /// Where it points, and why it is not followed.
+        why: String,
+    },
+    /// The registry of the reference is no host that can be connected to.
+    #[error("invalid registry {registry:?}: {why}")]
+    Registry {
+        /// As written in the reference.
+        registry: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The auth provider failed where its credentials are required.
+    #[error("auth provider failed with err, {source}")]
+    Credentials {
+        /// The provider's error.
+        #[source]
+        source: Box<ratify_core::Error>,
+    },
+    /// The caller's sink failed.
+    #[error("cannot write {what}: {source}")]
+    Sink {
+        /// What was being written.
+        what: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// TLS or the HTTP client could not be set up.
+    #[error("cannot set up connections: {0}")]
+    Setup(String),
+}
+
+impl OrasError {
+    /// Whether the registry says that there is no such object. A mere failure is not that.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+
+    /// Whether the registry sent something else than was asked for, as opposed to nothing.
+    pub fn is_proof_failure(&self) -> bool {
+        matches!(
+            self,
+            Self::Digest { .. } | Self::Size { .. } | Self::MediaType { .. } | Self::Invalid { .. }
+        )
+    }
+
+    pub(crate) fn invalid(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Invalid { what: what.into(), why: why.into() }
+    }
+
+    pub(crate) fn media_type(what: &str, expected: &str, actual: &str) -> Self {
+        Self::MediaType {
+            what: what.to_owned(),
+            expected: capped_line(expected, 100),
+            actual: capped_line(actual, 100),
+        }
+    }
+}
+
+impl From<OrasError> for ratify_core::Error {
+    fn from(error: OrasError) -> Self {
+        ErrorCode::RepositoryOperationFailure.error().with_source(error)
+    }
+}

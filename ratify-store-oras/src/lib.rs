@@ -1,0 +1,38 @@
+//! Registries: what is in them, proven, and what is attached to what.
+//!
+//! [`OrasStore`] is the built-in `oras` referrer store. [`Client`] below it resolves, reads and
+//! pushes; dynamic plugins are pulled with it too. [`auth`] finds credentials. With the feature
+//! `blocking`, `blocking::open` serves a plugin that must open its own store.
+//!
+//! Every byte that leaves this crate has the digest it was asked for, and the size where one was
+//! known. This crate knows no Kubernetes and starts no process; environment and paths come in as
+//! values. (The proxy variables are the one exception: the HTTP library reads them.)
+
+mod artifact;
+pub mod auth;
+mod blobs;
+#[cfg(feature = "blocking")]
+pub mod blocking;
+mod cache;
+mod client;
+mod error;
+mod exchange;
+mod manifests;
+mod proof;
+mod push;
+mod referrers;
+mod retry;
+mod store;
+mod tls;
+mod transport;
+
+pub use artifact::{Artifact, ArtifactIndex, EMPTY_CONFIG};
+pub use auth::{AuthProvider, Credential, CredentialUse, Secret};
+pub use cache::{BlobCache, CacheError};
+pub use client::{Client, ClientOptions, Limits};
+pub use error::OrasError;
+pub use proof::{Hasher, digest_of};
+pub use retry::RetryPolicy;
+pub use store::{OrasStore, OrasStoreOptions};
+pub use tls::TlsRoots;
+pub use transport::{Connections, Transport};

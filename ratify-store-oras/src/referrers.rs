@@ -1,0 +1,343 @@
+//! [`Client::referrers`]: what is attached to a subject, by the Referrers API, else by the tag
+//! schema (OCI distribution specification, "Listing Referrers" and "Referrers Tag Schema").
+//!
+//! Only "not found" ever means that there is nothing. A refusal, a fault or a bound is an error.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use ratify_core::{Descriptor, Digest, Index, Reference, capped_line, media_type};
+use reqwest::{
+    Method, StatusCode,
+    header::{ACCEPT, HeaderValue, LINK},
+};
+use url::Url;
+
+use crate::{
+    Client, Limits, OrasError,
+    client::{PULL, Target},
+    exchange::{Answer, within},
+};
+
+/// The entries gathered so far, and how much was read for them.
+struct Listing<'a> {
+    what: &'a str,
+    limits: Limits,
+    entries: Vec<Descriptor>,
+    by_digest: HashMap<Digest, usize>,
+    pages: HashSet<Url>,
+    bytes: u64,
+}
+
+impl Client {
+    /// Lists all that is attached to `subject` in the reference's repository, whatever its type:
+    /// no filter is asked for, so none can hide anything.
+    ///
+    /// # Errors
+    /// Whatever is neither a list nor "not found"; also when a bound is reached, or one artifact
+    /// is listed in two ways.
+    pub async fn referrers(
+        &self,
+        reference: &Reference,
+        subject: &Digest,
+        give_up_at: Option<Instant>,
+    ) -> Result<Vec<Descriptor>, OrasError> {
+        let what = format!("the referrers of {}@{subject}", reference.path());
+        let work = async {
+            let target = self.target(reference, PULL, give_up_at).await?;
+            if let Some(listed) = self.list_by_api(&target, subject, &what).await? {
+                return Ok(listed);
+            }
+            self.list_by_tag(&target, subject, &what).await
+        };
+        within(give_up_at, &what, Box::pin(work)).await
+    }
+
+    /// `None` where the registry has no Referrers API: a 404, or an answer that is no index.
+    async fn list_by_api(
+        &self,
+        target: &Target<'_>,
+        subject: &Digest,
+        what: &str,
+    ) -> Result<Option<Vec<Descriptor>>, OrasError> {
+        let mut listing = Listing::new(what, *self.limits());
+        let mut call = self
+            .call(Method::GET, target, &format!("referrers/{subject}"))
+            .header(ACCEPT, HeaderValue::from_static(media_type::OCI_INDEX));
+        loop {
+            listing.begin_page(&call.url)?;
+            let answer = self.ask(target, &call).await?;
+            let is_first = listing.pages.len() == 1;
+            if is_first && answer.status() == StatusCode::NOT_FOUND {
+                return Ok(None);
+            }
+            if answer.status() != StatusCode::OK {
+                return Err(later_page_error(answer, what).await);
+            }
+            let served_as = answer.media_type()?;
+            if served_as != media_type::OCI_INDEX {
+                if is_first {
+                    tracing::debug!("{what}: answered as {served_as:?}, trying the tag schema");
+                    return Ok(None);
+                }
+                return Err(OrasError::media_type(what, media_type::OCI_INDEX, &served_as));
+            }
+            answer.refuse_encoding()?;
+            let next = next_page(&answer.url, answer.all(&LINK))
+                .map_err(|why| OrasError::Forbidden { request: answer.request.clone(), why })?;
+            let page = answer.read(what, None, listing.limits.manifest_bytes).await?;
+            listing.add_page(&page)?;
+            match next {
+                Some(url) => call.url = url,
+                None => return Ok(Some(listing.entries)),
+            }
+        }
+    }
+
+    async fn list_by_tag(
+        &self,
+        target: &Target<'_>,
+        subject: &Digest,
+        what: &str,
+    ) -> Result<Vec<Descriptor>, OrasError> {
+        let reference = sibling_tag(target.reference, &schema_tag(subject))?;
+        let target = Target { reference: &reference, base: target.base.clone(), ..*target };
+        let mut listing = Listing::new(what, *self.limits());
+        match self.index_by_tag(&target, listing.limits.manifest_bytes).await {
+            Ok(body) => listing.add_page(&body)?,
+            Err(OrasError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(listing.entries)
+    }
+
+    /// The signature that cosign keeps under a tag derived from the subject's digest; `None`
+    /// where there is no such tag.
+    ///
+    /// # Errors
+    /// As [`Client::resolve`], save "not found".
+    pub async fn cosign_signature(
+        &self,
+        reference: &Reference,
+        subject: &Digest,
+        give_up_at: Option<Instant>,
+    ) -> Result<Option<Descriptor>, OrasError> {
+        let tag = format!("{}-{}.sig", subject.algorithm().name(), subject.hex());
+        // Of a SHA-512 the tag would be longer than a tag can be, so there can be none.
+        let Ok(tagged) = reference.sibling_tag(&tag) else { return Ok(None) };
+        match self.resolve(&tagged, give_up_at).await {
+            Ok(found) => Ok(Some(found.with_artifact_type(media_type::COSIGN_SIGNATURE))),
+            Err(OrasError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl<'a> Listing<'a> {
+    fn new(what: &'a str, limits: Limits) -> Self {
+        Self {
+            what,
+            limits,
+            entries: Vec::new(),
+            by_digest: HashMap::new(),
+            pages: HashSet::new(),
+            bytes: 0,
+        }
+    }
+
+    /// A page that was read already, or one too many, is an error.
+    fn begin_page(&mut self, url: &Url) -> Result<(), OrasError> {
+        if self.pages.len() >= usize::try_from(self.limits.referrer_pages).unwrap_or(usize::MAX) {
+            return Err(self.too_large(self.limits.referrer_pages.into(), "pages"));
+        }
+        if !self.pages.insert(url.clone()) {
+            return Err(OrasError::invalid(self.what, "the pages link to each other in a circle"));
+        }
+        Ok(())
+    }
+
+    fn add_page(&mut self, page: &Bytes) -> Result<(), OrasError> {
+        self.bytes += page.len() as u64;
+        if self.bytes > self.limits.referrer_bytes {
+            return Err(self.too_large(self.limits.referrer_bytes, "bytes"));
+        }
+        let index = Index::from_bytes(media_type::OCI_INDEX, page)
+            .map_err(|error| OrasError::invalid(self.what, capped_line(&error.to_string(), 200)))?;
+        for entry in index.manifests {
+            self.add(entry)?;
+        }
+        Ok(())
+    }
+
+    /// The same entry twice is one; one artifact with two descriptions is refused, for who reads
+    /// the one would judge something else than who reads the other.
+    fn add(&mut self, entry: Descriptor) -> Result<(), OrasError> {
+        if let Some(index) = self.by_digest.get(&entry.digest) {
+            let known = &self.entries[*index];
+            let is_same = known.media_type == entry.media_type
+                && known.size == entry.size
+                && known.artifact_type == entry.artifact_type;
+            if is_same {
+                return Ok(());
+            }
+            return Err(OrasError::invalid(
+                self.what,
+                format!("{} is listed twice, with different types or sizes", entry.digest),
+            ));
+        }
+        if self.entries.len() >= self.limits.referrers {
+            return Err(self.too_large(self.limits.referrers as u64, "referrers"));
+        }
+        self.by_digest.insert(entry.digest.clone(), self.entries.len());
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    fn too_large(&self, limit: u64, unit: &'static str) -> OrasError {
+        OrasError::TooLarge { what: self.what.to_owned(), limit, unit }
+    }
+}
+
+/// The tag of the tag schema: the digest with a `-` for the `:`, cut to the lengths it allows.
+fn schema_tag(subject: &Digest) -> String {
+    let hex = &subject.hex()[..subject.hex().len().min(64)];
+    format!("{}-{hex}", subject.algorithm().name())
+}
+
+fn sibling_tag(reference: &Reference, tag: &str) -> Result<Reference, OrasError> {
+    reference.sibling_tag(tag).map_err(|error| OrasError::invalid(tag, error.to_string()))
+}
+
+/// A later page that is not found is a broken list, not an empty one.
+async fn later_page_error(answer: Answer, what: &str) -> OrasError {
+    match answer.into_error(what).await {
+        OrasError::NotFound { .. } => OrasError::invalid(what, "a linked page is not there"),
+        other => other,
+    }
+}
+
+/// The next page's URL from the `Link` headers (RFC 8288), if there is one.
+///
+/// # Errors
+/// When it leads to another host or out of the API.
+fn next_page<'a>(
+    current: &Url,
+    values: impl Iterator<Item = &'a str>,
+) -> Result<Option<Url>, String> {
+    let Some(target) =
+        values.flat_map(links).find_map(|(target, is_next)| is_next.then_some(target))
+    else {
+        return Ok(None);
+    };
+    let next = current.join(target).map_err(|error| format!("links to no URL: {error}"))?;
+    if next.origin() != current.origin() || !next.path().starts_with("/v2/") {
+        let host = capped_line(next.host_str().unwrap_or_default(), 255);
+        return Err(format!("the next page is not on the same registry but on {host}"));
+    }
+    Ok(Some(next))
+}
+
+/// The targets of a `Link` value, each with whether its relation is `next`.
+fn links(value: &str) -> Vec<(&str, bool)> {
+    let mut found = Vec::new();
+    let mut rest = value;
+    while let Some((_, after)) = rest.split_once('<') {
+        let Some((target, parameters)) = after.split_once('>') else { break };
+        let end = parameters.find('<').unwrap_or(parameters.len());
+        let is_next = parameters[..end].split([';', ',']).any(|parameter| {
+            parameter.trim().split_once('=').is_some_and(|(name, value)| {
+                name.trim().eq_ignore_ascii_case("rel")
+                    && value
+                        .trim()
+                        .trim_matches('"')
+                        .split(' ')
+                        .any(|relation| relation.eq_ignore_ascii_case("next"))
+            })
+        });
+        found.push((target, is_next));
+        rest = &parameters[end..];
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next(values: &[&str]) -> Result<Option<String>, String> {
+        let current = Url::parse("https://r.io:5000/v2/a/referrers/sha256:x?n=1").unwrap();
+        next_page(&current, values.iter().copied()).map(|url| url.map(Into::into))
+    }
+
+    #[test]
+    fn the_next_page_is_found_among_links() {
+        let expected = Ok(Some("https://r.io:5000/v2/a/referrers/sha256:x?last=2".to_owned()));
+        for value in [
+            r#"</v2/a/referrers/sha256:x?last=2>; rel="next""#,
+            "</v2/a/referrers/sha256:x?last=2>;rel=next",
+            r#"</v2/first>; rel="first", </v2/a/referrers/sha256:x?last=2>; REL="Next""#,
+            "<https://r.io:5000/v2/a/referrers/sha256:x?last=2>; title=x; rel=\"last next\"",
+            "<?last=2>; rel=next",
+        ] {
+            assert_eq!(next(&[value]), expected, "{value}");
+        }
+        for values in [&[][..], &["</v2/x>; rel=prev"], &["nonsense"], &["<unclosed; rel=next"]] {
+            assert_eq!(next(values), Ok(None), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_next_page_elsewhere_is_refused() {
+        for target in [
+            "https://other.io/v2/a",
+            "http://r.io:5000/v2/a",
+            "https://r.io:5001/v2/a",
+            "//169.254.169.254/v2/",
+            "/admin",
+            "/v2/../admin",
+            "https://[",
+        ] {
+            assert!(next(&[&format!("<{target}>; rel=next")]).is_err(), "{target}");
+        }
+    }
+
+    #[test]
+    fn the_tag_is_the_digest_with_a_dash() {
+        let sha256: Digest = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
+        assert_eq!(schema_tag(&sha256), format!("sha256-{}", "ab".repeat(32)));
+        let sha512: Digest = format!("sha512:{}", "ab".repeat(64)).parse().unwrap();
+        assert_eq!(schema_tag(&sha512), format!("sha512-{}", "ab".repeat(32)));
+    }
+
+    #[test]
+    fn one_digest_listed_in_two_ways_is_refused_and_twice_the_same_is_one() {
+        let limits = Limits::default();
+        let entry = |artifact_type: &str, size| {
+            let digest = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
+            Descriptor::new("m", digest, size).with_artifact_type(artifact_type)
+        };
+        let mut listing = Listing::new("w", limits);
+        listing.add(entry("a", 1)).unwrap();
+        listing.add(entry("a", 1)).unwrap();
+        assert_eq!(listing.entries.len(), 1);
+        assert!(listing.add(entry("b", 1)).is_err());
+        assert!(listing.add(entry("a", 2)).is_err());
+    }
+
+    #[test]
+    fn every_bound_is_an_error() {
+        let limits =
+            Limits { referrer_pages: 2, referrers: 1, referrer_bytes: 10, ..Limits::default() };
+        let page = |n: u32| Url::parse(&format!("https://r.io/v2/?p={n}")).unwrap();
+        let mut listing = Listing::new("w", limits);
+        listing.begin_page(&page(1)).unwrap();
+        assert!(matches!(listing.begin_page(&page(1)), Err(OrasError::Invalid { .. })));
+        listing.begin_page(&page(2)).unwrap();
+        assert!(matches!(listing.begin_page(&page(3)), Err(OrasError::TooLarge { .. })));
+        let long = Bytes::from_static(b"{\"manifests\":[]}");
+        assert!(matches!(listing.add_page(&long), Err(OrasError::TooLarge { .. })));
+    }
+}

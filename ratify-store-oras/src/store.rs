@@ -1,0 +1,374 @@
+//! [`OrasStore`]: the built-in `oras` referrer store, with v1's configuration and error texts.
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use ratify_core::{
+    Binding, BoxFuture, ComponentType, Descriptor, Digest, Error, ErrorCode, Manifest,
+    ManifestError, Reference, Referrer, ReferrerPage, ReferrerStore, Result, StoreConfig,
+    config::StorePluginConfig, media_type,
+};
+use serde_json::{Map, Value};
+
+use crate::{
+    BlobCache, Client, ClientOptions, Connections, CredentialUse, Limits, OrasError, RetryPolicy,
+    Transport, auth,
+};
+
+const STORE_NAME: &str = "oras";
+const DEFAULT_CACHE: &str = ".ratify/local_oras_cache";
+const DECODING_ADVICE: &str = "Please check if the artifact metadata was created correctly.";
+/// As many bytes as a cache directory holds unless told otherwise.
+const DEFAULT_CACHE_BYTES: u64 = 512 << 20;
+
+/// What a store needs besides its configuration.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct OrasStoreOptions {
+    /// The `User-Agent` header: v1's is `ratify+<version> (<os>/<arch>)`.
+    pub user_agent: String,
+    /// The parts of the environment that are read.
+    pub environment: auth::Environment,
+    /// The connection pools, shared by all stores of a process.
+    pub connections: Connections,
+    /// Which requests are repeated.
+    pub retry: RetryPolicy,
+    /// How much is read at most.
+    pub limits: Limits,
+    /// How many bytes the blob cache's directory may hold.
+    pub cache_bytes: u64,
+}
+
+/// The built-in referrer store.
+///
+/// The result cache of v1 (`cacheEnabled`, `ttl`) is not here: the keys are accepted and do
+/// nothing.
+#[derive(Clone)]
+pub struct OrasStore {
+    config: Arc<StoreConfig>,
+    cosign_enabled: bool,
+    client: Client,
+    cache: BlobCache,
+}
+
+/// The keys of the store's entry.
+#[derive(Debug, Default, PartialEq)]
+struct Keys {
+    use_http: bool,
+    cosign_enabled: bool,
+    auth_provider: Option<Map<String, Value>>,
+    local_cache_path: Option<PathBuf>,
+}
+
+impl Default for OrasStoreOptions {
+    fn default() -> Self {
+        Self {
+            user_agent: "ratify".into(),
+            environment: auth::Environment::default(),
+            connections: Connections::default(),
+            retry: RetryPolicy::default(),
+            limits: Limits::default(),
+            cache_bytes: DEFAULT_CACHE_BYTES,
+        }
+    }
+}
+
+impl OrasStore {
+    /// Builds the store and creates its cache's directory. Nothing is connected.
+    ///
+    /// # Errors
+    /// With v1's texts: a key of the wrong type, an unknown auth provider, a cache directory that
+    /// cannot be created.
+    pub fn new(config: &StorePluginConfig, options: OrasStoreOptions) -> Result<Self> {
+        let keys = Keys::from_entry(&config.raw)?;
+        let auth = auth::from_config(keys.auth_provider.as_ref(), &options.environment).map_err(
+            |error| {
+                of_store(ErrorCode::PluginInitFailure)
+                    .with_detail("failed to create auth provider from configuration")
+                    .with_source(error)
+            },
+        )?;
+        let path = keys.local_cache_path.unwrap_or_else(|| {
+            options.environment.home.clone().unwrap_or_else(|| "/".into()).join(DEFAULT_CACHE)
+        });
+        let cache = BlobCache::open(&path, options.cache_bytes).map_err(|error| {
+            let path = path.display();
+            of_store(ErrorCode::PluginInitFailure)
+                .with_detail(format!("could not create local oras cache at path: {path}"))
+                .with_source(error)
+        })?;
+        let transport = if keys.use_http { Transport::PlainHttp } else { Transport::Https };
+        let client = Client::new(ClientOptions {
+            user_agent: options.user_agent,
+            transport,
+            auth,
+            credential_use: CredentialUse::BestEffort,
+            connections: options.connections,
+            retry: options.retry,
+            limits: options.limits,
+        })
+        .map_err(|error| of_store(ErrorCode::PluginInitFailure).with_source(error))?;
+        let config = StoreConfig::new(config.version.clone(), None, config.raw.clone());
+        let cosign_enabled = keys.cosign_enabled;
+        Ok(Self { config: Arc::new(config), cosign_enabled, client, cache })
+    }
+
+    async fn resolve_subject(
+        &self,
+        subject: &Reference,
+        give_up_at: Option<Instant>,
+    ) -> Result<Descriptor> {
+        self.client.resolve(subject, give_up_at).await.map_err(|error| {
+            of_store(ErrorCode::RepositoryOperationFailure)
+                .with_detail(format!("Unable to resolve the reference: {subject}"))
+                .with_source(error)
+        })
+    }
+
+    async fn list(
+        &self,
+        subject: &Reference,
+        descriptor: &Descriptor,
+        give_up_at: Option<Instant>,
+    ) -> Result<ReferrerPage> {
+        let listed = self.client.referrers(subject, &descriptor.digest, give_up_at).await;
+        // v1 passes the bare error on, which its executor shows under this code.
+        let listed =
+            listed.map_err(|e| of_store(ErrorCode::ListReferrersFailure).with_source(e))?;
+        let mut referrers: Vec<Referrer> =
+            listed.into_iter().map(|entry| Referrer::new(entry, Binding::Manifest)).collect();
+        if self.cosign_enabled {
+            let digest = subject.digest().ok_or_else(|| {
+                of_store(ErrorCode::ReferenceInvalid)
+                    .with_detail("The digest of the artifact is empty")
+            })?;
+            let found = self.client.cosign_signature(subject, digest, give_up_at).await;
+            let found = found.map_err(|error| {
+                of_store(ErrorCode::RepositoryOperationFailure)
+                    .with_detail(format!(
+                        "Failed to validate existence of Cosign signature of the artifact: {subject}"
+                    ))
+                    .with_source(error)
+            })?;
+            referrers.extend(found.map(|entry| Referrer::new(entry, Binding::Payload)));
+        }
+        Ok(ReferrerPage::new(referrers, ""))
+    }
+
+    async fn read_manifest(
+        &self,
+        subject: &Reference,
+        descriptor: &Descriptor,
+        give_up_at: Option<Instant>,
+    ) -> Result<Manifest> {
+        // v1 finds this out after the download.
+        let media_type = descriptor.media_type.as_str();
+        if !matches!(media_type, media_type::OCI_MANIFEST | media_type::OCI_ARTIFACT) {
+            return Err(unsupported(media_type));
+        }
+        let limit = self.client.limits().manifest_bytes;
+        let cached = match descriptor.size <= limit {
+            true => self.cache.get(&descriptor.digest, Some(descriptor.size), limit).await,
+            false => None,
+        };
+        let bytes = match cached {
+            Some(bytes) => bytes,
+            None => {
+                let read = self.client.manifest_bytes(subject, descriptor, give_up_at).await;
+                let bytes = read.map_err(fetch_failure)?;
+                self.cache.put(&descriptor.digest, &bytes).await;
+                bytes
+            }
+        };
+        Manifest::from_bytes(media_type, &bytes).map_err(|error| match error {
+            ManifestError::Unsupported(media_type) => unsupported(&media_type),
+            error => of_store(ErrorCode::DataDecodingFailure)
+                .with_detail(format!(
+                    "Failed to parse artifact metadata of mediatype `{media_type}`"
+                ))
+                .with_source(error)
+                .with_remediation(DECODING_ADVICE),
+        })
+    }
+
+    async fn read_blob(
+        &self,
+        subject: &Reference,
+        digest: &Digest,
+        size: Option<u64>,
+        give_up_at: Option<Instant>,
+    ) -> Result<Bytes> {
+        let limit = self.client.limits().blob_bytes;
+        if let Some(bytes) = self.cache.get(digest, size, limit).await {
+            return Ok(bytes);
+        }
+        let read = self.client.blob_bytes(subject, digest, size, give_up_at).await;
+        let bytes = read.map_err(fetch_failure)?;
+        self.cache.put(digest, &bytes).await;
+        Ok(bytes)
+    }
+}
+
+impl ReferrerStore for OrasStore {
+    fn name(&self) -> &str {
+        STORE_NAME
+    }
+
+    fn config(&self) -> &StoreConfig {
+        &self.config
+    }
+
+    fn resolve<'a>(
+        &'a self,
+        subject: &'a Reference,
+        give_up_at: Option<Instant>,
+    ) -> BoxFuture<'a, Result<Descriptor>> {
+        Box::pin(self.resolve_subject(subject, give_up_at))
+    }
+
+    /// All pages at once: `artifact_types` and `next_token` are not looked at, as v1.
+    fn list_referrers<'a>(
+        &'a self,
+        subject: &'a Reference,
+        descriptor: &'a Descriptor,
+        _artifact_types: &'a [String],
+        _next_token: &'a str,
+        give_up_at: Option<Instant>,
+    ) -> BoxFuture<'a, Result<ReferrerPage>> {
+        Box::pin(self.list(subject, descriptor, give_up_at))
+    }
+
+    fn manifest<'a>(
+        &'a self,
+        subject: &'a Reference,
+        descriptor: &'a Descriptor,
+        give_up_at: Option<Instant>,
+    ) -> BoxFuture<'a, Result<Manifest>> {
+        Box::pin(self.read_manifest(subject, descriptor, give_up_at))
+    }
+
+    fn blob<'a>(
+        &'a self,
+        subject: &'a Reference,
+        digest: &'a Digest,
+        size: Option<u64>,
+        give_up_at: Option<Instant>,
+    ) -> BoxFuture<'a, Result<Bytes>> {
+        Box::pin(self.read_blob(subject, digest, size, give_up_at))
+    }
+}
+
+impl Keys {
+    /// Reads the keys this store knows, in any case as v1 does; `null` is absent. The others are
+    /// kept for whoever knows them.
+    fn from_entry(entry: &Map<String, Value>) -> Result<Self> {
+        let mut keys = Self::default();
+        for (key, value) in entry.iter().filter(|(_, value)| !value.is_null()) {
+            match key.to_ascii_lowercase().as_str() {
+                "usehttp" => keys.use_http = boolean(key, value)?,
+                "cosignenabled" => keys.cosign_enabled = boolean(key, value)?,
+                "cacheenabled" => drop(boolean(key, value)?),
+                "ttl" if !value.is_i64() => return Err(wrong_type(key, "an integer")),
+                "authprovider" => {
+                    let object = value.as_object().ok_or_else(|| wrong_type(key, "an object"))?;
+                    keys.auth_provider = Some(object.clone());
+                }
+                "localcachepath" => {
+                    let path = value.as_str().ok_or_else(|| wrong_type(key, "a string"))?;
+                    keys.local_cache_path = (!path.is_empty()).then(|| path.into());
+                }
+                _ => {}
+            }
+        }
+        Ok(keys)
+    }
+}
+
+fn boolean(key: &str, value: &Value) -> Result<bool> {
+    value.as_bool().ok_or_else(|| wrong_type(key, "true or false"))
+}
+
+fn wrong_type(key: &str, expected: &str) -> Error {
+    of_store(ErrorCode::ConfigInvalid)
+        .with_detail("failed to parse oras store configuration")
+        .with_source(format!("{key} must be {expected}"))
+}
+
+fn fetch_failure(error: OrasError) -> Error {
+    of_store(ErrorCode::RepositoryOperationFailure)
+        .with_detail("Failed to fetch the artifact metadata from the registry")
+        .with_source(error)
+}
+
+fn unsupported(media_type: &str) -> Error {
+    let media_type = ratify_core::capped_line(media_type, 200);
+    of_store(ErrorCode::GetReferrerManifestFailure)
+        .with_detail(format!("Unsupported artifact metadata of media type {media_type}"))
+        .with_remediation(DECODING_ADVICE)
+}
+
+fn of_store(code: ErrorCode) -> Error {
+    code.error().from_component(ComponentType::ReferrerStore, STORE_NAME)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn keys(entry: &Value) -> Result<Keys> {
+        Keys::from_entry(entry.as_object().unwrap())
+    }
+
+    #[test]
+    fn reads_its_keys_in_any_case_and_leaves_the_others_alone() {
+        let entry = json!({
+            "name": "oras", "useHttp": true, "COSIGNENABLED": true, "cacheEnabled": true, "ttl": 10,
+            "authProvider": {"name": "dockerConfig"}, "localCachePath": "/c", "x": [1]
+        });
+        let expected = Keys {
+            use_http: true,
+            cosign_enabled: true,
+            auth_provider: json!({"name": "dockerConfig"}).as_object().cloned(),
+            local_cache_path: Some("/c".into()),
+        };
+        assert_eq!(keys(&entry).unwrap(), expected);
+        let absent = json!({"name": "oras", "authProvider": null, "localCachePath": ""});
+        assert_eq!(keys(&absent).unwrap(), Keys::default());
+    }
+
+    #[test]
+    fn a_key_of_the_wrong_type_is_refused_with_v1s_text() {
+        let error = keys(&json!({"useHttp": "true"})).unwrap_err().to_string();
+        insta::assert_snapshot!(error, @"CONFIG_INVALID: failed to parse oras store configuration: useHttp must be true or false");
+        for entry in [
+            json!({"cosignEnabled": 1}),
+            json!({"cacheEnabled": "x"}),
+            json!({"ttl": 1.5}),
+            json!({"authProvider": "dockerConfig"}),
+            json!({"localCachePath": []}),
+        ] {
+            assert!(keys(&entry).is_err(), "{entry}");
+        }
+    }
+
+    #[test]
+    fn construction_errors_have_v1s_texts() {
+        let build = |entry: &Value| {
+            let config = StorePluginConfig::from_entry(entry.as_object().unwrap(), "1.0.0");
+            match OrasStore::new(&config.unwrap(), OrasStoreOptions::default()) {
+                Ok(_) => panic!("{entry} was taken"),
+                Err(error) => error.to_string(),
+            }
+        };
+        insta::assert_snapshot!(
+            build(&json!({"name": "oras", "authProvider": {}})),
+            @"AUTH_DENIED: failed to create auth provider from configuration: failed to find auth provider name in the auth providers config with key name"
+        );
+        insta::assert_snapshot!(
+            build(&json!({"name": "oras", "localCachePath": "/proc/nowhere"})),
+            @"PLUGIN_INIT_FAILURE: could not create local oras cache at path: /proc/nowhere: No such file or directory (os error 2)"
+        );
+    }
+}

@@ -1,0 +1,182 @@
+//! TLS: which roots are trusted, and the one case in which nothing is checked.
+//!
+//! The crypto provider is passed explicitly, so that no process-wide default is needed.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+};
+
+use crate::OrasError;
+
+/// Where Linux distributions keep the bundle of roots; the first that exists is read, as Go does.
+const BUNDLES: [&str; 6] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+/// Directories of single certificates. An operator may have put one there beside the bundle.
+const DIRECTORIES: [&str; 2] = ["/etc/ssl/certs", "/etc/pki/tls/certs"];
+
+/// Roots besides the system's: the values of `SSL_CERT_FILE` and `SSL_CERT_DIR`. They add to the
+/// system's roots and never replace them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsRoots {
+    /// A PEM file (`SSL_CERT_FILE`).
+    pub file: Option<PathBuf>,
+    /// Directories of PEM files (`SSL_CERT_DIR`, split at colons).
+    pub directories: Vec<PathBuf>,
+}
+
+/// A configuration that checks the server's certificate against the union of all roots.
+pub(crate) fn checked(roots: &TlsRoots) -> Result<ClientConfig, OrasError> {
+    trusting(load(roots))
+}
+
+/// A configuration that trusts these roots only. There may be none: then any HTTPS fails, with a
+/// reason.
+pub(crate) fn trusting(roots: Vec<CertificateDer<'static>>) -> Result<ClientConfig, OrasError> {
+    let mut store = RootCertStore::empty();
+    let (added, ignored) = store.add_parsable_certificates(roots);
+    tracing::debug!("trusting {added} root certificates, {ignored} could not be used");
+    Ok(builder()?.with_root_certificates(store).with_no_client_auth())
+}
+
+/// A configuration that takes any certificate: for loopback hosts, as v1.
+pub(crate) fn unchecked() -> Result<ClientConfig, OrasError> {
+    let verifier = Arc::new(AnyCertificate(provider()));
+    Ok(builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, OrasError> {
+    ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| OrasError::Setup(error.to_string()))
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// Reads all roots; what cannot be read is left out and said.
+fn load(roots: &TlsRoots) -> Vec<CertificateDer<'static>> {
+    let bundle = BUNDLES.iter().map(PathBuf::from).find(|path| path.is_file());
+    let mut files: Vec<PathBuf> = bundle.into_iter().chain(roots.file.clone()).collect();
+    let system = DIRECTORIES.iter().map(Path::new);
+    for directory in system.chain(roots.directories.iter().map(PathBuf::as_path)) {
+        for path in files_of(directory) {
+            if !files.contains(&path) {
+                files.push(path);
+            }
+        }
+    }
+    let mut certificates: Vec<_> = files.iter().flat_map(|path| read(path)).collect();
+    certificates.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
+    certificates.dedup();
+    certificates
+}
+
+/// The certificates of a PEM file. Directories also hold what is none; that is no fault.
+fn read(path: &Path) -> Vec<CertificateDer<'static>> {
+    let certificates = match CertificateDer::pem_file_iter(path) {
+        Ok(certificates) => certificates,
+        Err(error) => {
+            tracing::warn!("cannot read root certificates from {}: {error}", path.display());
+            return Vec::new();
+        }
+    };
+    certificates.filter_map(Result::ok).collect()
+}
+
+/// The files of a directory, in order, as Go reads it: whatever their names are, but not the links
+/// within the directory, by which OpenSSL finds the same files once more.
+fn files_of(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+    let is_link_within = |path: &Path| {
+        std::fs::read_link(path)
+            .is_ok_and(|target| target.parent().is_some_and(|p| p.as_os_str().is_empty()))
+    };
+    let mut files: Vec<PathBuf> =
+        paths.filter(|path| !is_link_within(path) && path.is_file()).collect();
+    files.sort_unstable();
+    files
+}
+
+/// Takes any certificate, but still checks that the server owns its key.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_root_at_all_is_no_error() {
+        assert!(trusting(Vec::new()).is_ok());
+        assert!(unchecked().is_ok());
+        let nowhere =
+            TlsRoots { file: Some("/nowhere/ca.pem".into()), directories: vec!["/nowhere".into()] };
+        assert!(checked(&nowhere).is_ok());
+    }
+
+    #[test]
+    fn a_directory_is_read_whatever_its_files_are_called_and_its_own_links_are_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(elsewhere.path().join("x.pem"), "").unwrap();
+        std::fs::write(at("my-ca.crt"), "").unwrap();
+        std::fs::create_dir(at("directory")).unwrap();
+        std::os::unix::fs::symlink("my-ca.crt", at("0123abcd.0")).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path().join("x.pem"), at("x.pem")).unwrap();
+        assert_eq!(files_of(directory.path()), [at("my-ca.crt"), at("x.pem")]);
+    }
+}

@@ -1,0 +1,212 @@
+//! [`Transport`]: by which scheme a registry is spoken to, decided from its parsed host; and
+//! [`Connections`], the shared pools.
+
+use std::{
+    error::Error as StdError,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use reqwest::redirect;
+use url::{Host, Url};
+
+use crate::{OrasError, TlsRoots, tls};
+
+/// v1's bound on a TCP connection plus that on the TLS handshake behind it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(40);
+/// A server that sends nothing for this long has hung.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How registries are spoken to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Transport {
+    /// HTTPS. The certificate of a loopback host is not checked, as v1; v1 looks for the address
+    /// anywhere in the reference, this compares the parsed host.
+    #[default]
+    Https,
+    /// Plain HTTP for every host (`useHttp`).
+    PlainHttp,
+    /// HTTPS; a loopback host that turns out to speak plain HTTP is spoken to in plain HTTP. For
+    /// dynamic plugins, which are never pulled in clear from elsewhere.
+    HttpsOrLoopbackHttp,
+}
+
+/// The connection pools of a process, one per kind of TLS, opened when first needed. Cloning
+/// shares them. Nothing is read and nothing connected before.
+#[derive(Clone, Default)]
+pub struct Connections(Arc<Pools>);
+
+#[derive(Default)]
+struct Pools {
+    roots: TlsRoots,
+    plain: OnceLock<reqwest::Client>,
+    checked: OnceLock<reqwest::Client>,
+    loopback: OnceLock<reqwest::Client>,
+}
+
+impl Connections {
+    /// Pools that trust these roots besides the system's.
+    pub fn new(roots: TlsRoots) -> Self {
+        Self(Arc::new(Pools { roots, ..Pools::default() }))
+    }
+
+    /// The pool for a URL. Certificates are checked unless its host is a loopback one.
+    pub(crate) fn pool(&self, url: &Url) -> Result<&reqwest::Client, OrasError> {
+        if is_loopback(url) {
+            get_or_build(&self.0.loopback, || {
+                // A name could resolve elsewhere; nothing is unchecked that leaves this machine.
+                let here = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+                    .map(|address: IpAddr| SocketAddr::new(address, 0));
+                build(tls::unchecked()?, |b| b.no_proxy().resolve_to_addrs("localhost", &here))
+            })
+        } else if url.scheme() == "http" {
+            // Reading the roots takes longer than many a request, and needs them to be there.
+            get_or_build(&self.0.plain, || build(tls::trusting(Vec::new())?, |b| b))
+        } else {
+            get_or_build(&self.0.checked, || build(tls::checked(&self.0.roots)?, |b| b))
+        }
+    }
+}
+
+impl std::fmt::Debug for Connections {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Connections").finish_non_exhaustive()
+    }
+}
+
+/// The host to connect to for a registry as written: Docker Hub's differs.
+pub(crate) fn wire_host(registry: &str) -> &str {
+    if registry == "docker.io" { "registry-1.docker.io" } else { registry }
+}
+
+/// The base of a registry, `scheme://host/`.
+pub(crate) fn base_url(scheme: &str, registry: &str) -> Result<Url, OrasError> {
+    Url::parse(&format!("{scheme}://{}/", wire_host(registry))).map_err(|error| {
+        OrasError::Registry { registry: registry.to_owned(), why: error.to_string() }
+    })
+}
+
+/// Whether a URL points to this very machine: `localhost`, 127.0.0.0/8 or ::1, and nothing else.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address == Ipv6Addr::LOCALHOST,
+        None => false,
+    }
+}
+
+/// Whether a registry may send us on to another URL, by a redirect or a token realm.
+///
+/// # Errors
+/// Says where it leads: to another scheme, out of TLS, in clear to another machine where that is
+/// not configured, or from another machine to this one.
+pub(crate) fn check_step(from: &Url, to: &Url, transport: Transport) -> Result<(), String> {
+    let Some(host) = to.host_str().filter(|_| matches!(to.scheme(), "http" | "https")) else {
+        return Err("to something that is no HTTP host".into());
+    };
+    let host = ratify_core::capped_line(host, 255);
+    if is_loopback(to) && !is_loopback(from) {
+        return Err(format!("from another host to {host}"));
+    }
+    if to.scheme() == "https" {
+        return Ok(());
+    }
+    if from.scheme() != "http" {
+        return Err(format!("from HTTPS to HTTP, to {host}"));
+    }
+    if transport != Transport::PlainHttp && !is_loopback(to) {
+        return Err(format!("in plain HTTP to {host}"));
+    }
+    Ok(())
+}
+
+/// Whether a failed TLS handshake looks as if the server spoke plain HTTP: it sent something that
+/// is no TLS record, or hung up.
+pub(crate) fn looks_like_plain_http(error: &(dyn StdError + 'static)) -> bool {
+    if matches!(error.downcast_ref(), Some(rustls::Error::InvalidMessage(_))) {
+        return true;
+    }
+    // The source of an I/O error is that of the error within it, so that one is looked at too.
+    if let Some(io) = error.downcast_ref::<std::io::Error>() {
+        let within = io.get_ref().is_some_and(|inner| looks_like_plain_http(inner));
+        return within || io.kind() == std::io::ErrorKind::UnexpectedEof;
+    }
+    error.source().is_some_and(looks_like_plain_http)
+}
+
+fn get_or_build(
+    cell: &OnceLock<reqwest::Client>,
+    build: impl FnOnce() -> Result<reqwest::Client, OrasError>,
+) -> Result<&reqwest::Client, OrasError> {
+    if let Some(client) = cell.get() {
+        return Ok(client);
+    }
+    let client = build()?;
+    Ok(cell.get_or_init(|| client))
+}
+
+fn build(
+    tls: rustls::ClientConfig,
+    with: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+) -> Result<reqwest::Client, OrasError> {
+    let builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        // Followed by hand: credentials must not cross hosts, nor may a request fall to HTTP.
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(SILENCE_TIMEOUT)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .pool_max_idle_per_host(100);
+    with(builder).build().map_err(|error| OrasError::Setup(error.without_url().to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_exact_loopback_hosts_are_loopback() {
+        let loopback = ["localhost", "LOCALHOST:5000", "127.0.0.1:1", "127.9.8.7", "[::1]:5000"];
+        for registry in loopback {
+            assert!(is_loopback(&base_url("https", registry).unwrap()), "{registry}");
+        }
+        let others = [
+            "registry.example.com",
+            "localhost.example.com",
+            "127.0.0.1.example.com",
+            "notlocalhost:5000",
+            "128.0.0.1",
+            "[::2]",
+            "[::ffff:127.0.0.1]",
+            "0.0.0.0",
+            "[::]",
+        ];
+        for registry in others {
+            assert!(!is_loopback(&base_url("https", registry).unwrap()), "{registry}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_holds_a_loopback_address_is_not_loopback() {
+        let url = Url::parse("https://registry.example.com/v2/x/127.0.0.1/app").unwrap();
+        assert!(!is_loopback(&url));
+    }
+
+    #[test]
+    fn docker_hub_has_another_host_on_the_wire() {
+        assert_eq!(
+            base_url("https", "docker.io").unwrap().as_str(),
+            "https://registry-1.docker.io/"
+        );
+    }
+
+    #[test]
+    fn a_port_out_of_range_is_an_error_not_a_panic() {
+        assert!(matches!(base_url("https", "a.io:99999"), Err(OrasError::Registry { .. })));
+    }
+}
