@@ -1,0 +1,250 @@
+//! A configuration becomes an executor. This is the only place that knows every implementation by
+//! name: built-in stores and verifiers, external ones, and where a plugin comes from.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::bail;
+use ratify_core::{
+    ComponentType, Descriptor, Error, ErrorCode, Reference, ReferrerStore, Result, Verifier,
+    config::{Config, PluginSource, StorePluginConfig, VerifierPluginConfig},
+    executor::{Executor, Notice},
+    policy::Policy,
+};
+use ratify_store_oras::OrasStore;
+
+use crate::{
+    plugin::{
+        exec::Program,
+        find::{FindError, find_in_dirs},
+        install::{InstallRequest, disabled_warning},
+        inventory::Kind,
+        store::ExecStore,
+        verifier::ExecVerifier,
+    },
+    runtime::Runtime,
+    state::Snapshot,
+};
+
+/// The built-in store.
+const ORAS: &str = "oras";
+/// Verifiers that v1 has built in and this build does not have. A program of that name must not
+/// take their place unnoticed.
+const NOT_BUILT_IN: [&str; 2] = ["notation", "cosign"];
+
+/// The subject of a command line.
+///
+/// # Errors
+/// When there is none, or it is no reference.
+pub fn parse_subject(text: &str) -> anyhow::Result<Reference> {
+    if text.is_empty() {
+        bail!("subject parameter is required");
+    }
+    Ok(Reference::parse_subject(text)?)
+}
+
+/// Finds out what a subject's tag stands for, and logs what stores had to say.
+///
+/// # Errors
+/// When no store knows it.
+pub async fn resolve(stores: &[Arc<dyn ReferrerStore>], subject: &Reference) -> Result<Descriptor> {
+    let warn = |notice: Notice| {
+        if notice.is_warning() {
+            log_notice(notice);
+        }
+    };
+    Executor::new(stores.to_vec(), Vec::new(), None).resolve(subject, None, &warn).await
+}
+
+/// Writes to the log what happens on the way to a verdict.
+pub fn log_notice(notice: Notice) {
+    let text = ratify_core::capped_line(&notice.to_string(), 4096);
+    if notice.is_warning() {
+        tracing::warn!(component_type = "referrerStore", "{text}");
+    } else {
+        tracing::info!(component_type = "executor", "{text}");
+    }
+}
+
+/// Builds everything a configuration names.
+///
+/// # Errors
+/// When a section is missing or wrong, or a plugin cannot be had; the texts are v1's.
+pub async fn executor(config: &Config, runtime: &Runtime) -> Result<Executor> {
+    let stores = stores(config, runtime).await?;
+    let verifiers = verifiers(config, runtime).await?;
+    Ok(Executor::new(stores, verifiers, Some(policy(config)?)))
+}
+
+fn policy(config: &Config) -> Result<Policy> {
+    let policy = Policy::from_config(&config.policy.clone().unwrap_or_default())?;
+    tracing::info!("selected policy provider: {}", policy.name());
+    Ok(policy)
+}
+
+/// Builds what a request sees of a configuration, and logs v1's lines about it.
+///
+/// # Errors
+/// As [`executor`], with v1's words about the section in front.
+pub async fn snapshot(config: &Config, runtime: &Runtime) -> Result<Snapshot, SnapshotError> {
+    let stores = stores(config, runtime).await.map_err(SnapshotError::Stores)?;
+    tracing::info!("stores successfully created. number of stores {}", stores.len());
+    let verifiers = verifiers(config, runtime).await.map_err(SnapshotError::Verifiers)?;
+    tracing::info!("verifiers successfully created. number of verifiers {}", verifiers.len());
+    let policy = policy(config).map_err(SnapshotError::Policy)?;
+    tracing::info!("policies successfully created.");
+    Ok(Snapshot::new(Executor::new(stores, verifiers, Some(policy))))
+}
+
+/// Which section of a configuration could not be built. The texts are v1's.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The stores.
+    #[error("failed to load store from config: {0}")]
+    Stores(Error),
+    /// The verifiers.
+    #[error("failed to load verifiers from config: {0}")]
+    Verifiers(Error),
+    /// The policy.
+    #[error("failed to load policy provider from config: {0}")]
+    Policy(Error),
+}
+
+/// Builds the stores.
+///
+/// # Errors
+/// As [`executor`].
+pub async fn stores(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn ReferrerStore>>> {
+    let section = config.store.clone().unwrap_or_default();
+    let entries = section.entries()?;
+    // v1 looks for stores in the default directory as well, wherever else it looks.
+    let mut dirs = paths(section.plugin_bin_dirs.as_deref());
+    dirs.push(runtime.environment.default_plugin_dir());
+    let mut stores: Vec<Arc<dyn ReferrerStore>> = Vec::new();
+    for entry in &entries {
+        stores.push(store(entry, &dirs, runtime).await?);
+    }
+    Ok(stores)
+}
+
+async fn store(
+    entry: &StorePluginConfig,
+    dirs: &[PathBuf],
+    runtime: &Runtime,
+) -> Result<Arc<dyn ReferrerStore>> {
+    let plugin =
+        Plugin { kind: Kind::Store, resource: &entry.name, type_: &entry.name, dirs, runtime };
+    if entry.name == ORAS {
+        plugin.refuse_source_of_built_in(entry.source.as_ref());
+        return Ok(Arc::new(OrasStore::new(entry, runtime.oras_options())?));
+    }
+    let program = plugin.program(entry.source.as_ref()).await.map_err(|error| match error {
+        Missing::Download(error) => error,
+        Missing::Find(cause) => ErrorCode::PluginNotFound
+            .detail("plugin not found")
+            .with_source(cause)
+            .from_component(ComponentType::ReferrerStore, entry.name.as_str()),
+    })?;
+    let told = dirs.iter().map(|dir| dir.to_string_lossy().into_owned()).collect();
+    Ok(Arc::new(ExecStore::new(entry, told, program, Arc::clone(&runtime.runner))))
+}
+
+/// Builds the verifiers.
+///
+/// # Errors
+/// As [`executor`].
+pub async fn verifiers(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn Verifier>>> {
+    let section = config.verifier.clone().unwrap_or_default();
+    let entries = section.entries()?;
+    let mut dirs = paths(section.plugin_bin_dirs.as_deref());
+    if dirs.is_empty() {
+        dirs.push(runtime.environment.default_plugin_dir());
+        tracing::info!("defaultPluginPath set to {}", dirs[0].display());
+    }
+    let mut verifiers: Vec<Arc<dyn Verifier>> = Vec::new();
+    for entry in entries {
+        let verifier = verifier(entry, &dirs, runtime).await;
+        verifiers.push(
+            verifier.map_err(|error| ErrorCode::PluginInitFailure.error().with_source(error))?,
+        );
+    }
+    Ok(verifiers)
+}
+
+async fn verifier(
+    entry: VerifierPluginConfig,
+    dirs: &[PathBuf],
+    runtime: &Runtime,
+) -> Result<Arc<dyn Verifier>> {
+    let type_ = entry.binary_name().to_owned();
+    if NOT_BUILT_IN.contains(&type_.as_str()) {
+        return Err(not_built_in(&type_));
+    }
+    let plugin =
+        Plugin { kind: Kind::Verifier, resource: &entry.name, type_: &type_, dirs, runtime };
+    let program = plugin.program(entry.source.as_ref()).await.map_err(|error| match error {
+        Missing::Download(error) => error,
+        Missing::Find(cause) => ErrorCode::PluginNotFound
+            .detail(format!("Verifier plugin {type_} not found"))
+            .with_source(cause)
+            .with_remediation("Please ensure that the correct type is specified for the built-in Verifier configuration or the custom Verifier plugin is configured."),
+    })?;
+    let runner = Arc::clone(&runtime.runner);
+    Ok(Arc::new(ExecVerifier::new(entry, program, runner, runtime.private_dir()?)))
+}
+
+fn not_built_in(type_: &str) -> Error {
+    ErrorCode::PluginInitFailure
+        .detail(format!("the verifier {type_} is not part of this build of Ratify"))
+}
+
+/// An entry of the configuration that names a program.
+struct Plugin<'a> {
+    kind: Kind,
+    resource: &'a str,
+    type_: &'a str,
+    dirs: &'a [PathBuf],
+    runtime: &'a Runtime,
+}
+
+/// Why an entry has no program.
+enum Missing {
+    Download(Error),
+    Find(FindError),
+}
+
+impl Plugin<'_> {
+    /// The program of an entry: installed from its source where downloads are allowed, or else
+    /// searched for by name.
+    async fn program(&self, source: Option<&PluginSource>) -> Result<Program, Missing> {
+        if let Some(source) = source {
+            if self.runtime.environment.dynamic_plugins() {
+                let request = InstallRequest {
+                    kind: self.kind,
+                    name: self.resource,
+                    type_: self.type_,
+                    source,
+                    directory: &self.dirs[0],
+                };
+                let installed = self.runtime.install(&request).await.map_err(Missing::Download)?;
+                return Ok(Program::Installed(Arc::new(installed)));
+            }
+            tracing::warn!("{}", disabled_warning(self.kind, self.type_));
+        }
+        find_in_dirs(self.type_, self.dirs).map_err(Missing::Find)?;
+        Ok(Program::Search { name: self.type_.to_owned(), dirs: self.dirs.to_vec() })
+    }
+
+    /// v1 downloads the source of a built-in and never uses it.
+    fn refuse_source_of_built_in(&self, source: Option<&PluginSource>) {
+        if source.is_some() {
+            tracing::warn!(
+                "source was specified for {}, which is built in: it is not downloaded",
+                self.type_
+            );
+        }
+    }
+}
+
+fn paths(dirs: Option<&[String]>) -> Vec<PathBuf> {
+    dirs.unwrap_or_default().iter().map(PathBuf::from).collect()
+}

@@ -1,0 +1,33 @@
+//! `ratify dev`: tools for those who write plugins.
+
+mod image;
+mod registry;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::Context;
+
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    #[command(subcommand)]
+    command: DevCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum DevCommand {
+    /// Run an OCI registry in memory, on loopback, until interrupted
+    Registry(registry::Registry),
+    /// Push a small image, with artifacts attached to it, for a plugin to judge
+    Image(image::Image),
+}
+
+impl Dev {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        match self.command {
+            DevCommand::Registry(registry) => registry.run().await,
+            DevCommand::Image(image) => image.run(context).await,
+        }
+    }
+}

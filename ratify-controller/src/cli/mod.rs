@@ -1,0 +1,202 @@
+//! What a person types: v1's commands and flags, and ours (`plugin`, `dev`).
+//!
+//! stdout carries results only; the log and the errors go to stderr. Exit codes are v1's: 0, or 1
+//! for any error. One file a command.
+
+mod dev;
+mod discover;
+mod flag;
+mod output;
+pub mod plugin;
+mod referrer;
+mod resolve;
+mod serve;
+mod verify;
+mod version;
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use anyhow::Context as _;
+
+use crate::{
+    env::Environment,
+    plugin::sandbox::harden_self,
+    reload::ConfigFile,
+    runtime::Runtime,
+    telemetry::{Format, Telemetry},
+};
+
+/// Ratify verifies what proves that a container image may be trusted.
+#[derive(Debug, Parser)]
+#[command(name = "ratify", disable_version_flag = true, disable_help_subcommand = true)]
+struct Arguments {
+    /// Log at level debug.
+    #[arg(short = 'd', long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]
+    debug: bool,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Verify a subject
+    Verify(verify::Verify),
+    /// Resolve digest of a subject that is referenced by a tag
+    Resolve(resolve::Resolve),
+    /// Discover referrers for a subject
+    Discover(discover::Discover),
+    /// Read the manifest or a blob of a referrer
+    Referrer(referrer::Referrer),
+    /// Run ratify as a server
+    Serve(serve::Serve),
+    /// Show the ratify version information
+    Version(version::Version),
+    /// Install, list, inspect, push and try plugins
+    Plugin(plugin::PluginCommand),
+    /// Tools for development
+    Dev(dev::Dev),
+}
+
+impl Command {
+    /// v1's `-d` is a flag of the root that every command takes.
+    fn debug(&self) -> bool {
+        match self {
+            Self::Verify(command) => command.debug.debug,
+            Self::Resolve(command) => command.debug.debug,
+            Self::Discover(command) => command.debug.debug,
+            Self::Referrer(command) => command.debug(),
+            Self::Serve(command) => command.debug.debug,
+            Self::Version(command) => command.debug.debug,
+            Self::Plugin(_) | Self::Dev(_) => false,
+        }
+    }
+
+    async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Verify(command) => command.run(context).await,
+            Self::Resolve(command) => command.run(context).await,
+            Self::Discover(command) => command.run(context).await,
+            Self::Referrer(command) => command.run(context).await,
+            Self::Serve(command) => command.run(context).await,
+            Self::Version(command) => command.run(),
+            Self::Plugin(command) => {
+                let runtime = Arc::clone(&context.runtime);
+                command.run(&plugin::PluginContext { runtime }).await
+            }
+            Self::Dev(command) => command.run(context).await,
+        }
+    }
+}
+
+/// What commands share: the environment as values, the log, and what runs plugins.
+pub(crate) struct Context {
+    environment: Environment,
+    telemetry: Telemetry,
+    runtime: Arc<Runtime>,
+}
+
+/// Runs the command line of this process; its exit code comes back.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refuse(&error),
+    };
+    let Some(command) = arguments.command else {
+        return match Arguments::command().print_help() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    };
+    let environment = Environment::from_process();
+    let telemetry = Telemetry::start();
+    for (name, on) in &environment.feature_flags {
+        tracing::info!("Feature flag {name} is {}", if *on { "enabled" } else { "disabled" });
+    }
+    let debug = arguments.debug || command.debug();
+    telemetry.set_level(debug, environment.log_level.as_deref());
+    match run(command, environment, telemetry) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("Error: {}", output::error_text(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(
+    command: Command,
+    environment: Environment,
+    telemetry: Telemetry,
+) -> anyhow::Result<ExitCode> {
+    harden_self().context("cannot make this process unreadable for plugins")?;
+    let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    threads.block_on(async {
+        let runtime = Arc::new(Runtime::start(environment.clone())?);
+        let context = Context { environment, telemetry, runtime };
+        command.run(&context).await
+    })
+}
+
+/// Says what is wrong with a command line. Asking for help is not wrong.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    eprintln!("Error: {}", text.strip_prefix("error: ").unwrap_or(&text).trim_end());
+    ExitCode::FAILURE
+}
+
+impl Context {
+    /// The configuration file a flag names, or the default one.
+    pub(crate) fn config_file(&self, flag: &str) -> PathBuf {
+        if flag.is_empty() { self.environment.default_config_file() } else { PathBuf::from(flag) }
+    }
+
+    /// Reads the configuration and sets the log's format by it.
+    ///
+    /// # Errors
+    /// When there is no such file or it is no configuration; the texts are v1's.
+    pub(crate) fn load_config(&self, flag: &str) -> anyhow::Result<ratify_core::config::Config> {
+        Ok(self.load_config_file(flag)?.config)
+    }
+
+    /// The same, with what tells later whether the file has changed.
+    ///
+    /// # Errors
+    /// As [`Context::load_config`].
+    pub(crate) fn load_config_file(&self, flag: &str) -> anyhow::Result<ConfigFile> {
+        let file = ConfigFile::read(flag, &self.config_file(flag))?;
+        let formatter = file.config.logger.formatter.as_deref();
+        self.telemetry.set_format(Format::parse(formatter)?);
+        Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn d_is_debug_everywhere_and_the_digest_below_referrer() {
+        let debug = |line: &str| {
+            let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+            arguments.debug || arguments.command.unwrap().debug()
+        };
+        assert!(debug("ratify -d verify -s x"));
+        assert!(debug("ratify verify -s x -d"));
+        assert!(debug("ratify serve --debug=true"));
+        assert!(!debug("ratify serve --debug=false"));
+        assert!(!debug("ratify referrer show-blob -s x -d sha256:1 --store oras"));
+        assert!(debug("ratify referrer show-blob -s x -d sha256:1 --store oras --debug"));
+    }
+}

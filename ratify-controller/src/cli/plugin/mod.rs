@@ -1,0 +1,156 @@
+//! `ratify plugin`: install, list, inspect, push and try plugins. Ours; v1 has no such command.
+//!
+//! The feature flag of dynamic plugins governs `source` of a configuration in `verify` and
+//! `serve`: who types one of these commands has decided already.
+
+mod inspect;
+mod install;
+mod list;
+mod progress;
+mod push;
+mod run;
+
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand, ValueEnum};
+use ratify_core::{
+    Reference,
+    config::{Config, PluginSource},
+};
+use ratify_store_oras::Client;
+
+use crate::{plugin::inventory::Kind, reload::ConfigFile, runtime::Runtime};
+
+/// How long a command waits for a registry or a plugin's arrival.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// `ratify plugin`.
+#[derive(Debug, Args)]
+pub struct PluginCommand {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What the commands need: the environment as values, connections, and what runs plugins.
+#[derive(Clone)]
+pub struct PluginContext {
+    /// Shared by the whole process.
+    pub runtime: Arc<Runtime>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Pull a plugin, prove it, and put it into the plugin directory
+    Install(install::Install),
+    /// List what is installed, and whether it is still whole
+    List(list::List),
+    /// Show what a reference stands for, without installing or running it
+    Inspect(inspect::Inspect),
+    /// Push a plugin for one or several platforms
+    Push(push::Push),
+    /// Run a plugin once, and show what it was asked and what it answered
+    Run(run::Run),
+}
+
+/// The form of a result on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// A plugin's kind, as typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum KindName {
+    /// It judges artifacts
+    Verifier,
+    /// It lists and reads them
+    Store,
+}
+
+impl From<KindName> for Kind {
+    fn from(name: KindName) -> Self {
+        match name {
+            KindName::Verifier => Self::Verifier,
+            KindName::Store => Self::Store,
+        }
+    }
+}
+
+impl PluginCommand {
+    /// Does what was typed.
+    ///
+    /// # Errors
+    /// When it cannot be done; the text says what to do next.
+    pub async fn run(self, context: &PluginContext) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Install(command) => command.run(context).await,
+            Command::List(command) => command.run(context).await,
+            Command::Inspect(command) => command.run(context).await,
+            Command::Push(command) => command.run(context).await,
+            Command::Run(command) => command.run(context).await,
+        }
+    }
+}
+
+impl PluginContext {
+    /// A client with the credentials of Docker's configuration.
+    fn client(&self) -> anyhow::Result<Client> {
+        Ok(self.runtime.plugin_client(None)?)
+    }
+
+    /// A client with the credentials that a source names.
+    fn client_for(&self, source: &PluginSource) -> ratify_core::Result<Client> {
+        self.runtime.plugin_client(source.auth_provider.as_ref())
+    }
+}
+
+/// Reads a configuration file. The texts are v1's.
+fn read_config(file: &Path) -> anyhow::Result<Config> {
+    Ok(ConfigFile::read(&file.to_string_lossy(), file)?.config)
+}
+
+/// A reference with everything in it, as `source.artifact` is.
+fn reference(text: &str) -> anyhow::Result<Reference> {
+    Reference::parse_exact(text).with_context(|| {
+        let text = ratify_core::capped_line(text, 200);
+        format!("{text:?} must be REGISTRY/REPOSITORY:TAG or REGISTRY/REPOSITORY@DIGEST")
+    })
+}
+
+/// The type a reference suggests: what `build-plugins` pushes is at REGISTRY/.../TYPE:VERSION.
+fn suggested_type(reference: &Reference) -> &str {
+    reference.repository().rsplit('/').next().unwrap_or_default()
+}
+
+/// Bytes as a person reads them.
+fn human_size(bytes: u64) -> String {
+    const STEP: u64 = 1000;
+    match bytes {
+        0..STEP => format!("{bytes} B"),
+        STEP..1_000_000 => format!("{} kB", bytes / STEP),
+        _ => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_type_is_the_last_part_of_the_repository() {
+        let reference = reference("registry.example.com/ratify/plugins/sample:1.0.0").unwrap();
+        assert_eq!(suggested_type(&reference), "sample");
+    }
+
+    #[test]
+    fn sizes_are_for_people() {
+        let cases = [(999, "999 B"), (1000, "1 kB"), (600_000, "600 kB"), (54_250_000, "54.2 MB")];
+        for (bytes, expected) in cases {
+            assert_eq!(human_size(bytes), expected);
+        }
+    }
+}

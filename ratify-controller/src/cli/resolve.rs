@@ -1,0 +1,31 @@
+//! `ratify resolve`: the digest a tag stands for, on stdout.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{Context, flag, output};
+use crate::assemble;
+
+#[derive(Debug, Args)]
+pub(crate) struct Resolve {
+    /// Subject Reference
+    #[arg(short, long, default_value = "")]
+    subject: String,
+    /// Config File Path
+    #[arg(short, long, default_value = "")]
+    config: String,
+    #[command(flatten)]
+    pub(super) debug: flag::Debug,
+}
+
+impl Resolve {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        let subject = assemble::parse_subject(&self.subject)?;
+        let config = context.load_config(&self.config)?;
+        let stores = assemble::stores(&config, &context.runtime).await?;
+        let descriptor = assemble::resolve(&stores, &subject).await?;
+        output::print_line(descriptor.digest.as_str())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

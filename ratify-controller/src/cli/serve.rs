@@ -1,0 +1,156 @@
+//! `ratify serve`: the server that Gatekeeper asks, from a configuration file that is watched.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use ratify_core::{ErrorCode, config::Config};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+use super::{Context, flag};
+use crate::{
+    assemble,
+    gatekeeper::{self, Service, ServiceConfig},
+    reload::Watcher,
+    runtime::Runtime,
+    state::{Active, Snapshot},
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// HTTP Address
+    #[arg(long, default_value = "")]
+    http: String,
+    /// Config File Path
+    #[arg(short, long, default_value = "")]
+    config: String,
+    /// Path to ratify certs
+    #[arg(long, default_value = "")]
+    cert_dir: String,
+    /// Path to CA cert file
+    #[arg(long, default_value = "")]
+    ca_cert_file: String,
+    /// Start crd manager if enabled (default: false)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]
+    enable_crd_manager: bool,
+    /// Enable cache if enabled (default: false)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]
+    cache_enabled: bool,
+    /// Cache type to use
+    #[arg(long, default_value = "ristretto")]
+    cache_type: String,
+    /// Cache implementation name to use
+    #[arg(long, default_value = "dapr-redis")]
+    cache_name: String,
+    /// Cache max size to use in MB
+    #[arg(long, default_value_t = 256)]
+    cache_size: i64,
+    /// Cache TTL for the verifier http server
+    #[arg(long, default_value = "10s", value_parser = flag::go_duration)]
+    cache_ttl: Duration,
+    /// Enable metrics exporter if enabled (default: false)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]
+    metrics_enabled: bool,
+    /// Metrics exporter type to use
+    #[arg(long, default_value = "prometheus")]
+    metrics_type: String,
+    /// Metrics exporter port to use
+    #[arg(long, default_value_t = 8888)]
+    metrics_port: u16,
+    /// Health port to use
+    #[arg(long, default_value = ":9099")]
+    health_port: String,
+    #[command(flatten)]
+    pub(super) debug: flag::Debug,
+}
+
+impl Serve {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        self.refuse_what_is_not_built()?;
+        let file = context
+            .load_config_file(&self.config)
+            .context("failed to retrieve logger configuration")?;
+        let service_config = ServiceConfig::from_config(&file.config);
+        let snapshot = assemble::snapshot(&file.config, &context.runtime).await?;
+        tracing::info!("configuration successfully loaded.");
+        if self.http.is_empty() {
+            tracing::info!(
+                "The http server address configuration is not set. Skipping server creation"
+            );
+            return Ok(ExitCode::SUCCESS);
+        }
+        let listener = TcpListener::bind(listen_address(&self.http));
+        let listener = listener.await.with_context(|| format!("cannot listen on {}", self.http))?;
+        let active = Arc::new(Active::new(snapshot));
+        let service = Arc::new(Service::new(Arc::clone(&active), service_config));
+        let watcher = Watcher::new(context.config_file(&self.config), file, active);
+        let runtime = Arc::clone(&context.runtime);
+        let watching = watcher.watch(|config| rebuild(config, Arc::clone(&runtime)));
+        tracing::info!("starting server at {}", listener.local_addr()?);
+        tokio::select! {
+            () = gatekeeper::serve(listener, service, termination()?) => Ok(ExitCode::SUCCESS),
+            () = watching => bail!("the configuration file is watched no more"),
+            result = context.runtime.host.reap_strangers() => {
+                result.context("cannot reap processes")?;
+                bail!("processes are reaped no more")
+            }
+        }
+    }
+
+    /// What v1 has and this build has not. A server that is asked for TLS must not come up without.
+    fn refuse_what_is_not_built(&self) -> anyhow::Result<()> {
+        if self.enable_crd_manager {
+            bail!(
+                "--enable-crd-manager is not part of this build: serve a configuration file (--config)"
+            );
+        }
+        if !self.cert_dir.is_empty() || !self.ca_cert_file.is_empty() {
+            bail!(
+                "--cert-dir and --ca-cert-file are not part of this build: it serves plain HTTP only"
+            );
+        }
+        if self.cache_enabled {
+            tracing::warn!(
+                cache_type = self.cache_type,
+                cache_name = self.cache_name,
+                cache_size = self.cache_size,
+                cache_ttl = ?self.cache_ttl,
+                "--cache-enabled has no effect in this build: nothing is cached"
+            );
+        }
+        if self.metrics_enabled {
+            tracing::warn!(
+                metrics_type = self.metrics_type,
+                metrics_port = self.metrics_port,
+                "--metrics-enabled has no effect in this build: there are no metrics"
+            );
+        }
+        tracing::debug!(health_port = self.health_port, "there is no health endpoint in file mode");
+        Ok(())
+    }
+}
+
+async fn rebuild(config: Config, runtime: Arc<Runtime>) -> ratify_core::Result<Snapshot> {
+    let snapshot = assemble::snapshot(&config, &runtime).await;
+    snapshot.map_err(|error| ErrorCode::ConfigInvalid.error().with_source(error))
+}
+
+/// Go's `:6001` listens on every address.
+fn listen_address(text: &str) -> String {
+    if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() }
+}
+
+/// Ready when the process is asked to end: interrupted, or terminated as a container is.
+fn termination() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

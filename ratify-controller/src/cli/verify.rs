@@ -1,0 +1,50 @@
+//! `ratify verify`: one subject, one verdict, on stdout.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use ratify_core::{Reference, executor::VerifyParameters};
+
+use super::{Context, flag, output};
+use crate::assemble;
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Subject Reference
+    #[arg(short, long, default_value = "")]
+    subject: String,
+    /// Config File Path
+    #[arg(short, long, default_value = "")]
+    config: String,
+    /// artifact type to filter
+    #[arg(short = 't', long = "artifactType")]
+    artifact_type: Vec<String>,
+    /// Silent output
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]
+    silent: bool,
+    #[command(flatten)]
+    pub(super) debug: flag::Debug,
+}
+
+impl Verify {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        let subject = assemble::parse_subject(&self.subject)?;
+        let config = context.load_config(&self.config)?;
+        warn_of_tag(&subject);
+        let executor = assemble::executor(&config, &context.runtime).await?;
+        let parameters =
+            VerifyParameters::new(self.subject).with_reference_types(self.artifact_type);
+        let result = executor.verify(&parameters, &assemble::log_notice).await?;
+        if !self.silent {
+            output::print_json(&result)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// v1 warns of a tag, since it may mean another image tomorrow.
+pub(super) fn warn_of_tag(subject: &Reference) {
+    if subject.digest().is_none() {
+        tracing::warn!(component_type = "commandLine", "{}", output::TAG_WARNING);
+    }
+}

@@ -1,0 +1,134 @@
+//! Every environment variable and default path Ratify reads, read once in `main` and passed on as
+//! values.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+/// The feature flag that allows `source` of an entry to be downloaded.
+const DYNAMIC_PLUGINS: &str = "RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS";
+
+/// v1's feature flags: the variable, and the name the log gives it.
+const FEATURE_FLAGS: [(&str, &str); 3] = [
+    (DYNAMIC_PLUGINS, "EXPERIMENTAL_DYNAMIC_PLUGINS"),
+    ("RATIFY_CERT_ROTATION", "CERT_ROTATION"),
+    ("RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY", "EXPERIMENTAL_HIGH_AVAILABILITY"),
+];
+
+/// What the environment says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Environment {
+    /// The user's home: `HOME`, or else what the password file says.
+    pub home: PathBuf,
+    /// `RATIFY_CONFIG`, or else `<home>/.ratify`.
+    pub config_dir: PathBuf,
+    /// `DOCKER_CONFIG`: the directory of Docker's `config.json`.
+    pub docker_config: Option<PathBuf>,
+    /// `SSL_CERT_FILE`: certificates to trust beside the system's.
+    pub ssl_cert_file: Option<PathBuf>,
+    /// `SSL_CERT_DIR`: directories of certificates to trust, separated by colons.
+    pub ssl_cert_dirs: Vec<PathBuf>,
+    /// `RATIFY_LOG_LEVEL`.
+    pub log_level: Option<String>,
+    /// The directory for temporary files.
+    pub temporary_dir: PathBuf,
+    /// The feature flags that are set to anything, by the log's names, and whether they are on.
+    pub feature_flags: Vec<(&'static str, bool)>,
+}
+
+impl Environment {
+    /// Reads the process environment.
+    pub fn from_process() -> Self {
+        Self::from_lookup(|name| std::env::var_os(name), home_of_this_user)
+    }
+
+    /// Reads an environment given as a function, for tests. `fallback_home` is asked where `HOME`
+    /// is empty.
+    pub fn from_lookup(
+        lookup: impl Fn(&str) -> Option<OsString>,
+        fallback_home: impl FnOnce() -> Option<PathBuf>,
+    ) -> Self {
+        let path = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let home = path("HOME").or_else(fallback_home).unwrap_or_else(|| PathBuf::from("/"));
+        let flag = |(variable, name): (&str, &'static str)| Some((name, lookup(variable)? == "1"));
+        Self {
+            config_dir: path("RATIFY_CONFIG").unwrap_or_else(|| home.join(".ratify")),
+            docker_config: path("DOCKER_CONFIG"),
+            ssl_cert_file: path("SSL_CERT_FILE"),
+            ssl_cert_dirs: lookup("SSL_CERT_DIR")
+                .map(|value| std::env::split_paths(&value).collect())
+                .unwrap_or_default(),
+            log_level: lookup("RATIFY_LOG_LEVEL").and_then(|value| value.into_string().ok()),
+            temporary_dir: path("TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp")),
+            feature_flags: FEATURE_FLAGS.into_iter().filter_map(flag).collect(),
+            home,
+        }
+    }
+
+    /// Where the configuration is when none is named.
+    pub fn default_config_file(&self) -> PathBuf {
+        self.config_dir.join("config.json")
+    }
+
+    /// Where plugins are when the configuration names no directory.
+    pub fn default_plugin_dir(&self) -> PathBuf {
+        self.config_dir.join("plugins")
+    }
+
+    /// Whether `source` of an entry may be downloaded: only by the exact value `1`.
+    pub fn dynamic_plugins(&self) -> bool {
+        self.feature_flags.contains(&("EXPERIMENTAL_DYNAMIC_PLUGINS", true))
+    }
+}
+
+/// The home directory in the password file of the effective user.
+fn home_of_this_user() -> Option<PathBuf> {
+    let user = rustix::process::geteuid().as_raw();
+    home_in_passwd(&std::fs::read_to_string("/etc/passwd").ok()?, user)
+}
+
+fn home_in_passwd(passwd: &str, user: u32) -> Option<PathBuf> {
+    let entry = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let mut entries = entry.filter(|fields| fields.len() >= 6 && fields[2].parse() == Ok(user));
+    entries.next().map(|fields| Path::new(fields[5]).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Environment {
+        let lookup = |name: &str| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
+        };
+        Environment::from_lookup(lookup, || Some("/pw".into()))
+    }
+
+    #[test]
+    fn paths_come_from_ratify_config_or_home_or_the_password_file() {
+        let environment = read(&[("HOME", "/h"), ("RATIFY_CONFIG", "")]);
+        assert_eq!(environment.default_config_file(), Path::new("/h/.ratify/config.json"));
+        let environment = read(&[("RATIFY_CONFIG", "/c")]);
+        assert_eq!(environment.default_plugin_dir(), Path::new("/c/plugins"));
+        assert_eq!(environment.home, Path::new("/pw"));
+    }
+
+    #[test]
+    fn a_flag_is_on_only_by_the_value_one_and_unset_is_not_listed() {
+        assert_eq!(read(&[]).feature_flags, []);
+        for (value, on) in [("1", true), ("true", false), ("", false), ("01", false)] {
+            let environment = read(&[(DYNAMIC_PLUGINS, value)]);
+            assert_eq!(environment.feature_flags, [("EXPERIMENTAL_DYNAMIC_PLUGINS", on)]);
+            assert_eq!(environment.dynamic_plugins(), on);
+        }
+    }
+
+    #[test]
+    fn the_password_file_is_searched_by_user_id() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nbroken\nu:x:65532:65532::/home/u:/bin/false\n";
+        assert_eq!(home_in_passwd(passwd, 65532), Some("/home/u".into()));
+        assert_eq!(home_in_passwd(passwd, 7), None);
+    }
+}

@@ -1,0 +1,325 @@
+//! Connections: how many, how slow, and how they end. The most important item is [`serve`].
+
+use std::{
+    convert::Infallible,
+    io,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{Router, body::Body};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+use tower::Service as _;
+
+use super::{Service, routes::router};
+
+/// A client has this long to send a request's head (v1).
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection may be without a request for this long (v1).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// Requests in progress have this long to finish when the server ends (v1).
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(6);
+/// How many connections may be open; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 1024;
+/// How many bytes of a request's head are read.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+
+/// Answers requests until `shutdown` is ready, then finishes those in progress.
+pub async fn serve(
+    listener: TcpListener,
+    service: Arc<Service>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let (ending, end) = watch::channel(());
+    let mut connections = JoinSet::new();
+    let router = router(service);
+    let accepting = accept(listener, &router, &mut connections, &end);
+    tokio::select! {
+        never = accepting => match never {},
+        () = shutdown => {}
+    }
+    tracing::info!("shutting down ratify server...");
+    // Each connection holds a receiver, so that this reaches all of them.
+    let _ = ending.send(());
+    let drained =
+        timeout(DRAIN_TIMEOUT, async { while connections.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        tracing::error!("failed to shutdown ratify server: context deadline exceeded");
+    }
+    tracing::info!("ratify server shutdown complete");
+}
+
+async fn accept(
+    listener: TcpListener,
+    router: &Router,
+    connections: &mut JoinSet<()>,
+    end: &watch::Receiver<()>,
+) -> Infallible {
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        // The semaphore is never closed, so this waits for a place.
+        let permit = Arc::clone(&room).acquire_owned().await;
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors, or a client gone again: neither passes by asking at once.
+            sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        while connections.try_join_next().is_some() {}
+        // Only a delay of small answers, should it fail.
+        let _ = stream.set_nodelay(true);
+        let (router, end) = (router.clone(), end.clone());
+        connections.spawn(async move {
+            let _permit = permit;
+            connection(stream, router, end, Patience::default()).await;
+        });
+    }
+}
+
+/// How long a connection may take for what.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    head: Duration,
+    idle: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { head: HEAD_TIMEOUT, idle: IDLE_TIMEOUT }
+    }
+}
+
+/// Serves one connection. hyper's own timer for heads also runs between requests, where v1 is
+/// patient; so the clock is ours.
+async fn connection<S>(stream: S, router: Router, mut end: watch::Receiver<()>, patience: Patience)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let phase = Arc::new(Phase::new());
+    let during = Arc::clone(&phase);
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let (mut router, phase) = (router.clone(), Arc::clone(&during));
+        async move {
+            phase.set(Doing::Answering);
+            let response = router.call(request.map(Body::new)).await;
+            phase.set(Doing::Idle(Instant::now()));
+            response
+        }
+    });
+    let stream = Watched { stream, phase: Arc::clone(&phase) };
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut serving = pin!(serving);
+    let mut expired = pin!(phase.expired(patience));
+    let mut ending = false;
+    loop {
+        tokio::select! {
+            ended = serving.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!("a connection ended: {error}");
+                }
+                return;
+            }
+            () = &mut expired => return,
+            _ = end.changed(), if !ending => {
+                ending = true;
+                serving.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// What a connection is doing, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    Idle(Instant),
+    ReadingHead(Instant),
+    Answering,
+}
+
+struct Phase(Mutex<Doing>);
+
+impl Phase {
+    fn new() -> Self {
+        // A client that connects and says nothing has begun a head.
+        Self(Mutex::new(Doing::ReadingHead(Instant::now())))
+    }
+
+    fn get(&self) -> Doing {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, doing: Doing) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = doing;
+    }
+
+    fn note_bytes(&self) {
+        if let Doing::Idle(_) = self.get() {
+            self.set(Doing::ReadingHead(Instant::now()));
+        }
+    }
+
+    /// Ends when the connection has tried someone's patience.
+    async fn expired(&self, patience: Patience) {
+        loop {
+            let now = Instant::now();
+            let left = self.get().left(patience, now);
+            if left.is_zero() {
+                return;
+            }
+            sleep(left).await;
+        }
+    }
+}
+
+impl Doing {
+    /// How long to wait until one has to look again; zero when it is over.
+    fn left(self, patience: Patience, now: Instant) -> Duration {
+        match self {
+            Self::Idle(since) => {
+                (since + patience.idle).saturating_duration_since(now).min(patience.head)
+            }
+            Self::ReadingHead(since) => (since + patience.head).saturating_duration_since(now),
+            // The request has its own time.
+            Self::Answering => patience.head,
+        }
+    }
+}
+
+/// A stream that notes when bytes arrive.
+struct Watched<S> {
+    stream: S,
+    phase: Arc<Phase>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.phase.note_bytes();
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, buffer)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
+    use super::*;
+
+    const PATIENCE: Patience =
+        Patience { head: Duration::from_millis(500), idle: Duration::from_millis(600) };
+
+    /// A client's end of a connection to a server that takes 800 ms to answer.
+    fn connected(patience: Patience) -> (DuplexStream, watch::Sender<()>) {
+        let (client, server) = tokio::io::duplex(1 << 16);
+        let (ending, end) = watch::channel(());
+        let router = Router::new().route(
+            "/",
+            get(|| async {
+                sleep(Duration::from_millis(800)).await;
+                "done"
+            }),
+        );
+        tokio::spawn(connection(server, router, end, patience));
+        (client, ending)
+    }
+
+    /// Reads until the server closes; how long that took.
+    async fn until_closed(client: &mut DuplexStream) -> (Duration, String) {
+        let began = Instant::now();
+        let mut text = String::new();
+        timeout(Duration::from_secs(20), client.read_to_string(&mut text)).await.unwrap().unwrap();
+        (began.elapsed(), text)
+    }
+
+    #[tokio::test]
+    async fn a_head_that_is_not_sent_or_only_in_part_ends_the_connection() {
+        for part in ["", "GET / HTTP/1.1\r\nHost:"] {
+            let (mut client, _ending) = connected(PATIENCE);
+            client.write_all(part.as_bytes()).await.unwrap();
+            let (took, text) = until_closed(&mut client).await;
+            assert!(took < Duration::from_secs(10) && text.is_empty(), "{took:?} {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_may_take_longer_than_a_head_and_then_the_connection_may_be_idle() {
+        let (mut client, _ending) = connected(PATIENCE);
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let (took, text) = until_closed(&mut client).await;
+        assert!(text.ends_with("done"), "{text}");
+        assert!(took >= Duration::from_millis(1400), "answered and idle, but ended after {took:?}");
+    }
+
+    #[tokio::test]
+    async fn a_second_head_in_part_is_not_taken_for_being_idle() {
+        let (mut client, _ending) = connected(Patience { idle: IDLE_TIMEOUT, ..PATIENCE });
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut some = [0; 1024];
+        assert!(client.read(&mut some).await.unwrap() > 0);
+        client.write_all(b"GET / HTT").await.unwrap();
+        let (took, _) = until_closed(&mut client).await;
+        assert!(took < Duration::from_secs(10), "{took:?}");
+    }
+
+    #[tokio::test]
+    async fn each_phase_has_its_own_patience() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let left = |doing: Doing, after: Duration| doing.left(Patience::default(), now + after);
+        assert_eq!(left(Doing::ReadingHead(now), second), 4 * second);
+        assert_eq!(left(Doing::ReadingHead(now), 6 * second), Duration::ZERO);
+        assert_eq!(left(Doing::Idle(now), 6 * second), HEAD_TIMEOUT);
+        assert_eq!(left(Doing::Idle(now), 89 * second), second);
+        assert_eq!(left(Doing::Idle(now), 91 * second), Duration::ZERO);
+        assert_eq!(left(Doing::Answering, 1000 * second), HEAD_TIMEOUT);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_server_ends_an_idle_connection_at_once() {
+        let (mut client, ending) = connected(Patience { idle: IDLE_TIMEOUT, ..PATIENCE });
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        sleep(Duration::from_millis(100)).await;
+        ending.send(()).unwrap();
+        let (took, text) = until_closed(&mut client).await;
+        assert!(text.ends_with("done"), "{text}");
+        assert!(took < Duration::from_secs(10), "{took:?}");
+    }
+}

@@ -1,0 +1,19 @@
+//! What the cluster asks: Gatekeeper's external data protocol over HTTP.
+//!
+//! - `wire`: the JSON of a request and of an answer, byte for byte v1's;
+//! - [`service`]: each key on its own, under two times: when to answer, and when to give up;
+//! - `asked`: one key: taken apart, spoken of in the log, turned into its item;
+//! - `flights`: the work behind the keys, counted, bounded and shared between requests;
+//! - `routes`: paths, methods, sizes and statuses;
+//! - [`listen`]: connections and the end of the server.
+
+mod asked;
+mod flights;
+pub mod listen;
+mod routes;
+pub mod service;
+mod wire;
+
+pub use listen::serve;
+pub use routes::router;
+pub use service::{Service, ServiceConfig};

@@ -1,0 +1,21 @@
+//! Ratify as a program: the command line, the server that Gatekeeper asks, and the host of
+//! plugins. The binary `ratify` is this library and a few lines.
+//!
+//! - [`cli`]: what a person types; [`gatekeeper`]: what the cluster asks.
+//! - [`assemble`]: a configuration becomes an executor. The only place that knows every
+//!   implementation by name.
+//! - [`plugin`]: finding, installing, proving and running plugins.
+//! - [`state`]: the snapshot a request sees; [`reload`]: a changed file becomes the next one.
+//! - [`env`](mod@env): every variable; [`runtime`]: what the process shares; [`telemetry`]: the log.
+//! - [`dev`]: the embedded registry, for development and tests.
+
+pub mod assemble;
+pub mod cli;
+pub mod dev;
+pub mod env;
+pub mod gatekeeper;
+pub mod plugin;
+pub mod reload;
+pub mod runtime;
+pub mod state;
+pub mod telemetry;

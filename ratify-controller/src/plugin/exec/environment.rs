@@ -1,0 +1,92 @@
+//! What a plugin sees of the host's environment variables.
+
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+};
+
+use ratify_core::config::PluginEnv;
+
+/// What `pluginEnv: minimal` lets through; proxies are read in both cases by what uses them.
+const MINIMAL: [&str; 10] = [
+    "HOME",
+    "PATH",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+];
+
+/// The variables this process was started with.
+#[derive(Clone, Default)]
+pub struct Environment(Vec<(OsString, OsString)>);
+
+impl Environment {
+    /// From `std::env::vars_os()`, or a test's own list.
+    pub fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        Self(variables.into_iter().collect())
+    }
+
+    /// The whole environment of one call: the host's variables, or few of them, and the
+    /// protocol's. Of several values the last counts, as in v1.
+    pub fn for_plugin(
+        &self,
+        plugin_env: PluginEnv,
+        protocol: &[(&'static str, String)],
+    ) -> Vec<(OsString, OsString)> {
+        let is_passed = |name: &OsStr| match plugin_env {
+            PluginEnv::Inherit => true,
+            PluginEnv::Minimal => MINIMAL.iter().any(|passed| *passed == name),
+        };
+        let inherited = self.0.iter().filter(|(name, _)| is_passed(name)).cloned();
+        let protocol = protocol.iter().map(|(name, value)| (name.into(), value.into()));
+        inherited.chain(protocol).collect::<BTreeMap<_, _>>().into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(plugin_env: PluginEnv) -> String {
+        let host = [
+            ("HOME", "/h"),
+            ("PATH", "/bin"),
+            ("AWS_SECRET_ACCESS_KEY", "s"),
+            ("https_proxy", "p"),
+            ("RATIFY_VERIFIER_COMMAND", "of the host"),
+            ("RATIFY_CONFIG", "/c"),
+        ];
+        let host = Environment::new(host.map(|(name, value)| (name.into(), value.into())));
+        let protocol = [("RATIFY_VERIFIER_COMMAND", "VERIFY".to_owned())];
+        let lines = host.for_plugin(plugin_env, &protocol).into_iter();
+        let lines = lines.map(|(n, v)| format!("{}={}", n.display(), v.display()));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_plugin_gets_the_whole_environment_and_the_protocol_wins() {
+        insta::assert_snapshot!(text(PluginEnv::Inherit), @r"
+        AWS_SECRET_ACCESS_KEY=s
+        HOME=/h
+        PATH=/bin
+        RATIFY_CONFIG=/c
+        RATIFY_VERIFIER_COMMAND=VERIFY
+        https_proxy=p
+        ");
+    }
+
+    #[test]
+    fn a_minimal_environment_holds_no_credentials() {
+        insta::assert_snapshot!(text(PluginEnv::Minimal), @r"
+        HOME=/h
+        PATH=/bin
+        RATIFY_VERIFIER_COMMAND=VERIFY
+        https_proxy=p
+        ");
+    }
+}

@@ -1,0 +1,194 @@
+//! [`ExecRunner`]: one call of an exec plugin, v1's wire: variables and JSON in, two streams out.
+//!
+//! It knows nothing of verifiers and stores (they are next door), nor of how a process lives
+//! ([`process`](super::process)). `environment` decides what a plugin sees of the host's
+//! variables, `failure` what its failure reads like.
+
+mod environment;
+mod failure;
+
+use std::{any::Any, ffi::OsString, path::PathBuf, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use ratify_core::config::PluginEnv;
+use ratify_plugin_sdk::protocol::output::{Log, LogLevel};
+
+pub use environment::Environment;
+pub use failure::PluginFailure;
+
+use super::{
+    find::{FindError, find_in_dirs},
+    inventory::{InstalledPlugin, InventoryError, RunnablePlugin},
+    process::{End, Launch, PluginHost, ProcessError},
+};
+
+/// What every call shares. Made once.
+pub struct ExecRunner {
+    host: Arc<PluginHost>,
+    environment: Environment,
+}
+
+/// Which program a plugin is.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Program {
+    /// A file of this name in one of these directories, searched anew on each call.
+    Search {
+        /// The file's name.
+        name: String,
+        /// Where to look, first found first.
+        dirs: Vec<PathBuf>,
+    },
+    /// An installed one, proven again before each call.
+    Installed(Arc<InstalledPlugin>),
+}
+
+/// A program that may be run now.
+pub struct Runnable {
+    /// The file.
+    pub path: PathBuf,
+    /// What it sees as its own name; the file where `None`.
+    pub argv0: Option<OsString>,
+    /// Held until the process and all its descendants are gone: a lock on the file.
+    pub guard: Option<Box<dyn Any + Send + Sync>>,
+}
+
+/// Why a program cannot be run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProgramError {
+    /// There is none of that name.
+    #[error(transparent)]
+    Find(#[from] FindError),
+    /// The installed one is not what it was.
+    #[error(transparent)]
+    Installed(#[from] InventoryError),
+}
+
+/// One call.
+#[non_exhaustive]
+pub struct Call<'a> {
+    /// What runs.
+    pub program: Runnable,
+    /// The configured name, for the log.
+    pub plugin: &'a str,
+    /// The protocol's variables.
+    pub variables: &'a [(&'static str, String)],
+    /// What else it gets of the environment.
+    pub plugin_env: PluginEnv,
+    /// Standard input.
+    pub stdin: String,
+    /// When it is ended.
+    pub give_up_at: Option<Instant>,
+    /// How many bytes of standard output are taken.
+    pub most_stdout: usize,
+    /// Held until the process and all its descendants are gone.
+    pub keep: Option<Box<dyn Any + Send + Sync>>,
+}
+
+/// What a plugin that exited with 0 wrote.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Written {
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: Vec<u8>,
+}
+
+impl Program {
+    /// Finds or proves the program.
+    ///
+    /// # Errors
+    /// When there is none, or it is not what it was.
+    pub fn open(&self) -> Result<Runnable, ProgramError> {
+        match self {
+            Self::Search { name, dirs } => {
+                Ok(Runnable { path: find_in_dirs(name, dirs)?, argv0: None, guard: None })
+            }
+            Self::Installed(installed) => {
+                let RunnablePlugin { path, argv0, guard, .. } = installed.open_for_run()?;
+                Ok(Runnable { path, argv0: Some(argv0.into()), guard: Some(Box::new(guard)) })
+            }
+        }
+    }
+}
+
+impl<'a> Call<'a> {
+    /// A call without input, in the host's environment, without deadline, 16 MiB of output.
+    pub fn new(
+        program: Runnable,
+        plugin: &'a str,
+        variables: &'a [(&'static str, String)],
+    ) -> Self {
+        Self {
+            program,
+            plugin,
+            variables,
+            plugin_env: PluginEnv::Inherit,
+            stdin: String::new(),
+            give_up_at: None,
+            most_stdout: 16 << 20,
+            keep: None,
+        }
+    }
+}
+
+impl ExecRunner {
+    /// A runner for one host and the environment that the process was started with.
+    pub fn new(host: Arc<PluginHost>, environment: Environment) -> Self {
+        Self { host, environment }
+    }
+
+    /// Runs a plugin to its end.
+    ///
+    /// # Errors
+    /// When it was not started, did not exit with 0, or was ended.
+    pub async fn call(&self, call: Call<'_>) -> Result<Written, PluginFailure> {
+        let path = call.program.path.clone();
+        tracing::debug!("launching plugin {}", path.display());
+        tracing::debug!("env vars: {:?}", call.variables);
+        let mut launch = Launch::new(call.program.path);
+        launch.argv0 = call.program.argv0;
+        launch.environment = self.environment.for_plugin(call.plugin_env, call.variables);
+        launch.stdin = Bytes::from(call.stdin);
+        launch.give_up_at = call.give_up_at;
+        launch.most_stdout = call.most_stdout;
+        launch.keep = Some(Arc::new((call.program.guard, call.keep)));
+        let (most_stdout, most_stderr) = (launch.most_stdout, launch.most_stderr);
+        let finished = self.host.run(launch).await.map_err(|error| match error {
+            ProcessError::NotStarted { ref source, .. } => {
+                PluginFailure::not_started(&error, source, &path)
+            }
+            error => PluginFailure::without_output(error.to_string()),
+        })?;
+        match finished.end {
+            End::Exited(status) if status.success() => {
+                Ok(Written { stdout: finished.stdout, stderr: finished.stderr })
+            }
+            end => Err(PluginFailure::ended(end, &finished, most_stdout, most_stderr)),
+        }
+    }
+}
+
+/// Writes what a plugin logged to the host's log, in v1's words, each line at its own level. The
+/// lines hold no control characters and are bounded already.
+pub fn log_lines(plugin: &str, log: &Log) {
+    for line in &log.lines {
+        let text = &line.text;
+        match line.level {
+            Some(LogLevel::Debug) => {
+                tracing::debug!(component_type = "plugin", plugin, "[Plugin] {text}");
+            }
+            Some(LogLevel::Warn) => {
+                tracing::warn!(component_type = "plugin", plugin, "[Plugin] {text}");
+            }
+            // A line without a level: v1 writes it to its own standard error as it is.
+            _ => tracing::info!(component_type = "plugin", plugin, "[Plugin] {text}"),
+        }
+    }
+    if log.dropped > 0 {
+        let dropped = log.dropped;
+        tracing::warn!(component_type = "plugin", plugin, "[Plugin] {dropped} more lines");
+    }
+}

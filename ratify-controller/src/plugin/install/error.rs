@@ -1,0 +1,56 @@
+//! Why a plugin is not installed: [`InstallError`].
+
+use std::path::PathBuf;
+
+use ratify_core::ReferenceError;
+use ratify_store_oras::OrasError;
+
+use super::PlanError;
+use crate::plugin::{inventory::InventoryError, trust::Distrust};
+
+/// What went wrong on the way from a reference to a proven program.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InstallError {
+    /// The artifact's reference is none. The texts are v1's where v1 has one.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// The type cannot name a file.
+    #[error("the plugin type {0:?} must have 1 to 255 bytes, no separator and no leading dot")]
+    Type(String),
+    /// The registry failed or lied, or the credentials could not be had. As text: the code of an
+    /// inner error would otherwise be the one shown, where v1 shows `DOWNLOAD_PLUGIN_FAILURE`.
+    #[error("{0}")]
+    Registry(String),
+    /// What the reference stands for is no plugin of this platform.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The program is none that this node can run.
+    #[error("the file is refused: {0}")]
+    Distrust(#[from] Distrust),
+    /// The plugin directory.
+    #[error(transparent)]
+    Inventory(#[from] InventoryError),
+    /// The time given is over.
+    #[error("gave up, the time for it is over")]
+    GaveUp,
+    /// Something that must be here is not, and no registry may be asked.
+    #[error("a part of the plugin is not here")]
+    Incomplete,
+    /// A step on another thread ended abnormally.
+    #[error("an inner step failed: {0}")]
+    Task(String),
+}
+
+impl From<OrasError> for InstallError {
+    fn from(error: OrasError) -> Self {
+        match error {
+            // Not the registry's fault: the disk is full, or the directory is gone.
+            OrasError::Sink { source, .. } => {
+                let path = PathBuf::from("the plugin's file");
+                InventoryError::Io { doing: "writing", path, source }.into()
+            }
+            other => Self::Registry(other.to_string()),
+        }
+    }
+}

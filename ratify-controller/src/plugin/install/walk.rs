@@ -1,0 +1,264 @@
+//! From a reference to the program: each document and the program are taken from the inventory
+//! where they are there and whole, and from the registry otherwise.
+
+use std::{fs::File, path::Path, sync::OnceLock};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use ratify_core::{Descriptor, Digest, Reference, capped_line};
+use ratify_store_oras::Client;
+
+use super::{
+    Connect, InstallError, InstallOptions, InstallRequest, PlanError, PluginConfig, Progress,
+    artifact::platform_text,
+    plan::{self, MAX_CONFIG, Step, Wanted},
+};
+use crate::plugin::{
+    inventory::{InstalledPlugin, Inventory, InventoryError, Record},
+    trust::{self, Node},
+};
+
+/// What stands at the end of a walk.
+pub(super) struct Found {
+    pub(super) plugin: InstalledPlugin,
+    pub(super) downloaded: bool,
+}
+
+/// One way from a reference to its program.
+pub(super) struct Walk<'a> {
+    request: &'a InstallRequest<'a>,
+    options: &'a InstallOptions,
+    inventory: &'a Inventory,
+    reference: &'a Reference,
+    /// `None` where nothing may be asked of a registry.
+    connect: Option<Connect<'a>>,
+    client: OnceLock<Client>,
+    documents: Vec<Digest>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(
+        request: &'a InstallRequest<'a>,
+        options: &'a InstallOptions,
+        inventory: &'a Inventory,
+        reference: &'a Reference,
+        connect: Option<Connect<'a>>,
+    ) -> Self {
+        let (client, documents) = (OnceLock::new(), Vec::new());
+        Self { request, options, inventory, reference, connect, client, documents }
+    }
+
+    /// Asks the registry for what is not here.
+    pub(super) async fn online(&mut self, progress: Progress<'_>) -> Result<Found, InstallError> {
+        let deadline = self.options.give_up_at;
+        let walk = async {
+            let root = self.root().await?;
+            self.from(root, progress).await
+        };
+        match deadline {
+            None => walk.await,
+            Some(at) => {
+                tokio::time::timeout_at(at.into(), walk).await.map_err(|_| InstallError::GaveUp)?
+            }
+        }
+    }
+
+    /// What was installed before, from what is here alone.
+    pub(super) async fn offline(&mut self, known: &Record) -> Result<Found, InstallError> {
+        let mut found = self.from(known.root.clone(), &mut |_, _| {}).await?;
+        found.downloaded = false;
+        Ok(found)
+    }
+
+    /// What the reference stands for. By digest, and here: no request. By tag: one.
+    async fn root(&self) -> Result<Descriptor, InstallError> {
+        if let Some(digest) = self.reference.digest()
+            && let Some(bytes) = self.inventory.document(digest)
+            && let Some(media_type) = plan::media_type_of(&bytes)
+        {
+            return Ok(Descriptor::new(media_type, digest.clone(), bytes.len() as u64));
+        }
+        let root = self.client()?.resolve(self.reference, self.options.give_up_at).await?;
+        tracing::debug!(
+            "Resolved plugin manifest: {} {} {}",
+            capped_line(&root.media_type, 100),
+            root.digest,
+            root.size
+        );
+        Ok(root)
+    }
+
+    async fn from(
+        &mut self,
+        root: Descriptor,
+        progress: Progress<'_>,
+    ) -> Result<Found, InstallError> {
+        let wanted = Wanted {
+            platform: &self.options.platform,
+            type_: self.request.type_,
+            kind: self.request.kind,
+            max_size: self.options.max_size,
+        };
+        let bytes = self.manifest(&root).await?;
+        let (manifest, program) = match plan::root(&root, &bytes, &wanted)? {
+            Step::Program(program) => (root.clone(), *program),
+            Step::Manifest(entry) => {
+                let bytes = self.manifest(&entry).await?;
+                let program = plan::program(&entry, &bytes, &wanted)?;
+                (*entry, program)
+            }
+        };
+        let config = match &program.config {
+            Some(config) => Some(plan::config(&self.config(config).await?, wanted.kind)?),
+            None => None,
+        };
+        let record = self.record(root, manifest.digest, &program.layer, config);
+        self.program(record, &program.layer, progress).await
+    }
+
+    /// A manifest, from here or from the registry, which proves it.
+    async fn manifest(&mut self, descriptor: &Descriptor) -> Result<Bytes, InstallError> {
+        if let Some(bytes) = self.inventory.document(&descriptor.digest) {
+            self.documents.push(descriptor.digest.clone());
+            return Ok(bytes.into());
+        }
+        let give_up_at = self.options.give_up_at;
+        let client = self.client()?;
+        let bytes = client.manifest_bytes(self.reference, descriptor, give_up_at).await?;
+        self.keep(&descriptor.digest, &bytes)?;
+        Ok(bytes)
+    }
+
+    /// The configuration of a plugin artifact of ours.
+    async fn config(&mut self, descriptor: &Descriptor) -> Result<Bytes, InstallError> {
+        if let Some(bytes) = self.inventory.document(&descriptor.digest) {
+            self.documents.push(descriptor.digest.clone());
+            return Ok(bytes.into());
+        }
+        if descriptor.size > MAX_CONFIG {
+            let text = format!("it has {} bytes, more than {MAX_CONFIG}", descriptor.size);
+            return Err(PlanError::Config(text).into());
+        }
+        let mut bytes = Vec::new();
+        let give_up_at = self.options.give_up_at;
+        let client = self.client()?;
+        client.blob_to(self.reference, descriptor, &mut bytes, &mut |_| {}, give_up_at).await?;
+        self.keep(&descriptor.digest, &bytes)?;
+        Ok(bytes.into())
+    }
+
+    fn keep(&mut self, digest: &Digest, bytes: &[u8]) -> Result<(), InstallError> {
+        self.inventory.prepare(digest.algorithm().name())?;
+        self.inventory.keep_document(digest, bytes)?;
+        self.documents.push(digest.clone());
+        Ok(())
+    }
+
+    fn record(
+        &self,
+        root: Descriptor,
+        manifest: Digest,
+        layer: &Descriptor,
+        config: Option<PluginConfig>,
+    ) -> Record {
+        let (version, protocols) = match config {
+            Some(config) => (Some(config.version).filter(|v| !v.is_empty()), config.protocols),
+            None => (None, Vec::new()),
+        };
+        Record {
+            name: self.request.name.to_owned(),
+            kind: self.request.kind,
+            type_: self.request.type_.to_owned(),
+            artifact: self.request.source.artifact.clone(),
+            root,
+            manifest,
+            digest: layer.digest.clone(),
+            size: layer.size,
+            media_type: layer.media_type.clone(),
+            platform: platform_text(&self.options.platform),
+            version,
+            protocols,
+            documents: self.documents.clone(),
+            installed_at: format!("{:.0}", Timestamp::now()),
+        }
+    }
+
+    /// The program, from here if it is whole, or else from the registry.
+    async fn program(
+        &self,
+        record: Record,
+        layer: &Descriptor,
+        progress: Progress<'_>,
+    ) -> Result<Found, InstallError> {
+        match self.open(&record).await {
+            Ok(plugin) => {
+                let file = File::open(plugin.path()).map_err(|error| self.io(error, "opening"))?;
+                trust::program_in(file, &self.node())?;
+                Ok(Found { plugin, downloaded: false })
+            }
+            Err(InstallError::Inventory(InventoryError::Missing(_))) => {
+                self.fetch(record, layer, progress).await
+            }
+            Err(InstallError::Inventory(error @ InventoryError::Changed { .. })) => {
+                tracing::warn!("{error}");
+                self.fetch(record, layer, progress).await
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    async fn fetch(
+        &self,
+        record: Record,
+        layer: &Descriptor,
+        progress: Progress<'_>,
+    ) -> Result<Found, InstallError> {
+        let client = self.client()?;
+        let target = self.inventory.view_path(self.request.type_);
+        tracing::debug!("Downloading blob {}", layer.digest);
+        self.inventory.prepare(layer.digest.algorithm().name())?;
+        let mut draft = self.inventory.draft(&layer.digest)?;
+        tracing::debug!("writing plugin bytes to {}", target.display());
+        let size = layer.size;
+        let mut told = |received: u64| progress(received, size);
+        client
+            .blob_to(self.reference, layer, &mut draft, &mut told, self.options.give_up_at)
+            .await?;
+        let file = draft.prove(&layer.digest).await?;
+        trust::program_in(file, &self.node())?;
+        tracing::debug!("marking {} as executable", target.display());
+        draft.keep().await?;
+        let plugin = self.open(&record).await?;
+        Ok(Found { plugin, downloaded: true })
+    }
+
+    /// Hashes the whole file, so on a thread that may block.
+    async fn open(&self, record: &Record) -> Result<InstalledPlugin, InstallError> {
+        let (inventory, record) = (self.inventory.clone(), record.clone());
+        let opened = tokio::task::spawn_blocking(move || inventory.open(&record)).await;
+        Ok(opened.map_err(|error| InstallError::Task(error.to_string()))??)
+    }
+
+    fn client(&self) -> Result<&Client, InstallError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let connect = self.connect.ok_or(InstallError::Incomplete)?;
+        let client = connect(self.request.source)
+            .map_err(|error| InstallError::Registry(error.to_string()))?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    fn node(&self) -> Node<'_> {
+        Node {
+            architecture: &self.options.platform.architecture,
+            allow_scripts: self.options.allow_scripts,
+            exists: &Path::exists,
+        }
+    }
+
+    fn io(&self, source: std::io::Error, doing: &'static str) -> InstallError {
+        let path = self.inventory.view_path(self.request.type_);
+        InventoryError::Io { doing, path, source }.into()
+    }
+}

@@ -1,0 +1,65 @@
+//! Hashes of files, and files that appear whole or not at all.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _, Write as _},
+    path::Path,
+};
+
+use ratify_core::{Algorithm, Digest};
+use ratify_store_oras::Hasher;
+
+use super::{InventoryError, error::Attempt as _};
+
+/// How much of a file is read at once.
+const CHUNK: usize = 128 * 1024;
+/// Temporaries begin so: a leading dot and a name that no digest and no record has.
+pub(super) const TEMPORARY: &str = ".incoming-";
+
+/// The digest of what an open file holds from its start.
+pub(super) fn digest_of_file(algorithm: Algorithm, mut file: &File) -> io::Result<Digest> {
+    let mut hasher = Hasher::new(algorithm);
+    let mut chunk = vec![0; CHUNK];
+    io::Seek::rewind(&mut file)?;
+    loop {
+        match file.read(&mut chunk) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(length) => hasher.update(&chunk[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Writes a file that appears whole, on the disk, or not at all.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), InventoryError> {
+    let folder = folder_of(path);
+    let mut file = tempfile::Builder::new()
+        .prefix(TEMPORARY)
+        .tempfile_in(folder)
+        .attempt("creating a file in", folder)?;
+    // No collection takes it for a stale one.
+    file.as_file().try_lock().map_err(io::Error::from).attempt("locking", path)?;
+    file.write_all(bytes).attempt("writing", path)?;
+    file.as_file().sync_all().attempt("writing", path)?;
+    file.persist(path).map_err(|error| error.error).attempt("writing", path)?;
+    sync_folder(folder)
+}
+
+/// Makes names that were created, renamed or removed in a folder outlive a power cut.
+pub(super) fn sync_folder(folder: &Path) -> Result<(), InventoryError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).attempt("syncing", folder)
+}
+
+/// The folder a path is in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Removes a file; one that is gone is as good.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

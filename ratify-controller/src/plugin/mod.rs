@@ -1,0 +1,11 @@
+//! The host of plugins: find or install a program, prove it, run it, read its answer.
+
+pub mod exec;
+pub mod find;
+pub mod install;
+pub mod inventory;
+pub mod process;
+pub mod sandbox;
+pub mod store;
+pub mod trust;
+pub mod verifier;

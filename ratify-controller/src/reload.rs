@@ -1,0 +1,342 @@
+//! Hot reload: a changed configuration file becomes the next [`Snapshot`].
+//!
+//! The file is looked at, not listened to: once a second its identity (device, inode, size, times)
+//! is compared, through every link on its path. That sees a change in place, a replacement by
+//! `mv`, a removal and return, and the `..data` swap of a ConfigMap alike, costs one system call,
+//! and cannot lose a watch. The log texts are v1's.
+
+use std::{
+    io::{self, Read as _},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use ratify_core::{
+    Result,
+    config::{Config, ConfigError},
+};
+
+use crate::{
+    plugin::process::go_error_text,
+    state::{Active, Snapshot},
+};
+
+/// A larger file is no configuration.
+const MAX_BYTES: u64 = 4 << 20;
+/// How often the file is looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How long v1 waits for a removed file before it stops watching; we say so and go on.
+const ABSENCE_TOLD_AFTER: u32 = 60;
+/// Within this time after a change another one may leave the same times behind.
+const TIME_GRAIN: Duration = Duration::from_secs(2);
+
+/// A configuration file that was read.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ConfigFile {
+    /// What it says.
+    pub config: Config,
+    bytes: Vec<u8>,
+    identity: Identity,
+}
+
+/// Why a file is no configuration. The texts are v1's.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// It is not there, or not to be read.
+    #[error("unable to read config file at path {given}: open {path}: {}", go_error_text(source))]
+    Unreadable {
+        /// The path as the user gave it; empty for the default.
+        given: String,
+        /// The path.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is something else than a file.
+    #[error("unable to read config file at path {0}: it is not a regular file")]
+    NoFile(String),
+    /// It is larger than a configuration may be.
+    #[error("unable to read config file at path {0}: it has more than {MAX_BYTES} bytes")]
+    TooLarge(String),
+    /// It does not say what a configuration says.
+    #[error("unable to unmarshal config body: {0}")]
+    Malformed(#[from] ConfigError),
+}
+
+/// What tells one state of a file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    file: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// What a look at the file shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    /// As before.
+    Same,
+    /// Written to.
+    Written,
+    /// Another file stands in its place.
+    Replaced,
+    /// Not there.
+    Absent,
+}
+
+/// Watches one file. Runs until it is dropped.
+pub struct Watcher {
+    path: PathBuf,
+    active: Arc<Active>,
+    interval: Duration,
+    /// The bytes of the snapshot in force.
+    in_force: Vec<u8>,
+    /// The bytes that were last tried: what failed is not tried again until something changes.
+    tried: Vec<u8>,
+    /// What was last looked at; `None` while the file is absent.
+    seen: Option<Identity>,
+    absent_for: u32,
+}
+
+impl ConfigFile {
+    /// Reads a configuration file. `given` is the path as the user gave it, which v1's text
+    /// repeats; empty for the default.
+    ///
+    /// # Errors
+    /// When it cannot be read or is no configuration.
+    pub fn read(given: &str, path: &Path) -> Result<Self, ReadError> {
+        let unreadable = |source| ReadError::Unreadable {
+            given: given.to_owned(),
+            path: path.display().to_string(),
+            source,
+        };
+        // The identity is taken first: a change after it is seen at the next look.
+        let metadata = std::fs::metadata(path).map_err(unreadable)?;
+        let identity = Identity::of(&metadata);
+        if !metadata.is_file() {
+            return Err(ReadError::NoFile(given.to_owned()));
+        }
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(ReadError::TooLarge(given.to_owned()));
+        }
+        Ok(Self { config: Config::from_json(&bytes)?, bytes, identity })
+    }
+}
+
+impl Identity {
+    fn of(metadata: &std::fs::Metadata) -> Self {
+        Self {
+            file: (metadata.dev(), metadata.ino()),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Whether a second change could have left these very times behind.
+    fn is_fresh(&self, now: jiff::Timestamp) -> bool {
+        let age = now.as_second().saturating_sub(self.modified.0.max(self.changed.0));
+        age <= TIME_GRAIN.as_secs().cast_signed()
+    }
+}
+
+impl Watcher {
+    /// Watches the file at `path`, of which `first` is in force.
+    pub fn new(path: PathBuf, first: ConfigFile, active: Arc<Active>) -> Self {
+        Self {
+            path,
+            active,
+            interval: INTERVAL,
+            tried: first.bytes.clone(),
+            in_force: first.bytes,
+            seen: Some(first.identity),
+            absent_for: 0,
+        }
+    }
+
+    /// The same with another interval between two looks, for tests.
+    #[must_use]
+    pub fn every(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// Looks at the file again and again. `build` makes a snapshot of a configuration; where it
+    /// fails, the one in force stays.
+    pub async fn watch<B, F>(mut self, build: B)
+    where
+        B: Fn(Config) -> F,
+        F: Future<Output = Result<Snapshot>>,
+    {
+        tracing::info!("watcher added on configuration file {}", self.path.display());
+        loop {
+            tokio::time::sleep(self.interval).await;
+            let now = std::fs::metadata(&self.path).ok().map(|metadata| Identity::of(&metadata));
+            match sight(self.seen, now) {
+                Sight::Absent => self.note_absence(),
+                Sight::Same => self.reload_if_rewritten(&build).await,
+                Sight::Written => {
+                    self.note_event("WRITE");
+                    self.reload(&build).await;
+                }
+                Sight::Replaced => {
+                    if self.absent_for == 0 {
+                        self.note_removal();
+                    }
+                    self.absent_for = 0;
+                    self.reload(&build).await;
+                    let path = self.path.display();
+                    tracing::info!("watcher added on configuration directory {path}");
+                }
+            }
+        }
+    }
+
+    async fn reload<B, F>(&mut self, build: &B)
+    where
+        B: Fn(Config) -> F,
+        F: Future<Output = Result<Snapshot>>,
+    {
+        // Even a file that is no configuration has been seen; it is looked at again on a change.
+        self.seen = std::fs::metadata(&self.path).ok().map(|metadata| Identity::of(&metadata));
+        let file = match self.read() {
+            Ok(file) => file,
+            Err(error) => {
+                tracing::warn!("failed to load from config file , err: {error}");
+                return;
+            }
+        };
+        if file.bytes == self.in_force {
+            self.tried = file.bytes;
+            tracing::info!("no change found in config file, no executor update needed");
+            return;
+        }
+        self.put_in_force(file, build).await;
+    }
+
+    /// A change within the grain of the file's times leaves the same times behind; while they are
+    /// that young the content decides. Quiet, since nothing is known to have happened.
+    async fn reload_if_rewritten<B, F>(&mut self, build: &B)
+    where
+        B: Fn(Config) -> F,
+        F: Future<Output = Result<Snapshot>>,
+    {
+        if !self.seen.is_some_and(|seen| seen.is_fresh(jiff::Timestamp::now())) {
+            return;
+        }
+        if let Ok(file) = self.read()
+            && file.bytes != self.tried
+        {
+            self.put_in_force(file, build).await;
+        }
+    }
+
+    async fn put_in_force<B, F>(&mut self, file: ConfigFile, build: &B)
+    where
+        B: Fn(Config) -> F,
+        F: Future<Output = Result<Snapshot>>,
+    {
+        self.tried.clone_from(&file.bytes);
+        match build(file.config).await {
+            Ok(snapshot) => {
+                self.active.swap(snapshot);
+                self.in_force = file.bytes;
+                tracing::info!("configuration file has been updated, reloading executor succeeded");
+            }
+            Err(error) => tracing::warn!(
+                "failed to store/verifier/policy objects from config, no updates loaded. err: {error}"
+            ),
+        }
+    }
+
+    fn read(&self) -> Result<ConfigFile, ReadError> {
+        ConfigFile::read(&self.path.to_string_lossy(), &self.path)
+    }
+
+    fn note_event(&self, event: &str) {
+        tracing::info!("file watcher event detected {event} {:?}", self.path);
+    }
+
+    fn note_removal(&self) {
+        self.note_event("REMOVE");
+        tracing::info!("config file remove event detected");
+    }
+
+    fn note_absence(&mut self) {
+        if self.absent_for == 0 {
+            self.note_removal();
+        }
+        self.seen = None;
+        self.absent_for = self.absent_for.saturating_add(1);
+        if self.absent_for < ABSENCE_TOLD_AFTER {
+            tracing::info!("config file does not exist yet, sleeping again");
+        } else if self.absent_for == ABSENCE_TOLD_AFTER {
+            tracing::warn!(
+                "config file not found after waiting for {ABSENCE_TOLD_AFTER} sec, still looking; the configuration in force stays"
+            );
+        }
+    }
+}
+
+/// Compares two looks at a file.
+fn sight(before: Option<Identity>, now: Option<Identity>) -> Sight {
+    match (before, now) {
+        (_, None) => Sight::Absent,
+        (Some(before), Some(now)) if before == now => Sight::Same,
+        (Some(before), Some(now)) if before.file == now.file => Sight::Written,
+        _ => Sight::Replaced,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(inode: u64, size: u64) -> Identity {
+        Identity { file: (1, inode), size, modified: (100, 0), changed: (100, 0) }
+    }
+
+    #[test]
+    fn tells_a_change_from_a_replacement_and_a_removal() {
+        let first = Some(identity(1, 1));
+        assert_eq!(sight(first, first), Sight::Same);
+        assert_eq!(sight(first, Some(identity(1, 2))), Sight::Written);
+        assert_eq!(sight(first, Some(identity(2, 1))), Sight::Replaced);
+        assert_eq!(sight(first, None), Sight::Absent);
+        assert_eq!(sight(None, first), Sight::Replaced);
+    }
+
+    #[test]
+    fn times_are_trusted_only_once_they_are_older_than_their_grain() {
+        let at = |second| jiff::Timestamp::from_second(second).unwrap();
+        assert!(identity(1, 1).is_fresh(at(101)));
+        assert!(!identity(1, 1).is_fresh(at(103)));
+    }
+
+    #[test]
+    fn says_why_a_file_is_no_configuration() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.json");
+        let error = |path: &Path| ConfigFile::read("given", path).unwrap_err().to_string();
+        assert_eq!(
+            error(&path),
+            format!(
+                "unable to read config file at path given: open {}: no such file or directory",
+                path.display()
+            )
+        );
+        assert!(error(directory.path()).ends_with("it is not a regular file"));
+        std::fs::write(&path, "").unwrap();
+        assert!(error(&path).starts_with("unable to unmarshal config body: EOF"));
+        std::fs::write(&path, " ".repeat(5 << 20)).unwrap();
+        assert!(error(&path).ends_with("it has more than 4194304 bytes"));
+    }
+}

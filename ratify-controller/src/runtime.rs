@@ -1,0 +1,149 @@
+//! What everything that is assembled shares: the environment as values, what runs plugins, and the
+//! directory that is private to this process. Made once, by `main`.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use ratify_core::{ErrorCode, Result, config::PluginSource};
+use ratify_store_oras::{
+    Client, ClientOptions, Connections, CredentialUse, OrasStoreOptions, TlsRoots, Transport, auth,
+};
+use serde_json::{Map, Value};
+
+use crate::{
+    env::Environment,
+    plugin::{
+        exec::{self, ExecRunner},
+        install::{InstallOptions, InstallRequest, install},
+        inventory::InstalledPlugin,
+        process::{HostOptions, Orphans, PluginHost},
+        sandbox::{MemoryBudget, launcher_beside},
+    },
+};
+
+/// How long one plugin may take to arrive. v1 allows 10 s a request, which is too short for a large
+/// plugin on a slow link.
+const INSTALL_PATIENCE: Duration = Duration::from_secs(300);
+
+/// Shared by every store and verifier of this process.
+#[non_exhaustive]
+pub struct Runtime {
+    /// What the environment says.
+    pub environment: Environment,
+    /// Starts, bounds and ends plugin processes.
+    pub host: Arc<PluginHost>,
+    /// Runs exec plugins on that host.
+    pub runner: Arc<ExecRunner>,
+    /// The connection pools of this process.
+    connections: Connections,
+    /// Made when the first plugin is configured; removed when the process ends.
+    private: Mutex<Option<tempfile::TempDir>>,
+}
+
+impl Runtime {
+    /// Sets up this process to run plugins.
+    ///
+    /// # Errors
+    /// When the kernel refuses what ends stray processes, or there is no place for private files.
+    pub fn start(environment: Environment) -> anyhow::Result<Self> {
+        let launcher = std::env::current_exe().ok().and_then(|program| launcher_beside(&program));
+        let options = HostOptions::new(launcher, MemoryBudget::of_this_machine(), Orphans::Adopt);
+        let host =
+            Arc::new(PluginHost::new(options).context("cannot adopt the orphans of plugins")?);
+        let runner =
+            ExecRunner::new(Arc::clone(&host), exec::Environment::new(std::env::vars_os()));
+        let connections = Connections::new(TlsRoots {
+            file: environment.ssl_cert_file.clone(),
+            directories: environment.ssl_cert_dirs.clone(),
+        });
+        Ok(Self {
+            environment,
+            host,
+            runner: Arc::new(runner),
+            connections,
+            private: Mutex::default(),
+        })
+    }
+
+    /// The directory in which those of single calls are made.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn private_dir(&self) -> Result<PathBuf> {
+        let mut private = self.private.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(directory) = &*private {
+            return Ok(directory.path().to_owned());
+        }
+        let temporary = &self.environment.temporary_dir;
+        let directory =
+            tempfile::Builder::new().prefix("ratify-").tempdir_in(temporary).map_err(|error| {
+                let place = temporary.display();
+                ErrorCode::PluginInitFailure
+                    .detail(format!("cannot create a private directory in {place}"))
+                    .with_source(error)
+                    .with_remediation("TMPDIR names another place for temporary files")
+            })?;
+        let path = directory.path().to_owned();
+        *private = Some(directory);
+        Ok(path)
+    }
+
+    /// What a built-in store needs besides its configuration.
+    pub fn oras_options(&self) -> OrasStoreOptions {
+        let mut options = OrasStoreOptions::default();
+        options.user_agent = Self::user_agent();
+        options.environment = self.auth_environment();
+        options.connections = self.connections.clone();
+        options
+    }
+
+    /// A client for plugins: HTTPS, or plain HTTP on loopback; credentials that cannot be had are
+    /// an error.
+    ///
+    /// # Errors
+    /// When `authProvider` names none that is known.
+    pub fn plugin_client(&self, auth_provider: Option<&Map<String, Value>>) -> Result<Client> {
+        let mut options = ClientOptions::default();
+        options.user_agent = Self::user_agent();
+        options.transport = Transport::HttpsOrLoopbackHttp;
+        options.auth = auth::from_config(auth_provider, &self.auth_environment())?;
+        options.credential_use = CredentialUse::Required;
+        options.connections = self.connections.clone();
+        Ok(Client::new(options)?)
+    }
+
+    /// Installs the plugin of a configuration's entry, or finds that it is installed.
+    ///
+    /// # Errors
+    /// When it cannot be had and no last good one is there.
+    pub async fn install(&self, request: &InstallRequest<'_>) -> Result<InstalledPlugin> {
+        let options = InstallOptions {
+            give_up_at: Some(Instant::now() + INSTALL_PATIENCE),
+            ..InstallOptions::default()
+        };
+        let connect = |source: &PluginSource| self.plugin_client(source.auth_provider.as_ref());
+        let installation = install(request, &options, &connect, &mut |_, _| ()).await?;
+        Ok(installation.plugin)
+    }
+
+    fn auth_environment(&self) -> auth::Environment {
+        auth::Environment {
+            home: Some(self.environment.home.clone()),
+            docker_config: self.environment.docker_config.clone(),
+        }
+    }
+
+    /// What registries are told about who asks.
+    pub fn user_agent() -> String {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        format!("ratify+{} ({}/{architecture})", env!("CARGO_PKG_VERSION"), std::env::consts::OS)
+    }
+}

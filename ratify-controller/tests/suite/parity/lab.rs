@@ -1,0 +1,239 @@
+//! Both hosts side by side: a home each, the same plugins, the same registries, the same files.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use futures_util::{StreamExt, stream};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::{
+    compare::normalised,
+    layout::Layout,
+    machines::{Machines, PASSWORD, Server, USER, free_address},
+};
+
+/// Everything a case may need; it ends with the test.
+pub(super) struct Lab {
+    pub(super) machines: Machines,
+    pub(super) folder: PathBuf,
+    /// With the Referrers API, in clear.
+    pub(super) api: Server,
+    /// With the Referrers API, over TLS.
+    pub(super) tls: Server,
+    /// Without the Referrers API, with a password.
+    pub(super) tags: Server,
+    nobody: String,
+    documents: PathBuf,
+    _temporary: tempfile::TempDir,
+}
+
+/// One of the two.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Host {
+    V1,
+    Here,
+}
+
+/// One command line, and the configuration it is given.
+pub(super) struct Run<'a> {
+    pub(super) name: &'a str,
+    pub(super) config: Option<String>,
+    pub(super) arguments: Vec<String>,
+    pub(super) dynamic: bool,
+}
+
+impl Host {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::Here => "here",
+        }
+    }
+}
+
+impl Lab {
+    /// Starts the registries; `None` where the tools are missing.
+    pub(super) async fn start() -> Option<Self> {
+        let machines = Machines::find()?;
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().canonicalize().unwrap();
+        let api = machines.registry_with_api(None).await;
+        let tls = machines.registry_with_api(Some(&folder.join("tls"))).await;
+        let tags = machines.registry_with_tags(&folder.join("tags")).await;
+        let documents = documents().await;
+        let nobody = free_address();
+        let lab =
+            Self { machines, folder, api, tls, tags, nobody, documents, _temporary: temporary };
+        lab.furnish();
+        Some(lab)
+    }
+
+    /// Where layouts lie: the registry `layouts.example.com` of the external store.
+    pub(super) fn layouts(&self) -> PathBuf {
+        self.folder.join("layouts/layouts.example.com")
+    }
+
+    /// A document of v1's module.
+    pub(super) fn document(&self, path: &str) -> Vec<u8> {
+        fs::read(self.documents.join(path)).unwrap()
+    }
+
+    /// Copies layouts with everything attached to a registry, by `oras`.
+    pub(super) async fn push(&self, layouts: &[&Layout], registry: &Server) {
+        let copies = layouts.iter().map(|layout| async move {
+            let name = layout.folder.file_name().unwrap().to_str().unwrap();
+            let mut oras = Command::new(self.machines.tool("oras"));
+            oras.args(["cp", "--recursive", "--no-tty", "--to-username", USER, "--to-password"]);
+            oras.arg(PASSWORD).arg("--to-ca-file").arg(self.folder.join("tls/ca.pem"));
+            if registry.address != self.tls.address {
+                oras.arg("--to-plain-http");
+            }
+            oras.arg("--from-oci-layout").arg(format!("{}:v1", layout.folder.display()));
+            oras.arg(format!("{}/{name}:v1", registry.address));
+            self.must(&mut oras).await;
+        });
+        stream::iter(copies).buffer_unordered(4).collect::<Vec<()>>().await;
+    }
+
+    /// Runs a program that has to succeed; what it prints is returned.
+    pub(super) async fn must(&self, command: &mut Command) -> String {
+        command.env("HOME", self.folder.join("here"));
+        let output = output(command).await;
+        assert!(output.status.success(), "{command:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A command of a host: the home, the configuration and nothing else of this machine.
+    pub(super) fn command(&self, host: Host) -> Command {
+        let mut command = match host {
+            Host::V1 => Command::new(self.machines.tool("ratify-v1")),
+            Host::Here => Command::new(env!("CARGO_BIN_EXE_ratify")),
+        };
+        command.env_clear().current_dir(self.home(host)).env("PATH", "/usr/bin:/bin");
+        command.env("HOME", self.home(host)).env("DOCKER_CONFIG", self.folder.join("docker"));
+        command.env("SSL_CERT_FILE", self.folder.join("tls/ca.pem"));
+        command
+    }
+
+    /// The file a configuration is written to; both hosts have it at the same place of their homes.
+    pub(super) fn write_config(&self, host: Host, name: &str, text: &str) -> PathBuf {
+        let path = self.home(host).join(format!("{name}.json"));
+        fs::write(&path, self.filled(host, text)).unwrap();
+        path
+    }
+
+    /// What a command line comes to, fit for comparison.
+    pub(super) async fn outcome(&self, host: Host, run: &Run<'_>) -> Value {
+        let mut command = self.command(host);
+        command.args(run.arguments.iter().map(|argument| self.filled(host, argument)));
+        if let Some(config) = &run.config {
+            command.arg("--config").arg(self.write_config(host, &file_name(run.name), config));
+        }
+        if run.dynamic {
+            command.env("RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS", "1");
+        }
+        let output = output(&mut command).await;
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        if std::env::var_os("PARITY_SHOW").is_some() {
+            eprintln!("{} {}: {stderr}\n{stdout}", run.name, host.name());
+        }
+        let error = stderr.lines().rfind(|line| line.starts_with("Error: "));
+        let mut outcome = json!({
+            "exit": output.status.code(),
+            "stdout": serde_json::from_str(&stdout).unwrap_or(Value::String(stdout)),
+        });
+        if let Some(error) = error {
+            outcome["error"] = error.into();
+        }
+        self.comparable(host, outcome)
+    }
+
+    /// `ratify serve` of a host.
+    pub(super) async fn serve(&self, host: Host, name: &str, config: &str) -> Server {
+        let config = self.write_config(host, &file_name(name), config);
+        Server::listening(|address| {
+            let mut command = self.command(host);
+            command.args(["serve", "--http", address, "--config"]).arg(config);
+            command
+        })
+        .await
+    }
+
+    pub(super) fn comparable(&self, host: Host, value: Value) -> Value {
+        normalised(value, &self.home(host).to_string_lossy())
+    }
+
+    /// Puts the addresses and paths of this run into a text.
+    pub(super) fn filled(&self, host: Host, text: &str) -> String {
+        let path = |path: &Path| path.to_string_lossy().into_owned();
+        let places = [
+            ("{api}", self.api.address.clone()),
+            ("{tls}", self.tls.address.clone()),
+            ("{tags}", self.tags.address.clone()),
+            ("{nobody}", self.nobody.clone()),
+            ("{layouts}", path(&self.folder.join("layouts"))),
+            ("{documents}", path(&self.documents)),
+            ("{home}", path(&self.home(host))),
+        ];
+        places.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
+    }
+
+    fn home(&self, host: Host) -> PathBuf {
+        self.folder.join(host.name())
+    }
+
+    /// Both homes get the same plugins, by links; and the password is in Docker's configuration.
+    fn furnish(&self) {
+        let plugins = [
+            ("sample", self.machines.plugin("sample", "sample")),
+            ("reader", self.machines.plugin("sample-v1-host", "sample")),
+            ("sample-store", self.machines.plugin("sample-store", "sample-store")),
+            ("stress", self.machines.plugin("stress", "stress")),
+            ("go-sample", self.machines.tool("v1-sample")),
+            ("go-sample-oras", self.machines.tool("v1-sample-oras")),
+            ("go-store", self.machines.tool("v1-sample-store")),
+            ("sbom", self.machines.tool("v1-sbom")),
+            ("licensechecker", self.machines.tool("v1-licensechecker")),
+            ("schemavalidator", self.machines.tool("v1-schemavalidator")),
+            ("vulnerabilityreport", self.machines.tool("v1-vulnerabilityreport")),
+        ];
+        for host in [Host::V1, Host::Here] {
+            let folder = self.home(host).join(".ratify/plugins");
+            fs::create_dir_all(&folder).unwrap();
+            for (name, program) in &plugins {
+                symlink(program, folder.join(name)).unwrap();
+            }
+        }
+        let docker = self.folder.join("docker");
+        fs::create_dir_all(&docker).unwrap();
+        let auths = json!({"auths": {(&self.tags.address): {"auth": "dXNlcjpodW50ZXIy"}}});
+        fs::write(docker.join("config.json"), auths.to_string()).unwrap();
+    }
+}
+
+/// A case's name as the name of a file.
+fn file_name(name: &str) -> String {
+    name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
+}
+
+/// Runs to the end, which is soon; a command that hangs fails the test.
+async fn output(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let ended = tokio::time::timeout(Duration::from_secs(30), command.output()).await;
+    ended.unwrap_or_else(|_| panic!("{command:?} hangs")).unwrap()
+}
+
+/// Where v1's module is, with its test data.
+async fn documents() -> PathBuf {
+    let mut go = Command::new("go");
+    let cache = output(go.args(["env", "GOMODCACHE"])).await;
+    let cache = String::from_utf8(cache.stdout).unwrap();
+    Path::new(cache.trim()).join("github.com/ratify-project/ratify@v1.4.0")
+}

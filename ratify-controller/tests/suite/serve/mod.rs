@@ -1,0 +1,10 @@
+//! The server as Gatekeeper meets it: real connections, stores in memory, verifiers that are slow,
+//! sick or gone.
+
+#![allow(clippy::unwrap_used)]
+
+mod answers;
+mod parts;
+mod reload;
+mod rough;
+mod time;
