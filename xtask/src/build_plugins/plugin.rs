@@ -1,0 +1,83 @@
+//! Which plugins there are: read from the manifests under `plugins/`, never from a list.
+
+use anyhow::{Result, bail};
+use cargo_metadata::{Metadata, Package};
+use serde_json::Value;
+
+/// A plugin's package, as far as building and pushing it goes.
+#[derive(Debug)]
+pub(crate) struct Plugin {
+    /// The package's name, for cargo.
+    pub(crate) package: String,
+    /// The plugin's type, which is its program's name.
+    pub(crate) kind: String,
+    /// The package's version, which becomes the artifact's tag.
+    pub(crate) version: String,
+    /// Features its program needs (a built-in's optional program has some).
+    pub(crate) features: Vec<String>,
+    /// The most bytes its program may have: `package.metadata.ratify.budget-bytes`.
+    pub(crate) budget: Option<u64>,
+}
+
+/// Every plugin of the workspace, sorted by type, without those that say
+/// `package.metadata.ratify.skip = true`.
+///
+/// # Errors
+/// When a package under `plugins/` has no program or several.
+pub(crate) fn all(metadata: &Metadata) -> Result<Vec<Plugin>> {
+    let folder = metadata.workspace_root.join("plugins");
+    let packages = metadata.workspace_packages();
+    let inside = packages.into_iter().filter(|package| package.manifest_path.starts_with(&folder));
+    let wanted = inside.filter(|package| !skipped(&package.metadata));
+    let mut plugins = wanted.map(plugin).collect::<Result<Vec<Plugin>>>()?;
+    plugins.sort_by(|one, other| one.kind.cmp(&other.kind));
+    Ok(plugins)
+}
+
+fn plugin(package: &Package) -> Result<Plugin> {
+    let programs: Vec<_> = package.targets.iter().filter(|target| target.is_bin()).collect();
+    let [program] = programs.as_slice() else {
+        bail!(
+            "{} has {} programs; a plugin has one, named as its type",
+            package.name,
+            programs.len()
+        );
+    };
+    Ok(Plugin {
+        package: package.name.to_string(),
+        kind: program.name.clone(),
+        version: package.version.to_string(),
+        features: program.required_features.clone(),
+        budget: budget(&package.metadata),
+    })
+}
+
+fn skipped(metadata: &Value) -> bool {
+    metadata["ratify"]["skip"] == Value::Bool(true)
+}
+
+/// The budget in a package's own table, in bytes.
+pub(crate) fn budget(metadata: &Value) -> Option<u64> {
+    metadata["ratify"]["budget-bytes"].as_u64()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_an_explicit_true_skips_a_plugin() {
+        assert!(skipped(&json!({"ratify": {"skip": true}})));
+        assert!(!skipped(&json!({"ratify": {"skip": false}})));
+        assert!(!skipped(&Value::Null));
+    }
+
+    #[test]
+    fn a_budget_is_a_number_of_bytes() {
+        assert_eq!(budget(&json!({"ratify": {"budget-bytes": 600_000}})), Some(600_000));
+        assert_eq!(budget(&json!({"ratify": {"budget-bytes": "600 kB"}})), None);
+        assert_eq!(budget(&Value::Null), None);
+    }
+}

@@ -1,0 +1,46 @@
+//! The exceptions that tidy grants, each with its reason. An exception that is no longer needed
+//! is itself a finding.
+
+/// Crates that `ratify` links in several versions, and why that cannot be helped.
+pub(crate) const DUPLICATES: [(&str, &str); 1] =
+    [("base64", "hyper-util and reqwest are on 0.23, oci-client on 0.22; ours follows oci-client")];
+
+/// Licences that every dependency must be had under (SPDX identifiers).
+pub(crate) const LICENCES: [&str; 13] = [
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+];
+
+/// Crates that must not be in the tree: there is one TLS stack, rustls with aws-lc-rs.
+pub(crate) const REFUSED: [&str; 5] = ["boring", "native-tls", "openssl", "openssl-sys", "ring"];
+
+/// What may lie in the root of the tree, beside names that begin with a dot.
+pub(crate) const ROOT: [&str; 13] = [
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "charts",
+    "docs",
+    "plugins",
+    "ratify-controller",
+    "ratify-core",
+    "ratify-plugin-sdk",
+    "ratify-store-oras",
+    "rust-toolchain.toml",
+    "xtask",
+];
+
+/// Home directories of nobody, for examples and tests.
+pub(crate) const EXAMPLE_HOMES: [&str; 3] = ["/home/nonroot", "/home/u", "/home/user"];

@@ -1,0 +1,163 @@
+//! The table of parts: what, which version, from where, and how long it takes cold. Nothing
+//! but data lives here.
+
+/// A program built by Go.
+pub(crate) struct GoPart {
+    /// The name tests ask for, and the first half of its folder's name.
+    pub(crate) name: &'static str,
+    /// The version, and the second half of its folder's name.
+    pub(crate) version: &'static str,
+    /// Where its source is.
+    pub(crate) source: GoSource,
+    /// The name of the program that comes out.
+    pub(crate) binary: &'static str,
+    /// How long a build takes with an empty build cache on 2 cores, for a person who waits.
+    pub(crate) cold: &'static str,
+}
+
+/// Where the source of a Go program is.
+pub(crate) enum GoSource {
+    /// A main package of a published module, at this version of the module.
+    Published {
+        /// The package's import path.
+        package: &'static str,
+        /// The module's version, as Go writes it.
+        version: &'static str,
+    },
+    /// A main package of ours, the folder of this name under `xtask/go`.
+    Ours,
+}
+
+/// A Debian package, and what shows that it (or another's equal) is there.
+pub(crate) struct DebianPart {
+    /// The name tests ask for.
+    pub(crate) name: &'static str,
+    /// The package's name.
+    pub(crate) package: &'static str,
+    /// A program looked up on PATH, or an absolute path.
+    pub(crate) proof: &'static str,
+}
+
+/// The static targets of plugins and of `ratify`.
+pub(crate) const RUST_TARGETS: [&str; 2] =
+    ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"];
+
+/// What Debian has.
+pub(crate) const DEBIAN: [DebianPart; 6] = [
+    debian("skopeo", "skopeo", "skopeo"),
+    debian("htpasswd", "apache2-utils", "htpasswd"),
+    debian("openssl", "openssl", "openssl"),
+    debian("musl-gcc", "musl-tools", "musl-gcc"),
+    debian("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"),
+    debian(
+        "aarch64-linux-gnu-libc",
+        "libc6-dev-arm64-cross",
+        "/usr/aarch64-linux-gnu/include/stdio.h",
+    ),
+];
+
+/// What Go builds, in the order in which most is shared: Ratify v1 first.
+pub(crate) const GO: [GoPart; 12] = [
+    v1("ratify-v1", "github.com/ratify-project/ratify/cmd/ratify", "ratify", "3 minutes"),
+    v1("v1-sbom", "github.com/ratify-project/ratify/plugins/verifier/sbom", "sbom", "10 seconds"),
+    v1(
+        "v1-licensechecker",
+        "github.com/ratify-project/ratify/plugins/verifier/licensechecker",
+        "licensechecker",
+        "10 seconds",
+    ),
+    v1(
+        "v1-schemavalidator",
+        "github.com/ratify-project/ratify/plugins/verifier/schemavalidator",
+        "schemavalidator",
+        "10 seconds",
+    ),
+    v1(
+        "v1-vulnerabilityreport",
+        "github.com/ratify-project/ratify/plugins/verifier/vulnerabilityreport",
+        "vulnerabilityreport",
+        "10 seconds",
+    ),
+    v1(
+        "v1-sample",
+        "github.com/ratify-project/ratify/plugins/verifier/sample",
+        "sample",
+        "5 seconds",
+    ),
+    v1(
+        "v1-sample-store",
+        "github.com/ratify-project/ratify/plugins/referrerstore/sample",
+        "sample",
+        "5 seconds",
+    ),
+    GoPart {
+        name: "v1-sample-oras",
+        version: "1.4.0",
+        source: GoSource::Ours,
+        binary: "sample",
+        cold: "5 seconds",
+    },
+    GoPart {
+        name: "registry-referrers",
+        version: "0.22.1",
+        source: GoSource::Ours,
+        binary: "registry-referrers",
+        cold: "10 seconds",
+    },
+    GoPart {
+        name: "oras",
+        version: "1.3.6",
+        source: GoSource::Published { package: "oras.land/oras/cmd/oras", version: "v1.3.6" },
+        binary: "oras",
+        cold: "15 seconds",
+    },
+    GoPart {
+        name: "registry",
+        version: "3.1.2",
+        source: GoSource::Published {
+            package: "github.com/distribution/distribution/v3/cmd/registry",
+            version: "v3.1.2",
+        },
+        binary: "registry",
+        cold: "2 minutes",
+    },
+    GoPart {
+        name: "conformance",
+        version: "20260831-97274622c111",
+        source: GoSource::Published {
+            package: "github.com/opencontainers/distribution-spec/conformance",
+            version: "v0.0.0-20260831232431-97274622c111",
+        },
+        binary: "conformance",
+        cold: "15 seconds",
+    },
+];
+
+const fn debian(name: &'static str, package: &'static str, proof: &'static str) -> DebianPart {
+    DebianPart { name, package, proof }
+}
+
+const fn v1(
+    name: &'static str,
+    package: &'static str,
+    binary: &'static str,
+    cold: &'static str,
+) -> GoPart {
+    let source = GoSource::Published { package, version: "v1.4.0" };
+    GoPart { name, version: "1.4.0", source, binary, cold }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_parts_share_a_name() {
+        let names = GO.iter().map(|part| part.name).chain(DEBIAN.iter().map(|part| part.name));
+        let names: Vec<&str> = names.collect();
+        let unique: BTreeSet<&&str> = names.iter().collect();
+        assert_eq!(unique.len(), names.len());
+    }
+}
