@@ -1,7 +1,7 @@
 //! A configuration becomes an executor. This is the only place that knows every implementation by
 //! name: built-in stores and verifiers, external ones, and where a plugin comes from.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use anyhow::bail;
 use ratify_core::{
@@ -17,7 +17,7 @@ use crate::{
         exec::Program,
         find::{FindError, find_in_dirs},
         install::{InstallRequest, disabled_warning},
-        inventory::Kind,
+        inventory::{GRACE_PERIOD, Inventory, Kind},
         store::ExecStore,
         verifier::ExecVerifier,
     },
@@ -92,7 +92,22 @@ pub async fn snapshot(config: &Config, runtime: &Runtime) -> Result<Snapshot, Sn
     tracing::info!("verifiers successfully created. number of verifiers {}", verifiers.len());
     let policy = policy(config).map_err(SnapshotError::Policy)?;
     tracing::info!("policies successfully created.");
+    collect_unused(config, runtime);
     Ok(Snapshot::new(Executor::new(stores, verifiers, Some(policy))))
+}
+
+/// Removes installed plugins that nothing names and nobody runs. What fails here costs space only.
+fn collect_unused(config: &Config, runtime: &Runtime) {
+    let of_verifiers =
+        config.verifier.as_ref().and_then(|section| section.plugin_bin_dirs.as_deref());
+    let of_stores = config.store.as_ref().and_then(|section| section.plugin_bin_dirs.as_deref());
+    for dirs in [of_verifiers, of_stores] {
+        let first = paths(dirs).into_iter().next();
+        let directory = first.unwrap_or_else(|| runtime.environment.default_plugin_dir());
+        if let Err(error) = Inventory::of(directory).collect(SystemTime::now(), GRACE_PERIOD) {
+            tracing::warn!("unused plugins were not removed: {error}");
+        }
+    }
 }
 
 /// Which section of a configuration could not be built. The texts are v1's.

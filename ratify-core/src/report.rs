@@ -83,12 +83,20 @@ impl VerifierReport {
 
     /// The same report under the configured name and type, whatever it said of itself: a plugin
     /// must not pass for another verifier.
+    ///
+    /// Where no type is configured the name stands for it, as in what v1's own plugins answer. A
+    /// report that names no type, such as one made of an error, gets none then, as in v1.
     #[must_use]
-    pub fn named(mut self, name: &str, type_: &str) -> Self {
+    pub fn named(mut self, name: &str, configured_type: &str) -> Self {
+        let type_ = match (configured_type, self.type_.as_str()) {
+            ("", "") => "",
+            ("", _) => name,
+            (configured, _) => configured,
+        };
+        type_.clone_into(&mut self.verifier_type);
+        self.type_ = self.verifier_type.clone();
         name.clone_into(&mut self.name);
         name.clone_into(&mut self.verifier_name);
-        type_.clone_into(&mut self.type_);
-        type_.clone_into(&mut self.verifier_type);
         self
     }
 }
@@ -145,6 +153,20 @@ mod tests {
         report.remediation = "r".into();
         report.nested_results = vec![VerifierReport::failure("inner")];
         insta::assert_snapshot!(serde_json::to_string(&report).unwrap(), @r#"{"subject":"s","isSuccess":true,"name":"n","verifierName":"n","type":"t","verifierType":"t","referenceDigest":"d","artifactType":"a","message":"m","errorReason":"e","remediation":"r","extensions":{"k":1},"nestedResults":[{"isSuccess":false,"message":"inner"}]}"#);
+    }
+
+    #[test]
+    fn a_report_has_the_configured_name_and_type_or_the_name_for_the_type() {
+        let typed = |said: &str, configured: &str| {
+            let said = VerifierReport { type_: said.into(), ..VerifierReport::success("") };
+            let report = said.named("n", configured);
+            assert_eq!((report.name.as_str(), &report.type_), ("n", &report.verifier_type));
+            report.type_
+        };
+        assert_eq!(typed("notation", "t"), "t");
+        assert_eq!(typed("", "t"), "t");
+        assert_eq!(typed("notation", ""), "n");
+        assert_eq!(typed("", ""), "");
     }
 
     #[test]

@@ -27,16 +27,19 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-/// An error in one line: the outer texts and the root's own (whose text already holds its causes).
+/// An error in one line: each text of the chain that the one before it does not hold already.
 pub(crate) fn error_text(error: &anyhow::Error) -> String {
-    let mut texts = Vec::new();
+    let mut texts: Vec<String> = Vec::new();
     for cause in error.chain() {
-        texts.push(cause.to_string());
+        let text = cause.to_string();
+        if !texts.last().is_some_and(|outer| outer.contains(&text)) {
+            texts.push(text);
+        }
+        // A coded error speaks for all its causes.
         if cause.is::<ratify_core::Error>() {
             break;
         }
     }
-    texts.dedup();
     texts.join(": ")
 }
 
@@ -52,5 +55,7 @@ mod tests {
         let error = ErrorCode::ConfigInvalid.detail("D").with_source("O");
         let error = Err::<(), _>(error).context("outer").unwrap_err();
         assert_eq!(error_text(&error), "outer: CONFIG_INVALID: D: O");
+        let error = Err::<(), _>(anyhow::anyhow!("cause")).context("outer: cause").unwrap_err();
+        assert_eq!(error_text(&error), "outer: cause");
     }
 }

@@ -82,8 +82,8 @@ impl Serve {
             );
             return Ok(ExitCode::SUCCESS);
         }
-        let listener = TcpListener::bind(listen_address(&self.http));
-        let listener = listener.await.with_context(|| format!("cannot listen on {}", self.http))?;
+        let listener =
+            listen(&self.http).await.with_context(|| format!("cannot listen on {}", self.http))?;
         let active = Arc::new(Active::new(snapshot));
         let service = Arc::new(Service::new(Arc::clone(&active), service_config));
         let watcher = Watcher::new(context.config_file(&self.config), file, active);
@@ -138,9 +138,15 @@ async fn rebuild(config: Config, runtime: Arc<Runtime>) -> ratify_core::Result<S
     snapshot.map_err(|error| ErrorCode::ConfigInvalid.error().with_source(error))
 }
 
-/// Go's `:6001` listens on every address.
-fn listen_address(text: &str) -> String {
-    if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() }
+/// Go's `:6001` listens on every address, of both families where the machine has both.
+async fn listen(address: &str) -> std::io::Result<TcpListener> {
+    if !address.starts_with(':') {
+        return TcpListener::bind(address).await;
+    }
+    match TcpListener::bind(format!("[::]{address}")).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => TcpListener::bind(format!("0.0.0.0{address}")).await,
+    }
 }
 
 /// Ready when the process is asked to end: interrupted, or terminated as a container is.

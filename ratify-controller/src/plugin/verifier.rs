@@ -173,6 +173,8 @@ fn report_from(said: VerifierReport) -> VerifierReport {
     } else {
         VerifierReport::failure(fit(&said.message))
     };
+    // Only whether it names a type counts; which one is configured.
+    report.type_ = said.type_;
     report.error_reason = fit(&said.error_reason);
     report.remediation = fit(&said.remediation);
     report.extensions = said.extensions;

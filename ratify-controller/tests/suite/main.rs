@@ -1,5 +1,7 @@
 //! The controller's one integration test binary: real programs, real pipes, real registries.
 
 mod host;
+mod install;
+mod parity;
 mod registry;
 mod serve;

@@ -176,6 +176,9 @@ fn push_arguments(
     let mut arguments =
         ["plugin", "push", &reference, "--type", &plugin.kind].map(str::to_owned).to_vec();
     arguments.extend(["--version".to_owned(), plugin.version.clone()]);
+    if plugin.is_store {
+        arguments.extend(["--kind", "store"].map(str::to_owned));
+    }
     for file in files {
         arguments.push("--platform".to_owned());
         arguments.push(format!("{}={}", file.platform, file.path.display()));
@@ -226,6 +229,7 @@ mod tests {
             kind: "sample".to_owned(),
             version: "0.1.0".to_owned(),
             features: Vec::new(),
+            is_store: false,
             budget: None,
         };
         let one = built(1, None);

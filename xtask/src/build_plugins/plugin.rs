@@ -15,6 +15,8 @@ pub(crate) struct Plugin {
     pub(crate) version: String,
     /// Features its program needs (a built-in's optional program has some).
     pub(crate) features: Vec<String>,
+    /// Whether it is a store: `package.metadata.ratify.kind = "store"`. Else it is a verifier.
+    pub(crate) is_store: bool,
     /// The most bytes its program may have: `package.metadata.ratify.budget-bytes`.
     pub(crate) budget: Option<u64>,
 }
@@ -48,6 +50,7 @@ fn plugin(package: &Package) -> Result<Plugin> {
         kind: program.name.clone(),
         version: package.version.to_string(),
         features: program.required_features.clone(),
+        is_store: package.metadata["ratify"]["kind"] == "store",
         budget: budget(&package.metadata),
     })
 }

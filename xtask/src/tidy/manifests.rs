@@ -164,6 +164,7 @@ mod tests {
             kind: "sample".to_owned(),
             version: "0.1.0".to_owned(),
             features: Vec::new(),
+            is_store: false,
             budget,
         };
         assert_eq!(without_budget(&[plugin(None), plugin(Some(1))]).len(), 1);

@@ -130,21 +130,30 @@ impl Visit for Message {
     }
 }
 
-/// A real plugin by its type: what xtask built, or else what cargo builds now.
-fn plugin(type_: &str, package: &str) -> PathBuf {
+/// A real plugin: what xtask built, or else what cargo builds now. `built` is the name of its
+/// folder there; `arguments` are cargo's beside `build`.
+fn plugin(type_: &str, built: &str, arguments: &[&str]) -> PathBuf {
     if let Some(plugins) = std::env::var_os("RATIFY_PLUGINS") {
         let platform = if cfg!(target_arch = "aarch64") { "linux-arm64" } else { "linux-amd64" };
-        return Path::new(&plugins).join(type_).join(platform).join(type_);
+        return Path::new(&plugins).join(built).join(platform).join(type_);
     }
-    let built = std::process::Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--package", package])
+    let tests = std::env::current_exe().unwrap();
+    let shared = tests.ancestors().nth(3).unwrap();
+    // With other features it needs a folder of its own, or two builds replace each other's file.
+    let own = shared.join("tests-plugins").join(built);
+    let target = if built == type_ { shared } else { &own };
+    let status = std::process::Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--target-dir"])
+        .arg(target)
+        .args(arguments)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status();
-    assert!(built.unwrap().success());
-    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join(type_)
+    assert!(status.unwrap().success());
+    target.join("debug").join(type_)
 }
 
 fn stress() -> &'static Path {
-    static STRESS: LazyLock<PathBuf> = LazyLock::new(|| plugin("stress", "ratify-verifier-stress"));
+    static STRESS: LazyLock<PathBuf> =
+        LazyLock::new(|| plugin("stress", "stress", &["--package", "ratify-verifier-stress"]));
     &STRESS
 }

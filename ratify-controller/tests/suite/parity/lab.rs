@@ -70,7 +70,7 @@ impl Lab {
         let nobody = free_address();
         let lab =
             Self { machines, folder, api, tls, tags, nobody, documents, _temporary: temporary };
-        lab.furnish();
+        lab.log_in();
         Some(lab)
     }
 
@@ -103,37 +103,39 @@ impl Lab {
 
     /// Runs a program that has to succeed; what it prints is returned.
     pub(super) async fn must(&self, command: &mut Command) -> String {
-        command.env("HOME", self.folder.join("here"));
+        command.env("HOME", &self.folder);
         let output = output(command).await;
         assert!(output.status.success(), "{command:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// A command of a host: the home, the configuration and nothing else of this machine.
-    pub(super) fn command(&self, host: Host) -> Command {
+    /// A command of a host in a fresh home, with nothing else of this machine.
+    pub(super) fn command(&self, host: Host, name: &str) -> Command {
+        self.furnish(host, name);
+        let home = self.home(host, name);
         let mut command = match host {
             Host::V1 => Command::new(self.machines.tool("ratify-v1")),
             Host::Here => Command::new(env!("CARGO_BIN_EXE_ratify")),
         };
-        command.env_clear().current_dir(self.home(host)).env("PATH", "/usr/bin:/bin");
-        command.env("HOME", self.home(host)).env("DOCKER_CONFIG", self.folder.join("docker"));
+        command.env_clear().current_dir(&home).env("PATH", "/usr/bin:/bin");
+        command.env("HOME", home).env("DOCKER_CONFIG", self.folder.join("docker"));
         command.env("SSL_CERT_FILE", self.folder.join("tls/ca.pem"));
         command
     }
 
-    /// The file a configuration is written to; both hosts have it at the same place of their homes.
-    pub(super) fn write_config(&self, host: Host, name: &str, text: &str) -> PathBuf {
-        let path = self.home(host).join(format!("{name}.json"));
-        fs::write(&path, self.filled(host, text)).unwrap();
+    /// Writes a configuration into the home that a command of this name has.
+    fn write_config(&self, host: Host, name: &str, text: &str) -> PathBuf {
+        let path = self.home(host, name).join("config.json");
+        fs::write(&path, self.filled(host, name, text)).unwrap();
         path
     }
 
     /// What a command line comes to, fit for comparison.
     pub(super) async fn outcome(&self, host: Host, run: &Run<'_>) -> Value {
-        let mut command = self.command(host);
-        command.args(run.arguments.iter().map(|argument| self.filled(host, argument)));
+        let mut command = self.command(host, run.name);
+        command.args(run.arguments.iter().map(|argument| self.filled(host, run.name, argument)));
         if let Some(config) = &run.config {
-            command.arg("--config").arg(self.write_config(host, &file_name(run.name), config));
+            command.arg("--config").arg(self.write_config(host, run.name, config));
         }
         if run.dynamic {
             command.env("RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS", "1");
@@ -152,26 +154,27 @@ impl Lab {
         if let Some(error) = error {
             outcome["error"] = error.into();
         }
-        self.comparable(host, outcome)
+        self.comparable(host, run.name, outcome)
     }
 
     /// `ratify serve` of a host.
     pub(super) async fn serve(&self, host: Host, name: &str, config: &str) -> Server {
-        let config = self.write_config(host, &file_name(name), config);
         Server::listening(|address| {
-            let mut command = self.command(host);
+            let mut command = self.command(host, name);
+            let config = self.write_config(host, name, config);
             command.args(["serve", "--http", address, "--config"]).arg(config);
             command
         })
         .await
     }
 
-    pub(super) fn comparable(&self, host: Host, value: Value) -> Value {
-        normalised(value, &self.home(host).to_string_lossy())
+    /// What a host said, fit for comparison.
+    pub(super) fn comparable(&self, host: Host, name: &str, value: Value) -> Value {
+        normalised(value, &self.home(host, name).to_string_lossy())
     }
 
     /// Puts the addresses and paths of this run into a text.
-    pub(super) fn filled(&self, host: Host, text: &str) -> String {
+    pub(super) fn filled(&self, host: Host, name: &str, text: &str) -> String {
         let path = |path: &Path| path.to_string_lossy().into_owned();
         let places = [
             ("{api}", self.api.address.clone()),
@@ -180,17 +183,19 @@ impl Lab {
             ("{nobody}", self.nobody.clone()),
             ("{layouts}", path(&self.folder.join("layouts"))),
             ("{documents}", path(&self.documents)),
-            ("{home}", path(&self.home(host))),
+            ("{home}", path(&self.home(host, name))),
         ];
         places.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
     }
 
-    fn home(&self, host: Host) -> PathBuf {
-        self.folder.join(host.name())
+    fn home(&self, host: Host, name: &str) -> PathBuf {
+        let letter = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+        let name: String = name.chars().map(letter).collect();
+        self.folder.join(host.name()).join(name)
     }
 
-    /// Both homes get the same plugins, by links; and the password is in Docker's configuration.
-    fn furnish(&self) {
+    /// A home with all plugins, by links.
+    fn furnish(&self, host: Host, name: &str) {
         let plugins = [
             ("sample", self.machines.plugin("sample", "sample")),
             ("reader", self.machines.plugin("sample-v1-host", "sample")),
@@ -204,23 +209,20 @@ impl Lab {
             ("schemavalidator", self.machines.tool("v1-schemavalidator")),
             ("vulnerabilityreport", self.machines.tool("v1-vulnerabilityreport")),
         ];
-        for host in [Host::V1, Host::Here] {
-            let folder = self.home(host).join(".ratify/plugins");
-            fs::create_dir_all(&folder).unwrap();
-            for (name, program) in &plugins {
-                symlink(program, folder.join(name)).unwrap();
-            }
+        let folder = self.home(host, name).join(".ratify/plugins");
+        fs::create_dir_all(&folder).unwrap();
+        for (name, program) in &plugins {
+            symlink(program, folder.join(name)).unwrap();
         }
+    }
+
+    /// Docker's configuration has the password.
+    fn log_in(&self) {
         let docker = self.folder.join("docker");
         fs::create_dir_all(&docker).unwrap();
         let auths = json!({"auths": {(&self.tags.address): {"auth": "dXNlcjpodW50ZXIy"}}});
         fs::write(docker.join("config.json"), auths.to_string()).unwrap();
     }
-}
-
-/// A case's name as the name of a file.
-fn file_name(name: &str) -> String {
-    name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
 }
 
 /// Runs to the end, which is soon; a command that hangs fails the test.
