@@ -47,14 +47,14 @@ pub struct ConfigFile {
 #[non_exhaustive]
 pub enum ReadError {
     /// It is not there, or not to be read.
-    #[error("unable to read config file at path {given}: open {path}: {}", go_error_text(source))]
+    #[error("unable to read config file at path {given}: open {path}: {}", go_error_text(cause))]
     Unreadable {
         /// The path as the user gave it; empty for the default.
         given: String,
         /// The path.
         path: String,
-        /// Why.
-        source: io::Error,
+        /// Why. It is part of the text, hence no source that would be printed once more.
+        cause: io::Error,
     },
     /// It is something else than a file.
     #[error("unable to read config file at path {0}: it is not a regular file")]
@@ -110,10 +110,10 @@ impl ConfigFile {
     /// # Errors
     /// When it cannot be read or is no configuration.
     pub fn read(given: &str, path: &Path) -> Result<Self, ReadError> {
-        let unreadable = |source| ReadError::Unreadable {
+        let unreadable = |cause| ReadError::Unreadable {
             given: given.to_owned(),
             path: path.display().to_string(),
-            source,
+            cause,
         };
         // The identity is taken first: a change after it is seen at the next look.
         let metadata = std::fs::metadata(path).map_err(unreadable)?;

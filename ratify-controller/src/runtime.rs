@@ -2,6 +2,8 @@
 //! directory that is private to this process. Made once, by `main`.
 
 use std::{
+    fs::Permissions,
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -79,14 +81,16 @@ impl Runtime {
             return Ok(directory.path().to_owned());
         }
         let temporary = &self.environment.temporary_dir;
-        let directory =
-            tempfile::Builder::new().prefix("ratify-").tempdir_in(temporary).map_err(|error| {
-                let place = temporary.display();
-                ErrorCode::PluginInitFailure
-                    .detail(format!("cannot create a private directory in {place}"))
-                    .with_source(error)
-                    .with_remediation("TMPDIR names another place for temporary files")
-            })?;
+        let only_ours = Permissions::from_mode(0o700);
+        let mut private_directory = tempfile::Builder::new();
+        private_directory.prefix("ratify-").permissions(only_ours);
+        let directory = private_directory.tempdir_in(temporary).map_err(|error| {
+            let place = temporary.display();
+            ErrorCode::PluginInitFailure
+                .detail(format!("cannot create a private directory in {place}"))
+                .with_source(error)
+                .with_remediation("TMPDIR names another place for temporary files")
+        })?;
         let path = directory.path().to_owned();
         *private = Some(directory);
         Ok(path)

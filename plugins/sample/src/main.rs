@@ -7,13 +7,18 @@ mod v1_host;
 
 use std::process::ExitCode;
 
+#[cfg(not(feature = "v1-host"))]
+use ratify_plugin_sdk::run;
+#[cfg(feature = "v1-host")]
+use v1_host::run;
+
 // ANCHOR: plugin
 use ratify_plugin_sdk::{Result, Store, Subject, VerifierConfig, VerifierPlugin, VerifierReport};
 
 #[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 struct Sample {
-    #[serde(default)]
+    #[serde(default, rename = "readBlobs")]
     read_blobs: bool,
 }
 
@@ -35,17 +40,10 @@ impl VerifierPlugin for Sample {
     }
 }
 
-#[cfg(not(feature = "v1-host"))]
 fn main() -> ExitCode {
-    ratify_plugin_sdk::run::<Sample>()
+    run::<Sample>()
 }
 // ANCHOR_END: plugin
-
-/// The same, and the stores come along.
-#[cfg(feature = "v1-host")]
-fn main() -> ExitCode {
-    ratify_plugin_sdk::run_with::<Sample>(v1_host::open)
-}
 
 #[cfg(test)]
 mod tests;

@@ -1,13 +1,18 @@
 //! Stores for a plugin that reads on the exec wire, where the host gives it nothing to read by: the
 //! plugin opens the store itself.
 
-use std::sync::Arc;
+use std::{process::ExitCode, sync::Arc};
 
-use ratify_plugin_sdk::{Error, Host, Result, StoreConfig, external};
+use ratify_plugin_sdk::{Error, Host, Result, StoreConfig, VerifierPlugin, external};
 use ratify_store_oras::blocking;
 
+/// Runs a verifier that may read.
+pub(crate) fn run<P: VerifierPlugin>() -> ExitCode {
+    ratify_plugin_sdk::run_with::<P>(open)
+}
+
 /// Opens the store that the host's `storeConfig` describes: the built-in, or a program.
-pub(crate) fn open(config: &StoreConfig) -> Result<Arc<dyn Host>, Error> {
+fn open(config: &StoreConfig) -> Result<Arc<dyn Host>, Error> {
     if config.store.get("name").is_some_and(|name| name == "oras") {
         blocking::open_with_environment(config)
     } else {

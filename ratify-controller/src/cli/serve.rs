@@ -72,7 +72,7 @@ impl Serve {
         self.refuse_what_is_not_built()?;
         let file = context
             .load_config_file(&self.config)
-            .context("failed to retrieve logger configuration")?;
+            .context("failed to retrieve logger configuration: unable to load config")?;
         let service_config = ServiceConfig::from_config(&file.config);
         let snapshot = assemble::snapshot(&file.config, &context.runtime).await?;
         tracing::info!("configuration successfully loaded.");

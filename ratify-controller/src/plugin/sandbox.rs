@@ -6,10 +6,14 @@
 
 use std::{
     fs, io,
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
 };
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::{
+    io::{FdFlags, fcntl_setfd},
+    process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit},
+};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -79,20 +83,32 @@ impl MemoryBudget {
 }
 
 /// Makes this process unreadable for others of the same user (its environment, memory and
-/// descriptors under /proc; no tracing) and forbids core files. `main` calls it before anything
-/// secret is read.
+/// descriptors under /proc; no tracing), forbids core files, and keeps the descriptors it was
+/// started with from plugins. `main` calls it before anything secret is read or a thread started.
 ///
 /// # Errors
 /// When the kernel refuses; the host should not start then.
 pub fn harden_self() -> io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    for number in leaking_descriptors() {
+        close_on_exec(number)?;
+    }
     Ok(())
 }
 
+/// Keeps a descriptor that this process was started with from its children.
+#[expect(unsafe_code, reason = "a descriptor known by its number has no owner in this process")]
+fn close_on_exec(number: u32) -> io::Result<()> {
+    let number = i32::try_from(number).map_err(io::Error::other)?;
+    // SAFETY: the number was just found in /proc/self/fdinfo, no thread runs yet that could close
+    // it, and the borrow ends with this function.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    Ok(fcntl_setfd(descriptor, FdFlags::CLOEXEC)?)
+}
+
 /// The descriptors, other than the first three, that every child inherits: what whoever started
-/// this process left open in it (what it opens itself is closed on exec). `main` logs them; under a
-/// container runtime there are none.
+/// this process left open in it (what it opens itself is closed on exec).
 pub fn leaking_descriptors() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc/self/fdinfo") else { return Vec::new() };
     let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());

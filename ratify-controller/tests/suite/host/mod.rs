@@ -12,6 +12,7 @@
 mod alone;
 mod driver;
 mod enemy;
+mod inherited;
 mod limits;
 mod process;
 mod real;

@@ -135,8 +135,10 @@ mod tests {
     fn a_difference_is_found_wherever_it_is_and_nothing_else_is() {
         let v1 = json!({"a": [1, {"b/c": "x"}], "only": null, "same": {"k": 1.5}});
         let here = json!({"a": [1, {"b/c": "y"}, 3], "same": {"k": 1.5}});
-        let found: Vec<String> =
-            differences(&v1, &here).iter().map(|one| one.to_string().replace("\n   ", "")).collect();
+        let found: Vec<String> = differences(&v1, &here)
+            .iter()
+            .map(|one| one.to_string().replace("\n   ", ""))
+            .collect();
         assert_eq!(
             found,
             [

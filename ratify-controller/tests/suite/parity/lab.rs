@@ -14,8 +14,9 @@ use tokio::process::Command;
 
 use super::{
     compare::normalised,
-    layout::Layout,
+    layout::{Layout, digest_of},
     machines::{Machines, PASSWORD, Server, USER, free_address},
+    serve_cases::ServeCase,
 };
 
 /// Everything a case may need; it ends with the test.
@@ -157,8 +158,29 @@ impl Lab {
         self.comparable(host, run.name, outcome)
     }
 
-    /// `ratify serve` of a host.
-    pub(super) async fn serve(&self, host: Host, name: &str, config: &str) -> Server {
+    /// What `ratify serve` answers to each body, by its number and its beginning.
+    pub(super) async fn conversation(&self, host: Host, case: &ServeCase) -> Value {
+        let server = self.serve(host, case.name, &case.config.to_string()).await;
+        // Another test may have been faster.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
+        let mut answers = serde_json::Map::new();
+        for (number, (path, body)) in case.posts.iter().enumerate() {
+            let url = format!("http://{}{path}", server.address);
+            let body_here = self.filled(host, case.name, body);
+            let answer = client.post(url).body(body_here).send().await.unwrap();
+            let status = answer.status().as_u16();
+            let kind = answer.headers().get("content-type").cloned();
+            let kind = kind.map(|kind| kind.to_str().unwrap().to_owned());
+            let text = answer.text().await.unwrap();
+            let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+            let answer = json!({"status": status, "content-type": kind, "body": body});
+            answers.insert(format!("{number:02} {path}"), answer);
+        }
+        self.comparable(host, case.name, Value::Object(answers))
+    }
+
+    async fn serve(&self, host: Host, name: &str, config: &str) -> Server {
         Server::listening(|address| {
             let mut command = self.command(host, name);
             let config = self.write_config(host, name, config);
@@ -176,7 +198,11 @@ impl Lab {
     /// Puts the addresses and paths of this run into a text.
     pub(super) fn filled(&self, host: Host, name: &str, text: &str) -> String {
         let path = |path: &Path| path.to_string_lossy().into_owned();
+        let one = self.digests_of_one();
         let places = [
+            ("{one}", one[0].clone()),
+            ("{statement}", one[1].clone()),
+            ("{blob}", one[2].clone()),
             ("{api}", self.api.address.clone()),
             ("{tls}", self.tls.address.clone()),
             ("{tags}", self.tags.address.clone()),
@@ -186,6 +212,18 @@ impl Lab {
             ("{home}", path(&self.home(host, name))),
         ];
         places.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
+    }
+
+    /// The image `one`, what is attached to it, and that one's blob.
+    fn digests_of_one(&self) -> [String; 3] {
+        let folder = self.layouts().join("one");
+        let Ok(index) = fs::read(folder.join("index.json")) else { return Default::default() };
+        let index: Value = serde_json::from_slice(&index).unwrap();
+        let [image, artifact] = [0, 1].map(|at| digest_of(&index["manifests"][at]).to_owned());
+        let manifest = fs::read(folder.join("blobs").join(artifact.replace(':', "/"))).unwrap();
+        let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+        let blob = digest_of(&manifest["layers"][0]).to_owned();
+        [image, artifact, blob]
     }
 
     fn home(&self, host: Host, name: &str) -> PathBuf {

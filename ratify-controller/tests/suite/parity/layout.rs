@@ -97,8 +97,11 @@ impl Layout {
     }
 
     fn manifest(&mut self, subject: Option<&Value>, attached: &Attached<'_>) -> Value {
-        let layers: Vec<Value> =
-            attached.layers.iter().map(|(media_type, bytes)| self.blob(media_type, bytes)).collect();
+        let layers: Vec<Value> = attached
+            .layers
+            .iter()
+            .map(|(media_type, bytes)| self.blob(media_type, bytes))
+            .collect();
         let config_type = if attached.modern { EMPTY } else { attached.artifact_type };
         let config = self.blob(config_type, b"{}");
         let mut manifest =

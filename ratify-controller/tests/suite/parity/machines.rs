@@ -145,9 +145,11 @@ fn certificates(folder: &Path) {
     server.use_authority_key_identifier_extension = true;
     let key = KeyPair::generate().unwrap();
     let certificate = server.signed_by(&key, &authority).unwrap();
-    for (name, pem) in
-        [("ca.pem", authority.pem()), ("cert.pem", certificate.pem()), ("key.pem", key.serialize_pem())]
-    {
+    for (name, pem) in [
+        ("ca.pem", authority.pem()),
+        ("cert.pem", certificate.pem()),
+        ("key.pem", key.serialize_pem()),
+    ] {
         std::fs::write(folder.join(name), pem).unwrap();
     }
 }

@@ -9,12 +9,14 @@
 // Helpers of tests count as tests.
 #![allow(clippy::unwrap_used)]
 
+mod command_cases;
 mod compare;
 mod images;
 mod lab;
 mod layout;
 mod machines;
 mod rows;
+mod serve_cases;
 mod verify_cases;
 
 use futures_util::{StreamExt, stream};
@@ -46,27 +48,63 @@ fn judge(name: &str, expected: &[&str], v1: &Value, here: &Value) -> Vec<String>
     wrong
 }
 
+/// Asks both about each case, a few at once, and fails with every difference that is no row.
+async fn compare_all<C, F>(cases: Vec<C>, name: fn(&C) -> &str, ask: impl Fn(C) -> F)
+where
+    F: Future<Output = Vec<String>>,
+{
+    let only = std::env::var("PARITY_ONLY").unwrap_or_default();
+    let cases = cases.into_iter().filter(|case| name(case).contains(&only));
+    let wrong: Vec<Vec<String>> = stream::iter(cases.map(ask)).buffered(3).collect().await;
+    let wrong = wrong.concat();
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+async fn both(lab: &Lab, run: &Run<'_>, rows: &[&str]) -> Vec<String> {
+    let v1 = lab.outcome(Host::V1, run).await;
+    let here = lab.outcome(Host::Here, run).await;
+    judge(run.name, rows, &v1, &here)
+}
+
 #[tokio::test]
 async fn verify_answers_as_v1_does_but_for_the_rows() {
     let Some(lab) = Lab::start().await else { return };
     images::push(&lab).await;
-    let ask = |case: verify_cases::Case| {
-        let lab = &lab;
-        async move {
-            let run = Run {
-                name: case.name,
-                config: Some(case.config.to_string()),
-                arguments: ["verify", "--subject", case.subject].map(str::to_owned).to_vec(),
-                dynamic: case.dynamic,
-            };
-            let v1 = lab.outcome(Host::V1, &run).await;
-            let here = lab.outcome(Host::Here, &run).await;
-            judge(case.name, case.rows, &v1, &here)
-        }
+    let lab = &lab;
+    let ask = |case: verify_cases::Case| async move {
+        let run = Run {
+            name: case.name,
+            config: Some(case.config.to_string()),
+            arguments: ["verify", "--subject", case.subject].map(str::to_owned).to_vec(),
+            dynamic: case.dynamic,
+        };
+        both(lab, &run, case.rows).await
     };
-    let only = std::env::var("PARITY_ONLY").unwrap_or_default();
-    let cases = verify_cases::cases().into_iter().filter(|case| case.name.contains(&only));
-    let wrong: Vec<Vec<String>> = stream::iter(cases.map(ask)).buffered(3).collect().await;
-    let wrong = wrong.concat();
-    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+    compare_all(verify_cases::cases(), |case| case.name, ask).await;
+}
+
+#[tokio::test]
+async fn commands_answer_as_v1s_do_but_for_the_rows() {
+    let Some(lab) = Lab::start().await else { return };
+    images::push(&lab).await;
+    let lab = &lab;
+    let ask = |case: command_cases::CommandCase| async move {
+        let arguments = case.arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let run = Run { name: case.name, config: case.config, arguments, dynamic: false };
+        both(lab, &run, case.rows).await
+    };
+    compare_all(command_cases::command_cases(), |case| case.name, ask).await;
+}
+
+#[tokio::test]
+async fn serve_answers_as_v1_does_but_for_the_rows() {
+    let Some(lab) = Lab::start().await else { return };
+    images::push(&lab).await;
+    let lab = &lab;
+    let ask = |case: serve_cases::ServeCase| async move {
+        let v1 = lab.conversation(Host::V1, &case).await;
+        let here = lab.conversation(Host::Here, &case).await;
+        judge(case.name, case.rows, &v1, &here)
+    };
+    compare_all(serve_cases::serve_cases(), |case| case.name, ask).await;
 }

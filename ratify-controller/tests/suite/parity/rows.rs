@@ -11,6 +11,4 @@ pub(super) struct Row {
 
 pub(super) const FOREIGN_ARTIFACT: &str = "C-foreign-artifact";
 
-pub(super) const ROWS: &[Row] = &[
-    Row { id: FOREIGN_ARTIFACT, is: |_| false },
-];
+pub(super) const ROWS: &[Row] = &[Row { id: FOREIGN_ARTIFACT, is: |_| false }];

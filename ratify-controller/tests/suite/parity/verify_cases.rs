@@ -40,7 +40,7 @@ pub(super) fn clear(verifiers: Value) -> Value {
 }
 
 /// The external store over the layouts, and these verifiers.
-fn layouts(verifiers: Value) -> Value {
+pub(super) fn layouts(verifiers: Value) -> Value {
     with(json!({"name": "sample-store", "root": "{layouts}"}), json!({"default": "all"}), verifiers)
 }
 
@@ -58,27 +58,68 @@ pub(super) fn sample() -> Value {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [our_plugins(), external_stores(), policies(), subjects(), v1s_plugins(), enemies(), wrong(), dynamic()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        our_plugins(),
+        external_stores(),
+        policies(),
+        subjects(),
+        v1s_plugins(),
+        enemies(),
+        wrong(),
+        dynamic(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn our_plugins() -> Vec<Case> {
     let reader = || json!([{"name": "reads", "type": "reader", "artifactTypes": STATEMENT, "readBlobs": true}]);
     vec![
         Case::new("our sample", "{api}/one:v1", clear(sample())),
-        Case::new("our sample without a type", "{api}/one:v1", clear(json!([{"name": "sample", "artifactTypes": "*"}]))),
-        Case::new("our sample without artifact types", "{api}/one:v1", clear(json!([{"name": "sample"}]))),
-        Case::new("our sample over TLS", "{tls}/one:v1", with(json!({"name": "oras"}), json!({}), sample())),
-        Case::new("our sample with the tag schema and a password", "{tags}/two:v1", clear(sample())),
+        Case::new(
+            "our sample without a type",
+            "{api}/one:v1",
+            clear(json!([{"name": "sample", "artifactTypes": "*"}])),
+        ),
+        Case::new(
+            "our sample without artifact types",
+            "{api}/one:v1",
+            clear(json!([{"name": "sample"}])),
+        ),
+        Case::new(
+            "our sample over TLS",
+            "{tls}/one:v1",
+            with(json!({"name": "oras"}), json!({}), sample()),
+        ),
+        Case::new(
+            "our sample with the tag schema and a password",
+            "{tags}/two:v1",
+            clear(sample()),
+        ),
         Case::new("an artifact typed as OCI 1.1 says", "{tags}/modern:v1", clear(sample())),
         Case::new("our sample reads a blob with the oras store", "{api}/one:v1", clear(reader())),
-        Case::new("our sample reads a binary blob with the oras store", "{api}/binary:v1", clear(reader())),
+        Case::new(
+            "our sample reads a binary blob with the oras store",
+            "{api}/binary:v1",
+            clear(reader()),
+        ),
         Case::new("our sample finds no blob to read", "{api}/bare:v1", clear(reader())),
-        Case::new("our sample is not linked with a store", "{api}/one:v1", clear(json!([{"name": "sample", "readBlobs": true}]))),
-        Case::new("our sample refuses a parameter", "{api}/one:v1", clear(json!([{"name": "sample", "readBlob": true}]))),
-        Case::new("a protocol version that our sample does not speak", "{api}/one:v1", clear(json!([{"name": "sample", "version": "3.0.0"}]))),
+        Case::new(
+            "our sample is not linked with a store",
+            "{api}/one:v1",
+            clear(json!([{"name": "sample", "readBlobs": true}])),
+        ),
+        Case::new(
+            "our sample refuses a parameter",
+            "{api}/one:v1",
+            clear(json!([{"name": "sample", "readBlob": true}])),
+        ),
+        Case::new(
+            "a protocol version that our sample does not speak",
+            "{api}/one:v1",
+            clear(json!([{"name": "sample", "version": "3.0.0"}])),
+        ),
     ]
 }
 
@@ -88,32 +129,79 @@ fn external_stores() -> Vec<Case> {
     let paged = json!({"name": "sample-store", "root": "{layouts}", "pageSize": 1});
     let nowhere = json!({"name": "sample-store", "root": "{home}/nowhere"});
     vec![
-        Case::new("our sample over our external store", "layouts.example.com/two:v1", layouts(sample())),
-        Case::new("our external store, in pages", "layouts.example.com/two:v1", with(paged, json!({}), sample())),
-        Case::new("our sample reads a blob with our external store", "layouts.example.com/one:v1", layouts(reader())),
-        Case::new("our sample reads a binary blob with our external store", "layouts.example.com/binary:v1", layouts(reader())),
-        Case::new("upstream's sample over our external store", "layouts.example.com/one:v1", layouts(go())),
+        Case::new(
+            "our sample over our external store",
+            "layouts.example.com/two:v1",
+            layouts(sample()),
+        ),
+        Case::new(
+            "our external store, in pages",
+            "layouts.example.com/two:v1",
+            with(paged, json!({}), sample()),
+        ),
+        Case::new(
+            "our sample reads a blob with our external store",
+            "layouts.example.com/one:v1",
+            layouts(reader()),
+        ),
+        Case::new(
+            "our sample reads a binary blob with our external store",
+            "layouts.example.com/binary:v1",
+            layouts(reader()),
+        ),
+        Case::new(
+            "upstream's sample over our external store",
+            "layouts.example.com/one:v1",
+            layouts(go()),
+        ),
         Case::new("upstream's sample over the oras store", "{api}/one:v1", clear(go())),
-        Case::new("upstream's sample linked with oras", "{api}/one:v1", clear(json!([{"name": "upstream", "type": "go-sample-oras"}]))),
-        Case::new("our sample over upstream's external store", "{api}/one:v1", with(json!({"name": "go-store"}), json!({}), sample())),
-        Case::new("v1's sbom over our external store", "layouts.example.com/sbom:v1", layouts(json!([{"name": "sbom"}]))),
-        Case::new("our external store does not know the tag", "layouts.example.com/one:v9", layouts(sample())),
-        Case::new("our external store has no root", "layouts.example.com/one:v1", with(nowhere, json!({}), sample())),
-        Case::new("two stores", "{api}/one:v1", json!({
-            "store": {"version": "1.0.0", "plugins": [{"name": "sample-store", "root": "{layouts}"}, {"name": "oras", "useHttp": true}]},
-            "policy": {"plugin": {"name": "config-policy"}},
-            "verifier": {"version": "1.0.0", "plugins": sample()},
-        })),
+        Case::new(
+            "upstream's sample linked with oras",
+            "{api}/one:v1",
+            clear(json!([{"name": "upstream", "type": "go-sample-oras"}])),
+        ),
+        Case::new(
+            "our sample over upstream's external store",
+            "{api}/one:v1",
+            with(json!({"name": "go-store"}), json!({}), sample()),
+        ),
+        Case::new(
+            "v1's sbom over our external store",
+            "layouts.example.com/sbom:v1",
+            layouts(json!([{"name": "sbom"}])),
+        ),
+        Case::new(
+            "our external store does not know the tag",
+            "layouts.example.com/one:v9",
+            layouts(sample()),
+        ),
+        Case::new(
+            "our external store has no root",
+            "layouts.example.com/one:v1",
+            with(nowhere, json!({}), sample()),
+        ),
+        Case::new(
+            "two stores",
+            "{api}/one:v1",
+            json!({
+                "store": {"version": "1.0.0", "plugins": [{"name": "sample-store", "root": "{layouts}"}, {"name": "oras", "useHttp": true}]},
+                "policy": {"plugin": {"name": "config-policy"}},
+                "verifier": {"version": "1.0.0", "plugins": sample()},
+            }),
+        ),
     ]
 }
 
 fn policies() -> Vec<Case> {
     let http = || json!({"name": "oras", "useHttp": true});
-    let both = || json!([
-        {"name": "good", "type": "sample", "artifactTypes": STATEMENT},
-        {"name": "bad", "type": "sbom", "artifactTypes": OTHER},
-    ]);
-    let two = |name, rules, verifiers| Case::new(name, "{api}/two:v1", with(http(), rules, verifiers));
+    let both = || {
+        json!([
+            {"name": "good", "type": "sample", "artifactTypes": STATEMENT},
+            {"name": "bad", "type": "sbom", "artifactTypes": OTHER},
+        ])
+    };
+    let two =
+        |name, rules, verifiers| Case::new(name, "{api}/two:v1", with(http(), rules, verifiers));
     vec![
         two("default any, one of two types fails", json!({"default": "any"}), both()),
         two("default all, one of two types fails", json!({"default": "all"}), both()),
@@ -121,71 +209,193 @@ fn policies() -> Vec<Case> {
         two("all for the passing type", json!({(STATEMENT): "all", "default": "any"}), both()),
         two("a listed type has no report", json!({"application/absent": "any"}), sample()),
         two("a rule that is no rule", json!({(STATEMENT): "some"}), sample()),
-        two("one type has no verifier", json!({}), json!([{"name": "good", "type": "sample", "artifactTypes": STATEMENT}])),
-        two("two types in one verifier", json!({}), json!([{"name": "good", "type": "sample", "artifactTypes": format!("{STATEMENT},{OTHER}")}])),
-        two("types are not trimmed", json!({}), json!([{"name": "good", "type": "sample", "artifactTypes": format!("{STATEMENT}, {OTHER}")}])),
-        two("the first verifier that fits", json!({}), json!([
-            {"name": "first", "type": "sample", "artifactTypes": STATEMENT},
-            {"name": "second", "type": "stress", "artifactTypes": "*"},
-        ])),
+        two(
+            "one type has no verifier",
+            json!({}),
+            json!([{"name": "good", "type": "sample", "artifactTypes": STATEMENT}]),
+        ),
+        two(
+            "two types in one verifier",
+            json!({}),
+            json!([{"name": "good", "type": "sample", "artifactTypes": format!("{STATEMENT},{OTHER}")}]),
+        ),
+        two(
+            "types are not trimmed",
+            json!({}),
+            json!([{"name": "good", "type": "sample", "artifactTypes": format!("{STATEMENT}, {OTHER}")}]),
+        ),
+        two(
+            "the first verifier that fits",
+            json!({}),
+            json!([
+                {"name": "first", "type": "sample", "artifactTypes": STATEMENT},
+                {"name": "second", "type": "stress", "artifactTypes": "*"},
+            ]),
+        ),
     ]
 }
 
 fn subjects() -> Vec<Case> {
-    let nested = |nested: Value| clear(json!([{"name": "sample", "artifactTypes": "*", "nestedReferences": nested}]));
+    let nested = |nested: Value| {
+        clear(json!([{"name": "sample", "artifactTypes": "*", "nestedReferences": nested}]))
+    };
     let cosign = json!({"name": "oras", "useHttp": true, "cosignEnabled": true});
     vec![
         Case::new("nothing is attached", "{api}/plain:v1", clear(sample())),
         Case::new("nothing is attached, pushed by skopeo", "{api}/by-skopeo:v1", clear(sample())),
-        Case::new("no verifier fits", "{api}/one:v1", clear(json!([{"name": "sample", "artifactTypes": "a/b"}]))),
+        Case::new(
+            "no verifier fits",
+            "{api}/one:v1",
+            clear(json!([{"name": "sample", "artifactTypes": "a/b"}])),
+        ),
         Case::new("an unknown tag", "{api}/one:v9", clear(sample())),
         Case::new("an unknown repository", "{api}/absent:v1", clear(sample())),
         Case::new("a registry that is down", "{nobody}/one:v1", clear(sample())),
-        Case::new("plain HTTP asked with TLS", "{api}/one:v1", with(json!({"name": "oras"}), json!({}), sample())),
+        Case::new(
+            "plain HTTP asked with TLS",
+            "{api}/one:v1",
+            with(json!({"name": "oras"}), json!({}), sample()),
+        ),
         Case::new("nested artifacts", "{api}/nested:v1", nested(json!("*"))),
         Case::new("nested artifacts are not looked at", "{api}/nested:v1", clear(sample())),
-        Case::new("the artifact of another image", "{tags}/plain:v1", clear(sample())).differs(&[FOREIGN_ARTIFACT]),
-        Case::new("a signature of another image", "{api}/cosign:v1", with(cosign, json!({}), sample())).differs(&[FOREIGN_ARTIFACT]),
-        Case::new("a type that only the tag of cosign has", "{api}/cosign:v1", clear(json!([{"name": "sample", "artifactTypes": COSIGN}]))),
+        Case::new("the artifact of another image", "{tags}/plain:v1", clear(sample()))
+            .differs(&[FOREIGN_ARTIFACT]),
+        Case::new(
+            "a signature of another image",
+            "{api}/cosign:v1",
+            with(cosign, json!({}), sample()),
+        )
+        .differs(&[FOREIGN_ARTIFACT]),
+        Case::new(
+            "a type that only the tag of cosign has",
+            "{api}/cosign:v1",
+            clear(json!([{"name": "sample", "artifactTypes": COSIGN}])),
+        ),
         Case::new("upper case", "{api}/One:v1", clear(sample())),
     ]
 }
 
 fn v1s_plugins() -> Vec<Case> {
-    let sbom = |more: Value| clear(json!([merged(json!({"name": "sbom", "artifactTypes": SPDX_JSON}), more)]));
-    let licences = |allowed: Value| clear(json!([{"name": "licensechecker", "artifactTypes": SPDX_TEXT, "allowedLicenses": allowed}]));
-    let schema = |url: &str| clear(json!([{"name": "schemavalidator", "artifactTypes": SARIF, "schemas": {(SARIF): url}}]));
-    let scan = |more: Value| clear(json!([merged(json!({"name": "vulnerabilityreport", "artifactTypes": SARIF}), more)]));
+    let sbom = |more: Value| {
+        clear(json!([merged(json!({"name": "sbom", "artifactTypes": SPDX_JSON}), more)]))
+    };
+    let licences = |allowed: Value| {
+        clear(
+            json!([{"name": "licensechecker", "artifactTypes": SPDX_TEXT, "allowedLicenses": allowed}]),
+        )
+    };
+    let schema = |url: &str| {
+        clear(
+            json!([{"name": "schemavalidator", "artifactTypes": SARIF, "schemas": {(SARIF): url}}]),
+        )
+    };
+    let scan = |more: Value| {
+        clear(json!([merged(json!({"name": "vulnerabilityreport", "artifactTypes": SARIF}), more)]))
+    };
     vec![
         Case::new("sbom passes", "{api}/sbom:v1", sbom(json!({}))),
-        Case::new("sbom of the other protocol version", "{api}/sbom:v1", sbom(json!({"version": "2.0.0-alpha.1"}))),
-        Case::new("sbom of a version it does not speak", "{api}/sbom:v1", sbom(json!({"version": "3.0.0"}))),
-        Case::new("sbom finds a licence", "{api}/sbom:v1", sbom(json!({"disallowedLicenses": ["GPL-2.0-only"]}))),
-        Case::new("sbom finds a package", "{api}/sbom:v1", sbom(json!({"disallowedPackages": [{"name": "busybox", "version": "1.35.0-r29"}]}))),
-        Case::new("sbom finds no package of that version", "{api}/sbom:v1", sbom(json!({"disallowedPackages": [{"name": "busybox", "version": "0.1"}]}))),
+        Case::new(
+            "sbom of the other protocol version",
+            "{api}/sbom:v1",
+            sbom(json!({"version": "2.0.0-alpha.1"})),
+        ),
+        Case::new(
+            "sbom of a version it does not speak",
+            "{api}/sbom:v1",
+            sbom(json!({"version": "3.0.0"})),
+        ),
+        Case::new(
+            "sbom finds a licence",
+            "{api}/sbom:v1",
+            sbom(json!({"disallowedLicenses": ["GPL-2.0-only"]})),
+        ),
+        Case::new(
+            "sbom finds a package",
+            "{api}/sbom:v1",
+            sbom(json!({"disallowedPackages": [{"name": "busybox", "version": "1.35.0-r29"}]})),
+        ),
+        Case::new(
+            "sbom finds no package of that version",
+            "{api}/sbom:v1",
+            sbom(json!({"disallowedPackages": [{"name": "busybox", "version": "0.1"}]})),
+        ),
         Case::new("sbom cannot read the document", "{api}/bad-sbom:v1", sbom(json!({}))),
         Case::new("sbom of another type", "{api}/one:v1", clear(json!([{"name": "sbom"}]))),
-        Case::new("sbom with nested references and none there", "{api}/sbom:v1", sbom(json!({"nestedReferences": "application/vnd.cncf.notary.signature"}))),
-        Case::new("licensechecker passes", "{api}/licences:v1", licences(json!(["MIT", "GPL-2.0-only"]))),
+        Case::new(
+            "sbom with nested references and none there",
+            "{api}/sbom:v1",
+            sbom(json!({"nestedReferences": "application/vnd.cncf.notary.signature"})),
+        ),
+        Case::new(
+            "licensechecker passes",
+            "{api}/licences:v1",
+            licences(json!(["MIT", "GPL-2.0-only"])),
+        ),
         Case::new("licensechecker finds a licence", "{api}/licences:v1", licences(json!(["MIT"]))),
-        Case::new("licensechecker cannot read the document", "{api}/sbom:v1", clear(json!([{"name": "licensechecker", "allowedLicenses": ["MIT"]}]))),
-        Case::new("schemavalidator passes", "{api}/scan:v1", schema("file://{documents}/test/testdata/sarif-2.1.0-rtm.5.json")),
-        Case::new("schemavalidator finds another shape", "{api}/bad-scan:v1", schema("file://{documents}/test/testdata/sarif-2.1.0-rtm.5.json")),
-        Case::new("schemavalidator has no such schema", "{api}/scan:v1", schema("file://{home}/absent.json")),
-        Case::new("schemavalidator does not know the media type", "{api}/one:v1", clear(json!([{"name": "schemavalidator", "schemas": {}}]))),
+        Case::new(
+            "licensechecker cannot read the document",
+            "{api}/sbom:v1",
+            clear(json!([{"name": "licensechecker", "allowedLicenses": ["MIT"]}])),
+        ),
+        Case::new(
+            "schemavalidator passes",
+            "{api}/scan:v1",
+            schema("file://{documents}/test/testdata/sarif-2.1.0-rtm.5.json"),
+        ),
+        Case::new(
+            "schemavalidator finds another shape",
+            "{api}/bad-scan:v1",
+            schema("file://{documents}/test/testdata/sarif-2.1.0-rtm.5.json"),
+        ),
+        Case::new(
+            "schemavalidator has no such schema",
+            "{api}/scan:v1",
+            schema("file://{home}/absent.json"),
+        ),
+        Case::new(
+            "schemavalidator does not know the media type",
+            "{api}/one:v1",
+            clear(json!([{"name": "schemavalidator", "schemas": {}}])),
+        ),
         Case::new("vulnerabilityreport passes", "{api}/scan:v1", scan(json!({}))),
-        Case::new("vulnerabilityreport finds the report old", "{api}/scan:v1", scan(json!({"maximumAge": "24h"}))),
-        Case::new("vulnerabilityreport has a wrong age", "{api}/scan:v1", scan(json!({"maximumAge": "24x"}))),
-        Case::new("vulnerabilityreport finds a CVE", "{api}/scan:v1", scan(json!({"denylistCVEs": ["CVE-2021-36159"]}))),
-        Case::new("vulnerabilityreport finds a severity", "{api}/scan:v1", scan(json!({"disallowedSeverities": ["high", "critical"]}))),
-        Case::new("vulnerabilityreport is told to pass the report through", "{api}/bad-scan:v1", scan(json!({"passthrough": true}))),
+        Case::new(
+            "vulnerabilityreport finds the report old",
+            "{api}/scan:v1",
+            scan(json!({"maximumAge": "24h"})),
+        ),
+        Case::new(
+            "vulnerabilityreport has a wrong age",
+            "{api}/scan:v1",
+            scan(json!({"maximumAge": "24x"})),
+        ),
+        Case::new(
+            "vulnerabilityreport finds a CVE",
+            "{api}/scan:v1",
+            scan(json!({"denylistCVEs": ["CVE-2021-36159"]})),
+        ),
+        Case::new(
+            "vulnerabilityreport finds a severity",
+            "{api}/scan:v1",
+            scan(json!({"disallowedSeverities": ["high", "critical"]})),
+        ),
+        Case::new(
+            "vulnerabilityreport is told to pass the report through",
+            "{api}/bad-scan:v1",
+            scan(json!({"passthrough": true})),
+        ),
         Case::new("vulnerabilityreport finds no date", "{api}/undated-scan:v1", scan(json!({}))),
         Case::new("vulnerabilityreport finds another shape", "{api}/bad-scan:v1", scan(json!({}))),
     ]
 }
 
 fn enemies() -> Vec<Case> {
-    let stress = |name, how: &str| Case::new(name, "{api}/one:v1", clear(json!([{"name": "enemy", "type": "stress", "misbehave": how}])));
+    let stress = |name, how: &str| {
+        Case::new(
+            name,
+            "{api}/one:v1",
+            clear(json!([{"name": "enemy", "type": "stress", "misbehave": how}])),
+        )
+    };
     vec![
         stress("stress answers on several lines", "pretty"),
         stress("stress answers twice", "two_lines"),
@@ -209,39 +419,74 @@ fn wrong() -> Vec<Case> {
     let verifier = |entry: Value| clear(json!([entry]));
     let store = |entry: Value| with(entry, json!({}), sample());
     let one = |name, config| Case::new(name, "{api}/one:v1", config);
-    let policy = |policy: Value| json!({
-        "store": {"version": "1.0.0", "plugins": [{"name": "oras", "useHttp": true}]},
-        "policy": policy, "verifier": {"version": "1.0.0", "plugins": sample()},
-    });
+    let policy = |policy: Value| {
+        json!({
+            "store": {"version": "1.0.0", "plugins": [{"name": "oras", "useHttp": true}]},
+            "policy": policy, "verifier": {"version": "1.0.0", "plugins": sample()},
+        })
+    };
     vec![
         one("an unknown verifier", verifier(json!({"name": "absent"}))),
         one("an unknown store", store(json!({"name": "absent"}))),
-        one("an unknown directory", json!({"store": {"plugins": [http]}, "policy": {"plugin": {"name": "configpolicy"}},
-            "verifier": {"pluginBinDirs": ["{home}/absent"], "plugins": sample()}})),
+        one(
+            "an unknown directory",
+            json!({"store": {"plugins": [http]}, "policy": {"plugin": {"name": "configpolicy"}},
+            "verifier": {"pluginBinDirs": ["{home}/absent"], "plugins": sample()}}),
+        ),
         one("a verifier without a name", verifier(json!({"type": "sample"}))),
         one("a verifier's name with a separator", verifier(json!({"name": "a/b"}))),
         one("a verifier's name that leads upwards", verifier(json!({"name": ".."}))),
-        one("a verifier's type with a leading dot", verifier(json!({"name": "sample", "type": ".hidden"}))),
+        one(
+            "a verifier's type with a leading dot",
+            verifier(json!({"name": "sample", "type": ".hidden"})),
+        ),
         one("a store without a name", store(json!({"root": "/"}))),
         one("a store's name with a separator", store(json!({"name": "a/b"}))),
         one("no verifiers", clear(json!([]))),
-        one("no stores", json!({"store": {"plugins": []}, "policy": {"plugin": {"name": "configpolicy"}}, "verifier": {"plugins": sample()}})),
-        one("a parameter of the oras store of another type", store(json!({"name": "oras", "useHttp": "true"}))),
-        one("an auth provider without a name", store(json!({"name": "oras", "useHttp": true, "authProvider": {}}))),
-        one("an unknown auth provider", store(json!({"name": "oras", "useHttp": true, "authProvider": {"name": "absent"}}))),
+        one(
+            "no stores",
+            json!({"store": {"plugins": []}, "policy": {"plugin": {"name": "configpolicy"}}, "verifier": {"plugins": sample()}}),
+        ),
+        one(
+            "a parameter of the oras store of another type",
+            store(json!({"name": "oras", "useHttp": "true"})),
+        ),
+        one(
+            "an auth provider without a name",
+            store(json!({"name": "oras", "useHttp": true, "authProvider": {}})),
+        ),
+        one(
+            "an unknown auth provider",
+            store(json!({"name": "oras", "useHttp": true, "authProvider": {"name": "absent"}})),
+        ),
         one("no policy", policy(json!({}))),
         one("a policy without a name", policy(json!({"plugin": {}}))),
         one("an unknown policy", policy(json!({"plugin": {"name": "foo"}}))),
-        one("rules of another type", policy(json!({"plugin": {"name": "configPolicy", "artifactVerificationPolicies": {"default": 1}}}))),
-        one("verifiers of another type", json!({"store": {"plugins": [{"name": "oras"}]}, "policy": {"plugin": {"name": "configPolicy"}}, "verifier": {"plugins": "sample"}})),
+        one(
+            "rules of another type",
+            policy(
+                json!({"plugin": {"name": "configPolicy", "artifactVerificationPolicies": {"default": 1}}}),
+            ),
+        ),
+        one(
+            "verifiers of another type",
+            json!({"store": {"plugins": [{"name": "oras"}]}, "policy": {"plugin": {"name": "configPolicy"}}, "verifier": {"plugins": "sample"}}),
+        ),
         one("no sections", json!({})),
-        one("source while dynamic plugins are off", verifier(json!({"name": "off", "type": "off", "source": {"artifact": "{tls}/plugins/sample:1.0.0-linux-amd64"}}))),
+        one(
+            "source while dynamic plugins are off",
+            verifier(
+                json!({"name": "off", "type": "off", "source": {"artifact": "{tls}/plugins/sample:1.0.0-linux-amd64"}}),
+            ),
+        ),
     ]
 }
 
 fn dynamic() -> Vec<Case> {
     let source = |kind: &str, artifact: &str| json!({"name": kind, "type": kind, "artifactTypes": "*", "source": {"artifact": artifact}});
-    let verifier = |name, kind, artifact| Case::new(name, "{api}/one:v1", clear(json!([source(kind, artifact)]))).dynamic();
+    let verifier = |name, kind, artifact| {
+        Case::new(name, "{api}/one:v1", clear(json!([source(kind, artifact)]))).dynamic()
+    };
     let store = json!({"name": "pulled-store", "root": "{layouts}", "source": {"artifact": "{tls}/plugins/sample-store:1.0.0-linux-amd64"}});
     vec![
         verifier("a dynamic verifier", "pulled", "{tls}/plugins/sample:1.0.0-linux-amd64"),
@@ -251,10 +496,28 @@ fn dynamic() -> Vec<Case> {
         verifier("a source with an unknown tag", "pulled-absent", "{tls}/plugins/sample:absent"),
         verifier("a source without a registry", "pulled-empty", ""),
         verifier("a source whose registry is down", "pulled-down", "{nobody}/plugins/sample:1.0.0"),
-        Case::new("a source of another type", "{api}/one:v1", clear(json!([{"name": "pulled-type", "source": "{tls}/plugins/sample"}]))).dynamic(),
-        Case::new("a dynamic store", "layouts.example.com/one:v1", with(store, json!({}), sample())).dynamic(),
-        Case::new("a dynamic store that cannot be had", "layouts.example.com/one:v1",
-            with(json!({"name": "absent-store", "source": {"artifact": "{tls}/plugins/absent:1"}}), json!({}), sample())).dynamic(),
+        Case::new(
+            "a source of another type",
+            "{api}/one:v1",
+            clear(json!([{"name": "pulled-type", "source": "{tls}/plugins/sample"}])),
+        )
+        .dynamic(),
+        Case::new(
+            "a dynamic store",
+            "layouts.example.com/one:v1",
+            with(store, json!({}), sample()),
+        )
+        .dynamic(),
+        Case::new(
+            "a dynamic store that cannot be had",
+            "layouts.example.com/one:v1",
+            with(
+                json!({"name": "absent-store", "source": {"artifact": "{tls}/plugins/absent:1"}}),
+                json!({}),
+                sample(),
+            ),
+        )
+        .dynamic(),
     ]
 }
 
