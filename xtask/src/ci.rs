@@ -47,18 +47,14 @@ pub(crate) fn run() -> Result<()> {
 
 /// Builds `ratify` as it ships, and holds it to its size.
 fn static_ratify() -> Result<()> {
-    let target = Platform::Amd64.rust_target();
-    let build = ["build", "--locked", "--release", "--package", "ratify-controller", "--bins"];
-    process::run(workspace::cargo()?.args(build).args(["--target", target]))?;
-    let folder = workspace::metadata()?.target_directory.join(target).join("release");
-    for program in ["ratify", "ratify-launch"] {
-        let path = folder.join(program);
-        let bytes = fs::read(&path).with_context(|| format!("cannot read {path}"))?;
+    for program in workspace::build_static_ratify(Platform::Amd64)? {
+        let bytes =
+            fs::read(&program).with_context(|| format!("cannot read {}", program.display()))?;
         elf::check_static(&bytes, Platform::Amd64)
-            .with_context(|| format!("{path} cannot run everywhere"))?;
-        println!("{program}: {} bytes, at most {RATIFY_BUDGET}", bytes.len());
+            .with_context(|| format!("{} cannot run everywhere", program.display()))?;
+        println!("{}: {} bytes, at most {RATIFY_BUDGET}", program.display(), bytes.len());
         if bytes.len() > RATIFY_BUDGET {
-            bail!("{program} is over its budget; see what the last change brought in");
+            bail!("{} is over its budget; see what the last change brought in", program.display());
         }
     }
     Ok(())

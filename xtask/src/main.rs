@@ -10,6 +10,7 @@ mod demo;
 mod process;
 mod readme;
 mod sha256;
+mod soak;
 mod steps;
 mod test;
 mod tidy;
@@ -42,6 +43,8 @@ enum Command {
     Test,
     /// Everything, each step once
     Ci,
+    /// The long work: tens of thousands of plugin calls
+    Soak,
     /// The main job on an embedded registry
     Demo(demo::Options),
     /// The figures of the README
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::BuildPlugins(options) => build_plugins::run(&options),
         Command::Test => test::run(),
         Command::Ci => ci::run(),
+        Command::Soak => soak::run(),
         Command::Demo(options) => demo::run(&options),
         Command::Bench => bench::run(),
     };

@@ -27,23 +27,27 @@ pub(crate) fn run() -> Result<()> {
 /// As [`run`].
 pub(crate) fn every_step(steps: &mut Steps) -> Result<()> {
     steps.run("tools", tools::bring)?;
-    steps.run("programs", || {
-        process::run(workspace::cargo()?.args(["build", "--locked", "--workspace", "--bins"]))
-    })?;
-    steps.run("plugins for linux/amd64", || {
-        build_plugins::run(&build_plugins::Options {
-            push: None,
-            only: Vec::new(),
-            platform: vec![Platform::Amd64],
-            plain_http: false,
-        })
-    })?;
+    steps.run("programs and plugins for linux/amd64", programs_and_plugins)?;
     steps.run("tests", tests)
+}
+
+/// What the suites run: `ratify` itself, and every plugin as a static program.
+///
+/// # Errors
+/// When something does not build.
+pub(crate) fn programs_and_plugins() -> Result<()> {
+    process::run(workspace::cargo()?.args(["build", "--locked", "--workspace", "--bins"]))?;
+    build_plugins::run(&build_plugins::Options {
+        push: None,
+        only: Vec::new(),
+        platform: vec![Platform::Amd64],
+        plain_http: false,
+    })
 }
 
 fn tests() -> Result<()> {
     let mut cargo = workspace::cargo()?;
     cargo.env("RATIFY_TOOLS", tools::map_file()?);
     cargo.env("RATIFY_PLUGINS", build_plugins::folder(&workspace::metadata()?));
-    process::run(cargo.args(["test", "--locked", "--workspace"]))
+    process::run(cargo.args(["test", "--locked", "--workspace", "--no-fail-fast"]))
 }

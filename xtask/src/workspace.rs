@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fmt::{self, Display, Formatter};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
@@ -122,6 +123,24 @@ pub(crate) fn build_ratify() -> Result<PathBuf> {
     process::run(cargo()?.args(["build", "--package", "ratify-controller", "--bins"]))?;
     let ratify = metadata()?.target_directory.join("debug/ratify");
     Ok(ratify.into_std_path_buf())
+}
+
+/// Builds the controller's programs as they ship, static, into one folder: `ratify` for speed, and
+/// the launcher, which runs before each plugin, as small as a plugin. Their paths come back.
+///
+/// # Errors
+/// When they do not build.
+pub(crate) fn build_static_ratify(platform: Platform) -> Result<[PathBuf; 2]> {
+    let target = platform.rust_target();
+    for (program, profile) in [("ratify", "release"), ("ratify-launch", "plugin")] {
+        let build = ["build", "--locked", "--package", "ratify-controller", "--bin", program];
+        process::run(cargo()?.args(build).args(["--profile", profile, "--target", target]))?;
+    }
+    let folder = metadata()?.target_directory.into_std_path_buf().join(target);
+    let [ratify, launcher] = [folder.join("release/ratify"), folder.join("release/ratify-launch")];
+    let small = folder.join("plugin/ratify-launch");
+    fs::copy(&small, &launcher).with_context(|| format!("cannot copy {}", small.display()))?;
+    Ok([ratify, launcher])
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ fn referrer() -> Vec<CommandCase> {
             "show a blob without a digest",
             &["referrer", "show-blob", "-s", "{api}/one:v1", "--store", "oras"],
         ),
-        bare("referrer alone", &["referrer"]),
+        bare("referrer alone", &["referrer"]).differs(&[USAGE]),
     ]
 }
 
@@ -105,24 +105,24 @@ fn configurations() -> Vec<CommandCase> {
             "a configuration that is a directory",
             &["verify", "-s", "{api}/one:v1", "-c", "{home}"],
         ),
-        one("an empty configuration", ""),
-        one("half a configuration", "{\"store\":"),
-        one("a configuration that is a list", "[]"),
-        one("a configuration that is null", "null"),
-        one("a configuration with something behind it", "{} {}"),
-        one("a configuration that is no JSON", "store: oras"),
-        one("a section of another type", r#"{"store": []}"#),
+        one("an empty configuration", "").differs(&[DECODE_TEXT]),
+        one("half a configuration", "{\"store\":").differs(&[DECODE_TEXT]),
+        one("a configuration that is a list", "[]").differs(&[DECODE_TEXT]),
+        one("a configuration that is null", "null").differs(&[NULL_CONFIG]),
+        one("a configuration with something behind it", "{} {}").differs(&[DECODE_TEXT]),
+        one("a configuration that is no JSON", "store: oras").differs(&[DECODE_TEXT]),
+        one("a section of another type", r#"{"store": []}"#).differs(&[DECODE_TEXT]),
         one("an unknown logger", r#"{"logger": {"formatter": "xml"}}"#),
     ]
 }
 
 fn lines() -> Vec<CommandCase> {
     vec![
-        bare("ratify alone", &[]),
-        bare("an unknown command", &["absent"]),
-        bare("an unknown flag", &["verify", "--absent"]),
-        bare("a flag without its value", &["verify", "-s"]),
-        bare("version", &["version"]),
+        bare("ratify alone", &[]).differs(&[USAGE]),
+        bare("an unknown command", &["absent"]).differs(&[USAGE]),
+        bare("an unknown flag", &["verify", "--absent"]).differs(&[USAGE]),
+        bare("a flag without its value", &["verify", "-s"]).differs(&[USAGE]),
+        bare("version", &["version"]).differs(&[VERSION]),
         bare("serve without a configuration", &["serve", "--http", "127.0.0.1:0"]),
     ]
 }

@@ -19,6 +19,8 @@ mod rows;
 mod serve_cases;
 mod verify_cases;
 
+use std::collections::BTreeSet;
+
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 
@@ -107,4 +109,26 @@ async fn serve_answers_as_v1_does_but_for_the_rows() {
         judge(case.name, case.rows, &v1, &here)
     };
     compare_all(serve_cases::serve_cases(), |case| case.name, ask).await;
+}
+
+/// The section of docs/COMPATIBILITY.md that is this suite's.
+fn documented_rows() -> Vec<String> {
+    let document = include_str!("../../../../docs/COMPATIBILITY.md");
+    let (_, section) = document.split_once("\n## Reports and answers\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let id = |line: &str| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned());
+    section.lines().filter_map(id).collect()
+}
+
+#[test]
+fn the_document_lists_the_rows_that_occur_and_no_others() {
+    let verify = verify_cases::cases().into_iter().flat_map(|case| case.rows);
+    let commands = command_cases::command_cases().into_iter().flat_map(|case| case.rows);
+    let serve = serve_cases::serve_cases().into_iter().flat_map(|case| case.rows);
+    let used: BTreeSet<&str> = verify.chain(commands).chain(serve).copied().collect();
+    let documented = documented_rows();
+    let unique: BTreeSet<&str> = documented.iter().map(String::as_str).collect();
+    assert_eq!(unique.len(), documented.len(), "a row is there twice");
+    assert_eq!(used, unique);
+    assert_eq!(used, ROWS.iter().map(|row| row.id).collect());
 }

@@ -62,7 +62,7 @@ fn images() -> ServeCase {
             (VERIFY, one.clone()),
             (MUTATE, one),
         ],
-        rows: &[],
+        rows: &[CONNECT_TEXT],
     }
 }
 
@@ -91,7 +91,7 @@ fn bodies() -> ServeCase {
     }
     posts.push(("/ratify/gatekeeper/v2/verify", asking(&[])));
     posts.push(("/", String::new()));
-    ServeCase { name: "bodies of every kind", config: clear(sample()), posts, rows: &[] }
+    ServeCase { name: "bodies of every kind", config: clear(sample()), posts, rows: &[BAD_BODY, DECODE_TEXT] }
 }
 
 fn external() -> ServeCase {
@@ -127,7 +127,7 @@ fn documents() -> ServeCase {
         name: "documents, asked by Gatekeeper",
         config: clear(verifiers),
         posts: vec![(VERIFY, asking(&["{api}/sbom:v1"])), (VERIFY, asking(&["{api}/licences:v1"]))],
-        rows: &[],
+        rows: &[PLUGIN_REASON],
     }
 }
 
@@ -138,6 +138,6 @@ fn enemies() -> ServeCase {
         name: "a plugin fails, asked by Gatekeeper",
         config: clear(fails),
         posts: vec![(VERIFY, asking(&["{api}/one:v1"]))],
-        rows: &[],
+        rows: &[PLUGIN_ERROR, PLUGIN_OUTPUT],
     }
 }
