@@ -35,7 +35,8 @@ pub struct OrasStoreOptions {
     pub retry: RetryPolicy,
     /// How much is read at most.
     pub limits: Limits,
-    /// How many bytes the blob cache's directory may hold.
+    /// How many bytes the blob cache's directory may hold where the entry's `localCacheBytes` does
+    /// not say.
     pub cache_bytes: u64,
 }
 
@@ -58,6 +59,8 @@ struct Keys {
     cosign_enabled: bool,
     auth_provider: Option<Map<String, Value>>,
     local_cache_path: Option<PathBuf>,
+    /// Ours; v1's cache has no bound.
+    local_cache_bytes: Option<u64>,
 }
 
 impl Default for OrasStoreOptions {
@@ -91,7 +94,8 @@ impl OrasStore {
         let path = keys.local_cache_path.unwrap_or_else(|| {
             options.environment.home.clone().unwrap_or_else(|| "/".into()).join(DEFAULT_CACHE)
         });
-        let cache = BlobCache::open(&path, options.cache_bytes).map_err(|error| {
+        let cap = keys.local_cache_bytes.unwrap_or(options.cache_bytes);
+        let cache = BlobCache::open(&path, cap).map_err(|error| {
             let path = path.display();
             of_store(ErrorCode::PluginInitFailure)
                 .with_detail(format!("could not create local oras cache at path: {path}"))
@@ -277,6 +281,11 @@ impl Keys {
                     let path = value.as_str().ok_or_else(|| wrong_type(key, "a string"))?;
                     keys.local_cache_path = (!path.is_empty()).then(|| path.into());
                 }
+                "localcachebytes" => {
+                    let bytes = value.as_u64();
+                    let bytes = bytes.ok_or_else(|| wrong_type(key, "a whole number of bytes"))?;
+                    keys.local_cache_bytes = Some(bytes);
+                }
                 _ => {}
             }
         }
@@ -325,13 +334,14 @@ mod tests {
     fn reads_its_keys_in_any_case_and_leaves_the_others_alone() {
         let entry = json!({
             "name": "oras", "useHttp": true, "COSIGNENABLED": true, "cacheEnabled": true, "ttl": 10,
-            "authProvider": {"name": "dockerConfig"}, "localCachePath": "/c", "x": [1]
+            "authProvider": {"name": "dockerConfig"}, "localCachePath": "/c", "localCacheBytes": 65536, "x": [1]
         });
         let expected = Keys {
             use_http: true,
             cosign_enabled: true,
             auth_provider: json!({"name": "dockerConfig"}).as_object().cloned(),
             local_cache_path: Some("/c".into()),
+            local_cache_bytes: Some(65536),
         };
         assert_eq!(keys(&entry).unwrap(), expected);
         let absent = json!({"name": "oras", "authProvider": null, "localCachePath": ""});
@@ -348,6 +358,8 @@ mod tests {
             json!({"ttl": 1.5}),
             json!({"authProvider": "dockerConfig"}),
             json!({"localCachePath": []}),
+            json!({"localCacheBytes": -1}),
+            json!({"localCacheBytes": "1Mi"}),
         ] {
             assert!(keys(&entry).is_err(), "{entry}");
         }

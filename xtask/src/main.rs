@@ -47,8 +47,8 @@ enum Command {
     Soak,
     /// The main job on an embedded registry
     Demo(demo::Options),
-    /// The figures of the README
-    Bench,
+    /// The figures of the README, beside Ratify v1's
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         Command::Ci => ci::run(),
         Command::Soak => soak::run(),
         Command::Demo(options) => demo::run(&options),
-        Command::Bench => bench::run(),
+        Command::Bench(options) => bench::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

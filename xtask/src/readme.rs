@@ -13,7 +13,6 @@ const LAST: &str = "// ANCHOR_END: plugin\n";
 
 /// A part of the README.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "the figures are written by `cargo xtask bench`")]
 pub(crate) enum Part {
     /// The sample's source.
     Plugin,

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Args;
 use ratify_core::{Descriptor, Reference, media_type};
-use ratify_store_oras::{Artifact, Client, EMPTY_CONFIG};
+use ratify_store_oras::{Artifact, ArtifactIndex, Client, EMPTY_CONFIG};
 
 use super::super::{Context, output};
 
@@ -52,9 +52,10 @@ impl Image {
             let file = attachment.file.display();
             let bytes =
                 std::fs::read(&attachment.file).with_context(|| format!("cannot read {file}"))?;
-            let subject = Some(image.clone());
+            let type_ = &attachment.artifact_type;
             let artifact =
-                push(&client, &reference, &attachment.artifact_type, &bytes, subject).await?;
+                push(&client, &reference, type_, &bytes, Some(image.clone())).await?;
+            list(&client, &reference, &image, artifact.clone().with_artifact_type(type_)).await?;
             output::print_line(&format!("{} {}", attachment.artifact_type, artifact.digest))?;
         }
         Ok(ExitCode::SUCCESS)
@@ -77,6 +78,10 @@ async fn push(
         if artifact_type.is_empty() { "application/octet-stream" } else { artifact_type };
     let layer = Descriptor::new(type_of_layer, digest, size);
     let mut artifact = Artifact::new(artifact_type, vec![layer]);
+    if subject.is_some() {
+        // go-containerregistry lists this as the type of an attachment, and not the manifest's own.
+        artifact.config.media_type = artifact_type.to_owned();
+    }
     artifact.subject = subject;
     let document = artifact.to_bytes()?;
     let size = document.len() as u64;
@@ -87,4 +92,23 @@ async fn push(
     };
     let digest = client.push_manifest(&place, media_type::OCI_MANIFEST, document).await?;
     Ok(Descriptor::new(media_type::OCI_MANIFEST, digest, size))
+}
+
+/// Adds an artifact to the list of its subject's referrers where the registry keeps none (OCI
+/// distribution specification, "Referrers Tag Schema").
+async fn list(
+    client: &Client,
+    image: &Reference,
+    subject: &Descriptor,
+    artifact: Descriptor,
+) -> anyhow::Result<()> {
+    let mut listed = client.referrers(image, &subject.digest, None).await?;
+    if listed.iter().any(|entry| entry.digest == artifact.digest) {
+        return Ok(());
+    }
+    listed.push(artifact);
+    let index = ArtifactIndex { manifests: listed, ..ArtifactIndex::default() };
+    let tag = image.sibling_tag(&subject.digest.as_str().replacen(':', "-", 1))?;
+    client.push_manifest(&tag, media_type::OCI_INDEX, index.to_bytes()?).await?;
+    Ok(())
 }

@@ -56,7 +56,7 @@ fn host() -> Arc<PluginHost> {
 }
 
 /// Writes a shell script that can be run.
-fn script(dir: &Path, name: &str, body: &str) -> PathBuf {
+pub(crate) fn script(dir: &Path, name: &str, body: &str) -> PathBuf {
     let path = dir.join(name);
     fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -93,7 +93,7 @@ fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::getuid().is_root()
 }
 
@@ -133,7 +133,7 @@ impl Visit for Message {
 
 /// A real plugin: what xtask built, or else what cargo builds now. `built` is the name of its
 /// folder there; `arguments` are cargo's beside `build`.
-fn plugin(type_: &str, built: &str, arguments: &[&str]) -> PathBuf {
+pub(crate) fn plugin(type_: &str, built: &str, arguments: &[&str]) -> PathBuf {
     if let Some(plugins) = std::env::var_os("RATIFY_PLUGINS") {
         let platform = if cfg!(target_arch = "aarch64") { "linux-arm64" } else { "linux-amd64" };
         return Path::new(&plugins).join(built).join(platform).join(type_);
@@ -153,7 +153,7 @@ fn plugin(type_: &str, built: &str, arguments: &[&str]) -> PathBuf {
     target.join("debug").join(type_)
 }
 
-fn stress() -> &'static Path {
+pub(crate) fn stress() -> &'static Path {
     static STRESS: LazyLock<PathBuf> =
         LazyLock::new(|| plugin("stress", "stress", &["--package", "ratify-verifier-stress"]));
     &STRESS

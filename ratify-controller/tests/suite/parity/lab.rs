@@ -47,6 +47,8 @@ pub(super) struct Run<'a> {
     pub(super) config: Option<String>,
     pub(super) arguments: Vec<String>,
     pub(super) dynamic: bool,
+    /// Whether every byte of standard output counts, and not only the JSON it holds.
+    pub(super) exact: bool,
 }
 
 impl Host {
@@ -148,10 +150,9 @@ impl Lab {
             eprintln!("{} {}: {stderr}\n{stdout}", run.name, host.name());
         }
         let error = stderr.lines().rfind(|line| line.starts_with("Error: "));
-        let mut outcome = json!({
-            "exit": output.status.code(),
-            "stdout": serde_json::from_str(&stdout).unwrap_or(Value::String(stdout)),
-        });
+        let parsed = if run.exact { None } else { serde_json::from_str(&stdout).ok() };
+        let stdout = parsed.unwrap_or(Value::String(stdout));
+        let mut outcome = json!({"exit": output.status.code(), "stdout": stdout});
         if let Some(error) = error {
             outcome["error"] = error.into();
         }

@@ -10,51 +10,51 @@ use std::{
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
-pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 /// One repository, with one image under the tag `v1`.
-pub(super) struct Layout {
-    pub(super) folder: PathBuf,
-    pub(super) image: Value,
+pub(crate) struct Layout {
+    pub(crate) folder: PathBuf,
+    pub(crate) image: Value,
     listed: Vec<Value>,
 }
 
 /// What is attached: `layers` are media types and bytes.
 #[derive(Default)]
-pub(super) struct Attached<'a> {
-    pub(super) artifact_type: &'a str,
-    pub(super) layers: Vec<(&'a str, Vec<u8>)>,
-    pub(super) annotations: Value,
+pub(crate) struct Attached<'a> {
+    pub(crate) artifact_type: &'a str,
+    pub(crate) layers: Vec<(&'a str, Vec<u8>)>,
+    pub(crate) annotations: Value,
     /// Types the artifact by `artifactType` with the empty configuration, as OCI 1.1 says, and not
     /// by its configuration's media type. go-containerregistry lists such a one wrongly.
-    pub(super) modern: bool,
+    pub(crate) modern: bool,
 }
 
 impl<'a> Attached<'a> {
-    pub(super) fn new(artifact_type: &'a str, layer_type: &'a str, bytes: &[u8]) -> Self {
+    pub(crate) fn new(artifact_type: &'a str, layer_type: &'a str, bytes: &[u8]) -> Self {
         Self { artifact_type, layers: vec![(layer_type, bytes.to_vec())], ..Self::default() }
     }
 
-    pub(super) fn annotated(mut self, annotations: Value) -> Self {
+    pub(crate) fn annotated(mut self, annotations: Value) -> Self {
         self.annotations = annotations;
         self
     }
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(digest(&SHA256, bytes)))
 }
 
-pub(super) fn digest_of(descriptor: &Value) -> &str {
+pub(crate) fn digest_of(descriptor: &Value) -> &str {
     descriptor["digest"].as_str().unwrap()
 }
 
 impl Layout {
     /// An image whose only layer is its name, so that each has a digest of its own.
-    pub(super) fn new(folder: &Path, name: &str) -> Self {
+    pub(crate) fn new(folder: &Path, name: &str) -> Self {
         let folder = folder.join(name);
         fs::create_dir_all(folder.join("blobs/sha256")).unwrap();
         fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
@@ -73,13 +73,13 @@ impl Layout {
     }
 
     /// Attaches to the image.
-    pub(super) fn attach(&mut self, attached: &Attached<'_>) -> Value {
+    pub(crate) fn attach(&mut self, attached: &Attached<'_>) -> Value {
         let subject = self.image.clone();
         self.attach_to(&subject, attached)
     }
 
     /// Attaches to an artifact of this repository.
-    pub(super) fn attach_to(&mut self, subject: &Value, attached: &Attached<'_>) -> Value {
+    pub(crate) fn attach_to(&mut self, subject: &Value, attached: &Attached<'_>) -> Value {
         let descriptor = self.manifest(Some(subject), attached);
         let mut listed = descriptor.clone();
         listed["artifactType"] = attached.artifact_type.into();
@@ -89,7 +89,7 @@ impl Layout {
 
     /// A manifest that the layout lists under a tag and that says nothing of a subject, as cosign
     /// keeps signatures.
-    pub(super) fn tagged(&mut self, tag: &str, attached: &Attached<'_>) -> Value {
+    pub(crate) fn tagged(&mut self, tag: &str, attached: &Attached<'_>) -> Value {
         let mut descriptor = self.manifest(None, attached);
         descriptor["annotations"] = json!({"org.opencontainers.image.ref.name": tag});
         self.list(descriptor.clone());

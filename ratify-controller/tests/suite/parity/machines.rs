@@ -15,24 +15,24 @@ use tokio::{
 };
 
 /// User and password of the registry that asks for them.
-pub(super) const USER: &str = "user";
-pub(super) const PASSWORD: &str = "hunter2";
+pub(crate) const USER: &str = "user";
+pub(crate) const PASSWORD: &str = "hunter2";
 
 /// The tools and the plugins that `cargo xtask test` brings.
-pub(super) struct Machines {
+pub(crate) struct Machines {
     tools: serde_json::Value,
     plugins: PathBuf,
 }
 
 /// A process that listens; it ends with the test.
-pub(super) struct Server {
+pub(crate) struct Server {
     _process: Child,
-    pub(super) address: String,
+    pub(crate) address: String,
 }
 
 impl Machines {
     /// What there is, or `None` and a loud line.
-    pub(super) fn find() -> Option<Self> {
+    pub(crate) fn find() -> Option<Self> {
         let paths = ["RATIFY_TOOLS", "RATIFY_PLUGINS"].map(|name| (name, std::env::var_os(name)));
         for (name, path) in &paths {
             if path.is_none() {
@@ -46,13 +46,13 @@ impl Machines {
         Some(Self { tools, plugins })
     }
 
-    pub(super) fn tool(&self, name: &str) -> PathBuf {
+    pub(crate) fn tool(&self, name: &str) -> PathBuf {
         let path = self.tools[name].as_str();
         path.unwrap_or_else(|| panic!("RATIFY_TOOLS has no {name}")).into()
     }
 
     /// One of our plugins, built for this machine.
-    pub(super) fn plugin(&self, folder: &str, program: &str) -> PathBuf {
+    pub(crate) fn plugin(&self, folder: &str, program: &str) -> PathBuf {
         let path = self.plugins.join(folder).join("linux-amd64").join(program);
         assert!(path.is_file(), "{} is missing; run `cargo xtask test`", path.display());
         path
@@ -60,7 +60,7 @@ impl Machines {
 
     /// go-containerregistry's registry, with the Referrers API; over TLS where a folder is given,
     /// which gets `ca.pem`.
-    pub(super) async fn registry_with_api(&self, tls: Option<&Path>) -> Server {
+    pub(crate) async fn registry_with_api(&self, tls: Option<&Path>) -> Server {
         let mut command = Command::new(self.tool("registry-referrers"));
         if let Some(folder) = tls {
             certificates(folder);
@@ -74,7 +74,7 @@ impl Machines {
     }
 
     /// distribution's registry: no Referrers API, and a password.
-    pub(super) async fn registry_with_tags(&self, folder: &Path) -> Server {
+    pub(crate) async fn registry_with_tags(&self, folder: &Path) -> Server {
         std::fs::create_dir_all(folder).unwrap();
         let hashed = Command::new(self.tool("htpasswd"))
             .args(["-Bbn", "-C", "4", USER, PASSWORD])
@@ -107,7 +107,7 @@ impl Machines {
 
 impl Server {
     /// Starts a command that is told its address, and waits until it listens.
-    pub(super) async fn listening(command: impl FnOnce(&str) -> Command) -> Self {
+    pub(crate) async fn listening(command: impl FnOnce(&str) -> Command) -> Self {
         let address = free_address();
         let mut command = command(&address);
         let mut process = start(command.stdout(Stdio::null()).stderr(Stdio::null()));
@@ -125,7 +125,7 @@ impl Server {
 }
 
 /// An address that nothing listens on.
-pub(super) fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 

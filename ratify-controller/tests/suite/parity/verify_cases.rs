@@ -109,17 +109,17 @@ fn our_plugins() -> Vec<Case> {
             "our sample is not linked with a store",
             "{api}/one:v1",
             clear(json!([{"name": "sample", "readBlobs": true}])),
-        ),
+        ).differs(&[PLUGIN_ERROR, PLUGIN_OUTPUT]),
         Case::new(
             "our sample refuses a parameter",
             "{api}/one:v1",
             clear(json!([{"name": "sample", "readBlob": true}])),
-        ),
+        ).differs(&[PLUGIN_ERROR, PLUGIN_OUTPUT]),
         Case::new(
             "a protocol version that our sample does not speak",
             "{api}/one:v1",
             clear(json!([{"name": "sample", "version": "3.0.0"}])),
-        ),
+        ).differs(&[PLUGIN_ERROR, PLUGIN_OUTPUT]),
     ]
 }
 
@@ -164,12 +164,12 @@ fn external_stores() -> Vec<Case> {
             "our sample over upstream's external store",
             "{api}/one:v1",
             with(json!({"name": "go-store"}), json!({}), sample()),
-        ),
+        ).differs(&[STORE_LIST]),
         Case::new(
             "v1's sbom over our external store",
             "layouts.example.com/sbom:v1",
             layouts(json!([{"name": "sbom"}])),
-        ),
+        ).differs(&[PLUGIN_REASON]),
         Case::new(
             "our external store does not know the tag",
             "layouts.example.com/one:v9",
@@ -188,7 +188,7 @@ fn external_stores() -> Vec<Case> {
                 "policy": {"plugin": {"name": "config-policy"}},
                 "verifier": {"version": "1.0.0", "plugins": sample()},
             }),
-        ),
+        ).differs(&[PLUGIN_OUTPUT]),
     ]
 }
 
@@ -303,17 +303,17 @@ fn v1s_plugins() -> Vec<Case> {
             "sbom of a version it does not speak",
             "{api}/sbom:v1",
             sbom(json!({"version": "3.0.0"})),
-        ),
+        ).differs(&[PLUGIN_ERROR, PLUGIN_OUTPUT]),
         Case::new(
             "sbom finds a licence",
             "{api}/sbom:v1",
             sbom(json!({"disallowedLicenses": ["GPL-2.0-only"]})),
-        ),
+        ).differs(&[PLUGIN_REASON]),
         Case::new(
             "sbom finds a package",
             "{api}/sbom:v1",
             sbom(json!({"disallowedPackages": [{"name": "busybox", "version": "1.35.0-r29"}]})),
-        ),
+        ).differs(&[PLUGIN_REASON]),
         Case::new(
             "sbom finds no package of that version",
             "{api}/sbom:v1",
@@ -336,7 +336,7 @@ fn v1s_plugins() -> Vec<Case> {
             "licensechecker cannot read the document",
             "{api}/sbom:v1",
             clear(json!([{"name": "licensechecker", "allowedLicenses": ["MIT"]}])),
-        ),
+        ).differs(&[PLUGIN_ERROR, PLUGIN_OUTPUT]),
         Case::new(
             "schemavalidator passes",
             "{api}/scan:v1",
@@ -346,28 +346,28 @@ fn v1s_plugins() -> Vec<Case> {
             "schemavalidator finds another shape",
             "{api}/bad-scan:v1",
             schema("file://{documents}/test/testdata/sarif-2.1.0-rtm.5.json"),
-        ),
+        ).differs(&[PLUGIN_REASON]),
         Case::new(
             "schemavalidator has no such schema",
             "{api}/scan:v1",
             schema("file://{home}/absent.json"),
-        ),
+        ).differs(&[PLUGIN_REASON]),
         Case::new(
             "schemavalidator does not know the media type",
             "{api}/one:v1",
             clear(json!([{"name": "schemavalidator", "schemas": {}}])),
-        ),
+        ).differs(&[PLUGIN_REASON]),
         Case::new("vulnerabilityreport passes", "{api}/scan:v1", scan(json!({}))),
         Case::new(
             "vulnerabilityreport finds the report old",
             "{api}/scan:v1",
             scan(json!({"maximumAge": "24h"})),
-        ),
+        ).differs(&[PLUGIN_REASON]),
         Case::new(
             "vulnerabilityreport has a wrong age",
             "{api}/scan:v1",
             scan(json!({"maximumAge": "24x"})),
-        ),
+        ).differs(&[PLUGIN_REASON]),
         Case::new(
             "vulnerabilityreport finds a CVE",
             "{api}/scan:v1",
@@ -439,7 +439,7 @@ fn wrong() -> Vec<Case> {
         one(
             "a verifier's type with a leading dot",
             verifier(json!({"name": "sample", "type": ".hidden"})),
-        ),
+        ).differs(&[PLUGIN_NAME]),
         one("a store without a name", store(json!({"root": "/"}))),
         one("a store's name with a separator", store(json!({"name": "a/b"}))),
         one("no verifiers", clear(json!([]))),
@@ -450,7 +450,7 @@ fn wrong() -> Vec<Case> {
         one(
             "a parameter of the oras store of another type",
             store(json!({"name": "oras", "useHttp": "true"})),
-        ),
+        ).differs(&[DECODE_TEXT]),
         one(
             "an auth provider without a name",
             store(json!({"name": "oras", "useHttp": true, "authProvider": {}})),
@@ -467,11 +467,11 @@ fn wrong() -> Vec<Case> {
             policy(
                 json!({"plugin": {"name": "configPolicy", "artifactVerificationPolicies": {"default": 1}}}),
             ),
-        ),
+        ).differs(&[DECODE_TEXT]),
         one(
             "verifiers of another type",
             json!({"store": {"plugins": [{"name": "oras"}]}, "policy": {"plugin": {"name": "configPolicy"}}, "verifier": {"plugins": "sample"}}),
-        ),
+        ).differs(&[DECODE_TEXT]),
         one("no sections", json!({})),
         one(
             "source while dynamic plugins are off",
@@ -501,7 +501,7 @@ fn dynamic() -> Vec<Case> {
             "{api}/one:v1",
             clear(json!([{"name": "pulled-type", "source": "{tls}/plugins/sample"}])),
         )
-        .dynamic(),
+        .dynamic().differs(&[DECODE_TEXT]),
         Case::new(
             "a dynamic store",
             "layouts.example.com/one:v1",
@@ -517,7 +517,7 @@ fn dynamic() -> Vec<Case> {
                 sample(),
             ),
         )
-        .dynamic(),
+        .dynamic().differs(&[STORE_SOURCE]),
     ]
 }
 

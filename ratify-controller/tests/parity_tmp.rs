@@ -1,0 +1,3 @@
+//! Temporary.
+#[path = "suite/parity/mod.rs"]
+mod parity;

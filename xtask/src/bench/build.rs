@@ -1,0 +1,107 @@
+//! The programs that are measured: ours, built as they ship, and the real parts that
+//! `cargo xtask tools` brings.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::say;
+use crate::build_plugins;
+use crate::process;
+use crate::tools;
+use crate::workspace::{self, Platform};
+
+/// Where every measured program lies.
+pub(super) struct Programs {
+    /// Our `ratify`, static, as released.
+    pub(super) ratify: PathBuf,
+    /// Our launcher, beside it.
+    pub(super) launcher: PathBuf,
+    /// Our sample plugin.
+    pub(super) sample: PathBuf,
+    /// The same with the stores linked in.
+    pub(super) sample_with_store: PathBuf,
+    /// Ratify v1.4.0.
+    pub(super) v1: PathBuf,
+    /// A sample plugin in Go that links v1's oras store.
+    pub(super) v1_sample: PathBuf,
+    /// v1's own sbom plugin.
+    pub(super) v1_sbom: PathBuf,
+    /// go-containerregistry's registry, with the Referrers API.
+    pub(super) registry: PathBuf,
+}
+
+/// Builds ours and finds the others.
+///
+/// # Errors
+/// When something does not build, or `cargo xtask tools` brought no such part.
+pub(super) fn all() -> Result<Programs> {
+    let platform = Platform::of_this_machine()?;
+    say("build `ratify` and the plugins, as they ship");
+    let target = workspace::metadata()?.target_directory.into_std_path_buf();
+    process::run(workspace::cargo()?.args([
+        "build",
+        "--release",
+        "--locked",
+        "--target",
+        platform.rust_target(),
+        "--package",
+        "ratify-controller",
+        "--bins",
+    ]))?;
+    let released = target.join(platform.rust_target()).join("release");
+    let sample_with_store = sample_with_store(&target, platform)?;
+    build_plugins::run(&build_plugins::Options {
+        push: None,
+        only: vec!["sample".to_owned()],
+        platform: vec![platform],
+        plain_http: false,
+    })?;
+    let parts = parts()?;
+    let part = |name: &str| {
+        parts.get(name).cloned().with_context(|| format!("`cargo xtask tools` brings no {name}"))
+    };
+    Ok(Programs {
+        ratify: released.join("ratify"),
+        launcher: released.join("ratify-launch"),
+        sample: target.join("plugins/sample").join(platform.folder()).join("sample"),
+        sample_with_store,
+        v1: part("ratify-v1")?,
+        v1_sample: part("v1-sample-oras")?,
+        v1_sbom: part("v1-sbom")?,
+        registry: part("registry-referrers")?,
+    })
+}
+
+/// The sample with feature `v1-host`. cargo gives it the plain sample's path, so it is copied away.
+fn sample_with_store(target: &Path, platform: Platform) -> Result<PathBuf> {
+    process::run(workspace::cargo()?.args([
+        "build",
+        "--locked",
+        "--profile",
+        "plugin",
+        "--target",
+        platform.rust_target(),
+        "--package",
+        "ratify-verifier-sample",
+        "--bin",
+        "sample",
+        "--features",
+        "v1-host",
+    ]))?;
+    let made = target.join(platform.rust_target()).join("plugin/sample");
+    let folder = target.join("bench");
+    let path = folder.join("sample-v1-host");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::copy(&made, &path)
+        .with_context(|| format!("cannot copy {} to {}", made.display(), path.display()))?;
+    Ok(path)
+}
+
+fn parts() -> Result<tools::Paths> {
+    let file = tools::map_file()?;
+    let text =
+        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is no map", file.display()))
+}

@@ -1,0 +1,104 @@
+//! `cargo xtask bench`: the figures of the README and of docs/BENCHMARKS.md, measured side by side
+//! with Ratify v1.4.0 in one run, with a target for each.
+//!
+//! What is measured: `exec_call.rs` (one call of a plugin), `load.rs` (forty images at the server's
+//! door), `standing.rs` (start and idle memory) and `sizes.rs`. What it is measured on: `build.rs`,
+//! `images.rs`, `registry.rs`, `server.rs`. What becomes of it: `figures.rs` judges, `report.rs`
+//! writes.
+
+mod build;
+mod exec_call;
+mod figures;
+mod folder;
+mod http;
+mod images;
+mod load;
+mod machine;
+mod proc;
+mod registry;
+mod report;
+mod server;
+mod sizes;
+mod standing;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::readme::{self, Part};
+use crate::tools;
+use crate::workspace;
+use build::Programs;
+use figures::Figure;
+use folder::Folder;
+use machine::Machine;
+use registry::Registry;
+use server::Host;
+
+/// What `cargo xtask bench` is told.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Measure each thing once or twice only, and write nothing into the tree
+    #[arg(long)]
+    quick: bool,
+}
+
+/// How often each thing is measured; ours and v1's take turns.
+struct Rounds {
+    exec_call: usize,
+    load: usize,
+    ready: usize,
+    idle: usize,
+}
+
+impl Rounds {
+    const FULL: Self = Self { exec_call: 7, load: 3, ready: 15, idle: 3 };
+    const QUICK: Self = Self { exec_call: 2, load: 1, ready: 3, idle: 1 };
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When something cannot be built or measured, or a target is missed.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    tools::bring()?;
+    let programs = build::all()?;
+    let rounds = if options.quick { Rounds::QUICK } else { Rounds::FULL };
+    let before = Machine::read()?;
+    let figures = measure(&programs, &rounds)?;
+    let machine = before.until_now()?;
+    println!("\n{}\n{machine}", report::table(&figures));
+    if !options.quick {
+        let root = workspace::root()?;
+        readme::replace(&root, Part::Bench, &report::for_readme(&figures, &machine))?;
+        report::write_document(&root, &figures, &machine)?;
+    }
+    let missed: Vec<&str> =
+        figures.iter().filter(|figure| !figure.is_met()).map(|figure| figure.name).collect();
+    if !missed.is_empty() {
+        bail!("{} of the targets are missed: {}", missed.len(), missed.join("; "));
+    }
+    Ok(())
+}
+
+fn measure(programs: &Programs, rounds: &Rounds) -> Result<Vec<Figure>> {
+    let folder = Folder::new()?;
+    let mut figures = exec_call::measure(programs, folder.path(), rounds.exec_call)?;
+    let ours = Host { name: "ours", program: &programs.ratify };
+    let theirs = Host { name: "v1.4.0", program: &programs.v1 };
+    let registry = Registry::start(&programs.registry)?;
+    let images = images::push(registry.address())?;
+    let sample = load::Plugins { kind: "sample", ours: &programs.sample, v1: &programs.v1_sample };
+    let sbom = load::Plugins { kind: "sbom", ours: &programs.v1_sbom, v1: &programs.v1_sbom };
+    let hosts = [ours, theirs];
+    figures.extend(load::measure(hosts, &sample, &images, &folder, rounds.load)?);
+    figures.extend(load::measure(hosts, &sbom, &images, &folder, rounds.load)?);
+    figures.extend(standing::ready(hosts, &sample, &folder, rounds.ready)?);
+    figures.extend(standing::idle(hosts, &sample, &folder, rounds.idle)?);
+    figures.extend(sizes::measure(programs)?);
+    Ok(figures)
+}
+
+/// Says what is going on.
+fn say(text: &str) {
+    println!("==> {text}");
+}

@@ -1,0 +1,106 @@
+//! What the kernel says about a process, read from /proc.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// Linux counts the times of /proc/PID/stat in this many ticks a second on every platform (USER_HZ).
+const TICKS_PER_SECOND: u64 = 100;
+
+/// The CPU time of a process, in user space and in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cpu {
+    /// Its own.
+    pub(super) own: Duration,
+    /// That of the children it has waited for, and of theirs.
+    pub(super) children: Duration,
+}
+
+/// The memory of a process in KiB.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memory {
+    /// Pages in memory, shared ones in full.
+    pub(super) resident: u64,
+    /// The same, each shared page divided by its users; not everyone may read it.
+    pub(super) proportional: Option<u64>,
+}
+
+/// The CPU time of a process. `self` is a process, too.
+///
+/// # Errors
+/// When it is gone.
+pub(super) fn cpu(process: &str) -> Result<Cpu> {
+    let path = format!("/proc/{process}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    parse_cpu(&stat).with_context(|| format!("{path} is not as proc_pid_stat(5) says"))
+}
+
+/// The memory of a process.
+///
+/// # Errors
+/// When it is gone.
+pub(super) fn memory(process: u32) -> Result<Memory> {
+    let path = format!("/proc/{process}/status");
+    let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let resident = kibibytes(&status, "VmRSS:").with_context(|| format!("{path} has no VmRSS"))?;
+    let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup"));
+    let proportional = rollup.ok().and_then(|text| kibibytes(&text, "Pss:"));
+    Ok(Memory { resident, proportional })
+}
+
+/// Whether a process has children right now.
+pub(super) fn has_children(process: u32) -> bool {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else {
+        return false;
+    };
+    tasks.flatten().any(|task| {
+        let children = fs::read_to_string(task.path().join("children"));
+        children.is_ok_and(|text| !text.trim().is_empty())
+    })
+}
+
+/// Fields 14 to 17: utime, stime, cutime, cstime. The name in field 2 may hold anything.
+fn parse_cpu(stat: &str) -> Option<Cpu> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_whitespace().skip(11).map(str::parse);
+    let mut next = || fields.next()?.ok();
+    let own = ticks(next()?) + ticks(next()?);
+    let children = ticks(next()?) + ticks(next()?);
+    Some(Cpu { own, children })
+}
+
+fn ticks(count: u64) -> Duration {
+    Duration::from_millis(count * 1_000 / TICKS_PER_SECOND)
+}
+
+fn kibibytes(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.starts_with(key))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_behind_a_name_with_spaces_and_parentheses() {
+        let stat = "7 (a ) 1 (b) S 1 7 7 0 -1 4194560 9 8 7 6 12 3 40 5 20 0 1 0";
+        let expected =
+            Cpu { own: Duration::from_millis(150), children: Duration::from_millis(450) };
+        assert_eq!(parse_cpu(stat), Some(expected));
+        assert_eq!(parse_cpu("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn memory_is_read_by_its_key() {
+        assert_eq!(kibibytes("VmHWM:\t 9 kB\nVmRSS:\t  1234 kB\n", "VmRSS:"), Some(1234));
+        assert_eq!(kibibytes("VmHWM:\t 9 kB\n", "VmRSS:"), None);
+    }
+
+    #[test]
+    fn this_process_is_there() {
+        cpu("self").unwrap();
+        assert!(memory(std::process::id()).unwrap().resident > 0);
+    }
+}

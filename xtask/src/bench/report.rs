@@ -1,0 +1,192 @@
+//! The figures as a reader sees them: the README's table, and docs/BENCHMARKS.md with every reading's
+//! spread and how it was measured.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::figures::{Figure, Judged, Series, Target, Unit};
+use super::images::{ARTIFACTS, IMAGES};
+use super::machine::Machine;
+
+const DOCUMENT: &str = "docs/BENCHMARKS.md";
+
+/// Every figure, a row each, in Markdown.
+pub(super) fn table(figures: &[Figure]) -> String {
+    rows(figures.iter())
+}
+
+/// What the README shows: the figures that have a target.
+pub(super) fn for_readme(figures: &[Figure], machine: &Machine) -> String {
+    let shown = figures.iter().filter(|figure| figure.target != Target::None);
+    format!(
+        "{}\nMedians of one run of `cargo xtask bench`, both side by side: {machine}.\n\
+         [How it is measured](docs/BENCHMARKS.md).\n",
+        rows(shown)
+    )
+}
+
+/// Writes docs/BENCHMARKS.md.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn write_document(root: &Path, figures: &[Figure], machine: &Machine) -> Result<()> {
+    let text = document(figures, &machine.to_string());
+    fs::write(root.join(DOCUMENT), text).with_context(|| format!("cannot write {DOCUMENT}"))
+}
+
+fn document(figures: &[Figure], machine: &str) -> String {
+    let table = rows(figures.iter());
+    let spread = spread(figures);
+    format!(
+        "# Benchmarks\n\n\
+         Written by `cargo xtask bench`, which fails when a target is missed. One run, ours and \
+         Ratify v1.4.0's taking turns on the same machine: {machine}.\n\n\
+         {table}\n\
+         ## How it is measured\n\n\
+         - **Programs.** `ratify` and the plugins are built as they ship: static for musl, profiles \
+         `release` and `plugin`. Ratify v1.4.0 and its plugins are built by Go without cgo, stripped. \
+         The Go sample is v1.4.0's plugin skeleton with the oras store linked in, without which it \
+         fails under any host whose store is oras.\n\
+         - **One exec call.** A runner spawns the plugin with the protocol's variables and JSON on \
+         standard input, reads its answer, waits, and repeats; user and system time of all children \
+         (/proc/self/stat), divided by the calls.\n\
+         - **The load.** {IMAGES} images with {ARTIFACTS} SPDX documents each, all different, in \
+         go-containerregistry's registry (Referrers API, plain HTTP, loopback). `ratify serve` is \
+         started with an empty home and asked `POST /ratify/gatekeeper/v1/verify`, one key a request, \
+         four at a time, request timeout 4.9 s as in v1's chart, no result cache, policy `all`. CPU is \
+         user and system time of the server and of the processes it ran, from before the first \
+         question until everything is at rest; the registry's is not counted. Every image deserves a \
+         yes: whatever else comes is a wrong denial. v1's sbom plugins read blobs, and race on the \
+         index of one cache folder; under our host each call has a cache of its own.\n\
+         - **Start.** From spawn to the first HTTP answer, asked every millisecond.\n\
+         - **Idle memory.** VmRSS of the server two seconds after its first answer; PSS where the \
+         kernel shows it.\n\
+         - **Sizes** are file sizes, in units of 1000.\n\n\
+         Wrong denials and sizes are judged by the worst reading, everything else by the median.\n\n\
+         ## How much the readings differ\n\n\
+         {spread}"
+    )
+}
+
+fn rows<'a>(figures: impl Iterator<Item = &'a Figure>) -> String {
+    let head = "| | target | ours | v1.4.0 | ours / v1 | |\n|---|---|---|---|---|---|\n";
+    let row = |figure: &Figure| {
+        format!(
+            "| {} | {} | {} | {} | {} | {} |\n",
+            figure.name,
+            target(figure),
+            value(figure.unit, figure.our_reading()),
+            figure.v1_reading().map_or_else(String::new, |reading| value(figure.unit, reading)),
+            figure.ratio().map_or_else(String::new, share),
+            verdict(figure),
+        )
+    };
+    figures.fold(head.to_owned(), |text, figure| text + &row(figure))
+}
+
+fn spread(figures: &[Figure]) -> String {
+    let head =
+        "| | ours: least to greatest | v1.4.0: least to greatest | readings |\n|---|---|---|---|\n";
+    let measured = figures.iter().filter(|figure| figure.unit != Unit::Bytes);
+    measured.fold(head.to_owned(), |text, figure| {
+        let Figure { name, unit, ours, v1, .. } = figure;
+        let (ours_range, v1_range) = (range(*unit, ours), range(*unit, v1));
+        text + &format!("| {name} | {ours_range} | {v1_range} | {} |\n", ours.len())
+    })
+}
+
+fn range(unit: Unit, series: &Series) -> String {
+    format!("{} to {}", value(unit, series.least()), value(unit, series.greatest()))
+}
+
+fn target(figure: &Figure) -> String {
+    match figure.target {
+        Target::AtMost(limit) if figure.judged == Judged::Worst && limit == 0.0 => {
+            "none".to_owned()
+        }
+        Target::AtMost(limit) => format!("≤ {}", value(figure.unit, limit)),
+        Target::OfV1(limit) => format!("≤ {} of v1", share(limit)),
+        Target::None => String::new(),
+    }
+}
+
+fn verdict(figure: &Figure) -> &'static str {
+    match (figure.target, figure.is_met()) {
+        (Target::None, _) => "",
+        (_, true) => "met",
+        (_, false) => "**NOT met**",
+    }
+}
+
+fn value(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Milliseconds => format!("{value:.2} ms"),
+        Unit::Seconds => format!("{value:.2} s"),
+        Unit::Mebibytes => format!("{value:.1} MiB"),
+        Unit::Bytes if value < 1e6 => format!("{:.0} kB", value / 1e3),
+        Unit::Bytes => format!("{:.1} MB", value / 1e6),
+        Unit::Count => format!("{value:.0}"),
+    }
+}
+
+/// A small share as a fraction, since that is how it is spoken of.
+fn share(share: f64) -> String {
+    if share > 0.0 && share < 0.2 {
+        format!("1/{:.0}", (1.0 / share).floor())
+    } else {
+        format!("{share:.2}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures() -> Vec<Figure> {
+        let series = |readings: &[f64]| readings.iter().copied().collect();
+        vec![
+            Figure {
+                name: "CPU",
+                unit: Unit::Milliseconds,
+                target: Target::OfV1(1.0 / 25.0),
+                judged: Judged::Median,
+                ours: series(&[2.0, 1.0, 3.0]),
+                v1: series(&[61.0, 60.0, 59.0]),
+            },
+            Figure {
+                name: "wrong denials",
+                unit: Unit::Count,
+                target: Target::AtMost(0.0),
+                judged: Judged::Worst,
+                ours: series(&[0.0, 1.0]),
+                v1: series(&[30.0, 13.0]),
+            },
+            Figure {
+                name: "size",
+                unit: Unit::Bytes,
+                target: Target::None,
+                judged: Judged::Worst,
+                ours: series(&[523_000.0]),
+                v1: series(&[]),
+            },
+        ]
+    }
+
+    #[test]
+    fn the_table_says_target_readings_ratio_and_verdict() {
+        insta::assert_snapshot!(table(&figures()), @"");
+    }
+
+    #[test]
+    fn the_spread_shows_how_noisy_it_was() {
+        insta::assert_snapshot!(spread(&figures()), @"");
+    }
+
+    #[test]
+    fn a_share_is_never_rounded_to_a_better_one() {
+        assert_eq!(share(1.0 / 25.9), "1/25");
+        assert_eq!(share(0.6), "0.60");
+    }
+}
