@@ -1,7 +1,11 @@
 //! A configuration becomes an executor. This is the only place that knows every implementation by
 //! name: built-in stores and verifiers, external ones, and where a plugin comes from.
 
-use std::{path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use anyhow::bail;
 use ratify_core::{
@@ -45,14 +49,18 @@ pub fn parse_subject(text: &str) -> anyhow::Result<Reference> {
 /// Finds out what a subject's tag stands for, and logs what stores had to say.
 ///
 /// # Errors
-/// When no store knows it.
-pub async fn resolve(stores: &[Arc<dyn ReferrerStore>], subject: &Reference) -> Result<Descriptor> {
+/// When no store knows it by then.
+pub async fn resolve(
+    stores: &[Arc<dyn ReferrerStore>],
+    subject: &Reference,
+    give_up_at: Option<Instant>,
+) -> Result<Descriptor> {
     let warn = |notice: Notice| {
         if notice.is_warning() {
             log_notice(notice);
         }
     };
-    Executor::new(stores.to_vec(), Vec::new(), None).resolve(subject, None, &warn).await
+    Executor::new(stores.to_vec(), Vec::new(), None).resolve(subject, give_up_at, &warn).await
 }
 
 /// Writes to the log what happens on the way to a verdict.

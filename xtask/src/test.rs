@@ -42,7 +42,8 @@ pub(crate) fn programs_and_plugins() -> Result<()> {
         only: Vec::new(),
         platform: vec![Platform::Amd64],
         plain_http: false,
-    })
+    })?;
+    build_plugins::variants(Platform::Amd64)
 }
 
 fn tests() -> Result<()> {

@@ -1,6 +1,6 @@
 //! `ratify discover`: what is attached to a subject, and to that in turn, as a tree or a list.
 
-use std::{future::Future, pin::Pin, process::ExitCode, sync::Arc};
+use std::{future::Future, pin::Pin, process::ExitCode, sync::Arc, time::Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -30,6 +30,8 @@ pub(crate) struct Discover {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]
     flat: bool,
     #[command(flatten)]
+    patience: flag::Patience,
+    #[command(flatten)]
     pub(super) debug: flag::Debug,
 }
 
@@ -54,11 +56,12 @@ impl Discover {
         let config = context.load_config(&self.config)?;
         warn_of_tag(&subject);
         let stores = assemble::stores(&config, &context.runtime).await?;
-        let descriptor = assemble::resolve(&stores, &subject).await?;
+        let give_up_at = self.patience.give_up_at();
+        let descriptor = assemble::resolve(&stores, &subject, give_up_at).await?;
         let subject = subject.with_digest(descriptor.digest.clone());
         let mut forest = Vec::new();
         for store in &stores {
-            let mut walk = Walk { store, types: &self.artifact_type, found: 0 };
+            let mut walk = Walk { store, types: &self.artifact_type, give_up_at, found: 0 };
             forest.push((store.name().to_owned(), walk.below(&subject, &descriptor, 0).await?));
         }
         if self.flat {
@@ -73,6 +76,7 @@ impl Discover {
 struct Walk<'a> {
     store: &'a Arc<dyn ReferrerStore>,
     types: &'a [String],
+    give_up_at: Option<Instant>,
     found: usize,
 }
 
@@ -91,8 +95,9 @@ impl Walk<'_> {
             let mut nodes = Vec::new();
             let mut token = String::new();
             loop {
+                let (types, give_up_at) = (self.types, self.give_up_at);
                 let page =
-                    self.store.list_referrers(subject, descriptor, self.types, &token, None).await;
+                    self.store.list_referrers(subject, descriptor, types, &token, give_up_at).await;
                 let page = page.with_context(|| {
                     format!("failed to get referrers list from subject {subject}")
                 })?;

@@ -1,4 +1,6 @@
-//! Flags that every command of v1 takes, and Go's spelling of truth.
+//! Flags that several commands take, and Go's spelling of truth and time.
+
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -8,6 +10,21 @@ pub(crate) struct Debug {
     /// Log at level debug.
     #[arg(short = 'd', long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool)]
     pub(crate) debug: bool,
+}
+
+/// `--timeout`. Ours: v1's command line waits for ever.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Patience {
+    /// When registries and plugins are given up.
+    #[arg(long, default_value = "5m", value_parser = go_duration)]
+    timeout: Duration,
+}
+
+impl Patience {
+    /// When the time is over, from now on; `None` where no clock reaches that far.
+    pub(crate) fn give_up_at(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.timeout)
+    }
 }
 
 /// Reads a truth value as Go's flags do: `--silent`, `--silent=true`, `--silent=0`.
@@ -20,7 +37,7 @@ pub(crate) fn go_bool(text: &str) -> Result<bool, String> {
 }
 
 /// A duration as Go writes it: `10s`, `1m30s`, `1.5h`, `250ms`.
-pub(crate) fn go_duration(text: &str) -> Result<std::time::Duration, String> {
+pub(crate) fn go_duration(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, f64); 7] = [
         ("ns", 1e-9),
         ("us", 1e-6),
@@ -32,7 +49,7 @@ pub(crate) fn go_duration(text: &str) -> Result<std::time::Duration, String> {
     ];
     let wrong = || format!("{text:?} is no duration; write it as 10s, 1m30s or 250ms");
     if text == "0" {
-        return Ok(std::time::Duration::ZERO);
+        return Ok(Duration::ZERO);
     }
     let mut rest = text;
     let mut seconds = 0.0;
@@ -48,13 +65,11 @@ pub(crate) fn go_duration(text: &str) -> Result<std::time::Duration, String> {
     if text.is_empty() {
         return Err(wrong());
     }
-    std::time::Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
+    Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

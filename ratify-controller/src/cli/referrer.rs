@@ -38,6 +38,8 @@ struct Object {
     /// store name
     #[arg(long, default_value = "")]
     store: String,
+    #[command(flatten)]
+    patience: flag::Patience,
     /// Log at level debug.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]
     debug: bool,
@@ -53,6 +55,7 @@ impl Referrer {
             None => {
                 use clap::CommandFactory as _;
                 let mut command = super::Arguments::command();
+                command.build();
                 if let Some(referrer) = command.find_subcommand_mut("referrer") {
                     referrer.print_help()?;
                 }
@@ -67,16 +70,17 @@ impl Referrer {
 impl Object {
     async fn show_blob(self, context: &Context) -> anyhow::Result<()> {
         let (subject, digest, store) = self.open(context).await?;
-        let bytes = store.blob(&subject, &digest, None, None).await?;
+        let bytes = store.blob(&subject, &digest, None, self.patience.give_up_at()).await?;
         output::print_bytes(&bytes)
     }
 
     async fn show_manifest(self, context: &Context) -> anyhow::Result<()> {
         let (subject, digest, store) = self.open(context).await?;
         warn_of_tag(&subject);
-        let descriptor = store.resolve(&subject.sibling(&digest), None).await;
+        let give_up_at = self.patience.give_up_at();
+        let descriptor = store.resolve(&subject.sibling(&digest), give_up_at).await;
         let descriptor = descriptor.context("failed to resolve subject descriptor from store")?;
-        let manifest = store.manifest(&subject, &descriptor, None).await;
+        let manifest = store.manifest(&subject, &descriptor, give_up_at).await;
         let manifest = manifest
             .with_context(|| format!("failed to fetch manifest for reference {subject}"))?;
         output::print_json(&manifest)

@@ -16,6 +16,8 @@ pub(crate) struct Resolve {
     #[arg(short, long, default_value = "")]
     config: String,
     #[command(flatten)]
+    patience: flag::Patience,
+    #[command(flatten)]
     pub(super) debug: flag::Debug,
 }
 
@@ -24,7 +26,7 @@ impl Resolve {
         let subject = assemble::parse_subject(&self.subject)?;
         let config = context.load_config(&self.config)?;
         let stores = assemble::stores(&config, &context.runtime).await?;
-        let descriptor = assemble::resolve(&stores, &subject).await?;
+        let descriptor = assemble::resolve(&stores, &subject, self.patience.give_up_at()).await?;
         output::print_line(descriptor.digest.as_str())?;
         Ok(ExitCode::SUCCESS)
     }

@@ -23,6 +23,8 @@ pub(crate) struct Verify {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]
     silent: bool,
     #[command(flatten)]
+    patience: flag::Patience,
+    #[command(flatten)]
     pub(super) debug: flag::Debug,
 }
 
@@ -32,8 +34,9 @@ impl Verify {
         let config = context.load_config(&self.config)?;
         warn_of_tag(&subject);
         let executor = assemble::executor(&config, &context.runtime).await?;
-        let parameters =
-            VerifyParameters::new(self.subject).with_reference_types(self.artifact_type);
+        let parameters = VerifyParameters::new(self.subject)
+            .with_reference_types(self.artifact_type)
+            .with_give_up_at(self.patience.give_up_at());
         let result = executor.verify(&parameters, &assemble::log_notice).await?;
         if !self.silent {
             output::print_json(&result)?;

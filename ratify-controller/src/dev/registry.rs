@@ -30,6 +30,8 @@ pub struct RegistryOptions {
     pub address: SocketAddr,
     /// HTTPS, by a certificate authority made at start ([`RunningRegistry::ca_pem`]).
     pub tls: bool,
+    /// What the certificate is for beside loopback names: what a hosts file may call this registry.
+    pub host_names: Vec<String>,
     /// The most entries in one page of referrers or tags; at least 1.
     pub page_size: usize,
     /// Whether there is a Referrers API. Without it clients fall back to the tag schema.
@@ -47,6 +49,7 @@ impl Default for RegistryOptions {
         Self {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             tls: false,
+            host_names: Vec::new(),
             page_size: 1000,
             referrers_api: true,
             credentials: None,
@@ -111,7 +114,7 @@ impl RunningRegistry {
         if !address.ip().is_loopback() {
             return Err(RegistryError::NotLoopback(address));
         }
-        let identity = if options.tls { Some(identity()?) } else { None };
+        let identity = if options.tls { Some(identity(&options.host_names)?) } else { None };
         let (acceptor, ca_pem) = identity.map(|i| (i.acceptor, i.ca_pem)).unzip();
         let failed = |source| RegistryError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;

@@ -38,11 +38,11 @@ pub enum CertificateError {
     Use(#[from] rustls::Error),
 }
 
-/// Makes a fresh authority and a server certificate signed by it.
-pub(super) fn identity() -> Result<Identity, CertificateError> {
+/// Makes a fresh authority and a server certificate signed by it, for loopback and `names`.
+pub(super) fn identity(names: &[String]) -> Result<Identity, CertificateError> {
     let authority = CertifiedIssuer::self_signed(authority_parameters(), KeyPair::generate()?)?;
     let key = KeyPair::generate()?;
-    let certificate = server_parameters()?.signed_by(&key, &authority)?;
+    let certificate = server_parameters(names)?.signed_by(&key, &authority)?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()?
@@ -60,8 +60,9 @@ fn authority_parameters() -> CertificateParams {
     parameters
 }
 
-fn server_parameters() -> Result<CertificateParams, rcgen::Error> {
-    let mut parameters = CertificateParams::new(NAMES.map(str::to_owned))?;
+fn server_parameters(names: &[String]) -> Result<CertificateParams, rcgen::Error> {
+    let names = NAMES.map(str::to_owned).into_iter().chain(names.iter().cloned());
+    let mut parameters = CertificateParams::new(names.collect::<Vec<_>>())?;
     parameters.distinguished_name.push(DnType::CommonName, "ratify dev registry");
     parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

@@ -1,5 +1,6 @@
 //! The host of plugins: find or install a program, prove it, run it, read its answer.
 
+mod call_directory;
 pub mod exec;
 pub mod find;
 pub mod install;

@@ -1,12 +1,6 @@
 //! [`ExecVerifier`]: a verifier that is a program, as the executor sees it.
 
-use std::{
-    fs::Permissions,
-    io,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use ratify_core::{
     BoxFuture, ComponentType, Error, ErrorCode, Request, Result, StoreConfig, Verifier,
@@ -15,7 +9,10 @@ use ratify_core::{
 use ratify_plugin_sdk::protocol::{VerifyInput, environment, output};
 use serde_json::{Value, json};
 
-use super::exec::{Call, ExecRunner, PluginFailure, Program, ProgramError, Written, log_lines};
+use super::call_directory::{CallDirectories, CallDirectory};
+use super::exec::{
+    Call, ExecRunner, PluginFailure, Program, ProgramError, Written, joined_lines, log_lines,
+};
 
 /// The most a verifier may print: an answer of 4 MiB, and its log.
 const MOST_STDOUT: usize = 8 << 20;
@@ -29,7 +26,7 @@ pub struct ExecVerifier {
     config: VerifierPluginConfig,
     program: Program,
     runner: Arc<ExecRunner>,
-    runtime_dir: PathBuf,
+    directories: Arc<CallDirectories>,
 }
 
 impl ExecVerifier {
@@ -41,7 +38,7 @@ impl ExecVerifier {
         runner: Arc<ExecRunner>,
         runtime_dir: PathBuf,
     ) -> Self {
-        Self { config, program, runner, runtime_dir }
+        Self { config, program, runner, directories: CallDirectories::new(runtime_dir) }
     }
 
     async fn judge(&self, request: &Request) -> Result<VerifierReport> {
@@ -65,17 +62,17 @@ impl ExecVerifier {
     }
 
     /// v1's plugins keep blobs in a directory with an index that they all rewrite. Each call gets
-    /// its own one, so that two of them do not race; it is removed when the plugin is gone. An
+    /// its own one, so that two of them do not race; what is in it goes with the plugin. An
     /// external store is told what is configured.
     fn private_store(
         &self,
         configured: &StoreConfig,
-    ) -> Result<(StoreConfig, Option<tempfile::TempDir>)> {
+    ) -> Result<(StoreConfig, Option<CallDirectory>)> {
         let mut store = configured.clone();
         if store.plugin_bin_dirs.is_some() {
             return Ok((store, None));
         }
-        let directory = private_directory(&self.runtime_dir).map_err(|error| {
+        let directory = self.directories.take().map_err(|error| {
             let detail = "failed to create a directory for the plugin's cache";
             self.error(ErrorCode::VerifyPluginFailure).with_detail(detail).with_source(error)
         })?;
@@ -160,11 +157,6 @@ impl Verifier for ExecVerifier {
     }
 }
 
-fn private_directory(parent: &Path) -> io::Result<tempfile::TempDir> {
-    let only_ours = Permissions::from_mode(0o700);
-    tempfile::Builder::new().prefix("call-").permissions(only_ours).tempdir_in(parent)
-}
-
 /// What is kept of a plugin's report: its verdict and its words, bounded and without control
 /// characters. Whom it is from and what about is not the plugin's to say.
 fn report_from(said: VerifierReport) -> VerifierReport {
@@ -186,7 +178,7 @@ fn report_from(said: VerifierReport) -> VerifierReport {
 }
 
 fn fit(text: &str) -> String {
-    capped_line(text, MOST_TEXT)
+    capped_line(&joined_lines(text), MOST_TEXT)
 }
 
 #[cfg(test)]
@@ -203,7 +195,7 @@ mod tests {
         }))
         .unwrap();
         let report = report_from(said).named("configured", "sbom");
-        insta::assert_snapshot!(serde_json::to_string(&report).unwrap(), @r#"{"isSuccess":true,"name":"configured","verifierName":"configured","type":"sbom","verifierType":"sbom","message":"a�[2Jb�c","errorReason":"r","remediation":"do","extensions":{"k":[1]}}"#);
+        insta::assert_snapshot!(serde_json::to_string(&report).unwrap(), @r#"{"isSuccess":true,"name":"configured","verifierName":"configured","type":"sbom","verifierType":"sbom","message":"a�[2Jb c","errorReason":"r","remediation":"do","extensions":{"k":[1]}}"#);
     }
 
     #[test]

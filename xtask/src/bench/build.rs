@@ -40,17 +40,7 @@ pub(super) fn all() -> Result<Programs> {
     let platform = Platform::of_this_machine()?;
     say("build `ratify` and the plugins, as they ship");
     let target = workspace::metadata()?.target_directory.into_std_path_buf();
-    process::run(workspace::cargo()?.args([
-        "build",
-        "--release",
-        "--locked",
-        "--target",
-        platform.rust_target(),
-        "--package",
-        "ratify-controller",
-        "--bins",
-    ]))?;
-    let released = target.join(platform.rust_target()).join("release");
+    let [ratify, launcher] = workspace::build_static_ratify(platform)?;
     let sample_with_store = sample_with_store(&target, platform)?;
     build_plugins::run(&build_plugins::Options {
         push: None,
@@ -63,8 +53,8 @@ pub(super) fn all() -> Result<Programs> {
         parts.get(name).cloned().with_context(|| format!("`cargo xtask tools` brings no {name}"))
     };
     Ok(Programs {
-        ratify: released.join("ratify"),
-        launcher: released.join("ratify-launch"),
+        ratify,
+        launcher,
         sample: target.join("plugins/sample").join(platform.folder()).join("sample"),
         sample_with_store,
         v1: part("ratify-v1")?,

@@ -79,7 +79,7 @@ fn rows<'a>(figures: impl Iterator<Item = &'a Figure>) -> String {
             target(figure),
             value(figure.unit, figure.our_reading()),
             figure.v1_reading().map_or_else(String::new, |reading| value(figure.unit, reading)),
-            figure.ratio().map_or_else(String::new, share),
+            ratio(figure),
             verdict(figure),
         )
     };
@@ -97,6 +97,12 @@ fn spread(figures: &[Figure]) -> String {
     })
 }
 
+/// Ours as a share of v1's; of counts it says nothing.
+fn ratio(figure: &Figure) -> String {
+    let ratio = figure.ratio().filter(|_| figure.unit != Unit::Count);
+    ratio.map_or_else(String::new, share)
+}
+
 fn range(unit: Unit, series: &Series) -> String {
     format!("{} to {}", value(unit, series.least()), value(unit, series.greatest()))
 }
@@ -104,7 +110,7 @@ fn range(unit: Unit, series: &Series) -> String {
 fn target(figure: &Figure) -> String {
     match figure.target {
         Target::AtMost(limit) if figure.judged == Judged::Worst && limit == 0.0 => {
-            "none".to_owned()
+            "0".to_owned()
         }
         Target::AtMost(limit) => format!("≤ {}", value(figure.unit, limit)),
         Target::OfV1(limit) => format!("≤ {} of v1", share(limit)),
@@ -176,12 +182,23 @@ mod tests {
 
     #[test]
     fn the_table_says_target_readings_ratio_and_verdict() {
-        insta::assert_snapshot!(table(&figures()), @"");
+        insta::assert_snapshot!(table(&figures()), @r"
+        | | target | ours | v1.4.0 | ours / v1 | |
+        |---|---|---|---|---|---|
+        | CPU | ≤ 1/25 of v1 | 2.00 ms | 60.00 ms | 1/30 | met |
+        | wrong denials | 0 | 1 | 30 |  | **NOT met** |
+        | size |  | 523 kB |  |  |  |
+        ");
     }
 
     #[test]
     fn the_spread_shows_how_noisy_it_was() {
-        insta::assert_snapshot!(spread(&figures()), @"");
+        insta::assert_snapshot!(spread(&figures()), @r"
+        | | ours: least to greatest | v1.4.0: least to greatest | readings |
+        |---|---|---|---|
+        | CPU | 1.00 ms to 3.00 ms | 59.00 ms to 61.00 ms | 3 |
+        | wrong denials | 0 to 1 | 13 to 30 | 2 |
+        ");
     }
 
     #[test]

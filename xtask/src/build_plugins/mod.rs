@@ -61,11 +61,32 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("there is no plugin {missing} below plugins/");
     }
     plugins.retain(|plugin| options.only.is_empty() || options.only.contains(&plugin.kind));
+    let built = build_all(&metadata, &plugins, &options.platform)?;
+    match &options.push {
+        Some(repository) => push(&plugins, &built, repository, options.plain_http),
+        None => Ok(()),
+    }
+}
+
+/// Builds the variants of plugins that tests run.
+///
+/// # Errors
+/// When one does not build, is not static, or is over its budget.
+pub(crate) fn variants(platform: Platform) -> Result<()> {
+    let metadata = workspace::metadata()?;
+    build_all(&metadata, &plugin::variants(&metadata)?, &[platform]).map(drop)
+}
+
+fn build_all(
+    metadata: &Metadata,
+    plugins: &[Plugin],
+    platforms: &[Platform],
+) -> Result<Vec<Built>> {
     let mut built = Vec::new();
-    for plugin in &plugins {
-        for platform in &options.platform {
-            println!("building {} for {platform}", plugin.kind);
-            built.push(build(&metadata, plugin, *platform)?);
+    for plugin in plugins {
+        for platform in platforms {
+            println!("building {} for {platform}", plugin.folder());
+            built.push(build(metadata, plugin, *platform)?);
         }
     }
     println!("{}", table(&built));
@@ -73,10 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !over.is_empty() {
         bail!("{}", over.join("\n"));
     }
-    match &options.push {
-        Some(repository) => push(&plugins, &built, repository, options.plain_http),
-        None => Ok(()),
-    }
+    Ok(built)
 }
 
 /// The folder that built plugins lie in: `<type>/<os>-<arch>/<type>`.
@@ -95,7 +113,7 @@ fn build(metadata: &Metadata, plugin: &Plugin, platform: Platform) -> Result<Bui
     process::run(&mut cargo)
         .with_context(|| format!("cannot build the plugin {} for {platform}", plugin.kind))?;
     let made = metadata.target_directory.join(target).join("plugin").join(&plugin.kind);
-    let path = folder(metadata).join(&plugin.kind).join(platform.folder()).join(&plugin.kind);
+    let path = folder(metadata).join(plugin.folder()).join(platform.folder()).join(&plugin.kind);
     place(made.as_std_path(), &path)?;
     describe(plugin, platform, path)
 }
@@ -115,7 +133,7 @@ fn describe(plugin: &Plugin, platform: Platform, path: PathBuf) -> Result<Built>
     elf::check_static(&bytes, platform)
         .with_context(|| format!("{} cannot run everywhere", path.display()))?;
     Ok(Built {
-        kind: plugin.kind.clone(),
+        kind: plugin.folder(),
         platform,
         path,
         size: bytes.len() as u64,
@@ -229,6 +247,7 @@ mod tests {
             kind: "sample".to_owned(),
             version: "0.1.0".to_owned(),
             features: Vec::new(),
+            variant: None,
             is_store: false,
             budget: None,
         };

@@ -5,7 +5,7 @@ use cargo_metadata::{Metadata, Package};
 use serde_json::Value;
 
 /// A plugin's package, as far as building and pushing it goes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Plugin {
     /// The package's name, for cargo.
     pub(crate) package: String,
@@ -15,6 +15,8 @@ pub(crate) struct Plugin {
     pub(crate) version: String,
     /// Features its program needs (a built-in's optional program has some).
     pub(crate) features: Vec<String>,
+    /// The feature that this variant of the program has, beside the plain one. Only tests use it.
+    pub(crate) variant: Option<String>,
     /// Whether it is a store: `package.metadata.ratify.kind = "store"`. Else it is a verifier.
     pub(crate) is_store: bool,
     /// The most bytes its program may have: `package.metadata.ratify.budget-bytes`.
@@ -36,6 +38,38 @@ pub(crate) fn all(metadata: &Metadata) -> Result<Vec<Plugin>> {
     Ok(plugins)
 }
 
+/// The variants that packages name in `package.metadata.ratify.variants`: a feature, and the budget
+/// of a program that has it.
+///
+/// # Errors
+/// As [`all`].
+pub(crate) fn variants(metadata: &Metadata) -> Result<Vec<Plugin>> {
+    let mut variants = Vec::new();
+    for plain in all(metadata)? {
+        let packages = metadata.workspace_packages();
+        let package = packages.into_iter().find(|package| *package.name == plain.package);
+        let table = package.and_then(|package| package.metadata["ratify"]["variants"].as_object());
+        for (feature, budget) in table.into_iter().flatten() {
+            let mut variant = plain.clone();
+            variant.features.push(feature.clone());
+            variant.variant = Some(feature.clone());
+            variant.budget = budget.as_u64();
+            variants.push(variant);
+        }
+    }
+    Ok(variants)
+}
+
+impl Plugin {
+    /// The folder of its programs: its type, and the variant behind it.
+    pub(crate) fn folder(&self) -> String {
+        match &self.variant {
+            None => self.kind.clone(),
+            Some(variant) => format!("{}-{variant}", self.kind),
+        }
+    }
+}
+
 fn plugin(package: &Package) -> Result<Plugin> {
     let programs: Vec<_> = package.targets.iter().filter(|target| target.is_bin()).collect();
     let [program] = programs.as_slice() else {
@@ -50,6 +84,7 @@ fn plugin(package: &Package) -> Result<Plugin> {
         kind: program.name.clone(),
         version: package.version.to_string(),
         features: program.required_features.clone(),
+        variant: None,
         is_store: package.metadata["ratify"]["kind"] == "store",
         budget: budget(&package.metadata),
     })

@@ -164,6 +164,7 @@ mod tests {
             kind: "sample".to_owned(),
             version: "0.1.0".to_owned(),
             features: Vec::new(),
+            variant: None,
             is_store: false,
             budget,
         };

@@ -53,8 +53,7 @@ impl Image {
             let bytes =
                 std::fs::read(&attachment.file).with_context(|| format!("cannot read {file}"))?;
             let type_ = &attachment.artifact_type;
-            let artifact =
-                push(&client, &reference, type_, &bytes, Some(image.clone())).await?;
+            let artifact = push(&client, &reference, type_, &bytes, Some(image.clone())).await?;
             list(&client, &reference, &image, artifact.clone().with_artifact_type(type_)).await?;
             output::print_line(&format!("{} {}", attachment.artifact_type, artifact.digest))?;
         }

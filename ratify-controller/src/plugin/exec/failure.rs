@@ -93,14 +93,20 @@ impl fmt::Display for PluginFailure {
 
 impl std::error::Error for PluginFailure {}
 
-/// A stream within an error: line breaks with the indentation behind them become a space, other
-/// control characters U+FFFD, and no more than a page is shown.
+/// Several lines as one: line breaks with the indentation behind them become a space. A text
+/// without a line break stays as it is.
+pub(in crate::plugin) fn joined_lines(text: &str) -> String {
+    if !text.contains(['\n', '\r']) {
+        return text.to_owned();
+    }
+    let lines = text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(" ")
+}
+
+/// A stream within an error: one line without control characters, and no more than a page of it.
 fn shown(stream: &[u8]) -> String {
     let cut = &stream[..stream.len().min(SHOWN_BYTES)];
-    let text = String::from_utf8_lossy(cut);
-    let lines: Vec<&str> =
-        text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty()).collect();
-    let line = without_control_characters(&lines.join(" "));
+    let line = without_control_characters(&joined_lines(&String::from_utf8_lossy(cut)));
     if cut.len() < stream.len() {
         format!("{line}... ({} bytes in all)", stream.len())
     } else {

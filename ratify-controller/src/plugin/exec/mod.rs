@@ -15,6 +15,7 @@ use ratify_plugin_sdk::protocol::output::{Log, LogLevel};
 
 pub use environment::Environment;
 pub use failure::PluginFailure;
+pub(super) use failure::joined_lines;
 
 use super::{
     find::{FindError, find_in_dirs},

@@ -8,7 +8,9 @@ use tokio::{
     net::unix::pipe::{Receiver, Sender},
 };
 
-/// How much is read at once.
+/// How much is read at once, at first: most plugins write one line to one of their two streams.
+const FIRST_CHUNK: usize = 4 * 1024;
+/// The same of one that writes a lot.
 const CHUNK: usize = 64 * 1024;
 
 /// One of a child's output streams, kept up to a cap.
@@ -42,7 +44,10 @@ impl Capture {
     pub(super) async fn fill(&mut self) -> io::Result<Progress> {
         let Some(pipe) = &self.pipe else { return Ok(Progress::Fine) };
         pipe.readable().await?;
-        self.bytes.reserve(CHUNK.min(self.cap + 1 - self.bytes.len()));
+        if self.bytes.len() == self.bytes.capacity() {
+            let more = self.bytes.capacity().clamp(FIRST_CHUNK, CHUNK);
+            self.bytes.reserve(more.min(self.cap + 1 - self.bytes.len()));
+        }
         match pipe.try_read_buf(&mut self.bytes) {
             Ok(0) => self.pipe = None,
             Ok(_) if self.bytes.len() > self.cap => {

@@ -210,7 +210,7 @@ async fn errors_say_what_to_do_next() {
     [1]
     Error: DOWNLOAD_PLUGIN_FAILURE: Failed to download the plugin from the source: the plugin type ".hidden" must have 1 to 255 bytes, no separator and no leading dot
     [1]
-    Error: unable to read config file at path /nowhere/config.json: open /nowhere/config.json: no such file or directory: No such file or directory (os error 2)
+    Error: unable to read config file at path /nowhere/config.json: open /nowhere/config.json: no such file or directory
     [1]
     Error: the following required arguments were not provided:
     [1]

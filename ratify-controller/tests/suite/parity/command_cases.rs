@@ -75,15 +75,18 @@ fn referrer() -> Vec<CommandCase> {
                 "--store",
                 "oras",
             ],
-        ).differs(&[REFERRER_DIGEST]),
+        )
+        .differs(&[REFERRER_DIGEST]),
         usual(
             "show a blob",
             &["referrer", "show-blob", "-s", "{api}/one:v1", "-d", "{blob}", "--store", "oras"],
-        ).differs(&[REFERRER_DIGEST]),
+        )
+        .differs(&[REFERRER_DIGEST]),
         usual(
             "show a blob without a digest",
             &["referrer", "show-blob", "-s", "{api}/one:v1", "--store", "oras"],
-        ).differs(&[REFERRER_DIGEST]),
+        )
+        .differs(&[REFERRER_DIGEST]),
         bare("referrer alone", &["referrer"]).differs(&[USAGE]),
     ]
 }
@@ -104,7 +107,8 @@ fn configurations() -> Vec<CommandCase> {
         bare(
             "a configuration that is a directory",
             &["verify", "-s", "{api}/one:v1", "-c", "{home}"],
-        ).differs(&[CONFIG_FILE]),
+        )
+        .differs(&[CONFIG_FILE]),
         one("an empty configuration", "").differs(&[DECODE_TEXT]),
         one("half a configuration", "{\"store\":").differs(&[DECODE_TEXT]),
         one("a configuration that is a list", "[]").differs(&[DECODE_TEXT]),
@@ -124,5 +128,14 @@ fn lines() -> Vec<CommandCase> {
         bare("a flag without its value", &["verify", "-s"]).differs(&[USAGE]),
         bare("version", &["version"]).differs(&[VERSION]),
         bare("serve without a configuration", &["serve", "--http", "127.0.0.1:0"]),
+        CommandCase {
+            config: Some("{".to_owned()),
+            rows: &[DECODE_TEXT],
+            ..bare("serve with half a configuration", &["serve", "--http", "127.0.0.1:0"])
+        },
+        CommandCase {
+            config: Some("{}".to_owned()),
+            ..bare("serve with no sections", &["serve", "--http", "127.0.0.1:0"])
+        },
     ]
 }

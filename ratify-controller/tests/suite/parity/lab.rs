@@ -15,9 +15,12 @@ use tokio::process::Command;
 use super::{
     compare::normalised,
     layout::{Layout, digest_of},
-    machines::{Machines, PASSWORD, Server, USER, free_address},
+    machines::{Machines, PASSWORD, Server, USER},
     serve_cases::ServeCase,
 };
+
+/// Nothing listens on this port, which is tcpmux's (RFC 1078).
+const NOBODY: &str = "127.0.0.1:1";
 
 /// Everything a case may need; it ends with the test.
 pub(super) struct Lab {
@@ -29,7 +32,6 @@ pub(super) struct Lab {
     pub(super) tls: Server,
     /// Without the Referrers API, with a password.
     pub(super) tags: Server,
-    nobody: String,
     documents: PathBuf,
     _temporary: tempfile::TempDir,
 }
@@ -70,9 +72,7 @@ impl Lab {
         let tls = machines.registry_with_api(Some(&folder.join("tls"))).await;
         let tags = machines.registry_with_tags(&folder.join("tags")).await;
         let documents = documents().await;
-        let nobody = free_address();
-        let lab =
-            Self { machines, folder, api, tls, tags, nobody, documents, _temporary: temporary };
+        let lab = Self { machines, folder, api, tls, tags, documents, _temporary: temporary };
         lab.log_in();
         Some(lab)
     }
@@ -207,7 +207,7 @@ impl Lab {
             ("{api}", self.api.address.clone()),
             ("{tls}", self.tls.address.clone()),
             ("{tags}", self.tags.address.clone()),
-            ("{nobody}", self.nobody.clone()),
+            ("{nobody}", NOBODY.to_owned()),
             ("{layouts}", path(&self.folder.join("layouts"))),
             ("{documents}", path(&self.documents)),
             ("{home}", path(&self.home(host, name))),
@@ -251,7 +251,10 @@ impl Lab {
         let folder = self.home(host, name).join(".ratify/plugins");
         fs::create_dir_all(&folder).unwrap();
         for (name, program) in &plugins {
-            symlink(program, folder.join(name)).unwrap();
+            // A server that is started once more finds them there.
+            if !folder.join(name).exists() {
+                symlink(program, folder.join(name)).unwrap();
+            }
         }
     }
 

@@ -18,6 +18,9 @@ use tokio::{
 pub(crate) const USER: &str = "user";
 pub(crate) const PASSWORD: &str = "hunter2";
 
+/// What certificates are for beside loopback, whose certificates v1 does not check.
+pub(crate) const NAME: &str = "registry.example.com";
+
 /// The tools and the plugins that `cargo xtask test` brings.
 pub(crate) struct Machines {
     tools: serde_json::Value,
@@ -75,6 +78,16 @@ impl Machines {
 
     /// distribution's registry: no Referrers API, and a password.
     pub(crate) async fn registry_with_tags(&self, folder: &Path) -> Server {
+        self.registry_with_tags_and(folder, false).await
+    }
+
+    /// The same over TLS, with `ca.pem` in the folder.
+    pub(crate) async fn registry_with_tags_over_tls(&self, folder: &Path) -> Server {
+        certificates(folder);
+        self.registry_with_tags_and(folder, true).await
+    }
+
+    async fn registry_with_tags_and(&self, folder: &Path, is_tls: bool) -> Server {
         std::fs::create_dir_all(folder).unwrap();
         let hashed = Command::new(self.tool("htpasswd"))
             .args(["-Bbn", "-C", "4", USER, PASSWORD])
@@ -83,9 +96,14 @@ impl Machines {
             .unwrap();
         std::fs::write(folder.join("htpasswd"), hashed.stdout).unwrap();
         let path = folder.display();
+        let tls = if is_tls {
+            format!("  tls:\n    certificate: {path}/cert.pem\n    key: {path}/key.pem\n")
+        } else {
+            String::new()
+        };
         let config = format!(
             "version: 0.1\nlog:\n  level: info\n  formatter: json\nstorage:\n  filesystem:\n    \
-             rootdirectory: {path}/data\nhttp:\n  addr: 127.0.0.1:0\nauth:\n  htpasswd:\n    \
+             rootdirectory: {path}/data\nhttp:\n  addr: 127.0.0.1:0\n{tls}auth:\n  htpasswd:\n    \
              realm: r\n    path: {path}/htpasswd\n"
         );
         std::fs::write(folder.join("config.yml"), config).unwrap();
@@ -106,21 +124,32 @@ impl Machines {
 }
 
 impl Server {
-    /// Starts a command that is told its address, and waits until it listens.
-    pub(crate) async fn listening(command: impl FnOnce(&str) -> Command) -> Self {
-        let address = free_address();
-        let mut command = command(&address);
-        let mut process = start(command.stdout(Stdio::null()).stderr(Stdio::null()));
-        for _ in 0..500 {
-            if TcpStream::connect(&address).await.is_ok() {
-                return Self { _process: process, address };
+    /// Starts a command that is told its address, and waits until it listens. Somebody else may
+    /// take the address first; then the command ends at once and gets another one.
+    pub(super) async fn listening(command: impl Fn(&str) -> Command) -> Self {
+        for _ in 0..3 {
+            let address = free_address();
+            let mut command = command(&address);
+            let process = start(command.stdout(Stdio::null()).stderr(Stdio::null()));
+            if let Some(server) = Self::awaited(process, address).await {
+                return server;
             }
-            if let Some(status) = process.try_wait().unwrap() {
-                panic!("the server ended at once: {status}: {command:?}");
+        }
+        panic!("the server ended at once, three times");
+    }
+
+    async fn awaited(mut process: Child, address: String) -> Option<Self> {
+        for _ in 0..500 {
+            let listens = TcpStream::connect(&address).await.is_ok();
+            if process.try_wait().unwrap().is_some() {
+                return None;
+            }
+            if listens {
+                return Some(Self { _process: process, address });
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("the server does not listen: {command:?}");
+        panic!("nothing listens on {address}");
     }
 }
 
@@ -133,14 +162,14 @@ fn start(command: &mut Command) -> Child {
     command.stdin(Stdio::null()).kill_on_drop(true).spawn().unwrap()
 }
 
-/// A private authority and a certificate of it for the loopback names.
+/// A private authority and a certificate of it for the loopback names and [`NAME`].
 fn certificates(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-    let names = ["localhost", "127.0.0.1"].map(str::to_owned);
+    let names = ["localhost", "127.0.0.1", NAME].map(str::to_owned);
     let mut server = CertificateParams::new(names).unwrap();
     server.use_authority_key_identifier_extension = true;
     let key = KeyPair::generate().unwrap();

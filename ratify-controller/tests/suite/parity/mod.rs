@@ -4,10 +4,10 @@
 //!
 //! - `machines`, `layout`, `images`, `lab`: foreign programs, what is pushed, both hosts;
 //! - `compare`, `rows`: a difference, and the deliberate ones;
-//! - `verify_cases`, `serve_cases`, `command_cases`: what is asked.
+//! - `verify_cases`, `plugin_cases`, `serve_cases`, `command_cases`: what is asked.
 
 // Helpers of tests count as tests.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod command_cases;
 mod compare;
@@ -15,6 +15,7 @@ mod images;
 mod lab;
 pub(crate) mod layout;
 pub(crate) mod machines;
+mod plugin_cases;
 mod rows;
 mod serve_cases;
 mod verify_cases;
@@ -22,7 +23,7 @@ mod verify_cases;
 use std::collections::BTreeSet;
 
 use futures_util::{StreamExt, stream};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use compare::{Difference, differences};
 use lab::{Host, Lab, Run};
@@ -93,7 +94,8 @@ async fn commands_answer_as_v1s_do_but_for_the_rows() {
     let lab = &lab;
     let ask = |case: command_cases::CommandCase| async move {
         let arguments = case.arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let run = Run { name: case.name, config: case.config, arguments, dynamic: false, exact: true };
+        let run =
+            Run { name: case.name, config: case.config, arguments, dynamic: false, exact: true };
         both(lab, &run, case.rows).await
     };
     compare_all(command_cases::command_cases(), |case| case.name, ask).await;
@@ -110,6 +112,16 @@ async fn serve_answers_as_v1_does_but_for_the_rows() {
         judge(case.name, case.rows, &v1, &here)
     };
     compare_all(serve_cases::serve_cases(), |case| case.name, ask).await;
+}
+
+#[test]
+fn a_difference_that_is_no_row_is_wrong_and_so_is_a_row_that_does_not_occur() {
+    let (v1, here) = (json!({"status": 500, "body": 1}), json!({"status": 400, "body": 1}));
+    assert!(judge("case", &[rows::BAD_BODY], &v1, &here).is_empty());
+    assert_eq!(judge("case", &[], &v1, &here).len(), 1);
+    assert_eq!(judge("case", &[rows::BAD_BODY], &v1, &v1), ["case: C-bad-body does not occur"]);
+    let other = json!({"status": 400, "body": 2});
+    assert_eq!(judge("case", &[rows::BAD_BODY], &v1, &other).len(), 1);
 }
 
 /// The section of docs/COMPATIBILITY.md that is this suite's.

@@ -34,62 +34,107 @@ pub(super) const VERSION: &str = "C-version";
 pub(super) const ROWS: &[Row] = &[
     Row { id: FOREIGN_ARTIFACT, is: is_denied_as_foreign },
     Row { id: STORE_LIST, is: is_unread_list },
-    Row { id: PLUGIN_REASON, is: |at| {
-        at.only_here() && (at.is_at("errorReason") || at.is_at("remediation"))
-    } },
-    Row { id: PLUGIN_ERROR, is: |at| {
-        at.is_at("extensions") && at.only_here() && at.here_text().starts_with("{\"pluginError\":{")
-    } },
-    Row { id: PLUGIN_OUTPUT, is: |at| {
-        at.is_at("errorReason")
-            && at.says("plugin failed with error: '", "plugin failed with error: '")
-            && words(&at.v1_text()) == words(&at.here_text())
-    } },
-    Row { id: PLUGIN_NAMED, is: |at| {
-        let is_name = |key| at.is_at(key) && (at.only_here() || at.v1_text() == "notation");
-        ["name", "type", "verifierName", "verifierType"].into_iter().any(is_name)
-    } },
+    Row {
+        id: PLUGIN_REASON,
+        is: |at| at.only_here() && (at.is_at("errorReason") || at.is_at("remediation")),
+    },
+    Row {
+        id: PLUGIN_ERROR,
+        is: |at| {
+            at.is_at("extensions")
+                && at.only_here()
+                && at.here_text().starts_with("{\"pluginError\":{")
+        },
+    },
+    Row {
+        id: PLUGIN_OUTPUT,
+        is: |at| {
+            at.is_at("errorReason")
+                && at.says("plugin failed with error: '", "plugin failed with error: '")
+                && words(&at.v1_text()) == words(&at.here_text())
+        },
+    },
+    Row {
+        id: PLUGIN_NAMED,
+        is: |at| {
+            let is_name = |key| at.is_at(key) && (at.only_here() || at.v1_text() == "notation");
+            ["name", "type", "verifierName", "verifierType"].into_iter().any(is_name)
+        },
+    },
     Row { id: PLUGIN_READ, is: is_read_after_all },
-    Row { id: PLUGIN_UNREAD, is: |at| {
-        at.is_at("errorReason") && !at.only_v1() && at.here_text().contains("the plugin printed ")
-    } },
-    Row { id: CONTROL_CHARACTERS, is: |at| {
-        let readable = |text: &str| text.chars().all(|letter| !letter.is_control());
-        at.is_at("message") && !readable(&at.v1_text()) && readable(&at.here_text())
-    } },
-    Row { id: PLUGIN_NAME, is: |at| {
-        at.is_at("error") && at.says("PLUGIN_NOT_FOUND", "CONFIG_INVALID: Invalid name [")
-    } },
-    Row { id: PLUGIN_INDEX, is: |at| match at.pointer.as_str() {
-        "/error" => at.only_v1() && at.v1_text().contains("unsupported manifest media type"),
-        "/exit" => at.says("1", "0"),
-        pointer => pointer == "/stdout" && at.here_text().contains("\"isSuccess\":true"),
-    } },
-    Row { id: SOURCE_TAG, is: |at| {
-        at.is_at("error") && at.here_text() == at.v1_text() + ": it needs a tag or a digest"
-    } },
-    Row { id: STORE_SOURCE, is: |at| {
-        at.is_at("error") && at.v1_text() == "Error: DOWNLOAD_PLUGIN_FAILURE: "
-            && at.here_text().starts_with("Error: DOWNLOAD_PLUGIN_FAILURE: Failed to download")
-    } },
-    Row { id: CONNECT_TEXT, is: |at| {
-        let same_start = before(&at.v1_text(), ": Head \"") == before(&at.here_text(), ": HEAD \"");
-        at.is_at("error") && same_start && at.says("connection refused", "Connection refused")
-    } },
+    Row {
+        id: PLUGIN_UNREAD,
+        is: |at| {
+            at.is_at("errorReason")
+                && !at.only_v1()
+                && at.here_text().contains("the plugin printed ")
+        },
+    },
+    Row {
+        id: CONTROL_CHARACTERS,
+        is: |at| {
+            let readable = |text: &str| text.chars().all(|letter| !letter.is_control());
+            at.is_at("message") && !readable(&at.v1_text()) && readable(&at.here_text())
+        },
+    },
+    Row {
+        id: PLUGIN_NAME,
+        is: |at| at.is_at("error") && at.says("PLUGIN_NOT_FOUND", "CONFIG_INVALID: Invalid name ["),
+    },
+    Row {
+        id: PLUGIN_INDEX,
+        is: |at| match at.pointer.as_str() {
+            "/error" => at.only_v1() && at.v1_text().contains("unsupported manifest media type"),
+            "/exit" => at.says("1", "0"),
+            pointer => pointer == "/stdout" && at.here_text().contains("\"isSuccess\":true"),
+        },
+    },
+    Row {
+        id: SOURCE_TAG,
+        is: |at| {
+            at.is_at("error") && at.here_text() == at.v1_text() + ": it needs a tag or a digest"
+        },
+    },
+    Row {
+        id: STORE_SOURCE,
+        is: |at| {
+            at.is_at("error")
+                && at.v1_text() == "Error: DOWNLOAD_PLUGIN_FAILURE: "
+                && at.here_text().starts_with("Error: DOWNLOAD_PLUGIN_FAILURE: Failed to download")
+        },
+    },
+    Row {
+        id: CONNECT_TEXT,
+        is: |at| {
+            let same_start =
+                before(&at.v1_text(), ": Head \"") == before(&at.here_text(), ": HEAD \"");
+            at.is_at("error") && same_start && at.says("connection refused", "Connection refused")
+        },
+    },
     Row { id: DECODE_TEXT, is: is_decoders_text },
     Row { id: NULL_CONFIG, is: |at| at.is_at("error") && at.says("CONFIG_INVALID", "found null") },
-    Row { id: CONFIG_FILE, is: |at| {
-        at.is_at("error") && at.says(": is a directory", ": it is not a regular file")
-    } },
-    Row { id: BAD_BODY, is: |at| at.is_at("status") && at.v1_text() == "500" && at.here_text() == "400" },
-    Row { id: REFERRER_DIGEST, is: |at| match at.pointer.as_str() {
-        "/exit" => at.v1_text() == "2",
-        pointer => ["/stdout", "/error"].contains(&pointer) && at.v1_text().is_empty(),
-    } },
-    Row { id: USAGE, is: |at| match at.pointer.as_str() {
-        "/stdout" => at.v1_text().is_empty() && at.here_text().contains("Usage: "),
-        pointer => pointer == "/error" && !at.only_v1() && !at.only_here(),
-    } },
+    Row {
+        id: CONFIG_FILE,
+        is: |at| at.is_at("error") && at.says(": is a directory", ": it is not a regular file"),
+    },
+    Row {
+        id: BAD_BODY,
+        is: |at| at.is_at("status") && at.v1_text() == "500" && at.here_text() == "400",
+    },
+    Row {
+        id: REFERRER_DIGEST,
+        is: |at| match at.pointer.as_str() {
+            "/exit" => at.v1_text() == "2",
+            pointer => ["/stdout", "/error"].contains(&pointer) && at.v1_text().is_empty(),
+        },
+    },
+    Row {
+        id: USAGE,
+        is: |at| match at.pointer.as_str() {
+            "/stdout" => at.v1_text().is_empty() && at.here_text().contains("Usage: "),
+            pointer => pointer == "/error" && !at.only_v1() && !at.only_here(),
+        },
+    },
     Row { id: VERSION, is: |at| at.pointer == "/stdout" && at.says("Go version", "Rust version") },
 ];
 
@@ -120,7 +165,10 @@ fn is_read_after_all(at: &Difference) -> bool {
 /// Both say the same up to where the decoder explains itself.
 fn is_decoders_text(at: &Difference) -> bool {
     let gos = [
-        "json: cannot unmarshal ", "unexpected end of JSON input", "invalid character '", ": map[",
+        "json: cannot unmarshal ",
+        "unexpected end of JSON input",
+        "invalid character '",
+        ": map[",
     ];
     let (v1, here) = (at.v1_text(), at.here_text());
     let start = gos.iter().filter_map(|text| v1.find(text)).min();

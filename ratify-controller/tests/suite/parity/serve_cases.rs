@@ -30,7 +30,7 @@ fn asking(keys: &[&str]) -> String {
 }
 
 pub(super) fn serve_cases() -> Vec<ServeCase> {
-    vec![images(), bodies(), external(), nested(), documents(), enemies()]
+    vec![images(), bodies(), external(), reading(), nested(), documents(), enemies()]
 }
 
 fn images() -> ServeCase {
@@ -91,7 +91,12 @@ fn bodies() -> ServeCase {
     }
     posts.push(("/ratify/gatekeeper/v2/verify", asking(&[])));
     posts.push(("/", String::new()));
-    ServeCase { name: "bodies of every kind", config: clear(sample()), posts, rows: &[BAD_BODY, DECODE_TEXT] }
+    ServeCase {
+        name: "bodies of every kind",
+        config: clear(sample()),
+        posts,
+        rows: &[BAD_BODY, DECODE_TEXT],
+    }
 }
 
 fn external() -> ServeCase {
@@ -104,6 +109,17 @@ fn external() -> ServeCase {
         name: "an external store answers Gatekeeper",
         config: layouts(sample()),
         posts: vec![(VERIFY, asking(&keys)), (MUTATE, asking(&keys))],
+        rows: &[],
+    }
+}
+
+fn reading() -> ServeCase {
+    let reader =
+        json!([{"name": "reads", "type": "reader", "artifactTypes": "*", "readBlobs": true}]);
+    ServeCase {
+        name: "blobs are read, asked by Gatekeeper",
+        config: clear(reader),
+        posts: vec![(VERIFY, asking(&["{api}/two:v1", "{api}/binary:v1"]))],
         rows: &[],
     }
 }

@@ -3,11 +3,13 @@
 use serde_json::{Value, json};
 
 use super::{
-    images::{COSIGN, OTHER, SARIF, SPDX_JSON, SPDX_TEXT, STATEMENT},
+    images::{COSIGN, OTHER, STATEMENT},
+    plugin_cases::plugin_cases,
     rows::*,
 };
 
 /// One configuration and one subject.
+#[derive(Clone)]
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) subject: &'static str,
@@ -19,16 +21,16 @@ pub(super) struct Case {
 }
 
 impl Case {
-    fn new(name: &'static str, subject: &'static str, config: Value) -> Self {
+    pub(super) fn new(name: &'static str, subject: &'static str, config: Value) -> Self {
         Self { name, subject, config, rows: &[], dynamic: false }
     }
 
-    fn differs(mut self, rows: &'static [&'static str]) -> Self {
+    pub(super) fn differs(mut self, rows: &'static [&'static str]) -> Self {
         self.rows = rows;
         self
     }
 
-    fn dynamic(mut self) -> Self {
+    pub(super) fn dynamic(mut self) -> Self {
         self.dynamic = true;
         self
     }
@@ -44,10 +46,11 @@ pub(super) fn layouts(verifiers: Value) -> Value {
     with(json!({"name": "sample-store", "root": "{layouts}"}), json!({"default": "all"}), verifiers)
 }
 
-fn with(store: Value, rules: Value, verifiers: Value) -> Value {
+pub(super) fn with(store: Value, rules: Value, verifiers: Value) -> Value {
+    let policy = json!({"name": "configPolicy", "artifactVerificationPolicies": rules});
     json!({
         "store": {"version": "1.0.0", "plugins": [store]},
-        "policy": {"version": "1.0.0", "plugin": {"name": "configPolicy", "artifactVerificationPolicies": rules}},
+        "policy": {"version": "1.0.0", "plugin": policy},
         "verifier": {"version": "1.0.0", "plugins": verifiers},
     })
 }
@@ -58,19 +61,8 @@ pub(super) fn sample() -> Value {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [
-        our_plugins(),
-        external_stores(),
-        policies(),
-        subjects(),
-        v1s_plugins(),
-        enemies(),
-        wrong(),
-        dynamic(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    [our_plugins(), external_stores(), sections(), policies(), subjects(), wrong(), plugin_cases()]
+        .concat()
 }
 
 fn our_plugins() -> Vec<Case> {
@@ -104,22 +96,26 @@ fn our_plugins() -> Vec<Case> {
             "{api}/binary:v1",
             clear(reader()),
         ),
-        Case::new("our sample finds no blob to read", "{api}/bare:v1", clear(reader())).differs(&[PLUGIN_ERROR, PLUGIN_OUTPUT]),
+        Case::new("our sample finds no blob to read", "{api}/bare:v1", clear(reader()))
+            .differs(&[PLUGIN_ERROR, PLUGIN_OUTPUT]),
         Case::new(
             "our sample is not linked with a store",
             "{api}/one:v1",
             clear(json!([{"name": "sample", "readBlobs": true}])),
-        ).differs(&[PLUGIN_ERROR, PLUGIN_OUTPUT]),
+        )
+        .differs(&[PLUGIN_ERROR, PLUGIN_OUTPUT]),
         Case::new(
             "our sample refuses a parameter",
             "{api}/one:v1",
             clear(json!([{"name": "sample", "readBlob": true}])),
-        ).differs(&[PLUGIN_ERROR, PLUGIN_OUTPUT]),
+        )
+        .differs(&[PLUGIN_ERROR, PLUGIN_OUTPUT]),
         Case::new(
             "a protocol version that our sample does not speak",
             "{api}/one:v1",
             clear(json!([{"name": "sample", "version": "3.0.0"}])),
-        ).differs(&[PLUGIN_ERROR, PLUGIN_OUTPUT]),
+        )
+        .differs(&[PLUGIN_ERROR, PLUGIN_OUTPUT]),
     ]
 }
 
@@ -154,7 +150,8 @@ fn external_stores() -> Vec<Case> {
             "layouts.example.com/one:v1",
             layouts(go()),
         ),
-        Case::new("upstream's sample over the oras store", "{api}/one:v1", clear(go())).differs(&[PLUGIN_ERROR, PLUGIN_OUTPUT]),
+        Case::new("upstream's sample over the oras store", "{api}/one:v1", clear(go()))
+            .differs(&[PLUGIN_ERROR, PLUGIN_OUTPUT]),
         Case::new(
             "upstream's sample linked with oras",
             "{api}/one:v1",
@@ -164,12 +161,14 @@ fn external_stores() -> Vec<Case> {
             "our sample over upstream's external store",
             "{api}/one:v1",
             with(json!({"name": "go-store"}), json!({}), sample()),
-        ).differs(&[STORE_LIST]),
+        )
+        .differs(&[STORE_LIST]),
         Case::new(
             "v1's sbom over our external store",
             "layouts.example.com/sbom:v1",
             layouts(json!([{"name": "sbom"}])),
-        ).differs(&[PLUGIN_REASON]),
+        )
+        .differs(&[PLUGIN_REASON]),
         Case::new(
             "our external store does not know the tag",
             "layouts.example.com/one:v9",
@@ -180,19 +179,45 @@ fn external_stores() -> Vec<Case> {
             "layouts.example.com/one:v1",
             with(nowhere, json!({}), sample()),
         ),
+    ]
+}
+
+fn sections() -> Vec<Case> {
+    vec![
+        Case::new(
+            "sections without a version",
+            "layouts.example.com/one:v1",
+            json!({
+                "store": {"plugins": [{"name": "sample-store", "root": "{layouts}"}]},
+                "policy": {"plugin": {"name": "Config-Policy"}}, "verifier": {"plugins": sample()},
+            }),
+        ),
+        Case::new(
+            "a verifier section without a version",
+            "{api}/one:v1",
+            json!({
+                "store": {"plugins": [{"name": "oras", "useHttp": true}]},
+                "policy": {"plugin": {"name": "configpolicy"}}, "verifier": {"plugins": sample()},
+            }),
+        ),
         Case::new(
             "two stores",
             "{api}/one:v1",
             json!({
-                "store": {"version": "1.0.0", "plugins": [{"name": "sample-store", "root": "{layouts}"}, {"name": "oras", "useHttp": true}]},
+                "store": {"version": "1.0.0", "plugins": [
+                    {"name": "sample-store", "root": "{layouts}"},
+                    {"name": "oras", "useHttp": true},
+                ]},
                 "policy": {"plugin": {"name": "config-policy"}},
                 "verifier": {"version": "1.0.0", "plugins": sample()},
             }),
-        ).differs(&[PLUGIN_OUTPUT]),
+        )
+        .differs(&[PLUGIN_OUTPUT]),
     ]
 }
 
 fn policies() -> Vec<Case> {
+    let good = |types: String| json!([{"name": "good", "type": "sample", "artifactTypes": types}]);
     let http = || json!({"name": "oras", "useHttp": true});
     let both = || {
         json!([
@@ -203,10 +228,13 @@ fn policies() -> Vec<Case> {
     let two =
         |name, rules, verifiers| Case::new(name, "{api}/two:v1", with(http(), rules, verifiers));
     vec![
-        two("default any, one of two types fails", json!({"default": "any"}), both()).differs(&[PLUGIN_REASON]),
-        two("default all, one of two types fails", json!({"default": "all"}), both()).differs(&[PLUGIN_REASON]),
+        two("default any, one of two types fails", json!({"default": "any"}), both())
+            .differs(&[PLUGIN_REASON]),
+        two("default all, one of two types fails", json!({"default": "all"}), both())
+            .differs(&[PLUGIN_REASON]),
         two("any for the failing type", json!({(OTHER): "any"}), both()).differs(&[PLUGIN_REASON]),
-        two("all for the passing type", json!({(STATEMENT): "all", "default": "any"}), both()).differs(&[PLUGIN_REASON]),
+        two("all for the passing type", json!({(STATEMENT): "all", "default": "any"}), both())
+            .differs(&[PLUGIN_REASON]),
         two("a listed type has no report", json!({"application/absent": "any"}), sample()),
         two("a rule that is no rule", json!({(STATEMENT): "some"}), sample()),
         two(
@@ -214,16 +242,8 @@ fn policies() -> Vec<Case> {
             json!({}),
             json!([{"name": "good", "type": "sample", "artifactTypes": STATEMENT}]),
         ),
-        two(
-            "two types in one verifier",
-            json!({}),
-            json!([{"name": "good", "type": "sample", "artifactTypes": format!("{STATEMENT},{OTHER}")}]),
-        ),
-        two(
-            "types are not trimmed",
-            json!({}),
-            json!([{"name": "good", "type": "sample", "artifactTypes": format!("{STATEMENT}, {OTHER}")}]),
-        ),
+        two("two types in one verifier", json!({}), good(format!("{STATEMENT},{OTHER}"))),
+        two("types are not trimmed", json!({}), good(format!("{STATEMENT}, {OTHER}"))),
         two(
             "the first verifier that fits",
             json!({}),
@@ -271,146 +291,35 @@ fn subjects() -> Vec<Case> {
             "{api}/cosign:v1",
             clear(json!([{"name": "sample", "artifactTypes": COSIGN}])),
         ),
+        Case::new(
+            "a nested artifact fails",
+            "{api}/nested:v1",
+            clear(json!([
+                {"name": "parent", "type": "sample", "artifactTypes": STATEMENT,
+                    "nestedReferences": OTHER},
+                {"name": "child", "type": "sbom", "artifactTypes": OTHER},
+            ])),
+        )
+        .differs(&[PLUGIN_REASON]),
+        Case::new(
+            "a nested artifact that no verifier fits",
+            "{api}/nested:v1",
+            clear(json!([
+                {"name": "parent", "type": "sample", "artifactTypes": STATEMENT,
+                    "nestedReferences": ""},
+            ])),
+        ),
+        Case::new(
+            "no password for a registry that asks for one",
+            "{tags}/one:v1",
+            with(
+                json!({"name": "oras", "useHttp": true, "authProvider": {"name": "dockerConfig",
+                "configPath": "{home}/none.json"}}),
+                json!({}),
+                sample(),
+            ),
+        ),
         Case::new("upper case", "{api}/One:v1", clear(sample())),
-    ]
-}
-
-fn v1s_plugins() -> Vec<Case> {
-    let sbom = |more: Value| {
-        clear(json!([merged(json!({"name": "sbom", "artifactTypes": SPDX_JSON}), more)]))
-    };
-    let licences = |allowed: Value| {
-        clear(
-            json!([{"name": "licensechecker", "artifactTypes": SPDX_TEXT, "allowedLicenses": allowed}]),
-        )
-    };
-    let schema = |url: &str| {
-        clear(
-            json!([{"name": "schemavalidator", "artifactTypes": SARIF, "schemas": {(SARIF): url}}]),
-        )
-    };
-    let scan = |more: Value| {
-        clear(json!([merged(json!({"name": "vulnerabilityreport", "artifactTypes": SARIF}), more)]))
-    };
-    vec![
-        Case::new("sbom passes", "{api}/sbom:v1", sbom(json!({}))),
-        Case::new(
-            "sbom of the other protocol version",
-            "{api}/sbom:v1",
-            sbom(json!({"version": "2.0.0-alpha.1"})),
-        ),
-        Case::new(
-            "sbom of a version it does not speak",
-            "{api}/sbom:v1",
-            sbom(json!({"version": "3.0.0"})),
-        ).differs(&[PLUGIN_ERROR, PLUGIN_OUTPUT]),
-        Case::new(
-            "sbom finds a licence",
-            "{api}/sbom:v1",
-            sbom(json!({"disallowedLicenses": ["GPL-2.0-only"]})),
-        ).differs(&[PLUGIN_REASON]),
-        Case::new(
-            "sbom finds a package",
-            "{api}/sbom:v1",
-            sbom(json!({"disallowedPackages": [{"name": "busybox", "version": "1.35.0-r29"}]})),
-        ).differs(&[PLUGIN_REASON]),
-        Case::new(
-            "sbom finds no package of that version",
-            "{api}/sbom:v1",
-            sbom(json!({"disallowedPackages": [{"name": "busybox", "version": "0.1"}]})),
-        ),
-        Case::new("sbom cannot read the document", "{api}/bad-sbom:v1", sbom(json!({}))).differs(&[PLUGIN_REASON]),
-        Case::new("sbom of another type", "{api}/one:v1", clear(json!([{"name": "sbom"}]))).differs(&[PLUGIN_REASON]),
-        Case::new(
-            "sbom with nested references and none there",
-            "{api}/sbom:v1",
-            sbom(json!({"nestedReferences": "application/vnd.cncf.notary.signature"})),
-        ),
-        Case::new(
-            "licensechecker passes",
-            "{api}/licences:v1",
-            licences(json!(["MIT", "GPL-2.0-only"])),
-        ),
-        Case::new("licensechecker finds a licence", "{api}/licences:v1", licences(json!(["MIT"]))),
-        Case::new(
-            "licensechecker cannot read the document",
-            "{api}/sbom:v1",
-            clear(json!([{"name": "licensechecker", "allowedLicenses": ["MIT"]}])),
-        ).differs(&[PLUGIN_ERROR, PLUGIN_OUTPUT]),
-        Case::new(
-            "schemavalidator passes",
-            "{api}/scan:v1",
-            schema("file://{documents}/test/testdata/sarif-2.1.0-rtm.5.json"),
-        ),
-        Case::new(
-            "schemavalidator finds another shape",
-            "{api}/bad-scan:v1",
-            schema("file://{documents}/test/testdata/sarif-2.1.0-rtm.5.json"),
-        ).differs(&[PLUGIN_REASON]),
-        Case::new(
-            "schemavalidator has no such schema",
-            "{api}/scan:v1",
-            schema("file://{home}/absent.json"),
-        ).differs(&[PLUGIN_REASON]),
-        Case::new(
-            "schemavalidator does not know the media type",
-            "{api}/one:v1",
-            clear(json!([{"name": "schemavalidator", "schemas": {}}])),
-        ).differs(&[PLUGIN_REASON]),
-        Case::new("vulnerabilityreport passes", "{api}/scan:v1", scan(json!({}))),
-        Case::new(
-            "vulnerabilityreport finds the report old",
-            "{api}/scan:v1",
-            scan(json!({"maximumAge": "24h"})),
-        ).differs(&[PLUGIN_REASON]),
-        Case::new(
-            "vulnerabilityreport has a wrong age",
-            "{api}/scan:v1",
-            scan(json!({"maximumAge": "24x"})),
-        ).differs(&[PLUGIN_REASON]),
-        Case::new(
-            "vulnerabilityreport finds a CVE",
-            "{api}/scan:v1",
-            scan(json!({"denylistCVEs": ["CVE-2021-36159"]})),
-        ),
-        Case::new(
-            "vulnerabilityreport finds a severity",
-            "{api}/scan:v1",
-            scan(json!({"disallowedSeverities": ["high", "critical"]})),
-        ),
-        Case::new(
-            "vulnerabilityreport is told to pass the report through",
-            "{api}/bad-scan:v1",
-            scan(json!({"passthrough": true})),
-        ),
-        Case::new("vulnerabilityreport finds no date", "{api}/undated-scan:v1", scan(json!({}))).differs(&[PLUGIN_REASON]),
-        Case::new("vulnerabilityreport finds another shape", "{api}/bad-scan:v1", scan(json!({}))).differs(&[PLUGIN_REASON]),
-    ]
-}
-
-fn enemies() -> Vec<Case> {
-    let stress = |name, how: &str| {
-        Case::new(
-            name,
-            "{api}/one:v1",
-            clear(json!([{"name": "enemy", "type": "stress", "misbehave": how}])),
-        )
-    };
-    vec![
-        stress("stress answers on several lines", "pretty").differs(&[PLUGIN_READ]),
-        stress("stress answers twice", "two_lines").differs(&[PLUGIN_UNREAD]),
-        stress("stress answers on standard error", "json_on_stderr"),
-        stress("stress writes half a line to standard error", "stderr_without_newline").differs(&[PLUGIN_READ]),
-        stress("stress fails as the protocol says", "exit_nonzero_with_error_json").differs(&[PLUGIN_ERROR, PLUGIN_OUTPUT]),
-        stress("stress says yes and fails", "exit_code_3").differs(&[PLUGIN_OUTPUT]),
-        stress("stress says nothing", "no_output").differs(&[PLUGIN_UNREAD]),
-        stress("stress says nothing in JSON", "empty_json").differs(&[PLUGIN_REASON, PLUGIN_NAMED]),
-        stress("stress answers with a long line", "long_line").differs(&[PLUGIN_READ]),
-        stress("stress says it is notation", "impersonate").differs(&[PLUGIN_NAMED]),
-        stress("stress writes control characters", "ansi").differs(&[CONTROL_CHARACTERS]),
-        stress("stress writes bytes that are no text", "invalid_utf8").differs(&[PLUGIN_NAMED]),
-        stress("stress panics", "panic").differs(&[PLUGIN_OUTPUT]),
-        stress("stress dies", "crash"),
     ]
 }
 
@@ -433,24 +342,29 @@ fn wrong() -> Vec<Case> {
             json!({"store": {"plugins": [http]}, "policy": {"plugin": {"name": "configpolicy"}},
             "verifier": {"pluginBinDirs": ["{home}/absent"], "plugins": sample()}}),
         ),
-        one("a verifier without a name", verifier(json!({"type": "sample"}))).differs(&[DECODE_TEXT]),
+        one("a verifier without a name", verifier(json!({"type": "sample"})))
+            .differs(&[DECODE_TEXT]),
         one("a verifier's name with a separator", verifier(json!({"name": "a/b"}))),
-        one("a verifier's name that leads upwards", verifier(json!({"name": ".."}))).differs(&[PLUGIN_NAME]),
+        one("a verifier's name that leads upwards", verifier(json!({"name": ".."})))
+            .differs(&[PLUGIN_NAME]),
         one(
             "a verifier's type with a leading dot",
             verifier(json!({"name": "sample", "type": ".hidden"})),
-        ).differs(&[PLUGIN_NAME]),
+        )
+        .differs(&[PLUGIN_NAME]),
         one("a store without a name", store(json!({"root": "/"}))),
         one("a store's name with a separator", store(json!({"name": "a/b"}))),
         one("no verifiers", clear(json!([]))),
         one(
             "no stores",
-            json!({"store": {"plugins": []}, "policy": {"plugin": {"name": "configpolicy"}}, "verifier": {"plugins": sample()}}),
+            json!({"store": {"plugins": []}, "policy": {"plugin": {"name": "configpolicy"}},
+                "verifier": {"plugins": sample()}}),
         ),
         one(
             "a parameter of the oras store of another type",
             store(json!({"name": "oras", "useHttp": "true"})),
-        ).differs(&[DECODE_TEXT]),
+        )
+        .differs(&[DECODE_TEXT]),
         one(
             "an auth provider without a name",
             store(json!({"name": "oras", "useHttp": true, "authProvider": {}})),
@@ -464,66 +378,22 @@ fn wrong() -> Vec<Case> {
         one("an unknown policy", policy(json!({"plugin": {"name": "foo"}}))),
         one(
             "rules of another type",
-            policy(
-                json!({"plugin": {"name": "configPolicy", "artifactVerificationPolicies": {"default": 1}}}),
-            ),
-        ).differs(&[DECODE_TEXT]),
+            policy(json!({"plugin": {"name": "configPolicy",
+                    "artifactVerificationPolicies": {"default": 1}}})),
+        )
+        .differs(&[DECODE_TEXT]),
         one(
             "verifiers of another type",
-            json!({"store": {"plugins": [{"name": "oras"}]}, "policy": {"plugin": {"name": "configPolicy"}}, "verifier": {"plugins": "sample"}}),
-        ).differs(&[DECODE_TEXT]),
+            json!({"store": {"plugins": [{"name": "oras"}]},
+                "policy": {"plugin": {"name": "configPolicy"}},
+                "verifier": {"plugins": "sample"}}),
+        )
+        .differs(&[DECODE_TEXT]),
         one("no sections", json!({})),
         one(
             "source while dynamic plugins are off",
-            verifier(
-                json!({"name": "off", "type": "off", "source": {"artifact": "{tls}/plugins/sample:1.0.0-linux-amd64"}}),
-            ),
+            verifier(json!({"name": "off", "type": "off", "source": {
+                    "artifact": "{tls}/plugins/sample:1.0.0-linux-amd64"}})),
         ),
     ]
-}
-
-fn dynamic() -> Vec<Case> {
-    let source = |kind: &str, artifact: &str| json!({"name": kind, "type": kind, "artifactTypes": "*", "source": {"artifact": artifact}});
-    let verifier = |name, kind, artifact| {
-        Case::new(name, "{api}/one:v1", clear(json!([source(kind, artifact)]))).dynamic()
-    };
-    let store = json!({"name": "pulled-store", "root": "{layouts}", "source": {"artifact": "{tls}/plugins/sample-store:1.0.0-linux-amd64"}});
-    vec![
-        verifier("a dynamic verifier", "pulled", "{tls}/plugins/sample:1.0.0-linux-amd64"),
-        verifier("a dynamic verifier that oras pushed", "pulled-go", "{tls}/by-oras/sample:v1"),
-        verifier("an index of platforms", "pulled-index", "{tls}/plugins/sample:1.0.0").differs(&[PLUGIN_INDEX]),
-        verifier("a source without a tag", "pulled-untagged", "{tls}/plugins/sample").differs(&[SOURCE_TAG]),
-        verifier("a source with an unknown tag", "pulled-absent", "{tls}/plugins/sample:absent"),
-        verifier("a source without a registry", "pulled-empty", ""),
-        verifier("a source whose registry is down", "pulled-down", "{nobody}/plugins/sample:1.0.0").differs(&[CONNECT_TEXT]),
-        Case::new(
-            "a source of another type",
-            "{api}/one:v1",
-            clear(json!([{"name": "pulled-type", "source": "{tls}/plugins/sample"}])),
-        )
-        .dynamic().differs(&[DECODE_TEXT]),
-        Case::new(
-            "a dynamic store",
-            "layouts.example.com/one:v1",
-            with(store, json!({}), sample()),
-        )
-        .dynamic(),
-        Case::new(
-            "a dynamic store that cannot be had",
-            "layouts.example.com/one:v1",
-            with(
-                json!({"name": "absent-store", "source": {"artifact": "{tls}/plugins/absent:1"}}),
-                json!({}),
-                sample(),
-            ),
-        )
-        .dynamic().differs(&[STORE_SOURCE]),
-    ]
-}
-
-fn merged(mut one: Value, other: Value) -> Value {
-    if let (Some(one), Value::Object(other)) = (one.as_object_mut(), other) {
-        one.extend(other);
-    }
-    one
 }

@@ -1,3 +1,0 @@
-//! Temporary.
-#[path = "suite/parity/mod.rs"]
-mod parity;
