@@ -57,11 +57,23 @@ pub enum ReadError {
         cause: io::Error,
     },
     /// It is something else than a file.
-    #[error("unable to read config file at path {0}: it is not a regular file")]
-    NoFile(String),
+    #[error("unable to read config file at path {given}: read {path}: it is not a regular file")]
+    NoFile {
+        /// The path as the user gave it; empty for the default.
+        given: String,
+        /// The path.
+        path: String,
+    },
     /// It is larger than a configuration may be.
-    #[error("unable to read config file at path {0}: it has more than {MAX_BYTES} bytes")]
-    TooLarge(String),
+    #[error(
+        "unable to read config file at path {given}: read {path}: it has more than {MAX_BYTES} bytes"
+    )]
+    TooLarge {
+        /// The path as the user gave it; empty for the default.
+        given: String,
+        /// The path.
+        path: String,
+    },
     /// It does not say what a configuration says.
     #[error("unable to unmarshal config body: {0}")]
     Malformed(#[from] ConfigError),
@@ -110,22 +122,24 @@ impl ConfigFile {
     /// # Errors
     /// When it cannot be read or is no configuration.
     pub fn read(given: &str, path: &Path) -> Result<Self, ReadError> {
-        let unreadable = |cause| ReadError::Unreadable {
-            given: given.to_owned(),
-            path: path.display().to_string(),
-            cause,
+        let place = || (given.to_owned(), path.display().to_string());
+        let unreadable = |cause| {
+            let (given, path) = place();
+            ReadError::Unreadable { given, path, cause }
         };
         // The identity is taken first: a change after it is seen at the next look.
         let metadata = std::fs::metadata(path).map_err(unreadable)?;
         let identity = Identity::of(&metadata);
         if !metadata.is_file() {
-            return Err(ReadError::NoFile(given.to_owned()));
+            let (given, path) = place();
+            return Err(ReadError::NoFile { given, path });
         }
         let mut bytes = Vec::new();
         let file = std::fs::File::open(path).map_err(unreadable)?;
         file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() as u64 > MAX_BYTES {
-            return Err(ReadError::TooLarge(given.to_owned()));
+            let (given, path) = place();
+            return Err(ReadError::TooLarge { given, path });
         }
         Ok(Self { config: Config::from_json(&bytes)?, bytes, identity })
     }

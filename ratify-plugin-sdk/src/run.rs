@@ -1,4 +1,4 @@
-//! The plugin's `main`: a process around [`call`](crate::call).
+//! The plugin's `main`: a process around [`call`].
 
 use std::{
     env,

@@ -16,7 +16,7 @@ mod version;
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 
 use anyhow::Context as _;
 
@@ -30,7 +30,7 @@ use crate::{
 
 /// Ratify verifies what proves that a container image may be trusted.
 #[derive(Debug, Parser)]
-#[command(name = "ratify", disable_version_flag = true, disable_help_subcommand = true)]
+#[command(name = "ratify", disable_version_flag = true)]
 struct Arguments {
     /// Log at level debug.
     #[arg(short = 'd', long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]
@@ -140,11 +140,13 @@ fn run(
     })
 }
 
-/// Says what is wrong with a command line. Asking for help is not wrong.
+/// Says what is wrong with a command line. Asking for help is not wrong, nor is a command alone that
+/// has commands below it: as in v1, its usage is what it prints.
 fn refuse(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() {
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+    let is_alone = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if is_alone || !error.use_stderr() {
+        let printed = output::print_bytes(error.render().to_string().as_bytes());
+        return if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let text = error.render().to_string();
     eprintln!("Error: {}", text.strip_prefix("error: ").unwrap_or(&text).trim_end());

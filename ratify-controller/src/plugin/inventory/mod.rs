@@ -79,11 +79,13 @@ impl Inventory {
     /// # Errors
     /// When one cannot be made, is no directory, or is open to other users.
     pub fn prepare(&self, algorithm: &str) -> Result<(), InventoryError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(PRIVATE_DIRECTORY)
-            .create(&self.directory)
-            .attempt("creating the plugin directory", &self.directory)?;
+        let made =
+            DirBuilder::new().recursive(true).mode(PRIVATE_DIRECTORY).create(&self.directory);
+        if made.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists) {
+            // A link that leads nowhere.
+            return Err(InventoryError::NotADirectory(self.directory.clone()));
+        }
+        made.attempt("creating the plugin directory", &self.directory)?;
         let store = self.store();
         make_private(&store)?;
         for folder in [algorithm, SOURCES, DOCUMENTS] {

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 /// How much is read at once, at first: most plugins write one line to one of their two streams.
-const FIRST_CHUNK: usize = 4 * 1024;
+const FIRST_CHUNK: usize = 1024;
 /// The same of one that writes a lot.
 const CHUNK: usize = 64 * 1024;
 

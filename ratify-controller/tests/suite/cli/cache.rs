@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::Path,
     process::Stdio,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -13,6 +14,10 @@ use bytes::Bytes;
 use ratify_controller::dev::{RegistryOptions, RunningRegistry};
 use ratify_core::Descriptor;
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    task::JoinHandle,
+};
 
 use super::{Home, STATEMENT, YES, config, verifier};
 
@@ -69,6 +74,30 @@ fn is_right(verdict: &Value, artifacts: &[Descriptor]) -> bool {
     verdict["isSuccess"] == true && judged == attached
 }
 
+/// A verdict, or nothing where the process is killed after the life it is given.
+async fn verify(home: &Home, subject: &str, life: Option<Duration>) -> Option<Value> {
+    let mut command = home.command(&["verify", "-s", subject]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (stdout, stderr) = (read(child.stdout.take()), read(child.stderr.take()));
+    let patience = life.unwrap_or(Duration::from_secs(60));
+    let Ok(status) = tokio::time::timeout(patience, child.wait()).await else {
+        assert!(life.is_some(), "{subject} hangs");
+        child.kill().await.unwrap();
+        return None;
+    };
+    let (stdout, stderr) = (stdout.await.unwrap(), stderr.await.unwrap());
+    assert!(status.unwrap().success(), "{}", String::from_utf8_lossy(&stderr));
+    Some(serde_json::from_slice(&stdout).unwrap())
+}
+
+fn read(pipe: Option<impl AsyncRead + Send + Unpin + 'static>) -> JoinHandle<Vec<u8>> {
+    tokio::spawn(async move {
+        let mut bytes = Vec::new();
+        pipe.unwrap().read_to_end(&mut bytes).await.unwrap();
+        bytes
+    })
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_are_killed_at_random_leave_a_cache_that_is_right_and_under_its_cap() {
     let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
@@ -82,36 +111,28 @@ async fn processes_that_are_killed_at_random_leave_a_cache_that_is_right_and_und
     home.configure(&config);
 
     let end = Instant::now() + LENGTH;
+    let host = registry.host();
+    let typical = AtomicU64::new(300);
     let workers = (0..PROCESSES).map(|number| {
-        let (home, images, registry) = (&home, &images, registry.host());
+        let (home, images, host, typical) = (&home, &images, &host, &typical);
         async move {
             let mut dice = Dice(number);
             let (mut killed, mut right) = (0_u32, 0_u32);
             while Instant::now() < end || right == 0 {
-                let image = dice.below(IMAGES as u64) as usize;
-                let subject = format!("{registry}/app-{image}:v1");
-                let mut command = home.command(&["verify", "-s", &subject]);
-                let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-                let pid =
-                    rustix::process::Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
-                let running = child.wait_with_output();
-                tokio::pin!(running);
-                // About half of them are killed, each at another moment of its life.
-                let patience = match (Instant::now() < end, dice.below(2)) {
-                    (true, 0) => Duration::from_millis(dice.below(1500)),
-                    _ => Duration::from_secs(60),
-                };
-                if let Ok(output) = tokio::time::timeout(patience, &mut running).await {
-                    let output = output.unwrap();
-                    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-                    assert!(output.status.success(), "{said}");
-                    let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
-                    assert!(is_right(&verdict, &images[image]), "{verdict} {said}");
-                    right += 1;
-                } else {
-                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-                    running.await.unwrap();
-                    killed += 1;
+                let image = usize::try_from(dice.below(IMAGES as u64)).unwrap();
+                // Two of three are killed, each at another moment of its life.
+                let is_doomed = dice.below(3) > 0 && Instant::now() < end;
+                let life = is_doomed.then(|| dice.below(typical.load(Ordering::Relaxed)));
+                let started = Instant::now();
+                let subject = format!("{host}/app-{image}:v1");
+                match verify(home, &subject, life.map(Duration::from_millis)).await {
+                    Some(verdict) => {
+                        assert!(is_right(&verdict, &images[image]), "{verdict}");
+                        let took = u64::try_from(started.elapsed().as_millis()).unwrap();
+                        typical.store(took.max(1), Ordering::Relaxed);
+                        right += 1;
+                    }
+                    None => killed += 1,
                 }
             }
             (killed, right)
@@ -119,7 +140,9 @@ async fn processes_that_are_killed_at_random_leave_a_cache_that_is_right_and_und
     });
     let counts = futures_util::future::join_all(workers).await;
     let killed: u32 = counts.iter().map(|(killed, _)| killed).sum();
-    assert!(killed > PROCESSES as u32, "{killed} were killed");
+    let right: u32 = counts.iter().map(|(_, right)| right).sum();
+    assert!(u64::from(killed) > PROCESSES && u64::from(right) >= PROCESSES, "{killed} {right}");
+    println!("{killed} processes were killed, {right} came to a verdict");
     let used = used(&cache);
     assert!(used <= CAP, "{used} bytes");
     // It was used, and what is left in it is what it says.

@@ -6,7 +6,9 @@ use std::{fs, os::unix::fs::symlink, path::Path};
 use ratify_controller::dev::{RegistryOptions, RunningRegistry};
 use serde_json::json;
 
-use super::{Home, YES, config, put_app, sample, set_mode, skipped, sourced, this_platform, verifier};
+use super::{
+    Home, YES, config, put_app, sample, set_mode, skipped, sourced, this_platform, verifier,
+};
 
 /// A registry with an image and the sample plugin, and a home that downloads it into `plugins`.
 struct Scene {
@@ -70,7 +72,10 @@ async fn one_that_leads_nowhere_or_is_a_file_is_an_error() {
     fs::remove_file(scene.directory()).unwrap();
     fs::write(scene.directory(), "").unwrap();
     let file = scene.home.verify(&scene.image).await.shown(&scene.home);
-    insta::assert_snapshot!(format!("{nowhere}\n{file}"), @"");
+    insta::assert_snapshot!(format!("{nowhere}\n{file}"), @"
+    [1] Error: DOWNLOAD_PLUGIN_FAILURE: Failed to download the plugin from the source: <home>/plugins is not a directory: move it away, or name another plugin directory
+    [1] Error: DOWNLOAD_PLUGIN_FAILURE: Failed to download the plugin from the source: <home>/plugins is not a directory: move it away, or name another plugin directory
+    ");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,7 +92,7 @@ async fn one_that_is_read_only_runs_what_is_there_and_says_why_it_takes_nothing_
     fs::create_dir(scene.directory()).unwrap();
     scene.home.prefix_mounting(&mount).await.unwrap();
     let ran = scene.home.verify(&scene.image).await;
-    insta::assert_snapshot!(ran.shown(&scene.home), @"");
+    insta::assert_snapshot!(ran.shown(&scene.home), @"[1] Error: DOWNLOAD_PLUGIN_FAILURE: Failed to download the plugin from the source: creating <home>/plugins/.store: Read-only file system (os error 30): mount a writable volume there, or name another plugin directory");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -109,10 +114,10 @@ async fn one_that_is_full_is_an_error_and_one_on_another_device_works() {
     let full = format!("mount -t tmpfs -o nr_blocks=1,mode=0700 tmpfs {}", directory.display());
     scene.home.prefix_mounting(&full).await.unwrap();
     let ran = scene.home.verify(&scene.image).await;
-    let shown = ran.shown(&scene.home);
-    let hex = shown.find("sha256/").map(|at| shown[at + 7..at + 71].to_owned());
-    let shown = hex.map_or_else(|| shown.clone(), |hex| shown.replace(&hex, "<hex>"));
-    insta::assert_snapshot!(shown, @"");
+    assert_eq!(ran.code, Some(1), "{}", ran.stdout);
+    for part in ["DOWNLOAD_PLUGIN_FAILURE", "No space left on device", "free some space"] {
+        assert!(ran.error().contains(part), "{}", ran.error());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -127,14 +132,14 @@ async fn a_plugin_that_was_copied_in_and_cannot_be_run_is_a_report_that_says_why
     };
     home.configure(&config(&verifier("judge")));
     let mut text = String::new();
-    let cases: [(&str, &[u8], u32); 4] = [
-        ("not executable", YES.as_bytes(), 0o644),
-        ("empty", b"", 0o755),
-        ("no program", b"\x7fELF and then nothing", 0o755),
-        ("an interpreter that is missing", b"#!/nowhere/sh\n", 0o755),
+    let cases: [(&str, Vec<u8>, u32); 4] = [
+        ("not executable", format!("#!/bin/sh\n{YES}").into_bytes(), 0o644),
+        ("empty", Vec::new(), 0o755),
+        ("no program", b"\x7fELF and then nothing".to_vec(), 0o755),
+        ("an interpreter that is missing", b"#!/nowhere/sh\n".to_vec(), 0o755),
     ];
     for (name, bytes, mode) in cases {
-        set_mode(&program(bytes), mode);
+        set_mode(&program(&bytes), mode);
         let ran = home.verify(&scene.image).await;
         assert!(ran.code == Some(0) && !ran.is_success(), "{name}: {ran:?}");
         let reason = ran.reason().replace(&home.path().display().to_string(), "<home>");
@@ -144,5 +149,16 @@ async fn a_plugin_that_was_copied_in_and_cannot_be_run_is_a_report_that_says_why
     fs::create_dir(home.plugins().join("judge")).unwrap();
     let ran = home.verify(&scene.image).await;
     text.push_str(&format!("# a directory\n{}\n", ran.shown(home)));
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r#"
+    # not executable
+    plugin failed with error: 'fork/exec <home>/.ratify/plugins/judge: permission denied: the file is not executable (mode 0644): set its executable bit, chmod a+x', msg from stError '', msg from stdOut ''
+    # empty
+    plugin failed with error: 'fork/exec <home>/.ratify/plugins/judge: exec format error', msg from stError '', msg from stdOut ''
+    # no program
+    plugin failed with error: 'fork/exec <home>/.ratify/plugins/judge: exec format error', msg from stError '', msg from stdOut ''
+    # an interpreter that is missing
+    plugin failed with error: 'fork/exec <home>/.ratify/plugins/judge: no such file or directory', msg from stError '', msg from stdOut ''
+    # a directory
+    [1] Error: PLUGIN_NOT_FOUND: Verifier plugin judge not found: failed to find plugin "judge" in paths [<home>/.ratify/plugins]: Please ensure that the correct type is specified for the built-in Verifier configuration or the custom Verifier plugin is configured.
+    "#);
 }

@@ -244,13 +244,14 @@ async fn an_honest_registry_is_believed_on_every_path() {
     }
 }
 
+// Long because: it is a table.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_lie_on_any_path_makes_a_success_that_does_not_rest_on_the_very_artifact() {
     let lies = lies();
     let rows = lies.iter().flat_map(|lie| [(lie, false), (lie, true)]);
     let cells = rows.flat_map(|(lie, pinned)| PATHS.map(|asked| told(lie, asked, pinned)));
     // Waiting for the next attempt costs nothing, so many run at once.
-    let found: Vec<Option<&str>> = stream::iter(cells).buffered(16).collect().await;
+    let found: Vec<Option<&str>> = Box::pin(stream::iter(cells).buffered(16).collect()).await;
     let head = PATHS.map(|asked| format!("{:<12}", format!("{asked:?}"))).concat();
     let mut table = format!("{:<40} {}\n", "lie", head.trim_end());
     for (lie, rows) in lies.iter().zip(found.chunks(2 * PATHS.len())) {

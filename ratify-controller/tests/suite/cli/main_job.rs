@@ -192,6 +192,23 @@ async fn without_the_feature_flag_nothing_is_downloaded_and_v1s_words_are_said()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_feature_flag_no_store_is_downloaded_either() {
+    let Some((registry, place)) = embedded(plain()).await else { return };
+    let mut config = config(&sourced("sample", &place.plugin(":1.0.0")));
+    let store = json!({"name": "shelf", "source": {"artifact": place.plugin(":1.0.0")}});
+    config["store"]["plugins"][0] = store;
+    let mut home = Home::new();
+    home.set("RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS", "yes");
+    home.configure(&config);
+    let ran = home.run(&["discover", "-s", &place.image()]).await;
+    let warning =
+        "source was specified for store plugin shelf, but dynamic plugins are currently disabled";
+    assert!(ran.stderr.contains(warning), "{}", ran.stderr);
+    insta::assert_snapshot!(ran.shown(&home), @r#"[1] Error: PLUGIN_NOT_FOUND: plugin not found: failed to find plugin "shelf" in paths [<home>/.ratify/plugins]"#);
+    assert!(registry.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_printed_is_v1s_verdict() {
     let Some((_registry, place)) = embedded(plain()).await else { return };
     place.fill().await;

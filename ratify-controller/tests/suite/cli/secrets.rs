@@ -9,6 +9,23 @@ use crate::host;
 
 const USER: &str = "65532";
 
+/// What the plugin finds out about the shell that runs this line.
+async fn read_by(home: &Home, line: &str) -> Value {
+    let input = json!({
+        "config": {"name": "enemy", "misbehave": "read_host_proc"},
+        "storeConfig": {"version": "1.0.0", "pluginBinDirs": null, "store": {"name": "oras"}},
+        "referenceDesc": {"mediaType": "m", "digest": format!("sha256:{}", "0".repeat(64)), "size": 1},
+    });
+    let folder = home.path().join(".ratify");
+    std::fs::write(folder.join("input"), input.to_string()).unwrap();
+    let words = home.prefix.iter().map(String::as_str).chain(["sh", "-c", line]);
+    let words: Vec<&str> = words.collect();
+    let mut command = tokio::process::Command::new(words[0]);
+    let output = command.args(&words[1..]).current_dir(folder).output().await.unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    report["extensions"]["read_host_proc"].clone()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_reads_nothing_of_the_process_that_runs_it() {
     let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
@@ -35,6 +52,9 @@ async fn a_plugin_reads_nothing_of_the_process_that_runs_it() {
         let setpriv = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups"];
         home.prefix = setpriv.map(str::to_owned).to_vec();
     }
+    // The same plugin reads a process of its user that does not protect itself.
+    let unprotected = read_by(&home, "cat input | plugins/stress").await;
+    assert!(unprotected["environ"]["read"].is_u64(), "{unprotected}");
     let ran = home.verify(&put_app(&registry)).await;
     assert!(ran.is_success(), "{} {}", ran.stdout, ran.stderr);
     let verdict = ran.verdict();

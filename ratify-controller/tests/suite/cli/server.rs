@@ -17,7 +17,7 @@ use super::Home;
 pub(super) struct Server {
     url: String,
     log: Arc<Mutex<String>>,
-    _process: Child,
+    pub(super) process: Child,
 }
 
 impl Server {
@@ -41,10 +41,10 @@ impl Server {
             }
         });
         let address = tokio::time::timeout(Duration::from_secs(30), address).await;
-        let address = address.expect("the server hangs");
+        let address = address.unwrap_or_else(|_| panic!("the server hangs"));
         let address = address.unwrap_or_else(|_| panic!("{}", log.lock().unwrap()));
         let url = format!("http://{}/ratify/gatekeeper/v1/verify", address.trim());
-        Self { url, log, _process: process }
+        Self { url, log, process }
     }
 
     /// The answer's one item for a key.

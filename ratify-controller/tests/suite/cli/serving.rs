@@ -1,0 +1,57 @@
+//! `ratify serve` as a process: that it listens where it is told, and ends when it is told.
+
+use std::{net::TcpListener, time::Duration};
+
+use ratify_controller::dev::{RegistryOptions, RunningRegistry};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Home, Server, YES, config, put_app, verifier};
+
+fn home() -> Home {
+    let home = Home::new();
+    home.script_plugin("judge", YES);
+    home.configure(&config(&verifier("judge")));
+    home
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_ends_with_exit_code_0_when_it_is_terminated_or_interrupted() {
+    let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
+    let (home, image) = (home(), put_app(&registry));
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut server = Server::start(&home).await;
+        assert_eq!(server.ask(&image).await["value"]["isSuccess"], true);
+        let pid = Pid::from_raw(server.process.id().unwrap().cast_signed()).unwrap();
+        kill_process(pid, signal).unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(15), server.process.wait()).await;
+        let status = ended.unwrap_or_else(|_| panic!("it does not end: {}", server.log()));
+        assert_eq!(status.unwrap().code(), Some(0), "{signal:?}: {}", server.log());
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_had_is_an_error() {
+    let home = home();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let mut text = String::new();
+    for address in [&taken, "nowhere:x", "127.0.0.1", "127.0.0.1:99999"] {
+        let ran = home.run(&["serve", "--http", address]).await;
+        text.push_str(&format!("{}\n", ran.shown(&home)));
+    }
+    insta::assert_snapshot!(text, @"
+    [1] Error: cannot listen on 127.0.0.1:<port>: Address already in use (os error 98)
+    [1] Error: cannot listen on nowhere:x: invalid port value
+    [1] Error: cannot listen on 127.0.0.1: invalid socket address
+    [1] Error: cannot listen on 127.0.0.1:<port>: invalid port value
+    ");
+}
+
+#[tokio::test]
+async fn without_an_address_it_says_so_and_ends() {
+    let home = home();
+    let ran = home.run(&["serve"]).await;
+    assert_eq!(ran.code, Some(0));
+    let said = "The http server address configuration is not set. Skipping server creation";
+    assert!(ran.stderr.contains(said), "{}", ran.stderr);
+}
