@@ -6,7 +6,7 @@
 //! counts, a list with the same entries, a header that proof makes needless. Such a success rests
 //! on the very artifact.
 
-use std::{fmt::Write as _, time::Duration};
+use std::fmt::Write as _;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
@@ -15,7 +15,7 @@ use ratify_core::{Descriptor, Digest};
 use serde_json::json;
 
 use super::{Home, Ran, STATEMENT, YES, config, verifier};
-use crate::host;
+use crate::{common_lies, host};
 
 const DOCUMENT: &[u8] = br#"{"says":"built here","by":["someone"]}"#;
 
@@ -126,22 +126,7 @@ impl Scene {
 
 /// Every lie that can be told on the way to a verdict.
 fn lies() -> Vec<Lie> {
-    let status =
-        |status, code: &str| Lie::Status { status, code: code.to_owned(), retry_after: None };
-    vec![
-        Lie::OtherBytesSameLength,
-        Lie::OtherBytesOtherLength,
-        Lie::Truncated,
-        Lie::Endless,
-        Lie::WrongDigestHeader,
-        Lie::MissingDigestHeader,
-        Lie::EchoPinnedDigestWithOtherBody,
-        Lie::WrongSizeInDescriptor,
-        Lie::WrongContentType,
-        Lie::ContentTypeWithCharset,
-        Lie::ManifestThatIsAlsoIndex,
-        Lie::DuplicateJsonKeys,
-        Lie::GzipEncoded,
+    let own = vec![
         Lie::ReferrersOfOtherSubject,
         Lie::ReferrersOtherArtifactType("application/spdx+json".to_owned()),
         Lie::ReferrersEndlessPages,
@@ -152,19 +137,10 @@ fn lies() -> Vec<Lie> {
         Lie::IndexNestedInIndex(1),
         Lie::RedirectBlobTo("ftp://registry.example.com/x".to_owned()),
         Lie::RedirectBlobTo("file:///etc/passwd".to_owned()),
-        Lie::Stall,
-        Lie::SlowDrip(Duration::from_millis(300)),
-        status(404, "MANIFEST_UNKNOWN"),
-        status(401, "UNAUTHORIZED"),
-        status(403, "DENIED"),
-        status(429, "TOOMANYREQUESTS"),
-        status(500, "UNKNOWN"),
-        Lie::Challenge(r#"Bearer realm="file:///etc/passwd""#.to_owned()),
-        Lie::NotAManifest,
-        Lie::HugeManifest,
-        Lie::DeepJson(200),
-        Lie::DropConnection,
-    ]
+    ];
+    let challenge = Lie::Challenge(r#"Bearer realm="file:///etc/passwd""#.to_owned());
+    let (sick, none) = (common_lies::of_a_sick_registry(), common_lies::of_no_document());
+    [common_lies::about_bytes(), own, sick, vec![challenge], none].concat()
 }
 
 /// Lies about a list are told where a list is asked for.

@@ -1,9 +1,10 @@
-//! `ratify serve` as a process: that it listens where it is told, and ends when it is told.
+//! `ratify serve` as a process: that it listens where it is told, and ends when it is told; and that
+//! other commands end so, too.
 
-use std::{net::TcpListener, time::Duration};
+use std::{fs, net::TcpListener, path::Path, time::Duration};
 
 use ratify_controller::dev::{RegistryOptions, RunningRegistry};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::{Home, Server, YES, config, put_app, verifier};
 
@@ -54,4 +55,43 @@ async fn without_an_address_it_says_so_and_ends() {
     assert_eq!(ran.code, Some(0));
     let said = "The http server address configuration is not set. Skipping server creation";
     assert!(ran.stderr.contains(said), "{}", ran.stderr);
+}
+
+/// What is running would otherwise go on without anyone, and its private directory would stay.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_is_told_to_end_leaves_no_plugin_and_no_file_behind() {
+    let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
+    let image = put_app(&registry);
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)] {
+        let mut home = home();
+        let temporary = home.path().join("tmp");
+        fs::create_dir(&temporary).unwrap();
+        home.set("TMPDIR", temporary.to_str().unwrap());
+        let started = home.path().join("started");
+        let body = format!(
+            "cat >/dev/null; echo $$ > {0}.new; mv {0}.new {0}; sleep 600",
+            started.display()
+        );
+        home.script_plugin("judge", &body);
+        let mut process = home.command(&["verify", "--subject", &image]).spawn().unwrap();
+        let plugin = wait_for(&started).await;
+        assert_eq!(fs::read_dir(&temporary).unwrap().count(), 1);
+        let pid = Pid::from_raw(process.id().unwrap().cast_signed()).unwrap();
+        kill_process(pid, signal).unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(15), process.wait()).await;
+        assert_eq!(ended.unwrap().unwrap().code(), Some(code), "{signal:?}");
+        let plugin = Pid::from_raw(plugin.trim().parse().unwrap()).unwrap();
+        assert!(test_kill_process(plugin).is_err(), "{signal:?}: the plugin runs on");
+        assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "{signal:?}: files are left");
+    }
+}
+
+async fn wait_for(file: &Path) -> String {
+    for _ in 0..1000 {
+        if let Ok(text) = fs::read_to_string(file) {
+            return text;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the plugin does not start");
 }

@@ -13,6 +13,7 @@ use ratify_controller::{
 };
 
 use super::*;
+use crate::common_lies;
 
 /// What an installation asks for, in this order.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,39 +30,15 @@ const PATHS: [Asked; 5] =
 
 /// Every lie that can be told to an installation.
 fn lies() -> Vec<Lie> {
-    let status =
-        |status, code: &str| Lie::Status { status, code: code.to_owned(), retry_after: None };
-    vec![
-        Lie::OtherBytesSameLength,
-        Lie::OtherBytesOtherLength,
-        Lie::Truncated,
-        Lie::Endless,
-        Lie::WrongDigestHeader,
-        Lie::MissingDigestHeader,
-        Lie::EchoPinnedDigestWithOtherBody,
-        Lie::WrongSizeInDescriptor,
-        Lie::WrongContentType,
-        Lie::ContentTypeWithCharset,
-        Lie::ManifestThatIsAlsoIndex,
-        Lie::DuplicateJsonKeys,
-        Lie::GzipEncoded,
+    let own = vec![
         Lie::IndexTwoEntriesOnePlatform,
         Lie::IndexChildOtherType,
         Lie::IndexNestedInIndex(1),
         Lie::RedirectBlobTo("http://registry.example.com/x".to_owned()),
         Lie::RedirectBlobTo("file:///etc/passwd".to_owned()),
-        Lie::Stall,
-        Lie::SlowDrip(Duration::from_millis(300)),
-        status(404, "MANIFEST_UNKNOWN"),
-        status(401, "UNAUTHORIZED"),
-        status(403, "DENIED"),
-        status(429, "TOOMANYREQUESTS"),
-        status(500, "UNKNOWN"),
-        Lie::NotAManifest,
-        Lie::HugeManifest,
-        Lie::DeepJson(200),
-        Lie::DropConnection,
-    ]
+    ];
+    let (sick, none) = (common_lies::of_a_sick_registry(), common_lies::of_no_document());
+    [common_lies::about_bytes(), own, sick, none].concat()
 }
 
 /// What became of a lie on one path; `None` where it has no hold there.

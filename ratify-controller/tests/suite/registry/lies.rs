@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{attach, client_builder, header, json, request, sbom, send, started};
+use crate::common_lies;
 
 /// Long enough for an answer that comes, short enough for one that does not.
 const PATIENCE: Duration = Duration::from_millis(400);
@@ -106,20 +107,7 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 fn every_lie() -> Vec<Lie> {
-    vec![
-        Lie::OtherBytesSameLength,
-        Lie::OtherBytesOtherLength,
-        Lie::Truncated,
-        Lie::Endless,
-        Lie::WrongDigestHeader,
-        Lie::MissingDigestHeader,
-        Lie::EchoPinnedDigestWithOtherBody,
-        Lie::WrongSizeInDescriptor,
-        Lie::WrongContentType,
-        Lie::ContentTypeWithCharset,
-        Lie::ManifestThatIsAlsoIndex,
-        Lie::DuplicateJsonKeys,
-        Lie::GzipEncoded,
+    let own = vec![
         Lie::ReferrersOfOtherSubject,
         Lie::ReferrersOtherArtifactType("x/y".into()),
         Lie::ReferrersIgnoreFilter,
@@ -139,7 +127,8 @@ fn every_lie() -> Vec<Lie> {
         Lie::HugeManifest,
         Lie::DeepJson(100_000),
         Lie::DropConnection,
-    ]
+    ];
+    [common_lies::about_bytes(), own].concat()
 }
 
 fn takes_for_ever(lie: &Lie) -> bool {
