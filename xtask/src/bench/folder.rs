@@ -1,5 +1,6 @@
 //! The folder of one run below target/; every server that is measured gets an empty one in it, so
-//! that none finds another's cache.
+//! that none finds another's cache. A server's home can lie in memory instead, so that the state of
+//! the disk is not measured.
 
 use std::cell::Cell;
 use std::fs;
@@ -9,10 +10,29 @@ use anyhow::{Context, Result};
 
 use crate::workspace;
 
+/// Where Linux has a file system in memory. Programs may not be run from there everywhere.
+const MEMORY: &str = "/dev/shm";
+
 /// A folder that is removed at the end.
 pub(super) struct Folder {
     path: PathBuf,
+    in_memory: PathBuf,
     given: Cell<usize>,
+}
+
+/// Where a server keeps what it writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    Disk,
+    Memory,
+}
+
+/// The two empty folders of one server.
+pub(super) struct Place {
+    /// For its configuration, its plugins and its log.
+    pub(super) folder: PathBuf,
+    /// For what it writes: its home, and its temporary files.
+    pub(super) home: PathBuf,
 }
 
 impl Folder {
@@ -24,7 +44,8 @@ impl Folder {
         let target = workspace::metadata()?.target_directory.into_std_path_buf();
         let path = target.join(format!("bench-{}", std::process::id()));
         make(&path)?;
-        Ok(Self { path, given: Cell::new(0) })
+        let in_memory = Path::new(MEMORY).join(format!("ratify-bench-{}", std::process::id()));
+        Ok(Self { path, in_memory, given: Cell::new(0) })
     }
 
     /// The folder itself.
@@ -32,15 +53,21 @@ impl Folder {
         &self.path
     }
 
-    /// An empty folder in it.
+    /// Empty folders in it.
     ///
     /// # Errors
-    /// When it cannot be made.
-    pub(super) fn fresh(&self) -> Result<PathBuf> {
+    /// When they cannot be made.
+    pub(super) fn fresh(&self, home: Home) -> Result<Place> {
         self.given.set(self.given.get() + 1);
-        let path = self.path.join(self.given.get().to_string());
-        make(&path)?;
-        Ok(path)
+        let number = self.given.get().to_string();
+        let folder = self.path.join(&number);
+        let home = match home {
+            Home::Disk => folder.join("home"),
+            Home::Memory => self.in_memory.join(&number),
+        };
+        make(&folder)?;
+        make(&home)?;
+        Ok(Place { folder, home })
     }
 }
 
@@ -48,6 +75,7 @@ impl Drop for Folder {
     fn drop(&mut self) {
         // What is left behind lies in target/, where nobody looks for anything.
         let _ = fs::remove_dir_all(&self.path);
+        let _ = fs::remove_dir_all(&self.in_memory);
     }
 }
 

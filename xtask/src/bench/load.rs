@@ -11,13 +11,24 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::figures::{Figure, Judged, Series, Target, Unit};
-use super::folder::Folder;
+use super::folder::{Folder, Home, Place};
 use super::proc;
 use super::say;
 use super::server::{Host, Plugin, Server};
 
 /// How many requests are under way at a time.
 const CONCURRENCY: usize = 4;
+
+/// One kind of load.
+pub(super) struct Load<'a> {
+    pub(super) plugins: &'a Plugins<'a>,
+    pub(super) home: Home,
+    pub(super) rounds: usize,
+    /// What is wanted of the CPU time.
+    pub(super) cpu: Target,
+    /// How the figures are called: CPU time, time, wrong denials, memory.
+    pub(super) names: [&'static str; 4],
+}
 
 /// The plugin that each host runs.
 pub(super) struct Plugins<'a> {
@@ -47,21 +58,21 @@ struct Outcome {
 /// When a server does not run.
 pub(super) fn measure(
     hosts: [Host<'_>; 2],
-    plugins: &Plugins<'_>,
+    load: &Load<'_>,
     images: &[String],
     folder: &Folder,
-    rounds: usize,
 ) -> Result<Vec<Figure>> {
     let [mut ours, mut v1] = [Vec::new(), Vec::new()];
-    for round in 1..=rounds {
+    for round in 1..=load.rounds {
         for ((host, plugin), outcomes) in
-            hosts.into_iter().zip(plugins.each()).zip([&mut ours, &mut v1])
+            hosts.into_iter().zip(load.plugins.each()).zip([&mut ours, &mut v1])
         {
-            let outcome = run(host, plugin, images, &folder.fresh()?)
+            let outcome = run(host, plugin, images, &folder.fresh(load.home)?)
                 .with_context(|| format!("the load under {}", host.name))?;
             say(&format!(
-                "load with {}, round {round}, {}: {:.2} s CPU, {:.2} s, {} wrong denials",
+                "load with {}, home in {:?}, round {round}, {}: {:.2} s CPU, {:.2} s, {} wrong denials",
                 plugin.kind,
+                load.home,
                 host.name,
                 outcome.cpu.as_secs_f64(),
                 outcome.wall.as_secs_f64(),
@@ -70,20 +81,19 @@ pub(super) fn measure(
             outcomes.push(outcome);
         }
     }
-    Ok(figures(plugins.kind, &ours, &v1))
+    Ok(figures(load, &ours, &v1))
 }
 
-fn figures(kind: &str, ours: &[Outcome], v1: &[Outcome]) -> Vec<Figure> {
-    let [cpu, wall, wrong, resident] = names(kind);
+fn figures(load: &Load<'_>, ours: &[Outcome], v1: &[Outcome]) -> Vec<Figure> {
+    let [cpu, wall, wrong, resident] = load.names;
     let series = |value: fn(&Outcome) -> f64| {
         (ours.iter().map(value).collect::<Series>(), v1.iter().map(value).collect::<Series>())
     };
     let figure =
         |name, unit, target, judged, (ours, v1)| Figure { name, unit, target, judged, ours, v1 };
     let seconds = Unit::Seconds;
-    let cpu_target = if kind == "sample" { Target::OfV1(1.0 / 15.0) } else { Target::None };
     vec![
-        figure(cpu, seconds, cpu_target, Judged::Median, series(|one| one.cpu.as_secs_f64())),
+        figure(cpu, seconds, load.cpu, Judged::Median, series(|one| one.cpu.as_secs_f64())),
         figure(wall, seconds, Target::None, Judged::Median, series(|one| one.wall.as_secs_f64())),
         figure(
             wrong,
@@ -102,27 +112,8 @@ fn figures(kind: &str, ours: &[Outcome], v1: &[Outcome]) -> Vec<Figure> {
     ]
 }
 
-/// CPU, time, wrong denials, memory.
-fn names(kind: &str) -> [&'static str; 4] {
-    if kind == "sample" {
-        [
-            "40 images × 5 artifacts, 4 at a time: CPU of server and plugins",
-            "40 images × 5 artifacts: time",
-            "40 images × 5 artifacts: wrong denials, worst run",
-            "40 images × 5 artifacts: server's memory afterwards (RSS)",
-        ]
-    } else {
-        [
-            "the same, both with v1's Go sbom plugin: CPU of server and plugins",
-            "the same, both with v1's Go sbom plugin: time",
-            "the same, both with v1's Go sbom plugin: wrong denials of 40, worst run",
-            "the same, both with v1's Go sbom plugin: server's memory afterwards (RSS)",
-        ]
-    }
-}
-
-fn run(host: Host<'_>, plugin: Plugin<'_>, images: &[String], folder: &Path) -> Result<Outcome> {
-    let server = Server::start(host, plugin, folder)?;
+fn run(host: Host<'_>, plugin: Plugin<'_>, images: &[String], place: &Place) -> Result<Outcome> {
+    let server = Server::start(host, plugin, place)?;
     server.settle()?;
     let before = server.cpu()?;
     let started = Instant::now();

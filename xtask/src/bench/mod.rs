@@ -28,8 +28,9 @@ use crate::readme::{self, Part};
 use crate::tools;
 use crate::workspace;
 use build::Programs;
-use figures::Figure;
-use folder::Folder;
+use figures::{Figure, Target};
+use folder::{Folder, Home};
+use load::Load;
 use machine::Machine;
 use registry::Registry;
 use server::Host;
@@ -93,8 +94,47 @@ fn measure(programs: &Programs, rounds: &Rounds) -> Result<Vec<Figure>> {
     let sample = load::Plugins { kind: "sample", ours: &programs.sample, v1: &programs.v1_sample };
     let sbom = load::Plugins { kind: "sbom", ours: &programs.v1_sbom, v1: &programs.v1_sbom };
     let hosts = [ours, theirs];
-    figures.extend(load::measure(hosts, &sample, &images, &folder, rounds.load)?);
-    figures.extend(load::measure(hosts, &sbom, &images, &folder, rounds.load_in_go)?);
+    let loads = [
+        Load {
+            plugins: &sample,
+            home: Home::Disk,
+            rounds: rounds.load,
+            cpu: Target::OfV1(1.0 / 15.0),
+            names: [
+                "40 images × 5 artifacts, 4 at a time: CPU of server and plugins",
+                "40 images × 5 artifacts: time",
+                "40 images × 5 artifacts: wrong denials, worst run",
+                "40 images × 5 artifacts: server's memory afterwards (RSS)",
+            ],
+        },
+        Load {
+            plugins: &sample,
+            home: Home::Memory,
+            rounds: rounds.load,
+            cpu: Target::None,
+            names: [
+                "the same, homes in memory: CPU of server and plugins",
+                "the same, homes in memory: time",
+                "the same, homes in memory: wrong denials, worst run",
+                "the same, homes in memory: server's memory afterwards (RSS)",
+            ],
+        },
+        Load {
+            plugins: &sbom,
+            home: Home::Disk,
+            rounds: rounds.load_in_go,
+            cpu: Target::None,
+            names: [
+                "the same, both with v1's Go sbom plugin: CPU of server and plugins",
+                "the same, both with v1's Go sbom plugin: time",
+                "the same, both with v1's Go sbom plugin: wrong denials of 40, worst run",
+                "the same, both with v1's Go sbom plugin: server's memory afterwards (RSS)",
+            ],
+        },
+    ];
+    for load in &loads {
+        figures.extend(load::measure(hosts, load, &images, &folder)?);
+    }
     figures.extend(standing::ready(hosts, &sample, &folder, rounds.ready)?);
     figures.extend(standing::idle(hosts, &sample, &folder, rounds.idle)?);
     figures.extend(sizes::measure(programs)?);

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use super::folder::Place;
 use super::http::{self, Request};
 use super::images::ARTIFACT_TYPE;
 use super::proc::{self, Cpu};
@@ -49,15 +50,15 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts a server in an empty folder and waits for its first answer.
+    /// Starts a server in empty folders and waits for its first answer.
     ///
     /// # Errors
     /// When it does not start, or ends, or answers nothing for half a minute.
-    pub(super) fn start(host: Host<'_>, plugin: Plugin<'_>, folder: &Path) -> Result<Self> {
-        let mut command = command(host, plugin, folder)?;
+    pub(super) fn start(host: Host<'_>, plugin: Plugin<'_>, place: &Place) -> Result<Self> {
+        let mut command = command(host, plugin, place)?;
         let address = free_address()?;
         command.arg(address.to_string());
-        let log = folder.join("serve.log");
+        let log = place.folder.join("serve.log");
         let file = File::create(&log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let started = Instant::now();
@@ -162,15 +163,16 @@ impl Drop for Server {
 }
 
 /// Everything but the address.
-fn command(host: Host<'_>, plugin: Plugin<'_>, folder: &Path) -> Result<Command> {
+fn command(host: Host<'_>, plugin: Plugin<'_>, place: &Place) -> Result<Command> {
+    let Place { folder, home } = place;
     let plugins = folder.join("plugins");
     fs::create_dir_all(&plugins)?;
-    place(plugin.program, &plugins.join(plugin.kind))?;
+    put(plugin.program, &plugins.join(plugin.kind))?;
     let config = folder.join("config.json");
     fs::write(&config, format!("{:#}", configuration(plugin.kind, &plugins)))
         .with_context(|| format!("cannot write {}", config.display()))?;
     let mut command = Command::new(host.program);
-    command.env_clear().env("HOME", folder).env("RATIFY_CONFIG", folder);
+    command.env_clear().env("HOME", home).env("TMPDIR", home).env("RATIFY_CONFIG", folder);
     command.env("PATH", "/usr/local/bin:/usr/bin:/bin");
     command.arg("serve").arg("--config").arg(config).arg("--http");
     Ok(command)
@@ -178,7 +180,7 @@ fn command(host: Host<'_>, plugin: Plugin<'_>, folder: &Path) -> Result<Command>
 
 /// A hard link where the file system allows it: forty megabytes written for each start would be
 /// measured, too.
-fn place(program: &Path, path: &Path) -> Result<()> {
+fn put(program: &Path, path: &Path) -> Result<()> {
     let placed = fs::hard_link(program, path).or_else(|_| fs::copy(program, path).map(|_| ()));
     placed.with_context(|| format!("cannot copy {} to {}", program.display(), path.display()))
 }

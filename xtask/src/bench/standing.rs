@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::figures::{Figure, Judged, Series, Target, Unit};
-use super::folder::Folder;
+use super::folder::{Folder, Home};
 use super::load::Plugins;
 use super::proc;
 use super::say;
@@ -28,7 +28,7 @@ pub(super) fn ready(
     let mut series = [Series::default(), Series::default()];
     for _ in 0..rounds {
         for ((host, plugin), series) in hosts.into_iter().zip(plugins.each()).zip(&mut series) {
-            let server = Server::start(host, plugin, &folder.fresh()?)?;
+            let server = Server::start(host, plugin, &folder.fresh(Home::Disk)?)?;
             series.push(server.ready_after.as_secs_f64() * 1e3);
         }
     }
@@ -58,7 +58,7 @@ pub(super) fn idle(
     let mut proportional = [Series::default(), Series::default()];
     for _ in 0..rounds {
         for (index, (host, plugin)) in hosts.into_iter().zip(plugins.each()).enumerate() {
-            let server = Server::start(host, plugin, &folder.fresh()?)?;
+            let server = Server::start(host, plugin, &folder.fresh(Home::Disk)?)?;
             thread::sleep(REST);
             let memory = proc::memory(server.id())?;
             resident[index].push(memory.resident as f64 / 1024.0);
