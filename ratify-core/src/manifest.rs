@@ -54,6 +54,9 @@ pub enum ManifestError {
         "the document is ambiguous: it has the fields {0} and {1}, of a manifest and of an index"
     )]
     Ambiguous(&'static str, &'static str),
+    /// A key in another spelling, which some readers take for the known one and others do not.
+    #[error("the document is ambiguous: it spells the key {0} in another way")]
+    Spelling(&'static str),
     /// Its `mediaType` is not the one it was served or listed with.
     #[error("the document says it is {inside:?}, but it was served as {outside:?}")]
     MediaType {
@@ -171,9 +174,30 @@ impl Index {
     }
 }
 
+/// The keys of a manifest or an index that mean something.
+const KNOWN_KEYS: [&str; 9] = [
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "config",
+    "layers",
+    "blobs",
+    "manifests",
+    "subject",
+    "annotations",
+];
+
 /// Parses strictly and refuses a document that could be read in two ways.
 fn unambiguous(served_as: &str, bytes: &[u8]) -> Result<Value, ManifestError> {
     let document = strict_json::parse(bytes)?;
+    // Readers in Go match keys in any case, others do not: both must see the same document.
+    let keys = document.as_object().into_iter().flat_map(|object| object.keys());
+    for key in keys {
+        let known = KNOWN_KEYS.into_iter().find(|known| known.eq_ignore_ascii_case(key));
+        if let Some(known) = known.filter(|known| known != key) {
+            return Err(ManifestError::Spelling(known));
+        }
+    }
     let has = |key: &str| document.get(key).is_some();
     let of_manifest = ["config", "layers", "blobs"].into_iter().find(|key| has(key));
     let of_index = ["manifests"].into_iter().find(|key| has(key));
@@ -240,7 +264,8 @@ mod tests {
         let twice = image_manifest("x", r#","layers":[]"#);
         let labelled =
             image_manifest("x", r#","mediaType":"application/vnd.oci.image.index.v1+json""#);
-        for bytes in [&both[..], &twice, &labelled, b"<html>", b"[]", b"{}"] {
+        let spelled = image_manifest("x", r#","Subject":null"#);
+        for bytes in [&both[..], &twice, &labelled, &spelled, b"<html>", b"[]", b"{}"] {
             assert!(Manifest::from_bytes(media_type::OCI_MANIFEST, bytes).is_err());
         }
         assert!(matches!(

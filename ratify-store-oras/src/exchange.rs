@@ -182,6 +182,11 @@ impl Answer {
         self.response.headers().get_all(name).iter().filter_map(|value| value.to_str().ok())
     }
 
+    /// The values of a header as they were sent.
+    pub(crate) fn raw(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
+        self.response.headers().get_all(name).iter()
+    }
+
     /// The one value of a header. Two different ones, or one that is no text, are refused: who
     /// reads the first and who reads the last would see different things.
     pub(crate) fn single(&self, name: &HeaderName) -> Result<Option<&str>, OrasError> {

@@ -86,7 +86,7 @@ impl Client {
                 return Err(OrasError::media_type(what, media_type::OCI_INDEX, &served_as));
             }
             answer.refuse_encoding()?;
-            let next = next_page(&answer.url, answer.all(&LINK))
+            let next = next_page(&answer.url, answer.raw(&LINK))
                 .map_err(|why| OrasError::Forbidden { request: answer.request.clone(), why })?;
             let page = answer.read(what, None, listing.limits.manifest_bytes).await?;
             listing.add_page(&page)?;
@@ -222,16 +222,24 @@ async fn later_page_error(answer: Answer, what: &str) -> OrasError {
 /// The next page's URL from the `Link` headers (RFC 8288), if there is one.
 ///
 /// # Errors
-/// When it leads to another host or out of the API.
+/// When it leads to another host or out of the API, or to two pages at once; also when a value cannot be read, for it may
+/// have named a page that would be missing then.
 fn next_page<'a>(
     current: &Url,
-    values: impl Iterator<Item = &'a str>,
+    values: impl Iterator<Item = &'a HeaderValue>,
 ) -> Result<Option<Url>, String> {
-    let Some(target) =
-        values.flat_map(links).find_map(|(target, is_next)| is_next.then_some(target))
-    else {
-        return Ok(None);
-    };
+    let mut found = None;
+    for value in values {
+        let links = value.to_str().ok().and_then(links);
+        let links = links.ok_or("sent a Link header that cannot be read")?;
+        for (target, _) in links.into_iter().filter(|(_, is_next)| *is_next) {
+            if found.is_some_and(|first| first != target) {
+                return Err("links to two different next pages".into());
+            }
+            found = Some(target);
+        }
+    }
+    let Some(target) = found else { return Ok(None) };
     let next = current.join(target).map_err(|error| format!("links to no URL: {error}"))?;
     if next.origin() != current.origin() || !next.path().starts_with("/v2/") {
         let host = capped_line(next.host_str().unwrap_or_default(), 255);
@@ -240,12 +248,16 @@ fn next_page<'a>(
     Ok(Some(next))
 }
 
-/// The targets of a `Link` value, each with whether its relation is `next`.
-fn links(value: &str) -> Vec<(&str, bool)> {
+/// The targets of a `Link` value, each with whether its relation is `next`. `None` where the value
+/// does not begin with a target, or one has no end.
+fn links(value: &str) -> Option<Vec<(&str, bool)>> {
     let mut found = Vec::new();
-    let mut rest = value;
+    let mut rest = value.trim();
+    if !rest.is_empty() && !rest.starts_with('<') {
+        return None;
+    }
     while let Some((_, after)) = rest.split_once('<') {
-        let Some((target, parameters)) = after.split_once('>') else { break };
+        let (target, parameters) = after.split_once('>')?;
         let end = parameters.find('<').unwrap_or(parameters.len());
         let is_next = parameters[..end].split([';', ',']).any(|parameter| {
             parameter.trim().split_once('=').is_some_and(|(name, value)| {
@@ -260,7 +272,7 @@ fn links(value: &str) -> Vec<(&str, bool)> {
         found.push((target, is_next));
         rest = &parameters[end..];
     }
-    found
+    Some(found)
 }
 
 #[cfg(test)]
@@ -269,7 +281,9 @@ mod tests {
 
     fn next(values: &[&str]) -> Result<Option<String>, String> {
         let current = Url::parse("https://r.io:5000/v2/a/referrers/sha256:x?n=1").unwrap();
-        next_page(&current, values.iter().copied()).map(|url| url.map(Into::into))
+        let values: Vec<_> =
+            values.iter().map(|text| HeaderValue::from_bytes(text.as_bytes()).unwrap()).collect();
+        next_page(&current, values.iter()).map(|url| url.map(Into::into))
     }
 
     #[test]
@@ -284,9 +298,30 @@ mod tests {
         ] {
             assert_eq!(next(&[value]), expected, "{value}");
         }
-        for values in [&[][..], &["</v2/x>; rel=prev"], &["nonsense"], &["<unclosed; rel=next"]] {
+        for values in [&[][..], &["</v2/x>; rel=prev"], &[""]] {
             assert_eq!(next(values), Ok(None), "{values:?}");
         }
+    }
+
+    #[test]
+    fn a_link_that_cannot_be_read_is_no_end_of_the_list() {
+        for value in [
+            "nonsense",
+            "/v2/a/referrers/sha256:x?last=2; rel=next",
+            "<unclosed; rel=next",
+            "</v2/x>; title=\"a<b\"; rel=next",
+            "</v2/a/ä>; rel=next",
+        ] {
+            assert!(next(&[value]).is_err(), "{value}");
+            assert!(next(&["</v2/x>; rel=next", value]).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn two_next_pages_are_none() {
+        assert!(next(&["</v2/x>; rel=next, </v2/y>; rel=next"]).is_err());
+        assert!(next(&["</v2/x>; rel=next", "</v2/y>; rel=next"]).is_err());
+        assert!(next(&["</v2/x>; rel=next", "</v2/x>; rel=next"]).is_ok());
     }
 
     #[test]

@@ -83,17 +83,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     judge(options, &mut verify)
 }
 
+/// What `ratify verify` says where a plugin cannot be had.
+const NO_PLUGIN: &str = "DOWNLOAD_PLUGIN_FAILURE";
+
 /// Runs `ratify verify`; its log goes to our standard error, its verdict to our standard output.
 fn judge(options: &Options, verify: &mut Command) -> Result<()> {
-    let verdict = process::capture(verify);
     if options.without_plugin {
-        let Err(error) = verdict else {
-            bail!("the plugin was deleted, and `ratify verify` did not fail")
-        };
-        say(&format!("failed, as it must without its plugin: {error:#}"));
+        let output = verify.stderr(Stdio::piped()).output().context("cannot start ratify")?;
+        let log = String::from_utf8_lossy(&output.stderr);
+        eprint!("{log}");
+        check_failure(output.status.success(), &log)?;
+        say(&format!("failed, as it must without its plugin ({})", output.status));
         return Ok(());
     }
-    let verdict = verdict?;
+    let verdict = process::capture(verify)?;
     println!("{verdict}");
     let verdict: serde_json::Value =
         serde_json::from_str(&verdict).context("the verdict is no JSON")?;
@@ -101,6 +104,17 @@ fn judge(options: &Options, verify: &mut Command) -> Result<()> {
         bail!("the verdict is not a success");
     }
     say("the image passed: the plugin was pulled, proven, run, and said yes");
+    Ok(())
+}
+
+/// Another failure than for want of the plugin would prove nothing.
+fn check_failure(succeeded: bool, log: &str) -> Result<()> {
+    if succeeded {
+        bail!("the plugin was deleted, and `ratify verify` did not fail");
+    }
+    if !log.contains(NO_PLUGIN) {
+        bail!("`ratify verify` failed, but not for want of the plugin");
+    }
     Ok(())
 }
 
@@ -199,5 +213,18 @@ impl Drop for Registry {
         // It may have ended already; either way it is gone then.
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_failure_for_want_of_the_plugin_is_the_expected_one() {
+        let error = "Error: DOWNLOAD_PLUGIN_FAILURE: Failed to download the plugin: not found";
+        assert!(check_failure(false, error).is_ok());
+        assert!(check_failure(true, error).is_err());
+        assert!(check_failure(false, "Error: CONFIG_INVALID: no store").is_err());
     }
 }

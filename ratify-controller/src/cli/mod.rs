@@ -5,6 +5,7 @@
 
 mod dev;
 mod discover;
+mod end;
 mod flag;
 mod output;
 pub mod plugin;
@@ -14,7 +15,7 @@ mod serve;
 mod verify;
 mod version;
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 
@@ -27,6 +28,9 @@ use crate::{
     runtime::Runtime,
     telemetry::{Format, Telemetry},
 };
+
+/// How long what still runs when a command is over may take to end.
+const SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// Ratify verifies what proves that a container image may be trusted.
 #[derive(Debug, Parser)]
@@ -61,6 +65,11 @@ enum Command {
 }
 
 impl Command {
+    /// Servers end in order when they are told to; whatever else runs is stopped where it is.
+    fn ends_itself(&self) -> bool {
+        matches!(self, Self::Serve(_) | Self::Dev(_))
+    }
+
     /// v1's `-d` is a flag of the root that every command takes.
     fn debug(&self) -> bool {
         match self {
@@ -133,11 +142,21 @@ fn run(
 ) -> anyhow::Result<ExitCode> {
     harden_self().context("cannot make this process unreadable for plugins")?;
     let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    threads.block_on(async {
+    let ended = threads.block_on(async {
         let runtime = Arc::new(Runtime::start(environment.clone())?);
         let context = Context { environment, telemetry, runtime };
-        command.run(&context).await
-    })
+        if command.ends_itself() {
+            return command.run(&context).await;
+        }
+        let told = end::told()?;
+        tokio::select! {
+            done = command.run(&context) => done,
+            signal = told => Ok(end::exit_code(signal)),
+        }
+    });
+    // Ends the plugins that still run. A name that is looked up meanwhile is not waited for.
+    threads.shutdown_timeout(SHUTDOWN);
+    ended
 }
 
 /// Says what is wrong with a command line. Asking for help is not wrong, nor is a command alone that

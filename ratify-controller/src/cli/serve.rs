@@ -5,12 +5,9 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use ratify_core::{ErrorCode, config::Config};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::net::TcpListener;
 
-use super::{Context, flag};
+use super::{Context, end, flag};
 use crate::{
     assemble,
     gatekeeper::{self, Service, ServiceConfig},
@@ -89,9 +86,13 @@ impl Serve {
         let watcher = Watcher::new(context.config_file(&self.config), file, active);
         let runtime = Arc::clone(&context.runtime);
         let watching = watcher.watch(|config| rebuild(config, Arc::clone(&runtime)));
+        let told = end::told()?;
+        let termination = async {
+            told.await;
+        };
         tracing::info!("starting server at {}", listener.local_addr()?);
         tokio::select! {
-            () = gatekeeper::serve(listener, service, termination()?) => Ok(ExitCode::SUCCESS),
+            () = gatekeeper::serve(listener, service, termination) => Ok(ExitCode::SUCCESS),
             () = watching => bail!("the configuration file is watched no more"),
             result = context.runtime.host.reap_strangers() => {
                 result.context("cannot reap processes")?;
@@ -147,16 +148,4 @@ async fn listen(address: &str) -> std::io::Result<TcpListener> {
         Ok(listener) => Ok(listener),
         Err(_) => TcpListener::bind(format!("0.0.0.0{address}")).await,
     }
-}
-
-/// Ready when the process is asked to end: interrupted, or terminated as a container is.
-fn termination() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }

@@ -1,6 +1,9 @@
 //! [`ExecVerifier`]: a verifier that is a program, as the executor sees it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use ratify_core::{
     BoxFuture, ComponentType, Error, ErrorCode, Request, Result, StoreConfig, Verifier,
@@ -76,8 +79,7 @@ impl ExecVerifier {
             let detail = "failed to create a directory for the plugin's cache";
             self.error(ErrorCode::VerifyPluginFailure).with_detail(detail).with_source(error)
         })?;
-        let path = directory.path().to_string_lossy().into_owned();
-        store.store.insert(LOCAL_CACHE_PATH.into(), path.into());
+        cache_in(&mut store, directory.path());
         Ok((store, Some(directory)))
     }
 
@@ -157,6 +159,13 @@ impl Verifier for ExecVerifier {
     }
 }
 
+/// Names the directory a store caches in. The key is read in any case, so another spelling of it
+/// must not stay beside it.
+fn cache_in(store: &mut StoreConfig, directory: &Path) {
+    store.store.retain(|key, _| !key.eq_ignore_ascii_case(LOCAL_CACHE_PATH));
+    store.store.insert(LOCAL_CACHE_PATH.into(), directory.to_string_lossy().into_owned().into());
+}
+
 /// What is kept of a plugin's report: its verdict and its words, bounded and without control
 /// characters. Whom it is from and what about is not the plugin's to say.
 fn report_from(said: VerifierReport) -> VerifierReport {
@@ -196,6 +205,18 @@ mod tests {
         .unwrap();
         let report = report_from(said).named("configured", "sbom");
         insta::assert_snapshot!(serde_json::to_string(&report).unwrap(), @r#"{"isSuccess":true,"name":"configured","verifierName":"configured","type":"sbom","verifierType":"sbom","message":"a�[2Jb c","errorReason":"r","remediation":"do","extensions":{"k":[1]}}"#);
+    }
+
+    #[test]
+    fn no_spelling_of_the_configured_cache_reaches_a_plugin() {
+        for key in ["localCachePath", "localcachepath", "LOCALCACHEPATH", "LocalCachePath"] {
+            let entry = json!({"name": "oras", key: "/of/the/host", "useHttp": true});
+            let entry = entry.as_object().unwrap().clone();
+            let mut store = StoreConfig::new("1.0.0", None, entry);
+            cache_in(&mut store, Path::new("/private"));
+            let expected = json!({"name": "oras", "useHttp": true, "localCachePath": "/private"});
+            assert_eq!(Value::Object(store.store), expected);
+        }
     }
 
     #[test]

@@ -87,14 +87,18 @@ impl VerifierPluginConfig {
         };
         let type_ = text("type")?.unwrap_or_default();
         check_name(if type_.is_empty() { &name } else { &type_ })?;
+        // v1 makes a type of null that no artifact has; to judge every type would be the contrary.
+        if raw.get("artifactTypes").is_some_and(Value::is_null) {
+            return Err(invalid("artifactTypes of a verifier must be a string"));
+        }
         let source = PluginSource::from_entry(raw)
             .map_err(|error| invalid("Failed to parse the plugin source").with_source(error))?;
         Ok(Self {
             name,
             type_,
             artifact_types: text("artifactTypes")?.map(|list| ArtifactTypes::parse(&list)),
-            // v1 takes any value for "yes", the empty string included.
-            nested: raw.get("nestedReferences").is_some_and(|value| !value.is_null()),
+            // v1 takes any value for "yes", the empty string and null included.
+            nested: raw.contains_key("nestedReferences"),
             version: text("version")?.unwrap_or_else(|| default_version.to_owned()),
             source,
             plugin_env: PluginEnv::from_entry(raw)?,
@@ -171,6 +175,14 @@ mod tests {
     }
 
     #[test]
+    fn any_value_asks_for_what_is_attached_to_the_artifact_as_well() {
+        for value in [json!(null), json!(""), json!("*"), json!(false), json!(["a"])] {
+            assert!(read(&json!({"name": "n", "nestedReferences": value})).unwrap().nested);
+        }
+        assert!(!read(&json!({"name": "n"})).unwrap().nested);
+    }
+
+    #[test]
     fn refuses_what_v1_refuses_and_what_v1_panics_on() {
         let cases = [
             (json!({}), "CONFIG_INVALID: The name field is required in the Verifier configuration"),
@@ -185,6 +197,10 @@ mod tests {
             (
                 json!({"name": "n", "version": 1.0}),
                 "CONFIG_INVALID: version of a verifier must be a string",
+            ),
+            (
+                json!({"name": "n", "artifactTypes": null}),
+                "CONFIG_INVALID: artifactTypes of a verifier must be a string",
             ),
             (json!({"name": 1}), "CONFIG_INVALID: name of a verifier must be a string"),
             (

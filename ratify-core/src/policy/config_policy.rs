@@ -31,7 +31,7 @@ enum Rule {
 impl ConfigPolicy {
     /// Reads the policy's entry. Keys it does not know are ignored, as in v1.
     pub(super) fn from_entry(entry: &Map<String, Value>) -> Result<Self> {
-        let mut rules = match rules_of(entry) {
+        let mut rules = match rules_of(entry)? {
             None | Some(Value::Null) => BTreeMap::new(),
             Some(Value::Object(listed)) => {
                 listed.iter().map(|(type_, rule)| parse(type_, rule)).collect::<Result<_>>()?
@@ -69,11 +69,15 @@ impl ConfigPolicy {
     }
 }
 
-/// Go's decoder matches a structure's keys in any case.
-fn rules_of(entry: &Map<String, Value>) -> Option<&Value> {
-    entry.get(POLICIES_KEY).or_else(|| {
-        entry.iter().find(|(key, _)| key.eq_ignore_ascii_case(POLICIES_KEY)).map(|(_, rules)| rules)
-    })
+/// Go's decoder matches a structure's keys in any case. Where two are there v1 takes the rules of
+/// both together; to drop those of one might allow what they deny.
+fn rules_of(entry: &Map<String, Value>) -> Result<Option<&Value>> {
+    let mut found = entry.iter().filter(|(key, _)| key.eq_ignore_ascii_case(POLICIES_KEY));
+    let rules = found.next().map(|(_, rules)| rules);
+    match found.next() {
+        Some(_) => Err(undecodable(format!("{POLICIES_KEY} is there in two spellings"))),
+        None => Ok(rules),
+    }
 }
 
 /// `None` is the empty rule: the default's default, and for any other type one nothing satisfies.
@@ -164,6 +168,15 @@ mod tests {
     fn default_is_no_artifact_type() {
         assert!(!policy(&json!({"default": "any"})).decide(&reports("default:bad")));
         assert!(policy(&json!({"default": "any"})).decide(&reports("A:ok")));
+    }
+
+    #[test]
+    fn the_key_in_two_spellings_is_refused() {
+        let entry = json!({
+            "artifactVerificationPolicies": {"default": "any"},
+            "ArtifactVerificationPolicies": {"A": "all"},
+        });
+        assert!(ConfigPolicy::from_entry(entry.as_object().unwrap()).is_err());
     }
 
     #[test]

@@ -5,16 +5,22 @@
 //!   log lines may stand before and after it. JSON inside a log line is no answer.
 //! - Among several objects the one that has the answer's mark (`isSuccess` of a report) is it; with
 //!   none or several of those the output is refused. v1 refuses any second object.
-//! - An object that begins on one line and breaks on a later one makes the whole output unreadable:
-//!   what stands inside it must not pass for an answer.
+//! - An object that begins and breaks makes the whole output unreadable: what stands inside it, or
+//!   inside one of its strings, must not pass for an answer. So does one with a key given twice. A
+//!   line that is an object by its brace alone, as `{not json}`, is a log line, and words behind an
+//!   object on its last line are ignored.
 //! - Standard error is asked only when standard output has no object at all, as v1's plugins may
 //!   print there.
 //! - Every other line is a log line. `INFO: `, `WARN: ` and `DEBUG: ` give its level.
 //!
 //! The caller bounds the bytes. Nesting is bounded by serde_json (128), log lines here.
 
+use std::fmt;
+
 use ratify_core::{Descriptor, Manifest, VerifierReport};
-use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
+use serde::de::{
+    Deserialize, DeserializeOwned, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor,
+};
 use serde_json::{Map, Value};
 
 use super::{ListReferrersOutput, PluginError};
@@ -191,8 +197,8 @@ impl Scan {
         scan
     }
 
-    /// Takes the object that `rest` begins with; returns how many bytes it has. What stands behind
-    /// it on its last line is ignored, as v1 does.
+    /// Takes the object that `rest` begins with; returns how many bytes it has. Words behind it on
+    /// its last line are ignored, as v1 does, but no part of JSON.
     fn take_object(
         &mut self,
         rest: &str,
@@ -202,13 +208,14 @@ impl Scan {
         let end = match measure_object(rest) {
             Ok(end) => end,
             Err(error) => {
-                self.unreadable = error.is_eof() || error.line() > 1;
+                self.unreadable = error.is_eof() || error.line() > 1 || has_a_key(line);
                 self.broken.get_or_insert(error);
                 self.log.push(line);
                 return line.len();
             }
         };
-        match build_object(&rest[..end]) {
+        let behind = rest[end..].lines().next().unwrap_or_default();
+        match build_object(&rest[..end]).and_then(|object| refuse_more(behind).map(|()| object)) {
             Ok(object) => {
                 self.objects += 1;
                 if has_mark(&object) {
@@ -256,7 +263,55 @@ fn build_object(text: &str) -> serde_json::Result<Map<String, Value>> {
         let message = format!("it has {} bytes, and {MAX_OBJECT} are taken", text.len());
         return Err(serde_json::Error::custom(message));
     }
-    serde_json::from_str(text)
+    serde_json::from_str::<OneOfEach>(text).map(|object| object.0)
+}
+
+/// Refuses text behind an object that may have been a part of it: a string that ended too early,
+/// with keys of its own before the end, or a second object.
+fn refuse_more(behind: &str) -> serde_json::Result<()> {
+    if behind.contains('"') {
+        return Err(serde_json::Error::custom(
+            "it ends before its line does, and more JSON follows",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a line goes on as an object after its brace. Text that was put into a string without an
+/// escape breaks such a line, and may bring lines of its own.
+fn has_a_key(line: &str) -> bool {
+    line.trim_start().strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with('"'))
+}
+
+/// An object in which no key is given twice: readers could take either value.
+struct OneOfEach(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for OneOfEach {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(OneOfEachVisitor)
+    }
+}
+
+struct OneOfEachVisitor;
+
+impl<'de> Visitor<'de> for OneOfEachVisitor {
+    type Value = OneOfEach;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<OneOfEach, A::Error> {
+        let mut object = Map::new();
+        while let Some((key, value)) = entries.next_entry::<String, Value>()? {
+            if object.contains_key(&key) {
+                let key = ratify_core::capped_line(&key, 100);
+                return Err(A::Error::custom(format_args!("it has the key {key} twice")));
+            }
+            object.insert(key, value);
+        }
+        Ok(OneOfEach(object))
+    }
 }
 
 #[cfg(test)]
@@ -344,6 +399,15 @@ mod tests {
                 "",
             ),
             ("{\"message\": \n{\"isSuccess\":true}\n", ""),
+            ("{\"isSuccess\":false,\"message\":\"x\n{\"isSuccess\":true}\"}\n", ""),
+            ("{\"isSuccess\":false,\"message\":\"x\r\n{\"isSuccess\":true}\"}\n", ""),
+            ("{\"isSuccess\":false,\"x\n{\"isSuccess\":true}\":1}\n", ""),
+            ("{ \"isSuccess\":false,\"message\":\"C:\\x\n{\"isSuccess\":true}\"}\n", ""),
+            ("{\"isSuccess\":false,\"message\":\"a \"b\n{\"isSuccess\":true}\n\"}\n", ""),
+            ("{\"isSuccess\":false,\"message\":\"x\",\"isSuccess\":true}\n", ""),
+            ("{\"message\":\"x\",\"isSuccess\":true} \",\"isSuccess\":false}\n", ""),
+            ("{\"isSuccess\":true} {\"isSuccess\":false}\n", ""),
+            ("", "{\"isSuccess\":false,\"message\":\"x\n{\"isSuccess\":true}\"}\n"),
             ("{\"isSuccess\":true}\n{\n\"cut\": ", ""),
             ("{\"isSuccess\":tru", "{\"isSuccess\":true}"),
             (
@@ -368,6 +432,7 @@ mod tests {
         let huge = format!("{{\"isSuccess\":true,\"message\":\"{}\"}}", "x".repeat(MAX_OBJECT));
         insta::assert_snapshot!(verdict(&huge, ""), @"the plugin printed a JSON object that cannot be read: it has 4194335 bytes, and 4194304 are taken");
         insta::assert_snapshot!(verdict(r#"{"IsSuccess":true,"isSuccess":false}"#, ""), @"the plugin's answer is malformed: it has the key isSuccess in two spellings");
+        insta::assert_snapshot!(verdict(r#"{"isSuccess":false,"isSuccess":true}"#, ""), @"the plugin printed a JSON object that cannot be read: it has the key isSuccess twice at line 1 column 36");
         insta::assert_snapshot!(verdict("{]", ""), @"the plugin printed a JSON object that cannot be read: key must be a string at line 1 column 2");
     }
 

@@ -174,6 +174,10 @@ fn over_budget(built: &[Built]) -> Vec<String> {
 fn push(plugins: &[Plugin], built: &[Built], repository: &str, plain_http: bool) -> Result<()> {
     let ratify = workspace::build_ratify()?;
     for plugin in plugins {
+        if !plugin.is_pushed {
+            println!("{} is not for others, so it is not pushed", plugin.kind);
+            continue;
+        }
         let of_this = |one: &&Built| one.kind == plugin.kind;
         let files: Vec<&Built> = built.iter().filter(of_this).collect();
         let mut command = Command::new(&ratify);
@@ -249,6 +253,7 @@ mod tests {
             features: Vec::new(),
             variant: None,
             is_store: false,
+            is_pushed: true,
             budget: None,
         };
         let one = built(1, None);

@@ -19,6 +19,8 @@ pub(crate) struct Plugin {
     pub(crate) variant: Option<String>,
     /// Whether it is a store: `package.metadata.ratify.kind = "store"`. Else it is a verifier.
     pub(crate) is_store: bool,
+    /// Whether it is for anyone: not where `package.metadata.ratify.push = false`.
+    pub(crate) is_pushed: bool,
     /// The most bytes its program may have: `package.metadata.ratify.budget-bytes`.
     pub(crate) budget: Option<u64>,
 }
@@ -86,12 +88,17 @@ fn plugin(package: &Package) -> Result<Plugin> {
         features: program.required_features.clone(),
         variant: None,
         is_store: package.metadata["ratify"]["kind"] == "store",
+        is_pushed: is_pushed(&package.metadata),
         budget: budget(&package.metadata),
     })
 }
 
 fn skipped(metadata: &Value) -> bool {
     metadata["ratify"]["skip"] == Value::Bool(true)
+}
+
+fn is_pushed(metadata: &Value) -> bool {
+    metadata["ratify"]["push"] != Value::Bool(false)
 }
 
 /// The budget in a package's own table, in bytes.
@@ -104,6 +111,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn only_an_explicit_false_keeps_a_plugin_from_being_pushed() {
+        assert!(!is_pushed(&json!({"ratify": {"push": false}})));
+        assert!(is_pushed(&json!({"ratify": {"push": "false"}})));
+        assert!(is_pushed(&json!({})));
+    }
 
     #[test]
     fn only_an_explicit_true_skips_a_plugin() {

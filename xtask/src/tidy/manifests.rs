@@ -166,6 +166,7 @@ mod tests {
             features: Vec::new(),
             variant: None,
             is_store: false,
+            is_pushed: true,
             budget,
         };
         assert_eq!(without_budget(&[plugin(None), plugin(Some(1))]).len(), 1);

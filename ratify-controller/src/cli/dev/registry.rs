@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use super::super::output;
+use super::super::{end, output};
 use crate::dev::registry::{RegistryOptions, RunningRegistry};
 
 #[derive(Debug, Args)]
@@ -35,6 +35,7 @@ impl Registry {
             referrers_api: !self.no_referrers_api,
             ..RegistryOptions::default()
         };
+        let told = end::told()?;
         let registry = RunningRegistry::start(options).await?;
         if let Some(path) = &self.ca_file {
             registry.write_ca(path)?;
@@ -45,7 +46,7 @@ impl Registry {
             "An OCI registry, in memory, serves at {}. Interrupt it to end it.",
             registry.url()
         );
-        tokio::signal::ctrl_c().await?;
+        told.await;
         Ok(ExitCode::SUCCESS)
     }
 }

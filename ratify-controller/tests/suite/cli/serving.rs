@@ -19,7 +19,7 @@ fn home() -> Home {
 async fn it_ends_with_exit_code_0_when_it_is_terminated_or_interrupted() {
     let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
     let (home, image) = (home(), put_app(&registry));
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let mut server = Server::start(&home).await;
         assert_eq!(server.ask(&image).await["value"]["isSuccess"], true);
         let pid = Pid::from_raw(server.process.id().unwrap().cast_signed()).unwrap();
