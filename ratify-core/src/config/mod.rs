@@ -57,6 +57,14 @@ pub enum ConfigError {
     /// Not JSON.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
+    /// One key in two spellings.
+    #[error("{at}: the key {key} is given in two spellings")]
+    Spellings {
+        /// The path of the object.
+        at: String,
+        /// The key.
+        key: &'static str,
+    },
     /// A value of the wrong kind.
     #[error("{at}: expected {expected}, found {found}")]
     Kind {
@@ -128,14 +136,15 @@ impl Section {
         }
     }
 
-    /// Takes a key in any case; the exact one first. `null` counts as absent.
-    fn take(&mut self, key: &str) -> Option<Value> {
-        let found = if self.values.contains_key(key) {
-            key.to_owned()
-        } else {
-            self.values.keys().find(|name| name.eq_ignore_ascii_case(key))?.clone()
-        };
-        self.values.remove(&found).filter(|value| !value.is_null())
+    /// Takes a key in any case. `null` counts as absent. Of two spellings v1 takes something of
+    /// both; here they are refused.
+    fn take(&mut self, key: &'static str) -> Result<Option<Value>, ConfigError> {
+        let mut spellings = self.values.keys().filter(|name| name.eq_ignore_ascii_case(key));
+        let Some(found) = spellings.next().cloned() else { return Ok(None) };
+        if spellings.next().is_some() {
+            return Err(ConfigError::Spellings { at: self.at.clone(), key });
+        }
+        Ok(self.values.remove(&found).filter(|value| !value.is_null()))
     }
 
     fn key_path(&self, key: &str) -> String {
@@ -146,28 +155,28 @@ impl Section {
         Err(ConfigError::Kind { at: self.key_path(key), expected, found: kind(found) })
     }
 
-    fn section(&mut self, key: &str) -> Result<Option<Self>, ConfigError> {
-        self.take(key).map(|value| Self::from_value(key, value)).transpose()
+    fn section(&mut self, key: &'static str) -> Result<Option<Self>, ConfigError> {
+        self.take(key)?.map(|value| Self::from_value(key, value)).transpose()
     }
 
-    fn string(&mut self, key: &str) -> Result<Option<String>, ConfigError> {
-        match self.take(key) {
+    fn string(&mut self, key: &'static str) -> Result<Option<String>, ConfigError> {
+        match self.take(key)? {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(other) => self.wrong(key, "a string", &other),
         }
     }
 
-    fn boolean(&mut self, key: &str) -> Result<Option<bool>, ConfigError> {
-        match self.take(key) {
+    fn boolean(&mut self, key: &'static str) -> Result<Option<bool>, ConfigError> {
+        match self.take(key)? {
             None => Ok(None),
             Some(Value::Bool(value)) => Ok(Some(value)),
             Some(other) => self.wrong(key, "true or false", &other),
         }
     }
 
-    fn integer(&mut self, key: &str) -> Result<Option<i64>, ConfigError> {
-        match self.take(key) {
+    fn integer(&mut self, key: &'static str) -> Result<Option<i64>, ConfigError> {
+        match self.take(key)? {
             None => Ok(None),
             Some(value) => match value.as_i64() {
                 Some(number) => Ok(Some(number)),
@@ -176,8 +185,8 @@ impl Section {
         }
     }
 
-    fn strings(&mut self, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
-        let Some(value) = self.take(key) else { return Ok(None) };
+    fn strings(&mut self, key: &'static str) -> Result<Option<Vec<String>>, ConfigError> {
+        let Some(value) = self.take(key)? else { return Ok(None) };
         let Value::Array(items) = &value else {
             return self.wrong(key, "an array of strings", &value);
         };
@@ -189,8 +198,8 @@ impl Section {
         }
     }
 
-    fn objects(&mut self, key: &str) -> Result<Vec<Map<String, Value>>, ConfigError> {
-        let Some(value) = self.take(key) else { return Ok(Vec::new()) };
+    fn objects(&mut self, key: &'static str) -> Result<Vec<Map<String, Value>>, ConfigError> {
+        let Some(value) = self.take(key)? else { return Ok(Vec::new()) };
         let Value::Array(items) = value else {
             return self.wrong(key, "an array of objects", &value);
         };
@@ -246,7 +255,11 @@ mod tests {
 
     #[test]
     fn says_where_a_value_is_of_the_wrong_kind() {
-        let cases: [(&[u8], &str); 5] = [
+        let cases: [(&[u8], &str); 6] = [
+            (
+                br#"{"policy":{},"Policy":null}"#,
+                "the configuration: the key policy is given in two spellings",
+            ),
             (b"[]", "the configuration: expected an object, found an array"),
             (
                 br#"{"store":{"plugins":{}}}"#,
