@@ -17,20 +17,14 @@ const MAX_ARTIFACTS: usize = 10_000;
 
 #[derive(Debug, Args)]
 pub(crate) struct Discover {
-    /// Subject Reference
-    #[arg(short, long, default_value = "")]
-    subject: String,
-    /// Config File Path
-    #[arg(short, long, default_value = "")]
-    config: String,
+    #[command(flatten)]
+    question: flag::Question,
     /// artifact type to filter
     #[arg(short = 't', long = "artifactType")]
     artifact_type: Vec<String>,
     /// Output referrers in a flat list format (default is tree format)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]
     flat: bool,
-    #[command(flatten)]
-    patience: flag::Patience,
     #[command(flatten)]
     pub(super) debug: flag::Debug,
 }
@@ -52,11 +46,11 @@ struct Node {
 
 impl Discover {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
-        let subject = assemble::parse_subject(&self.subject)?;
-        let config = context.load_config(&self.config)?;
+        let subject = assemble::parse_subject(&self.question.subject)?;
+        let config = context.load_config(&self.question.config)?;
         warn_of_tag(&subject);
         let stores = assemble::stores(&config, &context.runtime).await?;
-        let give_up_at = self.patience.give_up_at();
+        let give_up_at = self.question.give_up_at();
         let descriptor = assemble::resolve(&stores, &subject, give_up_at).await?;
         let subject = subject.with_digest(descriptor.digest.clone());
         let mut forest = Vec::new();

@@ -12,15 +12,21 @@ pub(crate) struct Debug {
     pub(crate) debug: bool,
 }
 
-/// `--timeout`. Ours: v1's command line waits for ever.
+/// Which subject is asked about, by which configuration, for how long.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Patience {
-    /// When registries and plugins are given up.
+pub(crate) struct Question {
+    /// Subject Reference
+    #[arg(short, long, default_value = "")]
+    pub(crate) subject: String,
+    /// Config File Path
+    #[arg(short, long, default_value = "")]
+    pub(crate) config: String,
+    /// When registries and plugins are given up (v1 waits for ever)
     #[arg(long, default_value = "5m", value_parser = go_duration)]
     timeout: Duration,
 }
 
-impl Patience {
+impl Question {
     /// When the time is over, from now on; `None` where no clock reaches that far.
     pub(crate) fn give_up_at(&self) -> Option<Instant> {
         Instant::now().checked_add(self.timeout)

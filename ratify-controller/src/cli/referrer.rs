@@ -26,20 +26,14 @@ enum Show {
 /// `-d` is the digest here, not `--debug`; v1 panics on the clash of the two.
 #[derive(Debug, Args)]
 struct Object {
-    /// Subject Reference
-    #[arg(short, long, default_value = "")]
-    subject: String,
-    /// Config File Path
-    #[arg(short, long, default_value = "")]
-    config: String,
+    #[command(flatten)]
+    question: flag::Question,
     /// blob digest
     #[arg(short, long, default_value = "")]
     digest: String,
     /// store name
     #[arg(long, default_value = "")]
     store: String,
-    #[command(flatten)]
-    patience: flag::Patience,
     /// Log at level debug.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]
     debug: bool,
@@ -70,14 +64,14 @@ impl Referrer {
 impl Object {
     async fn show_blob(self, context: &Context) -> anyhow::Result<()> {
         let (subject, digest, store) = self.open(context).await?;
-        let bytes = store.blob(&subject, &digest, None, self.patience.give_up_at()).await?;
+        let bytes = store.blob(&subject, &digest, None, self.question.give_up_at()).await?;
         output::print_bytes(&bytes)
     }
 
     async fn show_manifest(self, context: &Context) -> anyhow::Result<()> {
         let (subject, digest, store) = self.open(context).await?;
         warn_of_tag(&subject);
-        let give_up_at = self.patience.give_up_at();
+        let give_up_at = self.question.give_up_at();
         let descriptor = store.resolve(&subject.sibling(&digest), give_up_at).await;
         let descriptor = descriptor.context("failed to resolve subject descriptor from store")?;
         let manifest = store.manifest(&subject, &descriptor, give_up_at).await;
@@ -90,7 +84,7 @@ impl Object {
         &self,
         context: &Context,
     ) -> anyhow::Result<(Reference, Digest, Arc<dyn ReferrerStore>)> {
-        let subject = assemble::parse_subject(&self.subject)?;
+        let subject = assemble::parse_subject(&self.question.subject)?;
         if self.digest.is_empty() {
             bail!("digest parameter is required");
         }
@@ -101,7 +95,7 @@ impl Object {
             let shown = ratify_core::capped_line(&self.digest, 100);
             format!("the digest of the subject is invalid {shown}")
         })?;
-        let config = context.load_config(&self.config)?;
+        let config = context.load_config(&self.question.config)?;
         let stores = assemble::stores(&config, &context.runtime).await?;
         let found = stores.into_iter().find(|store| store.name() == self.store);
         let store = found.with_context(|| format!("cannot find store with name {}", self.store))?;

@@ -9,24 +9,18 @@ use crate::assemble;
 
 #[derive(Debug, Args)]
 pub(crate) struct Resolve {
-    /// Subject Reference
-    #[arg(short, long, default_value = "")]
-    subject: String,
-    /// Config File Path
-    #[arg(short, long, default_value = "")]
-    config: String,
     #[command(flatten)]
-    patience: flag::Patience,
+    question: flag::Question,
     #[command(flatten)]
     pub(super) debug: flag::Debug,
 }
 
 impl Resolve {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
-        let subject = assemble::parse_subject(&self.subject)?;
-        let config = context.load_config(&self.config)?;
+        let subject = assemble::parse_subject(&self.question.subject)?;
+        let config = context.load_config(&self.question.config)?;
         let stores = assemble::stores(&config, &context.runtime).await?;
-        let descriptor = assemble::resolve(&stores, &subject, self.patience.give_up_at()).await?;
+        let descriptor = assemble::resolve(&stores, &subject, self.question.give_up_at()).await?;
         output::print_line(descriptor.digest.as_str())?;
         Ok(ExitCode::SUCCESS)
     }

@@ -10,12 +10,8 @@ use crate::assemble;
 
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// Subject Reference
-    #[arg(short, long, default_value = "")]
-    subject: String,
-    /// Config File Path
-    #[arg(short, long, default_value = "")]
-    config: String,
+    #[command(flatten)]
+    question: flag::Question,
     /// artifact type to filter
     #[arg(short = 't', long = "artifactType")]
     artifact_type: Vec<String>,
@@ -23,20 +19,18 @@ pub(crate) struct Verify {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]
     silent: bool,
     #[command(flatten)]
-    patience: flag::Patience,
-    #[command(flatten)]
     pub(super) debug: flag::Debug,
 }
 
 impl Verify {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
-        let subject = assemble::parse_subject(&self.subject)?;
-        let config = context.load_config(&self.config)?;
+        let subject = assemble::parse_subject(&self.question.subject)?;
+        let config = context.load_config(&self.question.config)?;
         warn_of_tag(&subject);
         let executor = assemble::executor(&config, &context.runtime).await?;
-        let parameters = VerifyParameters::new(self.subject)
+        let parameters = VerifyParameters::new(&*self.question.subject)
             .with_reference_types(self.artifact_type)
-            .with_give_up_at(self.patience.give_up_at());
+            .with_give_up_at(self.question.give_up_at());
         let result = executor.verify(&parameters, &assemble::log_notice).await?;
         if !self.silent {
             output::print_json(&result)?;
