@@ -138,6 +138,7 @@ impl Runtime {
         auth::Environment {
             home: Some(self.environment.home.clone()),
             docker_config: self.environment.docker_config.clone(),
+            ..auth::Environment::default()
         }
     }
 

@@ -34,7 +34,11 @@ pub fn open_with_environment(config: &StoreConfig) -> Result<Arc<dyn Host>> {
     };
     let options = OrasStoreOptions {
         user_agent: concat!("ratify+", env!("CARGO_PKG_VERSION"), " (plugin)").into(),
-        environment: Environment { home: path("HOME"), docker_config: path("DOCKER_CONFIG") },
+        environment: Environment {
+            home: path("HOME"),
+            docker_config: path("DOCKER_CONFIG"),
+            ..Environment::default()
+        },
         connections: Connections::new(roots),
         ..OrasStoreOptions::default()
     };

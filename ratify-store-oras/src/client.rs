@@ -103,6 +103,13 @@ pub(crate) struct Target<'a> {
     pub(crate) give_up_at: Option<Instant>,
 }
 
+/// What a registry asks to be brought.
+struct TokenRequest {
+    realm: Url,
+    service: Option<String>,
+    scope: Option<String>,
+}
+
 /// What reading needs.
 pub(crate) const PULL: &[&str] = &["pull"];
 /// What pushing needs.
@@ -189,32 +196,44 @@ impl Client {
     }
 
     /// Sends a call with the credentials it needs. After a 401 it is sent once more with fresh
-    /// ones; an answer that is 401 or 403 then is returned, and the grant forgotten.
+    /// ones, and where those came from what the provider keeps and have changed since, once more.
+    /// An answer that is 401 or 403 then is returned, and what was shown is forgotten.
     pub(crate) async fn ask(&self, target: &Target<'_>, call: &Call) -> Result<Answer, OrasError> {
         let inner = &*self.0;
+        let asked = Instant::now();
         if inner.options.credential_use == CredentialUse::Required {
             self.credential(target).await?;
         }
         let scope = challenge::scope(target.reference.repository(), target.actions, None);
         let slot = inner.tokens.slot(target.reference.registry(), &scope);
-        let known = slot.lock().await.clone().filter(|grant| grant.is_valid(Instant::now()));
+        let known = slot.lock().await.clone().filter(|grant| grant.is_valid(asked));
         let header = known.as_ref().map(|grant| grant.header());
         let answer = inner.exchange.send(call, header, target.give_up_at).await?;
+        if known.is_some() && is_refusal(&answer) {
+            inner.options.auth.forget(asked);
+        }
         if answer.status() != StatusCode::UNAUTHORIZED || answer.is_from_elsewhere {
             if answer.status() == StatusCode::FORBIDDEN {
                 forget(&slot, known.as_ref()).await;
             }
             return Ok(answer);
         }
-        let challenges = challenge::parse(answer.all(&WWW_AUTHENTICATE));
-        let Some(grant) = self.grant(target, &slot, known.as_ref(), &challenges, &answer).await?
-        else {
+        let Some(grant) = self.grant(target, &slot, known.as_ref(), &answer, asked).await? else {
             return Ok(answer);
         };
         drop(answer);
         let answer = inner.exchange.send(call, Some(grant.header()), target.give_up_at).await?;
-        if matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            forget(&slot, Some(&grant)).await;
+        if !is_refusal(&answer) {
+            return Ok(answer);
+        }
+        forget(&slot, Some(&grant)).await;
+        let Some(other) = self.changed_grant(target, &slot, &grant, &answer, asked).await? else {
+            return Ok(answer);
+        };
+        drop(answer);
+        let answer = inner.exchange.send(call, Some(other.header()), target.give_up_at).await?;
+        if is_refusal(&answer) {
+            forget(&slot, Some(&other)).await;
         }
         Ok(answer)
     }
@@ -231,8 +250,8 @@ impl Client {
         target: &Target<'_>,
         slot: &Slot,
         refused: Option<&Arc<Grant>>,
-        challenges: &[Challenge],
         answer: &Answer,
+        asked: Instant,
     ) -> Result<Option<Arc<Grant>>, OrasError> {
         let mut kept = slot.lock().await;
         if let Some(grant) = kept.as_ref()
@@ -242,8 +261,7 @@ impl Client {
             return Ok(Some(grant.clone()));
         }
         *kept = None;
-        let is_bearer = |c: &&Challenge| matches!(c, Challenge::Bearer { .. });
-        let grant = match challenges.iter().find(is_bearer).or_else(|| challenges.first()) {
+        let grant = match challenge_of(answer) {
             None => None,
             Some(Challenge::Basic) => match self.credential(target).await? {
                 Credential::Basic { username, password } => {
@@ -252,13 +270,64 @@ impl Client {
                 _ => None,
             },
             Some(Challenge::Bearer { realm, service, scope }) => {
-                let realm = challenge::checked_realm(realm, &answer.url, self.transport())
+                let realm = challenge::checked_realm(&realm, &answer.url, self.transport())
                     .map_err(|why| OrasError::Forbidden { request: answer.request.clone(), why })?;
-                Some(self.fetch_token(target, realm, service.as_deref(), scope.as_deref()).await?)
+                let asks = TokenRequest { realm, service, scope };
+                Some(self.token(target, &asks, asked).await?)
             }
         };
         *kept = grant.map(Arc::new);
         Ok(kept.clone())
+    }
+
+    /// After user and password were refused: a grant of what the provider reads now, where it
+    /// keeps what it reads and that is something else.
+    async fn changed_grant(
+        &self,
+        target: &Target<'_>,
+        slot: &Slot,
+        refused: &Arc<Grant>,
+        answer: &Answer,
+        asked: Instant,
+    ) -> Result<Option<Arc<Grant>>, OrasError> {
+        if !self.0.options.auth.forget(asked)
+            || answer.status() != StatusCode::UNAUTHORIZED
+            || answer.is_from_elsewhere
+            || challenge_of(answer) != Some(Challenge::Basic)
+        {
+            return Ok(None);
+        }
+        let other = self.grant(target, slot, Some(refused), answer, asked).await?;
+        match other {
+            Some(same) if same.header() == refused.header() => {
+                forget(slot, Some(&same)).await;
+                Ok(None)
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// A token; where the credentials are refused and have changed since they were read, with the
+    /// new ones.
+    async fn token(
+        &self,
+        target: &Target<'_>,
+        asks: &TokenRequest,
+        asked: Instant,
+    ) -> Result<Grant, OrasError> {
+        let credential = self.credential(target).await?;
+        let refusal = match self.fetch_token(target, asks, &credential).await {
+            Err(refusal @ OrasError::Denied { .. }) => refusal,
+            other => return other,
+        };
+        if !self.0.options.auth.forget(asked) {
+            return Err(refusal);
+        }
+        let changed = self.credential(target).await?;
+        if changed == credential || changed == Credential::Anonymous {
+            return Err(refusal);
+        }
+        self.fetch_token(target, asks, &changed).await
     }
 
     /// Asks a token service: a POST with a refresh token where there is one (OAuth2), else a GET,
@@ -266,14 +335,14 @@ impl Client {
     async fn fetch_token(
         &self,
         target: &Target<'_>,
-        realm: Url,
-        service: Option<&str>,
-        asked: Option<&str>,
+        asks: &TokenRequest,
+        credential: &Credential,
     ) -> Result<Grant, OrasError> {
-        let scope = challenge::scope(target.reference.repository(), target.actions, asked);
-        let credential = self.credential(target).await?;
+        let (realm, service) = (asks.realm.clone(), asks.service.as_deref());
+        let repository = target.reference.repository();
+        let scope = challenge::scope(repository, target.actions, asks.scope.as_deref());
         let mut authorization = None;
-        let mut call = if let Credential::RefreshToken(token) = &credential {
+        let mut call = if let Credential::RefreshToken(token) = credential {
             self.refresh_call(realm, service, &scope, token.reveal())
         } else {
             let mut url = realm;
@@ -281,7 +350,7 @@ impl Client {
                 url.query_pairs_mut().append_pair("service", service);
             }
             url.query_pairs_mut().append_pair("scope", &scope);
-            if let Credential::Basic { username, password } = &credential {
+            if let Credential::Basic { username, password } = credential {
                 authorization = tokens::basic_header(username, password.reveal());
             }
             self.call_url(Method::GET, url)
@@ -367,6 +436,17 @@ impl Client {
         // A server that is not up yet is asked over TLS, and again the next time.
         Ok(found.unwrap_or(false))
     }
+}
+
+/// The challenge that is answered: a bearer's where there is one, else the first.
+fn challenge_of(answer: &Answer) -> Option<Challenge> {
+    let mut challenges = challenge::parse(answer.all(&WWW_AUTHENTICATE));
+    let bearer = challenges.iter().position(|c| matches!(c, Challenge::Bearer { .. }));
+    (!challenges.is_empty()).then(|| challenges.swap_remove(bearer.unwrap_or(0)))
+}
+
+fn is_refusal(answer: &Answer) -> bool {
+    matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 async fn forget(slot: &Slot, grant: Option<&Arc<Grant>>) {

@@ -26,6 +26,9 @@ struct File {
     auths: Option<BTreeMap<String, Entry>>,
 }
 
+/// The credentials of docker's configuration, by host.
+pub(super) struct Auths(BTreeMap<String, Entry>);
+
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Entry {
@@ -90,23 +93,55 @@ impl AuthProvider for DockerConfig {
 
 /// Finds a host's credentials in the bytes of a `config.json`.
 fn credential_of(bytes: &[u8], host: &str) -> Result<Credential> {
-    let file: File = serde_json::from_slice(bytes)
-        // serde_json quotes values of the wrong type; the position is enough to find it.
-        .map_err(|error| {
-            invalid().with_source(format!(
-                "docker's configuration is malformed at line {} column {}",
-                error.line(),
-                error.column()
-            ))
-        })?;
-    let auths = file.auths.unwrap_or_default();
-    let Some(entry) = auths.get(host) else {
+    let auths = Auths::of_file(bytes)?;
+    let found = auths.credential(host)?;
+    if found.is_none() {
         tracing::debug!("no credentials found for registry hostname: {host}");
-        let hosts: Vec<&str> = auths.keys().map(String::as_str).collect();
-        tracing::debug!("list of registry host names in config : [{}]", hosts.join(" "));
-        return Ok(Credential::Anonymous);
-    };
-    entry.credential()
+        tracing::debug!("list of registry host names in config : [{}]", auths.hosts());
+    }
+    Ok(found.unwrap_or(Credential::Anonymous))
+}
+
+impl Auths {
+    /// The credentials in the bytes of a `config.json`.
+    ///
+    /// # Errors
+    /// Where the bytes are none. The text holds none of them.
+    pub(super) fn of_file(bytes: &[u8]) -> Result<Self> {
+        let file: File = serde_json::from_slice(bytes).map_err(malformed)?;
+        Ok(Self(file.auths.unwrap_or_default()))
+    }
+
+    /// The credentials in the bytes of a `.dockercfg`, which is the map alone.
+    ///
+    /// # Errors
+    /// As [`Auths::of_file`].
+    pub(super) fn of_bare_map(bytes: &[u8]) -> Result<Self> {
+        serde_json::from_slice(bytes).map(Self).map_err(malformed)
+    }
+
+    /// What is known of a host; `None` where it is not there.
+    ///
+    /// # Errors
+    /// Where its entry is malformed.
+    pub(super) fn credential(&self, host: &str) -> Result<Option<Credential>> {
+        self.0.get(host).map(Entry::credential).transpose()
+    }
+
+    /// The hosts, for v1's log lines.
+    pub(super) fn hosts(&self) -> String {
+        let hosts: Vec<&str> = self.0.keys().map(String::as_str).collect();
+        hosts.join(" ")
+    }
+}
+
+/// serde_json quotes values of the wrong type; the position is enough to find it.
+fn malformed(error: serde_json::Error) -> Error {
+    invalid().with_source(format!(
+        "docker's configuration is malformed at line {} column {}",
+        error.line(),
+        error.column()
+    ))
 }
 
 impl Entry {
@@ -195,7 +230,11 @@ mod tests {
 
     #[test]
     fn the_file_is_looked_for_where_docker_looks() {
-        let environment = Environment { home: Some("/x".into()), docker_config: Some("/d".into()) };
+        let environment = Environment {
+            home: Some("/x".into()),
+            docker_config: Some("/d".into()),
+            ..Environment::default()
+        };
         let at = |path, environment: &Environment| DockerConfig::new(path, environment).path;
         assert_eq!(at(Some("/p".into()), &environment), Some("/p".into()));
         assert_eq!(at(None, &environment), Some("/d/config.json".into()));
@@ -206,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_matters_only_where_it_was_named() {
-        let nowhere = Environment { home: Some("/nowhere".into()), docker_config: None };
+        let nowhere = Environment { home: Some("/nowhere".into()), ..Environment::default() };
         assert_eq!(DockerConfig::new(None, &nowhere).read().unwrap(), None);
         let named = DockerConfig::new(Some("/nowhere/c.json".into()), &nowhere);
         let error = named.read().unwrap_err().to_string();

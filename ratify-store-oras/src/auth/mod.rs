@@ -6,24 +6,24 @@
 
 pub(crate) mod challenge;
 mod docker_config;
+mod k8_secrets;
+mod secrets;
 pub(crate) mod tokens;
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc, time::Instant};
 
 use ratify_core::{BoxFuture, ComponentType, Error, ErrorCode, Result, capped_line};
 use serde_json::{Map, Value};
 
+use k8_secrets::K8Secrets;
+
 pub use docker_config::DockerConfig;
+pub use secrets::{ClusterSecret, ObjectName, SecretError, SecretScope, SecretSource};
 
 const DEFAULT_PROVIDER: &str = "dockerConfig";
 /// v1's other providers. They are known by name, so that the error can say what is the matter.
-const NOT_BUILT_YET: [&str; 5] = [
-    "k8Secrets",
-    "azureWorkloadIdentity",
-    "azureManagedIdentity",
-    "awsEcrBasic",
-    "alibabacloudAcrBasic",
-];
+const NOT_BUILT_YET: [&str; 4] =
+    ["azureWorkloadIdentity", "azureManagedIdentity", "awsEcrBasic", "alibabacloudAcrBasic"];
 
 /// Finds credentials for a registry.
 pub trait AuthProvider: Send + Sync {
@@ -38,6 +38,12 @@ pub trait AuthProvider: Send + Sync {
         host: &'a str,
         artifact: &'a str,
     ) -> BoxFuture<'a, Result<Credential>>;
+
+    /// A registry refused what was given out: whatever was read before that instant is not given
+    /// out again. Whether the provider keeps anything at all, so that asking again may help.
+    fn forget(&self, _before: Instant) -> bool {
+        false
+    }
 }
 
 /// What a registry is shown.
@@ -72,13 +78,41 @@ pub enum CredentialUse {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
-/// The parts of the environment that providers read, as values.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What providers read from, as values: the environment, the cluster, and for whom they do it.
+#[derive(Clone, Default)]
 pub struct Environment {
     /// The home directory (`HOME`).
     pub home: Option<PathBuf>,
     /// Docker's configuration directory (`DOCKER_CONFIG`).
     pub docker_config: Option<PathBuf>,
+    /// The secrets of the cluster; `None` outside of one.
+    pub secrets: Option<Arc<dyn SecretSource>>,
+    /// The namespace this process runs in (`RATIFY_NAMESPACE`).
+    pub ratify_namespace: Option<String>,
+    /// Whose secrets may be read.
+    pub scope: SecretScope,
+}
+
+impl Environment {
+    /// The same for a resource of a namespace, which reads that namespace's secrets alone.
+    #[must_use]
+    pub fn for_namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.scope = SecretScope::Namespace(namespace.into());
+        self
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Environment")
+            .field("home", &self.home)
+            .field("docker_config", &self.docker_config)
+            .field("has_secrets", &self.secrets.is_some())
+            .field("ratify_namespace", &self.ratify_namespace)
+            .field("scope", &self.scope)
+            .finish()
+    }
 }
 
 impl Secret {
@@ -128,6 +162,7 @@ pub fn from_config(
     };
     let provider: Arc<dyn AuthProvider> = match name {
         DEFAULT_PROVIDER => Arc::new(docker_config_from(config, environment)?),
+        k8_secrets::NAME => Arc::new(K8Secrets::new(config, environment)?),
         _ if NOT_BUILT_YET.contains(&name) => {
             return Err(denied(format!("the auth provider {name} is not built yet")));
         }
@@ -191,8 +226,8 @@ mod tests {
             "AUTH_DENIED: failed to find auth provider implementation with name dockerconfig"
         );
         assert_eq!(
-            text(&json!({"name": "k8Secrets"})),
-            "AUTH_DENIED: the auth provider k8Secrets is not built yet"
+            text(&json!({"name": "awsEcrBasic"})),
+            "AUTH_DENIED: the auth provider awsEcrBasic is not built yet"
         );
         assert_eq!(
             text(&json!({"name": 1})),

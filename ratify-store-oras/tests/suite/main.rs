@@ -9,5 +9,6 @@ mod listing;
 mod pushing;
 mod reading;
 mod real;
+mod secrets;
 mod store;
 mod transport;

@@ -19,6 +19,7 @@ use ratify_store_oras::{
 
 use crate::{
     fake::{basic, client_over, index, options},
+    secrets::{self, Cluster},
     transport,
 };
 
@@ -268,11 +269,33 @@ async fn the_password_is_found_in_dockers_configuration() {
     let file = registry.directory.path().join("config.json");
     let auths = serde_json::json!({"auths": {(&registry.address): {"auth": "dXNlcjpodW50ZXIy"}}});
     fs::write(&file, auths.to_string()).unwrap();
-    let environment =
-        auth::Environment { home: None, docker_config: Some(registry.directory.path().to_owned()) };
+    let environment = auth::Environment {
+        docker_config: Some(registry.directory.path().to_owned()),
+        ..auth::Environment::default()
+    };
     let mut options: ClientOptions = options();
     options.auth = Arc::new(DockerConfig::new(None, &environment));
     let client = Client::new(options).unwrap();
     let (subject, pushed) = fill(&client, &image(&registry), 0).await;
     read_back(&client, &image(&registry), &subject, &pushed).await;
+}
+
+#[tokio::test]
+async fn the_password_is_found_in_the_clusters_secrets_of_both_types() {
+    let Some(registry) = with_tag_schema(false) else { return };
+    let mut pushed = None;
+    for kind in ["kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg"] {
+        let cluster = Arc::new(Cluster::default());
+        cluster.put_password("team/pull", kind, &registry.address, "hunter2");
+        cluster.put_account("team/default", &["pull"]);
+        let environment = secrets::environment(&cluster).for_namespace("team");
+        let mut options: ClientOptions = options();
+        options.auth = secrets::provider(&serde_json::json!({}), &environment).unwrap();
+        let client = Client::new(options).unwrap();
+        if pushed.is_none() {
+            pushed = Some(fill(&client, &image(&registry), 0).await);
+        }
+        let (subject, attached) = pushed.as_ref().unwrap();
+        read_back(&client, &image(&registry), subject, attached).await;
+    }
 }
