@@ -14,6 +14,7 @@ pub mod cli;
 pub mod dev;
 pub mod env;
 pub mod gatekeeper;
+pub mod k8s;
 pub mod plugin;
 pub mod reload;
 pub mod runtime;

@@ -3,6 +3,7 @@
 //! stdout carries results only; the log and the errors go to stderr. Exit codes are v1's: 0, or 1
 //! for any error. One file a command.
 
+mod crds;
 mod dev;
 mod discover;
 mod end;
@@ -60,6 +61,8 @@ enum Command {
     Version(version::Version),
     /// Install, list, inspect, push and try plugins
     Plugin(plugin::PluginCommand),
+    /// Print or apply the definitions of the custom resources
+    Crds(crds::Crds),
     /// Tools for development
     Dev(dev::Dev),
 }
@@ -79,7 +82,7 @@ impl Command {
             Self::Referrer(command) => command.debug(),
             Self::Serve(command) => command.debug.debug,
             Self::Version(command) => command.debug.debug,
-            Self::Plugin(_) | Self::Dev(_) => false,
+            Self::Plugin(_) | Self::Crds(_) | Self::Dev(_) => false,
         }
     }
 
@@ -95,6 +98,7 @@ impl Command {
                 let runtime = Arc::clone(&context.runtime);
                 command.run(&plugin::PluginContext { runtime }).await
             }
+            Self::Crds(command) => command.run().await,
             Self::Dev(command) => command.run(context).await,
         }
     }

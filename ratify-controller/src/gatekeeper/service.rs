@@ -21,7 +21,7 @@ use super::{
     flights::{FlightKey, Flights, Waiting},
     wire::{Item, VerificationResponse},
 };
-use crate::state::{Active, Snapshot};
+use crate::state::{Active, Snapshot, View};
 
 /// The one store that mutations are resolved in (v1).
 const MUTATION_STORE: &str = "oras";
@@ -156,7 +156,7 @@ impl Service {
         started: Instant,
     ) -> Result<Begun, String> {
         let reference = asked.reference().map_err(|error| error.to_string())?;
-        check_components(&snapshot.executor, Operation::Verify)
+        check_components(snapshot.view(&asked.namespace), Operation::Verify)
             .map_err(|error| error.to_string())?;
         if reference.digest().is_none() {
             asked.log_warning("Digest should be used instead of tagged reference. The resolved digest may not point to the same signed artifact, since tags are mutable.");
@@ -188,7 +188,7 @@ impl Service {
                 .detail(format!("failed to parse image reference {}", asked.key));
             outer.with_source(error).to_string()
         })?;
-        check_components(&snapshot.executor, Operation::Mutate)
+        check_components(snapshot.view(&asked.namespace), Operation::Mutate)
             .map_err(|error| error.to_string())?;
         if reference.digest().is_some() {
             return Ok(Begun::Answered(asked.mutated(asked.key.clone(), String::new())));
@@ -200,7 +200,8 @@ impl Service {
         self.flights
             .join(flight, give_up_at + GIVE_UP_GRACE, || async move {
                 let (began, key) = (Instant::now(), &asked_again.key);
-                let found = resolve(&work_on.executor, &reference, key, give_up_at).await;
+                let executor = &work_on.view(&asked_again.namespace).executor;
+                let found = resolve(executor, &reference, key, give_up_at).await;
                 let shown = asked_again.logged_key();
                 asked_again.log_time(&format!("mutation: execution time for image {shown}"), began);
                 Outcome::Mutated(found.map_err(|error| error.to_string()))
@@ -234,13 +235,13 @@ struct VerifyJob {
 
 impl VerifyJob {
     async fn run(self) -> Outcome {
-        let executor = &self.snapshot.executor;
-        let version = executor.policy.as_ref().map_or("", |policy| policy.response_version());
+        let view = self.snapshot.view(&self.asked.namespace);
+        let version = view.executor.policy.as_ref().map_or("", |policy| policy.response_version());
         let parameters = VerifyParameters::new(self.subject.as_str())
             .with_give_up_at(Some(self.give_up_at.into_std()));
         let began = Instant::now();
         let log = |notice| self.asked.log_notice(&notice);
-        let verified = executor.verify(&parameters, &log).await;
+        let verified = view.verify(&parameters, &log).await;
         self.asked
             .log_time(&format!("verification: execution time for image {}", self.subject), began);
         match verified {
@@ -267,8 +268,9 @@ impl VerifyJob {
 }
 
 /// What is missing, in v1's order and words. A mutation needs a store only.
-fn check_components(executor: &Executor, operation: Operation) -> Result<()> {
-    let missing = |component, detail| {
+fn check_components(view: &View, operation: Operation) -> Result<()> {
+    let executor = &view.executor;
+    let missing = |component, detail: &str| {
         Err(ErrorCode::ConfigInvalid.detail(detail).from_component(component, ""))
     };
     if executor.stores.is_empty() {
@@ -280,6 +282,9 @@ fn check_components(executor: &Executor, operation: Operation) -> Result<()> {
     }
     if executor.policy.is_none() {
         let detail = "policy provider config is not provided";
+        if let Some(why) = &view.policy_error {
+            return missing(ComponentType::PolicyProvider, &format!("{detail}: {why}"));
+        }
         return missing(ComponentType::PolicyProvider, detail);
     }
     if executor.verifiers.is_empty() {
@@ -318,10 +323,10 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_said_in_v1s_order() {
-        let executor = Executor::new(vec![], vec![], None);
+        let view = View::new(Executor::new(vec![], vec![], None));
         for operation in [Operation::Verify, Operation::Mutate] {
             assert_eq!(
-                check_components(&executor, operation).unwrap_err().to_string(),
+                check_components(&view, operation).unwrap_err().to_string(),
                 "CONFIG_INVALID: referrer store config should have at least one store"
             );
         }

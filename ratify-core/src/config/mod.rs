@@ -5,6 +5,7 @@
 
 mod executor;
 mod plugin;
+mod plugins;
 mod policy;
 mod store;
 mod verifier;
@@ -13,6 +14,7 @@ use serde_json::{Map, Value};
 
 pub use executor::ExecutorConfig;
 pub use plugin::{PluginEnv, PluginSource};
+pub use plugins::{NamespaceRules, PatternError, PluginRules, RepositoryPattern};
 pub use policy::PolicyConfig;
 pub use store::{StorePluginConfig, StoresConfig};
 pub use verifier::{ArtifactTypes, VerifierPluginConfig, VerifiersConfig};
@@ -36,6 +38,10 @@ pub struct Config {
     pub logger: LoggerConfig,
     /// Whether revocation lists are cached.
     pub crl_cache_enabled: bool,
+    /// What administrators allow of plugins.
+    pub plugins: PluginRules,
+    /// What administrators allow of namespaces.
+    pub namespaces: NamespaceRules,
     /// What Ratify does not know, as written.
     pub rest: Map<String, Value>,
 }
@@ -75,6 +81,22 @@ pub enum ConfigError {
         /// What stands there.
         found: &'static str,
     },
+    /// A value of the right kind that cannot be used.
+    #[error("{at}: {why}")]
+    Value {
+        /// The path of the key.
+        at: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A key that nothing reads, where that matters.
+    #[error("{at}: unknown key {key}: a rule that is misspelt would not be kept")]
+    UnknownKey {
+        /// The path of the object.
+        at: String,
+        /// The key.
+        key: String,
+    },
 }
 
 impl Config {
@@ -87,6 +109,9 @@ impl Config {
         let mut root = Section::from_value("the configuration", document)?;
         let logger = root.section("logger")?.map(LoggerConfig::from_section).transpose()?;
         let crl = root.section("crl")?.map(crl_cache_enabled).transpose()?;
+        let plugins = root.section("plugins")?.map(PluginRules::from_section).transpose()?;
+        let namespaces =
+            root.section("namespaces")?.map(NamespaceRules::from_section).transpose()?;
         Ok(Self {
             store: root.section("store")?.map(StoresConfig::from_section).transpose()?,
             policy: root.section("policy")?.map(PolicyConfig::from_section).transpose()?,
@@ -98,6 +123,8 @@ impl Config {
                 .unwrap_or_default(),
             logger: logger.unwrap_or_default(),
             crl_cache_enabled: crl.unwrap_or_default(),
+            plugins: plugins.unwrap_or_default(),
+            namespaces: namespaces.unwrap_or_default(),
             rest: root.values,
         })
     }

@@ -75,7 +75,7 @@ impl Watched {
     }
 
     fn in_force(&self) -> usize {
-        self.active.snapshot().executor.limits.nesting
+        self.active.snapshot().view("").executor.limits.nesting
     }
 
     async fn comes_into_force(&self, number: usize) {

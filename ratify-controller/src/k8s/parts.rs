@@ -1,0 +1,172 @@
+//! [`Parts`]: what was built of the resources, and the snapshot it comes to. v1 keeps the same in
+//! maps that requests read while they change, in random order; here a request sees one snapshot,
+//! ordered by name.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use ratify_core::{
+    Error, ReferrerStore, Verifier,
+    executor::{Executor, Limits},
+    policy::Policy,
+};
+
+use super::entry::POLICY_NAME;
+use crate::state::{Snapshot, View};
+
+/// The namespace of resources that belong to the whole cluster.
+const CLUSTER: &str = "";
+
+/// What a resource was built to.
+pub enum Part {
+    /// What judges.
+    Verifier(Arc<dyn Verifier>),
+    /// Where artifacts are.
+    Store(Arc<dyn ReferrerStore>),
+    /// What decides, or why nothing does.
+    Policy(Result<Policy, Error>),
+}
+
+/// How the parts of a namespace relate to the cluster's, and what bounds a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Composition {
+    /// Whether verifiers and policies of a namespace only add to the cluster's. Otherwise they
+    /// take the place of the cluster's, each kind on its own (v1).
+    pub tighten_only: bool,
+    /// How much one request may ask for.
+    pub limits: Limits,
+}
+
+/// Everything that was built, by namespace and name.
+#[derive(Default)]
+pub struct Parts(BTreeMap<String, OfNamespace>);
+
+#[derive(Default)]
+struct OfNamespace {
+    verifiers: BTreeMap<String, Arc<dyn Verifier>>,
+    stores: BTreeMap<String, Arc<dyn ReferrerStore>>,
+    policies: BTreeMap<String, Result<Policy, Error>>,
+}
+
+impl OfNamespace {
+    fn is_empty(&self) -> bool {
+        self.verifiers.is_empty() && self.stores.is_empty() && self.policies.is_empty()
+    }
+
+    /// The one policy that counts: by v1's name, or else the first of v1alpha1's.
+    fn policy(&self) -> Option<&Result<Policy, Error>> {
+        self.policies.get(POLICY_NAME).or_else(|| self.policies.values().next())
+    }
+}
+
+impl Parts {
+    /// Puts what a resource was built to in the place of what it was before.
+    pub fn insert(&mut self, namespace: &str, name: &str, part: Part) {
+        let of_namespace = self.0.entry(namespace.to_owned()).or_default();
+        let name = name.to_owned();
+        match part {
+            Part::Verifier(verifier) => drop(of_namespace.verifiers.insert(name, verifier)),
+            Part::Store(store) => drop(of_namespace.stores.insert(name, store)),
+            Part::Policy(policy) => drop(of_namespace.policies.insert(name, policy)),
+        }
+    }
+
+    /// Takes away a verifier.
+    pub fn remove_verifier(&mut self, namespace: &str, name: &str) {
+        self.remove(namespace, |parts| drop(parts.verifiers.remove(name)));
+    }
+
+    /// Takes away a store.
+    pub fn remove_store(&mut self, namespace: &str, name: &str) {
+        self.remove(namespace, |parts| drop(parts.stores.remove(name)));
+    }
+
+    /// Takes away a policy.
+    pub fn remove_policy(&mut self, namespace: &str, name: &str) {
+        self.remove(namespace, |parts| drop(parts.policies.remove(name)));
+    }
+
+    fn remove(&mut self, namespace: &str, act: impl FnOnce(&mut OfNamespace)) {
+        if let Some(parts) = self.0.get_mut(namespace) {
+            act(parts);
+            if parts.is_empty() {
+                self.0.remove(namespace);
+            }
+        }
+    }
+
+    /// The snapshot of all parts.
+    pub fn snapshot(&self, composition: Composition) -> Snapshot {
+        let namespaces: BTreeSet<&String> = self.0.keys().filter(|name| *name != CLUSTER).collect();
+        let views = namespaces.into_iter().filter_map(|namespace| {
+            let view = self.view(namespace, composition)?;
+            Some((namespace.clone(), Arc::new(view)))
+        });
+        Snapshot::of_views(self.cluster(composition), views.collect())
+    }
+
+    /// The snapshot after the parts of one namespace changed. A change of the cluster's parts is
+    /// seen by every namespace.
+    pub fn snapshot_after(
+        &self,
+        previous: &Snapshot,
+        changed: &str,
+        composition: Composition,
+    ) -> Snapshot {
+        if changed == CLUSTER {
+            return self.snapshot(composition);
+        }
+        previous.clone().with_namespace(changed, self.view(changed, composition))
+    }
+
+    fn cluster(&self, composition: Composition) -> View {
+        let nothing = OfNamespace::default();
+        let cluster = self.0.get(CLUSTER).unwrap_or(&nothing);
+        let mut view = View::new(executor(&cluster.stores, &cluster.verifiers, None, composition));
+        set_policy(&mut view, cluster.policy());
+        view
+    }
+
+    /// The view of a namespace: of each kind its own parts if it has any, or else the cluster's.
+    fn view(&self, namespace: &str, composition: Composition) -> Option<View> {
+        let own = self.0.get(namespace)?;
+        let nothing = OfNamespace::default();
+        let cluster = self.0.get(CLUSTER).unwrap_or(&nothing);
+        let stores = if own.stores.is_empty() { &cluster.stores } else { &own.stores };
+        let verifiers = if own.verifiers.is_empty() { &cluster.verifiers } else { &own.verifiers };
+        let mut view = View::new(executor(stores, verifiers, None, composition));
+        set_policy(&mut view, own.policy().or_else(|| cluster.policy()));
+        let replaces_a_rule = !own.verifiers.is_empty() || !own.policies.is_empty();
+        if composition.tighten_only && replaces_a_rule {
+            let policy = cluster.policy().and_then(|policy| policy.as_ref().ok()).cloned();
+            view.cluster_rule = Some(executor(stores, &cluster.verifiers, policy, composition));
+        }
+        Some(view)
+    }
+}
+
+fn executor(
+    stores: &BTreeMap<String, Arc<dyn ReferrerStore>>,
+    verifiers: &BTreeMap<String, Arc<dyn Verifier>>,
+    policy: Option<Policy>,
+    composition: Composition,
+) -> Executor {
+    let stores = stores.values().cloned().collect();
+    Executor::new(stores, verifiers.values().cloned().collect(), policy)
+        .with_limits(composition.limits)
+}
+
+/// A policy that is given and cannot be in force is no reason to fall back to a weaker one: there
+/// is none then, and no verdict.
+fn set_policy(view: &mut View, policy: Option<&Result<Policy, Error>>) {
+    match policy {
+        Some(Ok(policy)) => view.executor.policy = Some(policy.clone()),
+        Some(Err(error)) => view.policy_error = Some(error.to_string()),
+        None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;
