@@ -1,9 +1,11 @@
 //! The controller's one integration test binary: real programs, real pipes, real registries.
 
 mod cli;
+mod cluster;
 mod common_lies;
 mod host;
 mod install;
 mod parity;
 mod registry;
+mod secrets;
 mod serve;

@@ -1,5 +1,6 @@
 //! Programs built by Go, one after another, each in a folder of its own that is renamed into
-//! place when it is whole. Always without cgo and stripped.
+//! place when it is whole. Always without cgo and stripped. Modules whose files are only read
+//! stay in Go's own cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,9 +8,10 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use serde::Deserialize;
 
 use super::cache::{self, Cache};
-use super::parts::{GoPart, GoSource};
+use super::parts::{GoModule, GoPart, GoSource};
 use super::say;
 use crate::process;
 use crate::sha256;
@@ -17,8 +19,15 @@ use crate::workspace;
 
 /// The oldest Go whose modules all parts build with.
 const OLDEST: (u32, u32) = (1, 26);
-/// Flags of every build.
-const FLAGS: [&str; 2] = ["-ldflags", "-s -w"];
+/// Linker flags of every build.
+const STRIPPED: &str = "-s -w";
+
+/// What `go mod download -json` prints, as far as it is needed.
+#[derive(Deserialize)]
+struct Downloaded {
+    #[serde(rename = "Dir")]
+    folder: PathBuf,
+}
 
 /// Says what to install when Go is missing or too old.
 ///
@@ -61,23 +70,48 @@ pub(crate) fn bring(cache: &Cache, part: &GoPart) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// Downloads a module, unless it is there, and returns the folder of its source. Go checks what
+/// it downloads.
+///
+/// # Errors
+/// When Go cannot have it, or names no folder.
+pub(crate) fn module(cache: &Cache, module: &GoModule) -> Result<PathBuf> {
+    let started = Instant::now();
+    let wanted = format!("{}@{}", module.module, module.version);
+    // Asked for JSON, Go would keep the reason of a failure from the person who waits.
+    process::run(go(cache.folder()).args(["mod", "download", &wanted]))?;
+    let printed = process::capture(go(cache.folder()).args(["mod", "download", "-json", &wanted]))?;
+    let Downloaded { folder } = serde_json::from_str(&printed)
+        .with_context(|| format!("`go mod download -json {wanted}` printed: {printed}"))?;
+    say(module.name, "downloaded or present", Some(started));
+    Ok(folder)
+}
+
 fn build(part: &GoPart, draft: &Path, log: &Path) -> Result<()> {
+    let flags = ["-ldflags", &linker_flags(part)];
     match &part.source {
         GoSource::Published { package, version } => {
             let mut install = go(draft);
-            install.env("GOBIN", draft).arg("install").args(FLAGS);
+            install.env("GOBIN", draft).arg("install").args(flags);
             process::run_logged(install.arg(format!("{package}@{version}")), log, part.name)
         }
-        GoSource::Ours => {
-            for (name, content) in our_files(part.name)? {
-                fs::write(draft.join(&name), content)?;
+        GoSource::Ours { module, package } => {
+            fs::create_dir_all(draft.join(package))?;
+            for (name, content) in our_files(module, package)? {
+                fs::write(draft.join(&name), content)
+                    .with_context(|| format!("cannot write {name} to {}", draft.display()))?;
             }
             process::run_logged(go(draft).args(["mod", "tidy"]), log, part.name)?;
             let mut build = go(draft);
-            build.arg("build").args(FLAGS).args(["-o", part.binary, "."]);
-            process::run_logged(&mut build, log, part.name)
+            build.arg("build").args(flags).args(["-o", part.binary]);
+            process::run_logged(build.arg(format!("./{package}")), log, part.name)
         }
     }
+}
+
+fn linker_flags(part: &GoPart) -> String {
+    let stamps = part.stamps.iter().map(|stamp| format!(" -X {stamp}"));
+    STRIPPED.to_owned() + &stamps.collect::<String>()
 }
 
 /// Go in this folder, whatever workspace or platform the user's environment names.
@@ -90,11 +124,11 @@ fn go(folder: &Path) -> Command {
 
 /// A hash of everything that decides what a part becomes.
 fn recipe(part: &GoPart) -> Result<String> {
-    let mut text = format!("{} {}\n", part.binary, FLAGS.join(" "));
+    let mut text = format!("{} -ldflags {}\n", part.binary, linker_flags(part));
     match &part.source {
         GoSource::Published { package, version } => text.push_str(&format!("{package}@{version}")),
-        GoSource::Ours => {
-            for (name, content) in our_files(part.name)? {
+        GoSource::Ours { module, package } => {
+            for (name, content) in our_files(module, package)? {
                 text.push_str(&format!("{name}\n{content}"));
             }
         }
@@ -102,16 +136,16 @@ fn recipe(part: &GoPart) -> Result<String> {
     Ok(sha256::of_bytes(text.as_bytes()))
 }
 
-/// Our source of this part: names and contents, sorted.
-fn our_files(name: &str) -> Result<Vec<(String, String)>> {
-    let folder = workspace::root()?.join("xtask/go").join(name);
-    let read = |name: &str| {
-        let path = folder.join(name);
+/// Our source of a package: names in the module's folder, and contents.
+fn our_files(module: &str, package: &str) -> Result<Vec<(String, String)>> {
+    let folder = workspace::root()?.join("xtask/go").join(module);
+    let read = |name: String| {
+        let path = folder.join(&name);
         let content =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok((name.to_owned(), content))
+        Ok((name, content))
     };
-    ["go.mod", "main.go"].into_iter().map(read).collect()
+    ["go.mod".to_owned(), format!("{package}/main.go")].into_iter().map(read).collect()
 }
 
 /// Major and minor of what `go version` prints: `go version go1.26.8 linux/amd64`.
@@ -123,7 +157,33 @@ fn version(printed: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::parts;
     use super::*;
+
+    #[test]
+    fn a_stamp_is_a_flag_of_the_linker_and_changes_the_recipe() {
+        let with = |stamps| GoPart {
+            name: "a",
+            version: "1",
+            source: GoSource::Published { package: "example.com/a", version: "v1" },
+            binary: "a",
+            stamps,
+            cold: "a second",
+        };
+        assert_eq!(linker_flags(&with(&[])), "-s -w");
+        assert_eq!(linker_flags(&with(&["p.v=1", "p.w=2"])), "-s -w -X p.v=1 -X p.w=2");
+        assert_ne!(recipe(&with(&[])).unwrap(), recipe(&with(&["p.v=1"])).unwrap());
+    }
+
+    #[test]
+    fn the_source_of_each_program_of_ours_is_in_this_tree_and_no_folder_takes_its_name() {
+        for part in &parts::GO {
+            let GoSource::Ours { module, package } = part.source else { continue };
+            assert_eq!(our_files(module, package).unwrap().len(), 2, "{}", part.name);
+            let first = package.split('/').next();
+            assert_ne!(first, Some(part.binary), "`go build -o` would write into the folder");
+        }
+    }
 
     #[test]
     fn go_says_its_version_in_several_ways() {

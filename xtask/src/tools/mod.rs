@@ -67,6 +67,9 @@ pub(crate) fn bring() -> Result<()> {
     }
     targets::bring(&parts::RUST_TARGETS)?;
     go::check_version()?;
+    for module in &parts::MODULES {
+        paths.insert(module.name.to_owned(), go::module(&cache, module)?);
+    }
     for part in &parts::GO {
         paths.insert(part.name.to_owned(), go::bring(&cache, part)?);
     }

@@ -11,6 +11,8 @@ pub(crate) struct GoPart {
     pub(crate) source: GoSource,
     /// The name of the program that comes out.
     pub(crate) binary: &'static str,
+    /// Variables that a release of this program has set at link time, as `-X` takes them.
+    pub(crate) stamps: &'static [&'static str],
     /// How long a build takes with an empty build cache on 2 cores, for a person who waits.
     pub(crate) cold: &'static str,
 }
@@ -24,8 +26,23 @@ pub(crate) enum GoSource {
         /// The module's version, as Go writes it.
         version: &'static str,
     },
-    /// A main package of ours, the folder of this name under `xtask/go`.
-    Ours,
+    /// A main package of ours under `xtask/go`.
+    Ours {
+        /// The module's folder.
+        module: &'static str,
+        /// The package's folder in the module.
+        package: &'static str,
+    },
+}
+
+/// The source of a module in Go's own cache, for the files that tests read there.
+pub(crate) struct GoModule {
+    /// The name tests ask for; it stands for the module's folder.
+    pub(crate) name: &'static str,
+    /// The module's path.
+    pub(crate) module: &'static str,
+    /// Its version, as Go writes it.
+    pub(crate) version: &'static str,
 }
 
 /// A Debian package, and what shows that it (or another's equal) is there.
@@ -43,8 +60,10 @@ pub(crate) const RUST_TARGETS: [&str; 2] =
     ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"];
 
 /// What Debian has.
-pub(crate) const DEBIAN: [DebianPart; 6] = [
+pub(crate) const DEBIAN: [DebianPart; 8] = [
     debian("skopeo", "skopeo", "skopeo"),
+    debian("umoci", "umoci", "umoci"),
+    debian("etcd", "etcd-server", "etcd"),
     debian("htpasswd", "apache2-utils", "htpasswd"),
     debian("openssl", "openssl", "openssl"),
     debian("musl-gcc", "musl-tools", "musl-gcc"),
@@ -56,8 +75,22 @@ pub(crate) const DEBIAN: [DebianPart; 6] = [
     ),
 ];
 
+/// Whose files are read: v1's charts and samples, Gatekeeper's resource definitions.
+pub(crate) const MODULES: [GoModule; 2] = [
+    GoModule {
+        name: "ratify-v1-module",
+        module: "github.com/ratify-project/ratify",
+        version: "v1.4.0",
+    },
+    GoModule {
+        name: "gatekeeper-module",
+        module: "github.com/open-policy-agent/gatekeeper/v3",
+        version: "v3.23.1",
+    },
+];
+
 /// What Go builds, in the order in which most is shared: Ratify v1 first.
-pub(crate) const GO: [GoPart; 12] = [
+pub(crate) const GO: [GoPart; 15] = [
     v1("ratify-v1", "github.com/ratify-project/ratify/cmd/ratify", "ratify", "3 minutes"),
     v1("v1-sbom", "github.com/ratify-project/ratify/plugins/verifier/sbom", "sbom", "10 seconds"),
     v1(
@@ -90,25 +123,20 @@ pub(crate) const GO: [GoPart; 12] = [
         "sample",
         "5 seconds",
     ),
-    GoPart {
-        name: "v1-sample-oras",
-        version: "1.4.0",
-        source: GoSource::Ours,
-        binary: "sample",
-        cold: "5 seconds",
-    },
-    GoPart {
-        name: "registry-referrers",
-        version: "0.22.1",
-        source: GoSource::Ours,
-        binary: "registry-referrers",
-        cold: "10 seconds",
-    },
+    ours("v1-sample-oras", "1.4.0", ("v1-sample-oras", "."), "sample", "5 seconds"),
+    ours(
+        "registry-referrers",
+        "0.22.1",
+        ("registry-referrers", "."),
+        "registry-referrers",
+        "10 seconds",
+    ),
     GoPart {
         name: "oras",
         version: "1.3.6",
         source: GoSource::Published { package: "oras.land/oras/cmd/oras", version: "v1.3.6" },
         binary: "oras",
+        stamps: &[],
         cold: "15 seconds",
     },
     GoPart {
@@ -119,6 +147,7 @@ pub(crate) const GO: [GoPart; 12] = [
             version: "v3.1.2",
         },
         binary: "registry",
+        stamps: &[],
         cold: "2 minutes",
     },
     GoPart {
@@ -129,7 +158,24 @@ pub(crate) const GO: [GoPart; 12] = [
             version: "v0.0.0-20260831232431-97274622c111",
         },
         binary: "conformance",
+        stamps: &[],
         cold: "15 seconds",
+    },
+    kubernetes("kube-apiserver", "cmd/kube-apiserver", "6 minutes"),
+    kubernetes("kubectl", "cmd/kubectl", "20 seconds"),
+    GoPart {
+        name: "helm",
+        version: "3.22.0",
+        source: GoSource::Published { package: "helm.sh/helm/v3/cmd/helm", version: "v3.22.0" },
+        binary: "helm",
+        // The cluster that `helm template` and `helm lint` take for granted.
+        stamps: &[
+            "helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1",
+            "helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37",
+            "helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1",
+            "helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=37",
+        ],
+        cold: "90 seconds",
     },
 ];
 
@@ -144,7 +190,28 @@ const fn v1(
     cold: &'static str,
 ) -> GoPart {
     let source = GoSource::Published { package, version: "v1.4.0" };
-    GoPart { name, version: "1.4.0", source, binary, cold }
+    GoPart { name, version: "1.4.0", source, binary, stamps: &[], cold }
+}
+
+const fn ours(
+    name: &'static str,
+    version: &'static str,
+    (module, package): (&'static str, &'static str),
+    binary: &'static str,
+    cold: &'static str,
+) -> GoPart {
+    let source = GoSource::Ours { module, package };
+    GoPart { name, version, source, binary, stamps: &[], cold }
+}
+
+/// A program of Kubernetes, which says the version of its release: charts ask for it.
+const fn kubernetes(name: &'static str, package: &'static str, cold: &'static str) -> GoPart {
+    let stamps = &[
+        "k8s.io/component-base/version.gitVersion=v1.34.4",
+        "k8s.io/component-base/version.gitMajor=1",
+        "k8s.io/component-base/version.gitMinor=34",
+    ];
+    GoPart { stamps, ..ours(name, "1.34.4", ("kubernetes", package), name, cold) }
 }
 
 #[cfg(test)]
@@ -155,8 +222,8 @@ mod tests {
 
     #[test]
     fn no_two_parts_share_a_name() {
-        let names = GO.iter().map(|part| part.name).chain(DEBIAN.iter().map(|part| part.name));
-        let names: Vec<&str> = names.collect();
+        let programs = GO.iter().map(|part| part.name).chain(DEBIAN.iter().map(|part| part.name));
+        let names: Vec<&str> = programs.chain(MODULES.iter().map(|part| part.name)).collect();
         let unique: BTreeSet<&&str> = names.iter().collect();
         assert_eq!(unique.len(), names.len());
     }

@@ -163,7 +163,7 @@ fn start(command: &mut Command) -> Child {
 }
 
 /// A private authority and a certificate of it for the loopback names and [`NAME`].
-fn certificates(folder: &Path) {
+pub(crate) fn certificates(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));

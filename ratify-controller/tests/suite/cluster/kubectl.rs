@@ -1,0 +1,71 @@
+//! What a test does with its cluster, by the real `kubectl`.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::{io::AsyncWriteExt as _, process::Command};
+
+use super::server::{ADMIN, Cluster};
+
+/// What a command came to.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Cluster {
+    /// Runs `kubectl` as [`ADMIN`], to whatever end.
+    pub(crate) async fn kubectl(&self, arguments: &[&str]) -> Ran {
+        self.kubectl_as(ADMIN, arguments).await
+    }
+
+    /// Runs `kubectl` as this user, to whatever end.
+    pub(crate) async fn kubectl_as(&self, handle: &str, arguments: &[&str]) -> Ran {
+        self.run(handle, arguments, "").await
+    }
+
+    /// Runs what has to succeed, as [`ADMIN`]; its stdout is returned.
+    pub(crate) async fn must(&self, arguments: &[&str]) -> String {
+        self.kubectl(arguments).await.succeeded(arguments)
+    }
+
+    /// Applies what has to be accepted: YAML or JSON, one document or more.
+    pub(crate) async fn apply(&self, documents: &str) -> String {
+        let arguments = ["apply", "-f", "-"];
+        self.run(ADMIN, &arguments, documents).await.succeeded(&arguments)
+    }
+
+    /// An object that has to be there. No namespace means `default`, or none for kinds without.
+    pub(crate) async fn get_json(&self, kind: &str, namespace: Option<&str>, name: &str) -> Value {
+        let mut arguments = vec!["get", kind, name, "-o", "json"];
+        arguments.extend(namespace.into_iter().flat_map(|namespace| ["-n", namespace]));
+        serde_json::from_str(&self.must(&arguments).await).unwrap()
+    }
+
+    async fn run(&self, handle: &str, arguments: &[&str], input: &str) -> Ran {
+        let mut command = Command::new(self.tool("kubectl"));
+        command.args(arguments).env_clear().kill_on_drop(true).current_dir(self.folder());
+        command.env("HOME", self.folder()).env("KUBECONFIG", self.kubeconfig(handle));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // A command that reads nothing may have ended before this is written.
+        let write = async move { drop(stdin.write_all(input.as_bytes()).await) };
+        let ((), output) = tokio::join!(write, child.wait_with_output());
+        let output = output.unwrap();
+        Ran {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Ran {
+    fn succeeded(self, arguments: &[&str]) -> String {
+        assert_eq!(self.code, Some(0), "kubectl {arguments:?}: {}", self.stderr);
+        self.stdout
+    }
+}
