@@ -21,7 +21,7 @@ use crate::{
         exec::Program,
         find::{FindError, find_in_dirs},
         install::{InstallRequest, disabled_warning},
-        inventory::{GRACE_PERIOD, Inventory, Kind},
+        inventory::{GRACE_PERIOD, InstalledPlugin, Inventory, Kind},
         store::ExecStore,
         verifier::ExecVerifier,
     },
@@ -144,21 +144,25 @@ pub async fn stores(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn Re
     dirs.push(runtime.environment.default_plugin_dir());
     let mut stores: Vec<Arc<dyn ReferrerStore>> = Vec::new();
     for entry in &entries {
-        stores.push(store(entry, &dirs, runtime).await?);
+        stores.push(store(entry, &dirs, runtime).await?.0);
     }
     Ok(stores)
 }
 
-async fn store(
+/// Builds one store, and says which plugin was installed for it.
+///
+/// # Errors
+/// As [`executor`].
+pub(crate) async fn store(
     entry: &StorePluginConfig,
     dirs: &[PathBuf],
     runtime: &Runtime,
-) -> Result<Arc<dyn ReferrerStore>> {
+) -> Result<(Arc<dyn ReferrerStore>, Option<Arc<InstalledPlugin>>)> {
     let plugin =
         Plugin { kind: Kind::Store, resource: &entry.name, type_: &entry.name, dirs, runtime };
     if entry.name == ORAS {
         plugin.refuse_source_of_built_in(entry.source.as_ref());
-        return Ok(Arc::new(OrasStore::new(entry, runtime.oras_options())?));
+        return Ok((Arc::new(OrasStore::new(entry, runtime.oras_options())?), None));
     }
     let program = plugin.program(entry.source.as_ref()).await.map_err(|error| match error {
         Missing::Download(error) => error,
@@ -168,7 +172,9 @@ async fn store(
             .from_component(ComponentType::ReferrerStore, entry.name.as_str()),
     })?;
     let told = dirs.iter().map(|dir| dir.to_string_lossy().into_owned()).collect();
-    Ok(Arc::new(ExecStore::new(entry, told, program, Arc::clone(&runtime.runner))))
+    let installed = installed(&program);
+    let store = ExecStore::new(entry, told, program, Arc::clone(&runtime.runner));
+    Ok((Arc::new(store), installed))
 }
 
 /// Builds the verifiers.
@@ -186,18 +192,22 @@ pub async fn verifiers(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn
     let mut verifiers: Vec<Arc<dyn Verifier>> = Vec::new();
     for entry in entries {
         let verifier = verifier(entry, &dirs, runtime).await;
-        verifiers.push(
-            verifier.map_err(|error| ErrorCode::PluginInitFailure.error().with_source(error))?,
-        );
+        let verifier =
+            verifier.map_err(|error| ErrorCode::PluginInitFailure.error().with_source(error))?;
+        verifiers.push(verifier.0);
     }
     Ok(verifiers)
 }
 
-async fn verifier(
+/// Builds one verifier, and says which plugin was installed for it.
+///
+/// # Errors
+/// As [`executor`].
+pub(crate) async fn verifier(
     entry: VerifierPluginConfig,
     dirs: &[PathBuf],
     runtime: &Runtime,
-) -> Result<Arc<dyn Verifier>> {
+) -> Result<(Arc<dyn Verifier>, Option<Arc<InstalledPlugin>>)> {
     let type_ = entry.binary_name().to_owned();
     if NOT_BUILT_IN.contains(&type_.as_str()) {
         return Err(not_built_in(&type_));
@@ -212,7 +222,17 @@ async fn verifier(
             .with_remediation("Please ensure that the correct type is specified for the built-in Verifier configuration or the custom Verifier plugin is configured."),
     })?;
     let runner = Arc::clone(&runtime.runner);
-    Ok(Arc::new(ExecVerifier::new(entry, program, runner, runtime.private_dir()?)))
+    let installed = installed(&program);
+    let verifier = ExecVerifier::new(entry, program, runner, runtime.private_dir()?);
+    Ok((Arc::new(verifier), installed))
+}
+
+/// The installed plugin that a program is, if it is one.
+fn installed(program: &Program) -> Option<Arc<InstalledPlugin>> {
+    match program {
+        Program::Installed(plugin) => Some(Arc::clone(plugin)),
+        _ => None,
+    }
 }
 
 fn not_built_in(type_: &str) -> Error {

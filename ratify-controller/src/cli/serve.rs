@@ -4,13 +4,18 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use ratify_core::{ErrorCode, config::Config};
+use ratify_core::{ErrorCode, config::Config, executor::Executor};
 use tokio::net::TcpListener;
 
 use super::{Context, end, flag};
 use crate::{
     assemble,
     gatekeeper::{self, Service, ServiceConfig},
+    k8s::{
+        self,
+        manager::{ManagerOptions, manage},
+        parts::Composition,
+    },
     reload::Watcher,
     runtime::Runtime,
     state::{Active, Snapshot},
@@ -71,6 +76,9 @@ impl Serve {
             .load_config_file(&self.config)
             .context("failed to retrieve logger configuration: unable to load config")?;
         let service_config = ServiceConfig::from_config(&file.config);
+        if self.enable_crd_manager {
+            return self.run_in_cluster(context, &file.config, service_config).await;
+        }
         let snapshot = assemble::snapshot(&file.config, &context.runtime).await?;
         tracing::info!("configuration successfully loaded.");
         if self.http.is_empty() {
@@ -101,13 +109,53 @@ impl Serve {
         }
     }
 
+    /// Serves what the cluster's custom resources say. Of the file only what is not theirs counts.
+    async fn run_in_cluster(
+        &self,
+        context: &Context,
+        config: &Config,
+        service_config: ServiceConfig,
+    ) -> anyhow::Result<ExitCode> {
+        tracing::info!("starting crd manager");
+        if self.http.is_empty() {
+            bail!("--enable-crd-manager needs --http: there is nobody to ask");
+        }
+        let client = k8s::client().await?;
+        let nothing = Executor::new(Vec::new(), Vec::new(), None);
+        let active = Arc::new(Active::new(Snapshot::new(nothing)));
+        tracing::info!("initializing executor with config file at default config path");
+        let listener =
+            listen(&self.http).await.with_context(|| format!("cannot listen on {}", self.http))?;
+        let service = Arc::new(Service::new(Arc::clone(&active), service_config));
+        let composition =
+            Composition { tighten_only: config.namespaces.tighten_only, ..Composition::default() };
+        let managed = manage(
+            client,
+            ManagerOptions {
+                runtime: Arc::clone(&context.runtime),
+                active,
+                composition,
+                rules: config.plugins.clone(),
+                identity: std::env::var("HOSTNAME").unwrap_or_default(),
+            },
+        );
+        let told = end::told()?;
+        let termination = async {
+            told.await;
+        };
+        tracing::info!("starting server at {}", listener.local_addr()?);
+        tokio::select! {
+            () = gatekeeper::serve(listener, service, termination) => Ok(ExitCode::SUCCESS),
+            ended = managed => ended.map(|()| ExitCode::FAILURE),
+            result = context.runtime.host.reap_strangers() => {
+                result.context("cannot reap processes")?;
+                bail!("processes are reaped no more")
+            }
+        }
+    }
+
     /// What v1 has and this build has not. A server that is asked for TLS must not come up without.
     fn refuse_what_is_not_built(&self) -> anyhow::Result<()> {
-        if self.enable_crd_manager {
-            bail!(
-                "--enable-crd-manager is not part of this build: serve a configuration file (--config)"
-            );
-        }
         if !self.cert_dir.is_empty() || !self.ca_cert_file.is_empty() {
             bail!(
                 "--cert-dir and --ca-cert-file are not part of this build: it serves plain HTTP only"

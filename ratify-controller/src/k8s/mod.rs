@@ -7,11 +7,14 @@
 
 use anyhow::Context as _;
 
+mod build;
 pub mod crd;
 pub mod entry;
 pub mod kind;
+pub mod manager;
 pub mod parts;
 pub mod queue;
+mod refused;
 pub mod resource;
 pub mod secrets;
 pub mod status;

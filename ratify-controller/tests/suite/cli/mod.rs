@@ -3,6 +3,7 @@
 //! - `main_job`: a plugin is pushed, named, pulled, proven, run, and decides, by `verify` and by
 //!   `serve`; `foreign`: the same on registries and with clients that are not ours; `reload`: the
 //!   plugin changes under a server that is asked all the time; `serving`: it begins and ends.
+//! - `cluster`: the main job by custom resources, on a real API server.
 //! - `lies`: a registry that lies about the image and what is attached to it, on each path.
 //! - `cache`: many processes on one cache directory, killed at random.
 //! - `words`, `files`, `names`, `directories`, `answers`: bad input, a table each.
@@ -13,6 +14,7 @@
 
 mod answers;
 mod cache;
+mod cluster;
 mod directories;
 mod files;
 mod foreign;

@@ -157,7 +157,7 @@ async fn what_a_command_needs_and_does_not_get_is_named_in_v1s_words() {
     $ ratify referrer show-manifest -s a -d sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa --store other
     [1] Error: cannot find store with name other
     $ ratify serve --enable-crd-manager
-    [1] Error: --enable-crd-manager is not part of this build: serve a configuration file (--config)
+    [1] Error: --enable-crd-manager needs --http: there is nobody to ask
     $ ratify serve --cert-dir /x
     [1] Error: --cert-dir and --ca-cert-file are not part of this build: it serves plain HTTP only
     $ ratify dev registry --address 0.0.0.0:0
@@ -182,6 +182,7 @@ async fn ratify_alone_and_asked_for_help_prints_its_usage_and_succeeds() {
       serve     Run ratify as a server
       version   Show the ratify version information
       plugin    Install, list, inspect, push and try plugins
+      crds      Print or apply the definitions of the custom resources
       dev       Tools for development
       help      Print this message or the help of the given subcommand(s)
 
