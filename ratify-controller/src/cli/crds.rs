@@ -114,10 +114,16 @@ fn read(path: &Path) -> anyhow::Result<Vec<String>> {
 fn parse(texts: &[String]) -> anyhow::Result<Vec<CustomResourceDefinition>> {
     let mut definitions = Vec::new();
     for text in texts {
-        definitions.extend(
-            serde_saphyr::from_multiple::<CustomResourceDefinition>(text)
-                .context("this is no definition of a custom resource")?,
-        );
+        let read = serde_saphyr::from_multiple::<CustomResourceDefinition>(text)
+            .context("this is no definition of a custom resource")?;
+        // Serde takes a document without a kind, and one without a name, for a definition.
+        if let Some(nameless) = read.iter().find(|one| one.metadata.name.is_none()) {
+            bail!(
+                "this is no definition of a custom resource: it has no name (group {:?})",
+                nameless.spec.group
+            );
+        }
+        definitions.extend(read);
     }
     if definitions.is_empty() {
         bail!("there is no definition to apply");
