@@ -30,6 +30,10 @@ pub struct Environment {
     pub ssl_cert_file: Option<PathBuf>,
     /// `SSL_CERT_DIR`: directories of certificates to trust, separated by colons.
     pub ssl_cert_dirs: Vec<PathBuf>,
+    /// `RATIFY_NAMESPACE`: the namespace this process runs in.
+    pub namespace: Option<String>,
+    /// Whether there is a cluster to ask: this runs in one, or `KUBECONFIG` names one.
+    pub has_cluster: bool,
     /// `RATIFY_LOG_LEVEL`.
     pub log_level: Option<String>,
     /// The directory for temporary files.
@@ -60,6 +64,8 @@ impl Environment {
             ssl_cert_dirs: lookup("SSL_CERT_DIR")
                 .map(|value| std::env::split_paths(&value).collect())
                 .unwrap_or_default(),
+            namespace: lookup("RATIFY_NAMESPACE").and_then(|value| value.into_string().ok()),
+            has_cluster: path("KUBERNETES_SERVICE_HOST").or_else(|| path("KUBECONFIG")).is_some(),
             log_level: lookup("RATIFY_LOG_LEVEL").and_then(|value| value.into_string().ok()),
             temporary_dir: path("TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp")),
             feature_flags: FEATURE_FLAGS.into_iter().filter_map(flag).collect(),

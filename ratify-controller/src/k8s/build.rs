@@ -15,6 +15,7 @@ use ratify_core::{
     config::{PluginRules, PluginSource},
     policy::Policy,
 };
+use ratify_store_oras::auth::SecretScope;
 use serde_json::Value;
 
 use super::{
@@ -27,7 +28,11 @@ use super::{
     resource::{Pin, Resource},
     status,
 };
-use crate::{assemble, plugin::inventory::InstalledPlugin, runtime::Runtime};
+use crate::{
+    assemble::{self, Site},
+    plugin::inventory::InstalledPlugin,
+    runtime::Runtime,
+};
 
 /// How long a registry may take to say what a tag stands for.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(30);
@@ -102,7 +107,8 @@ async fn verifier(shared: &Shared, resource: &Resource) -> Built {
             Ok(prepared) => prepared,
             Err((error, retry)) => return refuse(error, retry, None),
         };
-    match assemble::verifier(entry, &dirs, &shared.runtime).await {
+    let site = Site { dirs: &dirs, scope: &scope(resource), runtime: &shared.runtime };
+    match assemble::verifier(entry, &site).await {
         Ok((verifier, installed)) => Built {
             part: Ok(Some(Part::Verifier(verifier))),
             stand_in: None,
@@ -132,7 +138,8 @@ async fn store(shared: &Shared, resource: &Resource) -> Built {
             Ok(prepared) => prepared,
             Err((error, retry)) => return refuse(error, retry),
         };
-    match assemble::store(&entry, &dirs, &shared.runtime).await {
+    let site = Site { dirs: &dirs, scope: &scope(resource), runtime: &shared.runtime };
+    match assemble::store(&entry, &site).await {
         Ok((store, installed)) => Built {
             part: Ok(Some(Part::Store(store))),
             stand_in: None,
@@ -225,6 +232,16 @@ async fn prepare(
     Ok((dirs, Some(pin)))
 }
 
+/// A resource of a namespace reads the secrets of that namespace alone.
+fn scope(resource: &Resource) -> SecretScope {
+    let key = &resource.key;
+    if key.kind.namespaced {
+        SecretScope::Namespace(key.namespace.clone())
+    } else {
+        SecretScope::Cluster
+    }
+}
+
 /// The plugin directories of a resource. A namespace has one of its own, and no other place unless
 /// an administrator says so.
 fn directories(
@@ -263,7 +280,8 @@ async fn pin(shared: &Shared, resource: &Resource, source: &PluginSource) -> Res
     if let Some(digest) = reference.digest() {
         return Ok(of(digest.clone()));
     }
-    let client = shared.runtime.plugin_client(source.auth_provider.as_ref()).map_err(failed)?;
+    let client = shared.runtime.plugin_client(source.auth_provider.as_ref(), &scope(resource));
+    let client = client.map_err(failed)?;
     let give_up_at = Some(Instant::now() + RESOLVE_PATIENCE);
     let root = client.resolve(&reference, give_up_at).await;
     let root = root.map_err(|error| failed(error.into()))?;

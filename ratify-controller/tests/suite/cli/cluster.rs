@@ -84,6 +84,14 @@ impl Controller {
     }
 }
 
+/// Puts the definitions of the nine kinds on the API server.
+async fn define(home: &Home, cluster: &Cluster) {
+    let mut definitions = home.command(&["crds", "apply"]);
+    definitions.env("KUBECONFIG", cluster.kubeconfig(ADMIN));
+    assert!(definitions.status().await.unwrap().success());
+    cluster.must(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]).await;
+}
+
 /// Waits until a resource's status is as wanted; the object is returned.
 async fn until(
     cluster: &Cluster,
@@ -92,8 +100,20 @@ async fn until(
     name: &str,
     is_wanted: impl Fn(&Value) -> bool,
 ) -> Value {
+    until_in(cluster, controller, kind, None, name, is_wanted).await
+}
+
+/// As [`until`], of a resource in a namespace.
+async fn until_in(
+    cluster: &Cluster,
+    controller: &Controller,
+    kind: &str,
+    namespace: Option<&str>,
+    name: &str,
+    is_wanted: impl Fn(&Value) -> bool,
+) -> Value {
     for _ in 0..LOOKS {
-        let object = cluster.get_json(kind, None, name).await;
+        let object = cluster.get_json(kind, namespace, name).await;
         if is_wanted(&object["status"]) {
             return object;
         }
@@ -110,12 +130,7 @@ async fn a_plugin_named_by_a_custom_resource_is_pinned_and_decides() {
     home.allow_sources();
     let place = Place { home, registry: registry.host().to_string(), is_tls: false };
     let digest = place.fill().await;
-    let mut definitions = place.home.command(&["crds", "apply"]);
-    definitions.env("KUBECONFIG", cluster.kubeconfig(ADMIN));
-    assert!(definitions.status().await.unwrap().success());
-    let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
-    cluster.must(&established).await;
-
+    define(&place.home, &cluster).await;
     let controller = Controller::start(&place.home, &cluster).await;
     cluster.apply(BASICS).await;
     cluster.apply(&verifier(&place.plugin(":1.0.0"))).await;
@@ -171,10 +186,7 @@ async fn a_tenants_source_and_address_are_refused_and_its_namespace_is_denied_wi
     let Some(cluster) = Cluster::start(ClusterOptions::default()).await else { return };
     let mut home = Home::new();
     home.allow_sources();
-    let mut definitions = home.command(&["crds", "apply"]);
-    definitions.env("KUBECONFIG", cluster.kubeconfig(ADMIN));
-    assert!(definitions.status().await.unwrap().success());
-    cluster.must(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]).await;
+    define(&home, &cluster).await;
     let controller = Controller::start(&home, &cluster).await;
     let attacks = [
         ("source", "source: {artifact: 'registry.example.com/p:1'}"),
@@ -199,4 +211,77 @@ spec: {{name: sample, artifactTypes: '*', {spec}}}
         assert!(error.contains("of a namespaced resource is not allowed"), "{name}: {error}");
     }
     assert!(!controller.said().contains("downloaded"), "{}", controller.said());
+}
+
+/// The same secret pulls the plugin and reads the image; a namespace reads its own and no other.
+const WITH_PASSWORD: &str = "
+apiVersion: config.ratify.deislabs.io/v1beta1
+kind: Store
+metadata: {name: store-oras}
+spec:
+  name: oras
+  parameters: {useHttp: true, authProvider: {name: k8Secrets, secrets: [{secretName: pull}]}}
+---
+apiVersion: config.ratify.deislabs.io/v1beta1
+kind: Policy
+metadata: {name: ratify-policy}
+spec: {type: config-policy, parameters: {artifactVerificationPolicies: {default: all}}}
+---
+apiVersion: config.ratify.deislabs.io/v1beta1
+kind: Verifier
+metadata: {name: verifier-dynamic}
+spec:
+  name: sample
+  artifactTypes: '*'
+  source: {artifact: ARTIFACT, authProvider: {name: k8Secrets, secrets: [{secretName: pull}]}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: team}
+---
+apiVersion: config.ratify.deislabs.io/v1beta1
+kind: NamespacedStore
+metadata: {name: foreign, namespace: team}
+spec:
+  name: oras
+  parameters:
+    authProvider: {name: k8Secrets, secrets: [{secretName: pull, namespace: default}]}
+";
+
+#[tokio::test]
+async fn a_secret_of_the_cluster_opens_the_registry_for_plugins_and_images() {
+    let Some(cluster) = Cluster::start(ClusterOptions::default()).await else { return };
+    let credentials = Some(("user".to_owned(), "word".to_owned()));
+    let options = RegistryOptions { credentials, ..RegistryOptions::default() };
+    let registry = RunningRegistry::start(options).await.unwrap();
+    let mut home = Home::new();
+    home.allow_sources();
+    home.set("RATIFY_NAMESPACE", "default");
+    let place = Place { home, registry: registry.host().to_string(), is_tls: false };
+    let login = serde_json::json!({"auths": {&place.registry: {"auth": "dXNlcjp3b3Jk"}}});
+    let folder = place.home.path().join(".docker");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("config.json"), login.to_string()).unwrap();
+    place.fill().await;
+    std::fs::remove_dir_all(folder).unwrap();
+    define(&place.home, &cluster).await;
+    let create = ["create", "secret", "docker-registry", "pull", "--docker-username=user"];
+    let server = format!("--docker-server={}", place.registry);
+    cluster.must(&[&create[..], &["--docker-password=word", &server]].concat()).await;
+
+    let controller = Controller::start(&place.home, &cluster).await;
+    cluster.apply(&WITH_PASSWORD.replace("ARTIFACT", &place.plugin(":1.0.0"))).await;
+    let is_active = |status: &Value| status["issuccess"] == true;
+    until(&cluster, &controller, "verifiers", "verifier-dynamic", is_active).await;
+    until(&cluster, &controller, "stores", "store-oras", is_active).await;
+    until(&cluster, &controller, "policies", "ratify-policy", is_active).await;
+    let item = controller.ask(&place.image()).await;
+    assert_eq!(item["value"]["isSuccess"], true, "{item} {}", controller.said());
+
+    let kind = "namespacedstores";
+    let is_refused = |status: &Value| status["issuccess"] == false;
+    let refused = until_in(&cluster, &controller, kind, Some("team"), "foreign", is_refused).await;
+    let error = refused["status"]["error"].as_str().unwrap();
+    assert!(error.contains("of namespace team may not read the secret pull"), "{error}");
+    assert!(!controller.said().contains("dXNlcjp3b3Jk") && !controller.said().contains("word\""));
 }
