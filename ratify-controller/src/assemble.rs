@@ -20,7 +20,7 @@ use crate::{
     plugin::{
         exec::Program,
         find::{FindError, find_in_dirs},
-        install::{InstallRequest, disabled_warning},
+        install::{InstallPin, InstallRequest, disabled_warning},
         inventory::{GRACE_PERIOD, InstalledPlugin, Inventory, Kind},
         store::ExecStore,
         verifier::ExecVerifier,
@@ -136,6 +136,8 @@ pub enum SnapshotError {
 pub(crate) struct Site<'a> {
     pub(crate) dirs: &'a [PathBuf],
     pub(crate) scope: &'a SecretScope,
+    /// What a custom resource's source was resolved to.
+    pub(crate) pin: Option<InstallPin<'a>>,
     pub(crate) runtime: &'a Runtime,
 }
 
@@ -149,7 +151,7 @@ pub async fn stores(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn Re
     // v1 looks for stores in the default directory as well, wherever else it looks.
     let mut dirs = paths(section.plugin_bin_dirs.as_deref());
     dirs.push(runtime.environment.default_plugin_dir());
-    let site = Site { dirs: &dirs, scope: &SecretScope::Cluster, runtime };
+    let site = Site { dirs: &dirs, scope: &SecretScope::Cluster, pin: None, runtime };
     let mut stores: Vec<Arc<dyn ReferrerStore>> = Vec::new();
     for entry in &entries {
         stores.push(store(entry, &site).await?.0);
@@ -195,7 +197,7 @@ pub async fn verifiers(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn
         dirs.push(runtime.environment.default_plugin_dir());
         tracing::info!("defaultPluginPath set to {}", dirs[0].display());
     }
-    let site = Site { dirs: &dirs, scope: &SecretScope::Cluster, runtime };
+    let site = Site { dirs: &dirs, scope: &SecretScope::Cluster, pin: None, runtime };
     let mut verifiers: Vec<Arc<dyn Verifier>> = Vec::new();
     for entry in entries {
         let verifier = verifier(entry, &site).await;
@@ -263,15 +265,22 @@ impl Plugin<'_> {
     /// The program of an entry: installed from its source where downloads are allowed, or else
     /// searched for by name.
     async fn program(&self, source: Option<&PluginSource>) -> Result<Program, Missing> {
-        let Site { dirs, scope, runtime } = self.site;
+        let Site { dirs, scope, pin, runtime } = self.site;
         if let Some(source) = source {
             if runtime.environment.dynamic_plugins() {
+                if pin.is_none() && source.refresh_interval.is_some() {
+                    tracing::warn!(
+                        "source.refreshInterval of {} has no effect in a configuration file: its tag is asked for at each start and each change of the file",
+                        self.resource
+                    );
+                }
                 let request = InstallRequest {
                     kind: self.kind,
                     name: self.resource,
                     type_: self.type_,
                     source,
                     directory: &dirs[0],
+                    pin: *pin,
                 };
                 let installed =
                     runtime.install(&request, scope).await.map_err(Missing::Download)?;

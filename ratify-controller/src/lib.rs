@@ -12,6 +12,7 @@
 pub mod assemble;
 pub mod cli;
 pub mod dev;
+mod duration;
 pub mod env;
 pub mod gatekeeper;
 pub mod k8s;
