@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use super::{Context, end, flag};
 use crate::{
     assemble,
+    env::Environment,
     gatekeeper::{
         self, Service, ServiceConfig,
         tls::{self, Tls, TlsFiles},
@@ -20,6 +21,7 @@ use crate::{
         self,
         manager::{ManagerOptions, manage},
         parts::Composition,
+        rotation::{RotationOptions, rotate},
     },
     reload::Watcher,
     runtime::Runtime,
@@ -134,6 +136,7 @@ impl Serve {
         let service = Arc::new(Service::new(Arc::clone(&active), service_config));
         let composition =
             Composition { tighten_only: config.namespaces.tighten_only, ..Composition::default() };
+        let rotating = rotation(&context.environment, &client);
         let managed = manage(
             client,
             ManagerOptions {
@@ -142,6 +145,7 @@ impl Serve {
                 composition,
                 rules: config.plugins.clone(),
                 identity: std::env::var("HOSTNAME").unwrap_or_default(),
+                readiness: readiness.check("resources"),
             },
         );
         tracing::info!("starting server at {}", listener.local_addr()?);
@@ -150,6 +154,7 @@ impl Serve {
             ended = answer(listener, tls, service) => ended.map(|()| ExitCode::SUCCESS),
             () = probing => bail!("probes are answered no more"),
             () = renewing => bail!("the certificates are watched no more"),
+            () = rotating => bail!("the certificates are rotated no more"),
             ended = managed => ended.map(|()| ExitCode::FAILURE),
             result = context.runtime.host.reap_strangers() => {
                 result.context("cannot reap processes")?;
@@ -197,6 +202,16 @@ impl Serve {
 
 /// Something that runs as long as the server does.
 type Forever = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Makes the certificates, where that is asked for.
+fn rotation(environment: &Environment, client: &kube::Client) -> Forever {
+    if !environment.cert_rotation() {
+        return Box::pin(std::future::pending());
+    }
+    tracing::info!("setting up cert rotation");
+    let options = RotationOptions::new(&environment.namespace, &environment.service_name);
+    Box::pin(rotate(client.clone(), options))
+}
 
 /// Answers until this process is told to end.
 async fn answer(

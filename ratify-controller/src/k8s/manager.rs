@@ -29,8 +29,9 @@ use super::{
     queue::Queue,
     resource::{Key, Pin, Resource},
     status::{self, Outcome, Standing},
+    tried::Tried,
 };
-use crate::{runtime::Runtime, state::Active};
+use crate::{health::Check, runtime::Runtime, state::Active};
 
 /// How many resources are worked on at once.
 const AT_ONCE: usize = 8;
@@ -49,6 +50,8 @@ pub struct ManagerOptions {
     pub rules: PluginRules,
     /// Who this is, for the status of what it loads.
     pub identity: String,
+    /// Is set when everything was listed and tried once.
+    pub readiness: Check,
 }
 
 /// What a watch saw.
@@ -86,6 +89,7 @@ struct Manager {
     parts: Parts,
     /// Kinds that were not listed yet.
     unlisted: BTreeSet<Kind>,
+    tried: Tried,
     jobs: JoinSet<Step>,
     of_job: HashMap<Id, Key>,
 }
@@ -101,7 +105,7 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
         watches.spawn(watch(client.clone(), kind, sender.clone()));
     }
     drop(sender);
-    let ManagerOptions { runtime, active, composition, rules, identity } = options;
+    let ManagerOptions { runtime, active, composition, rules, identity, readiness } = options;
     let shared = Shared { client, runtime, rules, identity };
     let mut manager = Manager {
         shared: Arc::new(shared),
@@ -112,6 +116,7 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
         done: BTreeMap::new(),
         parts: Parts::default(),
         unlisted: Kind::ALL.into_iter().collect(),
+        tried: Tried::new(readiness),
         jobs: JoinSet::new(),
         of_job: HashMap::new(),
     };
@@ -192,6 +197,7 @@ impl Manager {
                     self.queue.push(key, now);
                 }
                 self.unlisted.remove(&kind);
+                self.tried.listed(&self.unlisted, self.resources.keys());
             }
         }
     }
@@ -238,6 +244,7 @@ impl Manager {
             Err(error) => error.id(),
         };
         let Some(key) = self.of_job.remove(&id) else { return };
+        self.tried.tried(&key);
         match ended {
             Ok((_, Step::Built(step))) => {
                 let (resource, built) = *step;
@@ -306,6 +313,7 @@ impl Manager {
 
     fn remove(&mut self, key: &Key) {
         log_removal(key);
+        self.tried.tried(key);
         self.done.remove(key);
         match key.kind.role {
             Role::Verifier => self.parts.remove_verifier(&key.namespace, &key.name),

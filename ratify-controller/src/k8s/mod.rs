@@ -3,7 +3,8 @@
 //!
 //! What is decided is decided on values: `resource` reads an object of the API server, `entry`
 //! makes an entry of a configuration of its spec, `parts` makes a snapshot of what was built, and
-//! `status` says how a resource stands. `queue` says what is to be done next; `manager` does it.
+//! `status` says how a resource stands. `queue` says what is to be done next; `manager` does it; `tried` says
+//! when it has done so once. `rotation` makes the certificates that the server shows.
 
 use anyhow::Context as _;
 
@@ -16,8 +17,10 @@ pub mod parts;
 pub mod queue;
 mod refused;
 pub mod resource;
+pub mod rotation;
 pub mod secrets;
 pub mod status;
+mod tried;
 
 /// Who owns the fields we write.
 pub const FIELD_MANAGER: &str = "ratify";

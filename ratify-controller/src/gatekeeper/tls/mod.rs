@@ -25,6 +25,7 @@ use crate::health::Check;
 use keeper::{Keeper, Noted};
 
 pub(super) use handshake::shake_hands;
+pub(crate) use material::pair;
 
 /// How often the files are looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
