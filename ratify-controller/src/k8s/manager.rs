@@ -29,10 +29,11 @@ use super::{
     queue::Queue,
     resource::{Key, Pin, Resource},
     status::{self, Outcome, Standing},
+    tried::Tried,
     volume,
     watch::{self, Seen},
 };
-use crate::{runtime::Runtime, state::Active};
+use crate::{health::Check, runtime::Runtime, state::Active};
 
 /// How many resources are worked on at once.
 const AT_ONCE: usize = 8;
@@ -51,6 +52,8 @@ pub struct ManagerOptions {
     pub rules: PluginRules,
     /// Who this is, for the status of what it loads.
     pub identity: String,
+    /// Is set when everything was listed and tried once.
+    pub readiness: Check,
 }
 
 /// What a job ended with.
@@ -104,6 +107,7 @@ struct Manager {
     parts: Parts,
     /// Kinds that were not listed yet.
     unlisted: BTreeSet<Kind>,
+    tried: Tried,
     jobs: JoinSet<Step>,
     of_job: HashMap<Id, Key>,
 }
@@ -119,7 +123,7 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
         watches.spawn(watch::watch(client.clone(), kind, sender.clone()));
     }
     drop(sender);
-    let ManagerOptions { runtime, active, composition, rules, identity } = options;
+    let ManagerOptions { runtime, active, composition, rules, identity, readiness } = options;
     let (events_forbidden, status_pruned) = (Once::default(), Once::default());
     let shared = Shared { client, runtime, rules, identity, events_forbidden, status_pruned };
     let mut manager = Manager {
@@ -131,6 +135,7 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
         done: BTreeMap::new(),
         parts: Parts::default(),
         unlisted: Kind::ALL.into_iter().collect(),
+        tried: Tried::new(readiness),
         jobs: JoinSet::new(),
         of_job: HashMap::new(),
     };
@@ -182,6 +187,7 @@ impl Manager {
                     let live = self.resources.keys().cloned().collect();
                     self.on_volume(move |plugins| volume::sweep(plugins, &live));
                 }
+                self.tried.listed(&self.unlisted, self.resources.keys());
             }
         }
     }
@@ -301,6 +307,7 @@ impl Manager {
             Err(error) => error.id(),
         };
         let Some(key) = self.of_job.remove(&id) else { return };
+        self.tried.tried(&key);
         match ended {
             Ok((_, Step::Built(step))) => {
                 let (resource, built) = *step;
@@ -402,6 +409,7 @@ impl Manager {
 
     fn remove(&mut self, key: &Key) {
         log::removal(key);
+        self.tried.tried(key);
         if let Some(directory) = self.done.remove(key).and_then(|done| done.directory) {
             volume::forget(key, directory);
         }

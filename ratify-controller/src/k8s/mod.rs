@@ -4,7 +4,8 @@
 //! What is decided is decided on values: `resource` reads an object of the API server, `entry`
 //! makes an entry of a configuration of its spec, `parts` makes a snapshot of what was built, and
 //! `status` says how a resource stands. `queue` says what is to be done next; `manager` does it, by
-//! the jobs in `build`; `follow` looks after tags, `events` tells what changed.
+//! the jobs in `build`; `tried` says when it has done so once. `follow` looks after tags, `events`
+//! tells what changed. `rotation` makes the certificates that the server shows.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,8 +24,10 @@ mod pins;
 pub mod queue;
 mod refused;
 pub mod resource;
+pub mod rotation;
 pub mod secrets;
 pub mod status;
+mod tried;
 mod volume;
 mod watch;
 

@@ -9,3 +9,4 @@ mod parity;
 mod registry;
 mod secrets;
 mod serve;
+mod tls;

@@ -50,7 +50,8 @@ impl Controller {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let log = home.path().join("controller.log");
-        let arguments = ["serve", "--enable-crd-manager", "--http", &address];
+        let arguments =
+            ["serve", "--enable-crd-manager", "--http", &address, "--health-port", "127.0.0.1:0"];
         let mut command: Command = home.command(&arguments);
         command.env("KUBECONFIG", cluster.kubeconfig(ADMIN)).env("HOSTNAME", "pod-1");
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
