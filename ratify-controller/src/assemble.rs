@@ -142,6 +142,7 @@ pub async fn stores(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn Re
     // v1 looks for stores in the default directory as well, wherever else it looks.
     let mut dirs = paths(section.plugin_bin_dirs.as_deref());
     dirs.push(runtime.environment.default_plugin_dir());
+    let dirs = runtime.environment.with_shipped(dirs);
     let mut stores: Vec<Arc<dyn ReferrerStore>> = Vec::new();
     for entry in &entries {
         stores.push(store(entry, &dirs, runtime).await?.0);
@@ -189,6 +190,7 @@ pub async fn verifiers(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn
         dirs.push(runtime.environment.default_plugin_dir());
         tracing::info!("defaultPluginPath set to {}", dirs[0].display());
     }
+    let dirs = runtime.environment.with_shipped(dirs);
     let mut verifiers: Vec<Arc<dyn Verifier>> = Vec::new();
     for entry in entries {
         let verifier = verifier(entry, &dirs, runtime).await;
