@@ -151,6 +151,7 @@ pub async fn stores(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn Re
     // v1 looks for stores in the default directory as well, wherever else it looks.
     let mut dirs = paths(section.plugin_bin_dirs.as_deref());
     dirs.push(runtime.environment.default_plugin_dir());
+    let dirs = runtime.environment.with_shipped(dirs);
     let site = Site { dirs: &dirs, scope: &SecretScope::Cluster, pin: None, runtime };
     let mut stores: Vec<Arc<dyn ReferrerStore>> = Vec::new();
     for entry in &entries {
@@ -197,6 +198,7 @@ pub async fn verifiers(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn
         dirs.push(runtime.environment.default_plugin_dir());
         tracing::info!("defaultPluginPath set to {}", dirs[0].display());
     }
+    let dirs = runtime.environment.with_shipped(dirs);
     let site = Site { dirs: &dirs, scope: &SecretScope::Cluster, pin: None, runtime };
     let mut verifiers: Vec<Arc<dyn Verifier>> = Vec::new();
     for entry in entries {

@@ -325,20 +325,26 @@ pub(super) fn scope(resource: &Resource) -> SecretScope {
 }
 
 /// The plugin directories of a resource. A namespace has one of its own, and no other place unless
-/// an administrator says so.
+/// an administrator says so. What the image ships with comes after the default directory.
 fn directories(
     shared: &Shared,
     resource: &Resource,
     address: Option<&str>,
 ) -> Result<Vec<PathBuf>> {
-    let default = shared.runtime.environment.default_plugin_dir();
+    let environment = &shared.runtime.environment;
+    let default = environment.default_plugin_dir();
     let key = &resource.key;
     if !key.kind.namespaced {
-        return Ok(vec![address.map_or(default, PathBuf::from)]);
+        return Ok(environment.with_shipped(vec![address.map_or(default, PathBuf::from)]));
     }
     match address {
-        None => Ok(vec![default.join(NAMESPACES).join(&key.namespace), default]),
-        Some(address) if shared.rules.namespaced_any_address => Ok(vec![address.into()]),
+        None => {
+            let own = default.join(NAMESPACES).join(&key.namespace);
+            Ok(environment.with_shipped(vec![own, default]))
+        }
+        Some(address) if shared.rules.namespaced_any_address => {
+            Ok(environment.with_shipped(vec![address.into()]))
+        }
         Some(_) => Err(ErrorCode::ConfigInvalid.detail(
             "the address of a namespaced resource is not allowed: an administrator can set plugins.namespaces.anyAddress in the configuration",
         )),
