@@ -6,6 +6,7 @@ mod bench;
 mod build_plugins;
 mod check;
 mod ci;
+mod crds;
 mod demo;
 mod image;
 mod process;
@@ -42,6 +43,8 @@ enum Command {
     BuildPlugins(build_plugins::Options),
     /// Write the images `ratify` and `ratify-crds` as OCI layouts, and push them on request
     Image(image::Options),
+    /// Write the definitions of the custom resources into the chart, or check them
+    Crds(crds::Options),
     /// Bring the tools and run every test
     Test,
     /// Everything, each step once
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Tools(options) => tools::run(&options),
         Command::BuildPlugins(options) => build_plugins::run(&options),
         Command::Image(options) => image::run(&options),
+        Command::Crds(options) => crds::run(&options),
         Command::Test => test::run(),
         Command::Ci => ci::run(),
         Command::Soak => soak::run(),

@@ -3,7 +3,8 @@
 //! - `main_job`: a plugin is pushed, named, pulled, proven, run, and decides, by `verify` and by
 //!   `serve`; `foreign`: the same on registries and with clients that are not ours; `reload`: the
 //!   plugin changes under a server that is asked all the time; `serving`: it begins and ends.
-//! - `cluster`: the main job by custom resources, on a real API server.
+//! - `cluster`: the main job by custom resources, on a real API server; `samples`: every sample
+//!   resource of v1, and v1alpha1.
 //! - `lies`: a registry that lies about the image and what is attached to it, on each path.
 //! - `cache`: many processes on one cache directory, killed at random.
 //! - `words`, `files`, `names`, `directories`, `answers`: bad input, a table each.
@@ -22,6 +23,7 @@ mod lies;
 mod main_job;
 mod names;
 mod reload;
+mod samples;
 mod secrets;
 mod server;
 mod serving;
