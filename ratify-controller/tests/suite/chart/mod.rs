@@ -1,0 +1,14 @@
+//! The chart `charts/ratify`, rendered by the real `helm` beside v1's own.
+//!
+//! - `keys`: each key of v1's values is flipped in both charts, and the objects are compared;
+//!   `cases` says how each is flipped, and `intended` what differs on purpose and why;
+//! - `helm`: how charts are rendered; `compare`: what makes two objects the same.
+
+// Helpers of tests count as tests.
+#![allow(clippy::unwrap_used)]
+
+mod cases;
+mod compare;
+mod helm;
+mod intended;
+mod keys;
