@@ -43,6 +43,15 @@ impl Helm {
         self.machines.tool("ratify-v1-module").join("charts/ratify")
     }
 
+    /// The chart under test as `helm upgrade --reuse-values` from v1's chart sees it: v1's defaults
+    /// in place of its own.
+    pub(super) fn with_v1s_values(&self) -> PathBuf {
+        let copy = self.folder().join("reused");
+        copy_folder(&Self::ours(), &copy);
+        std::fs::copy(self.v1().join("values.yaml"), copy.join("values.yaml")).unwrap();
+        copy
+    }
+
     pub(super) fn tool(&self, name: &str) -> PathBuf {
         self.machines.tool(name)
     }
@@ -92,6 +101,18 @@ impl Helm {
         let file = tempfile::Builder::new().suffix(".json").tempfile_in(self.folder()).unwrap();
         std::fs::write(file.path(), values.to_string()).unwrap();
         file
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// How many helms run at once.
-const AT_ONCE: usize = 3;
+pub(super) const AT_ONCE: usize = 3;
 
 /// The keys of values: what is no object, and what is an empty one.
 fn leaves(values: &Value, at: &str, found: &mut BTreeMap<String, Value>) {
@@ -29,23 +29,22 @@ fn leaves(values: &Value, at: &str, found: &mut BTreeMap<String, Value>) {
     }
 }
 
-fn keys_of(chart: &std::path::Path) -> BTreeMap<String, Value> {
+/// Every key of a chart's values, with its default.
+pub(super) fn keys_of(chart: &std::path::Path) -> BTreeMap<String, Value> {
     let text = std::fs::read_to_string(chart.join("values.yaml")).unwrap();
     let mut found = BTreeMap::new();
     leaves(&serde_saphyr::from_str(&text).unwrap(), "", &mut found);
     found
 }
 
-fn parsed(text: &str) -> Value {
+/// A table's JSON.
+pub(super) fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-impl Case {
-    /// Values in which only this key is set.
-    fn values(&self) -> Value {
-        let steps = self.key.split('>').rev();
-        steps.fold(parsed(self.value), |value, step| json!({step: value}))
-    }
+/// Values in which only this key is set.
+pub(super) fn nested(key: &str, value: Value) -> Value {
+    key.split('>').rev().fold(value, |value, step| json!({step: value}))
 }
 
 /// What both charts make, v1's first.
@@ -87,7 +86,7 @@ async fn each_key_of_v1s_values_means_the_same() {
     });
     let before: BTreeMap<&str, _> = before.buffered(AT_ONCE).collect().await;
     let judged = stream::iter(CASES.iter().chain(UNDECLARED)).map(async |case| {
-        let values = [base(), parsed(case.context), case.values()];
+        let values = [base(), parsed(case.context), nested(case.key, parsed(case.value))];
         let after = both(&helm, &[&values[0], &values[1], &values[2]]).await;
         judge(case, &before[case.context], &after)
     });

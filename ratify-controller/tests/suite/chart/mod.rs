@@ -2,13 +2,16 @@
 //!
 //! - `keys`: each key of v1's values is flipped in both charts, and the objects are compared;
 //!   `cases` says how each is flipped, and `intended` what differs on purpose and why;
+//! - `additions`: what v1's chart has not; `values`: what operators give, right and wrong;
 //! - `helm`: how charts are rendered; `compare`: what makes two objects the same.
 
 // Helpers of tests count as tests.
 #![allow(clippy::unwrap_used)]
 
+mod additions;
 mod cases;
 mod compare;
 mod helm;
 mod intended;
 mod keys;
+mod values;
