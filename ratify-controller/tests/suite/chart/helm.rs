@@ -56,6 +56,11 @@ impl Helm {
         self.machines.tool(name)
     }
 
+    /// The sample plugin, built for this machine.
+    pub(super) fn plugin(&self) -> PathBuf {
+        self.machines.plugin("sample", "sample")
+    }
+
     pub(super) fn folder(&self) -> &Path {
         self.folder.path()
     }
