@@ -17,7 +17,7 @@ signed with the CA's key, so that three are enough.
 {{- (.Values.provider.tls).existingSecret | default (printf "%s-tls" (include "ratify.fullname" .)) -}}
 {{- end -}}
 
-{{/* A certificate of the Secret that is there now, in base64; nothing under `helm template`. */}}
+{{/* The authority in the Secret that is there now, in base64; nothing under `helm template`. */}}
 {{- define "ratify.liveAuthority" -}}
 {{- $secret := lookup "v1" "Secret" .Release.Namespace (include "ratify.tlsSecretName" .) -}}
 {{- get (default dict $secret.data) "ca.crt" | replace "\n" "" -}}
@@ -38,26 +38,21 @@ You must provide a TLS certificate for Ratify to use or enable RATIFY_CERT_ROTAT
 {{- end -}}
 
 {{/*
-What Gatekeeper trusts of a Provider. A live bundle that holds the Secret's authority is kept: while
-certificates are rotated it holds the one before as well. Where there is nothing yet, Gatekeeper
-still refuses a Provider without a certificate; the placeholder's validity ended in the year 2000,
-its key is gone, and it is good for names below `invalid` only, so that it vouches for nobody.
+What Gatekeeper trusts. While certificates are rotated the Secret's ca.crt holds the authority before
+as well. Where there is nothing yet, Gatekeeper still refuses a Provider without a certificate; the
+placeholder's validity ended in the year 2000, its key is gone, and it is good for names below
+`invalid` only, so that it vouches for nobody.
 */}}
 {{- define "ratify.caBundle" -}}
-{{- $root := .root -}}
-{{- $tls := $root.Values.provider.tls -}}
-{{- $authority := include "ratify.liveAuthority" $root -}}
-{{- if and $tls.cabundle (or $tls.existingSecret (include "ratify.tlsIsProvided" $root)) -}}
+{{- $tls := .Values.provider.tls -}}
+{{- $authority := include "ratify.liveAuthority" . -}}
+{{- if and $tls.cabundle (or $tls.existingSecret (include "ratify.tlsIsProvided" .)) -}}
 {{- $tls.cabundle -}}
 {{- else if $authority -}}
-{{- $live := "" -}}
-{{- if $root.Capabilities.APIVersions.Has (printf "%s/Provider" .apiVersion) -}}
-{{- $live = (default dict (lookup .apiVersion "Provider" "" .name).spec).caBundle | default "" -}}
-{{- end -}}
-{{- contains (b64dec $authority | trim) (b64dec $live) | ternary $live $authority -}}
-{{- else if include "ratify.isRotated" $root -}}
-{{- $root.Files.Get "files/placeholder-ca.crt" | b64enc -}}
+{{- $authority -}}
+{{- else if include "ratify.isRotated" . -}}
+{{- .Files.Get "files/placeholder-ca.crt" | b64enc -}}
 {{- else -}}
-{{- fail (printf "Secret %s has no ca.crt: say in provider.tls.cabundle what Gatekeeper has to trust." (include "ratify.tlsSecretName" $root)) -}}
+{{- fail (printf "Secret %s has no ca.crt: say in provider.tls.cabundle what Gatekeeper has to trust." (include "ratify.tlsSecretName" .)) -}}
 {{- end -}}
 {{- end -}}

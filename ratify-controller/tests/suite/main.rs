@@ -10,3 +10,4 @@ mod parity;
 mod registry;
 mod secrets;
 mod serve;
+mod tls;

@@ -15,11 +15,12 @@ mod walk;
 use std::{path::Path, time::Instant};
 
 use ratify_core::{
-    ComponentType, Error, ErrorCode, Platform, Reference, Result, capped_line, config::PluginSource,
+    ComponentType, Digest, Error, ErrorCode, Platform, Reference, Result, capped_line,
+    config::PluginSource,
 };
 use ratify_store_oras::Client;
 
-use super::inventory::{InstalledPlugin, Inventory, Kind, Resource};
+use super::inventory::{InstalledPlugin, Inventory, Kind, PinnedFor, Resource};
 
 pub use artifact::{PluginConfig, media_type, parse_platform, platform_text};
 pub use error::InstallError;
@@ -48,6 +49,17 @@ pub struct InstallRequest<'a> {
     pub source: &'a PluginSource,
     /// The plugin directory.
     pub directory: &'a Path,
+    /// What the source was resolved to before, where it was: this digest and no other.
+    pub pin: Option<InstallPin<'a>>,
+}
+
+/// The digest that a custom resource's plugin is pinned to.
+#[derive(Debug, Clone, Copy)]
+pub struct InstallPin<'a> {
+    /// The state of the resource.
+    pub of: &'a PinnedFor,
+    /// The digest of an index or a manifest in the source's repository.
+    pub digest: &'a Digest,
 }
 
 /// On which node, and within which bounds.
@@ -159,7 +171,10 @@ fn check(
     }
     let reference = Reference::parse_exact(&request.source.artifact)?;
     inventory.check(request.type_)?;
-    Ok(reference)
+    Ok(match request.pin {
+        Some(pin) => reference.sibling(pin.digest),
+        None => reference,
+    })
 }
 
 /// Whether a text can name a plugin's file: the configuration's rule, for names that do not come
