@@ -115,22 +115,22 @@ async fn verifier(shared: &Shared, resource: &Resource) -> Built {
 }
 
 async fn store(shared: &Shared, resource: &Resource) -> Built {
-    let refuse = |error: Error, retry: bool| {
+    let refuse = |error: Error, retry: bool, pin: Option<Pin>| {
         let error = ErrorCode::ReferrerStoreFailure
             .detail("Unable to create store from store CR")
             .with_source(error);
-        Built::failed(error, retry)
+        Built { pin, ..Built::failed(error, retry) }
     };
     let made = match entry::store(resource) {
         Ok(made) => made,
-        Err(error) => return refuse(error, false),
+        Err(error) => return refuse(error, false, None),
     };
     log_defaults(shared, made.is_default_version, made.address.as_deref(), " ");
     let mut entry = made.entry;
     let (dirs, pin) =
         match prepare(shared, resource, made.address.as_deref(), &mut entry.source).await {
             Ok(prepared) => prepared,
-            Err((error, retry)) => return refuse(error, retry),
+            Err((error, retry)) => return refuse(error, retry, None),
         };
     match assemble::store(&entry, &dirs, &shared.runtime).await {
         Ok((store, installed)) => Built {
@@ -140,7 +140,7 @@ async fn store(shared: &Shared, resource: &Resource) -> Built {
             plugin: plugin_status(shared, resource, pin.as_ref(), installed.as_deref()),
             pin,
         },
-        Err(error) => refuse(error, true),
+        Err(error) => refuse(error, true, pin),
     }
 }
 
@@ -219,8 +219,10 @@ async fn prepare(
         return Ok((dirs, None));
     }
     let pin = pin(shared, resource, source).await.map_err(|error| (error, true))?;
-    if let Ok(reference) = Reference::parse_exact(&source.artifact) {
-        source.artifact = reference.with_digest(pin.digest.clone()).to_string();
+    let is_tag = |reference: Reference| reference.digest().is_none();
+    if Reference::parse_exact(&source.artifact).is_ok_and(is_tag) {
+        // The digest decides, and logs still name the reference as it was written.
+        source.artifact = format!("{}@{}", source.artifact, pin.digest);
     }
     Ok((dirs, Some(pin)))
 }
@@ -254,14 +256,15 @@ async fn pin(shared: &Shared, resource: &Resource, source: &PluginSource) -> Res
             .detail("Failed to download the plugin from the source")
             .with_source(error)
     };
-    if let Some(pin) = resource.pin() {
-        return Ok(pin);
-    }
     let reference = Reference::parse_exact(&source.artifact)
         .map_err(|error| failed(ErrorCode::ReferenceInvalid.detail(error.to_string())))?;
     let of = |digest| Pin { uid: resource.uid.clone(), generation: resource.generation, digest };
+    // Whoever may write a status may not overrule the digest of a spec.
     if let Some(digest) = reference.digest() {
         return Ok(of(digest.clone()));
+    }
+    if let Some(pin) = resource.pin() {
+        return Ok(pin);
     }
     let client = shared.runtime.plugin_client(source.auth_provider.as_ref()).map_err(failed)?;
     let give_up_at = Some(Instant::now() + RESOLVE_PATIENCE);
