@@ -23,6 +23,7 @@ use super::{
     entry::{self, DEFAULT_VERSION},
     kind::{Kind, Role},
     parts::Part,
+    pins::Pins,
     refused::RefusedVerifier,
     resource::{Pin, Resource},
     status,
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     pub(super) rules: PluginRules,
     /// Who this is, for the status of what it loads.
     pub(super) identity: String,
+    /// What each resource runs, where its status does not say so.
+    pub(super) pins: Pins,
 }
 
 /// What came of a resource.
@@ -103,13 +106,9 @@ async fn verifier(shared: &Shared, resource: &Resource) -> Built {
             Err((error, retry)) => return refuse(error, retry, None),
         };
     match assemble::verifier(entry, &dirs, &shared.runtime).await {
-        Ok((verifier, installed)) => Built {
-            part: Ok(Some(Part::Verifier(verifier))),
-            stand_in: None,
-            retry: false,
-            plugin: plugin_status(shared, resource, pin.as_ref(), installed.as_deref()),
-            pin,
-        },
+        Ok((verifier, installed)) => {
+            built(shared, resource, Part::Verifier(verifier), pin, installed.as_deref())
+        }
         Err(error) => refuse(error, true, pin),
     }
 }
@@ -133,15 +132,26 @@ async fn store(shared: &Shared, resource: &Resource) -> Built {
             Err((error, retry)) => return refuse(error, retry, None),
         };
     match assemble::store(&entry, &dirs, &shared.runtime).await {
-        Ok((store, installed)) => Built {
-            part: Ok(Some(Part::Store(store))),
-            stand_in: None,
-            retry: false,
-            plugin: plugin_status(shared, resource, pin.as_ref(), installed.as_deref()),
-            pin,
-        },
+        Ok((store, installed)) => {
+            built(shared, resource, Part::Store(store), pin, installed.as_deref())
+        }
         Err(error) => refuse(error, true, pin),
     }
+}
+
+/// What is in force from now on. What it runs is kept, so that a restart runs the same.
+fn built(
+    shared: &Shared,
+    resource: &Resource,
+    part: Part,
+    pin: Option<Pin>,
+    installed: Option<&InstalledPlugin>,
+) -> Built {
+    if let Some(pin) = &pin {
+        shared.pins.keep(&resource.key, pin);
+    }
+    let plugin = plugin_status(shared, resource, pin.as_ref(), installed);
+    Built { part: Ok(Some(part)), stand_in: None, retry: false, plugin, pin }
 }
 
 fn policy(resource: &Resource) -> Built {
@@ -248,8 +258,9 @@ fn directories(
     }
 }
 
-/// The digest that a source stands for in this generation: as the status says, or else as the
-/// registry says now, which is then claimed in the status, so that every replica runs it.
+/// The digest that a source stands for in this generation: as the status says, or else as this
+/// replica knows, or else as the registry says now; which is then claimed in the status, so that
+/// every replica runs it.
 async fn pin(shared: &Shared, resource: &Resource, source: &PluginSource) -> Result<Pin> {
     let failed = |error: Error| {
         ErrorCode::DownloadPluginFailure
@@ -265,6 +276,9 @@ async fn pin(shared: &Shared, resource: &Resource, source: &PluginSource) -> Res
     }
     if let Some(pin) = resource.pin() {
         return Ok(pin);
+    }
+    if let Some(pin) = shared.pins.get(resource) {
+        return claim(shared, resource, pin, &source.artifact).await;
     }
     let client = shared.runtime.plugin_client(source.auth_provider.as_ref()).map_err(failed)?;
     let give_up_at = Some(Instant::now() + RESOLVE_PATIENCE);
@@ -288,8 +302,15 @@ async fn claim(shared: &Shared, resource: &Resource, pin: Pin, artifact: &str) -
         let body = status::claim(&seen, &plugin);
         let error =
             match within(api.patch_status(&seen.key.name, &by_us(), &Patch::Merge(&body))).await {
-                Ok(Ok(_)) => return Ok(pin),
+                Ok(Ok(object)) => {
+                    if Resource::read(kind, object).pin().is_none() {
+                        shared.pins.say_that_status_keeps_none();
+                    }
+                    return Ok(pin);
+                }
                 Ok(Err(kube::Error::Api(answer))) if answer.code == 409 => None,
+                // A missing right is told where the status is written, and stops nothing.
+                Ok(Err(kube::Error::Api(answer))) if answer.code == 403 => return Ok(pin),
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(late) => Some(late),
             };

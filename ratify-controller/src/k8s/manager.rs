@@ -10,30 +10,30 @@ use std::{
 
 use anyhow::bail;
 use futures_util::StreamExt as _;
-use jiff::Timestamp;
 use kube::{
     Api, Client,
-    api::{DynamicObject, Patch},
+    api::DynamicObject,
     runtime::{WatchStreamExt as _, watcher},
 };
-use ratify_core::{ErrorCode, config::PluginRules};
+use ratify_core::{Error, config::PluginRules};
 use tokio::{
     sync::mpsc,
-    task::{Id, JoinSet},
+    task::{AbortHandle, Id, JoinSet},
 };
 
 use super::{
-    build::{self, Built, Shared, api, by_us, within},
+    build::{self, Built, Shared},
+    crd::PluginStatus,
     kind::{Kind, Role},
     parts::{Composition, Parts},
-    queue::Queue,
+    pins::Pins,
+    queue::{Queue, Work},
     resource::{Key, Pin, Resource},
-    status::{self, Outcome, Standing},
+    status::{Outcome, Standing},
+    write::write,
 };
-use crate::{runtime::Runtime, state::Active};
+use crate::{plugin::inventory::Inventory, runtime::Runtime, state::Active};
 
-/// How many resources are worked on at once.
-const AT_ONCE: usize = 8;
 /// How many events may wait to be looked at; more wait at the API server.
 const EVENTS: usize = 256;
 
@@ -62,7 +62,7 @@ enum Seen {
 /// What a job ended with.
 enum Step {
     Built(Box<(Resource, Built)>),
-    Written { again: bool },
+    Written(bool),
 }
 
 /// What is known of a resource that was tried.
@@ -73,7 +73,36 @@ struct Done {
     in_force: bool,
     /// Whether it is as its spec says, or cannot be.
     settled: bool,
+    /// The digest that was tried.
     pin: Option<Pin>,
+    verdict: Arc<Verdict>,
+    /// Whether the status was written. What others make of it afterwards is not answered.
+    told: bool,
+}
+
+/// What came of a resource, for its status.
+struct Verdict {
+    error: Option<Error>,
+    /// Whether what was in force before still is.
+    kept: bool,
+    plugin: Option<PluginStatus>,
+}
+
+impl Verdict {
+    fn standing(&self) -> Standing<'_> {
+        let outcome = match &self.error {
+            None => Outcome::Active,
+            Some(error) if self.kept => Outcome::KeptLastGood(error),
+            Some(error) => Outcome::Refused(error),
+        };
+        Standing { outcome, remark: None, plugin: self.plugin.clone(), moved_to: None }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        let text = |verdict: &Self| verdict.error.as_ref().map(ToString::to_string);
+        let same_plugin = self.plugin == other.plugin;
+        same_plugin && self.kept == other.kept && text(self) == text(other)
+    }
 }
 
 struct Manager {
@@ -88,6 +117,8 @@ struct Manager {
     unlisted: BTreeSet<Kind>,
     jobs: JoinSet<Step>,
     of_job: HashMap<Id, Key>,
+    /// How to end what is being done for a resource.
+    running: BTreeMap<Key, AbortHandle>,
 }
 
 /// Keeps what is in force as the cluster's resources say. Runs until it is dropped.
@@ -102,7 +133,8 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
     }
     drop(sender);
     let ManagerOptions { runtime, active, composition, rules, identity } = options;
-    let shared = Shared { client, runtime, rules, identity };
+    let pins = Pins::of(Inventory::of(runtime.environment.default_plugin_dir()));
+    let shared = Shared { client, runtime, rules, identity, pins };
     let mut manager = Manager {
         shared: Arc::new(shared),
         active,
@@ -114,10 +146,12 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
         unlisted: Kind::ALL.into_iter().collect(),
         jobs: JoinSet::new(),
         of_job: HashMap::new(),
+        running: BTreeMap::new(),
     };
     loop {
         manager.start_jobs();
-        let due = manager.queue.next_due().filter(|_| manager.queue.running() < AT_ONCE);
+        // Nothing is tried before everything was listed.
+        let due = manager.queue.next_due().filter(|_| manager.unlisted.is_empty());
         tokio::select! {
             seen = events.recv() => match seen {
                 Some(seen) => manager.note(seen),
@@ -127,6 +161,13 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
             () = sleep_until(due) => {}
         }
     }
+}
+
+/// A source is pulled from a registry, wherever it is written.
+fn work(resource: &Resource) -> Work {
+    let inside = resource.spec.get("parameters").and_then(|parameters| parameters.get("source"));
+    let source = resource.spec.get("source").or(inside);
+    if source.is_some_and(|source| !source.is_null()) { Work::Pull } else { Work::Local }
 }
 
 async fn sleep_until(due: Option<Instant>) {
@@ -175,46 +216,60 @@ impl Manager {
         let now = Instant::now();
         match seen {
             Seen::Applied(resource) => {
-                if !self.is_settled(&resource) {
-                    self.queue.push(resource.key.clone(), now);
+                let key = resource.key.clone();
+                // What failed is tried again in its own time, whatever others write.
+                if !self.is_tried(&resource) {
+                    self.queue.push(key.clone(), work(&resource), now);
                 }
-                self.resources.insert(resource.key.clone(), resource);
+                let known = self.resources.insert(key.clone(), resource);
+                if known.is_some_and(|known| !self.is_current(&known)) {
+                    self.abandon(&key);
+                }
             }
-            Seen::Deleted(key) => {
-                self.resources.remove(&key);
-                self.queue.push(key, now);
-            }
+            Seen::Deleted(key) => self.remove(&key),
             Seen::Listed(kind, listed) => {
                 let gone = |key: &&Key| key.kind == kind && !listed.contains(*key);
                 let gone: Vec<Key> = self.resources.keys().filter(gone).cloned().collect();
                 for key in gone {
-                    self.resources.remove(&key);
-                    self.queue.push(key, now);
+                    self.remove(&key);
                 }
+                self.shared.pins.forget_all_but(kind, &listed);
                 self.unlisted.remove(&kind);
             }
         }
     }
 
-    /// Whether nothing is to be done: neither the spec changed, nor the digest that was agreed on.
-    fn is_settled(&self, resource: &Resource) -> bool {
+    /// Whether a state has the spec that its resource has now.
+    fn is_current(&self, seen: &Resource) -> bool {
+        self.resources
+            .get(&seen.key)
+            .is_some_and(|now| now.uid == seen.uid && now.generation == seen.generation)
+    }
+
+    /// Ends what is being done for a resource: it is about a spec that is no more.
+    fn abandon(&self, key: &Key) {
+        if let Some(job) = self.running.get(key) {
+            job.abort();
+        }
+    }
+
+    /// Whether this was tried: neither the spec changed since, nor the digest that was agreed on.
+    fn is_tried(&self, resource: &Resource) -> bool {
         self.done.get(&resource.key).is_some_and(|done| {
             let is_same = done.uid == resource.uid && done.generation == resource.generation;
-            let is_pinned = resource.pin().is_none_or(|pin| done.pin.as_ref() == Some(&pin));
-            done.settled && is_same && is_pinned
+            is_same && resource.pin().is_none_or(|pin| done.pin.as_ref() == Some(&pin))
         })
     }
 
     /// Nothing is tried before everything was listed: a verifier may need what is listed last.
     fn start_jobs(&mut self) {
-        while self.unlisted.is_empty() && self.queue.running() < AT_ONCE {
+        while self.unlisted.is_empty() {
             let Some(key) = self.queue.pop(Instant::now()) else { return };
             match self.resources.get(&key).cloned() {
-                None => {
-                    self.remove(&key);
-                    self.queue.succeeded(&key, None);
+                None => self.queue.succeeded(&key, None),
+                Some(resource) if self.is_tried(&resource) && self.done[&key].settled => {
+                    self.tell(resource);
                 }
-                Some(resource) if self.is_settled(&resource) => self.queue.succeeded(&key, None),
                 Some(resource) => {
                     log_start(&key);
                     let shared = Arc::clone(&self.shared);
@@ -227,9 +282,33 @@ impl Manager {
         }
     }
 
+    /// Says in the status what came of a resource, where that was not said yet.
+    fn tell(&mut self, resource: Resource) {
+        let key = resource.key.clone();
+        let Some(done) = self.done.get(&key).filter(|done| !done.told) else {
+            self.finish(&key, true);
+            return;
+        };
+        let (shared, verdict) = (Arc::clone(&self.shared), Arc::clone(&done.verdict));
+        self.spawn(key, async move {
+            Step::Written(write(&shared.client, resource, &verdict.standing()).await)
+        });
+    }
+
+    /// A job is over; another try follows unless all is said and done.
+    fn finish(&mut self, key: &Key, is_told: bool) {
+        let is_settled = self.done.get(key).is_none_or(|done| done.settled);
+        if is_settled && is_told {
+            self.queue.succeeded(key, None);
+        } else {
+            self.queue.failed(key, Instant::now());
+        }
+    }
+
     fn spawn(&mut self, key: Key, job: impl Future<Output = Step> + Send + 'static) {
-        let id = self.jobs.spawn(job).id();
-        self.of_job.insert(id, key);
+        let handle = self.jobs.spawn(job);
+        self.of_job.insert(handle.id(), key.clone());
+        self.running.insert(key, handle);
     }
 
     fn ended(&mut self, ended: Result<(Id, Step), tokio::task::JoinError>) {
@@ -238,13 +317,18 @@ impl Manager {
             Err(error) => error.id(),
         };
         let Some(key) = self.of_job.remove(&id) else { return };
+        self.running.remove(&key);
         match ended {
-            Ok((_, Step::Built(step))) => {
-                let (resource, built) = *step;
-                self.apply(resource, built);
+            Ok((_, Step::Built(step))) if self.is_current(&step.0) => self.apply(step.0, step.1),
+            // What was built of is no more; what is instead is waiting.
+            Ok((_, Step::Built(_))) => self.queue.succeeded(&key, None),
+            Ok((_, Step::Written(is_told))) => {
+                if let Some(done) = self.done.get_mut(&key) {
+                    done.told = is_told;
+                }
+                self.finish(&key, is_told);
             }
-            Ok((_, Step::Written { again: false })) => self.queue.succeeded(&key, None),
-            Ok((_, Step::Written { again: true })) => self.queue.failed(&key, Instant::now()),
+            Err(error) if error.is_cancelled() => self.queue.succeeded(&key, None),
             Err(error) => {
                 tracing::error!("the work on {key} broke off: {error}");
                 self.queue.failed(&key, Instant::now());
@@ -255,8 +339,8 @@ impl Manager {
     /// Puts what was built in force, and then says so in the status.
     fn apply(&mut self, resource: Resource, built: Built) {
         let key = resource.key.clone();
-        let before = self.done.get(&key).filter(|done| done.uid == resource.uid);
-        let was_in_force = before.is_some_and(|done| done.in_force);
+        let before = self.done.remove(&key).filter(|done| done.uid == resource.uid);
+        let kept = before.as_ref().is_some_and(|done| done.in_force);
         let Built { part, stand_in, retry, pin, plugin } = built;
         let error = match part {
             Ok(part) => {
@@ -269,51 +353,57 @@ impl Manager {
             }
             Err(error) => {
                 tracing::error!("{error}");
-                if let Some(stand_in) = stand_in.filter(|_| !was_in_force) {
-                    self.parts.insert(&key.namespace, &key.name, stand_in);
-                    self.swap(&key);
+                match stand_in {
+                    _ if kept => {}
+                    Some(stand_in) => self.parts.insert(&key.namespace, &key.name, stand_in),
+                    // What an earlier resource of this name left.
+                    None => self.take_away(&key),
                 }
+                self.swap(&key);
                 Some(error)
             }
         };
+        let in_force = error.is_none() || kept;
+        let verdict = Verdict { kept: kept && error.is_some(), error, plugin };
+        // A failure is said once: what v1 makes of the status is not answered at each try.
+        let told = verdict.error.is_some()
+            && before.is_some_and(|before| {
+                let is_same = before.generation == resource.generation && before.pin == pin;
+                before.told && is_same && before.verdict.is_same(&verdict)
+            });
         let done = Done {
             uid: resource.uid.clone(),
             generation: resource.generation,
-            in_force: error.is_none() || was_in_force,
+            in_force,
             settled: !retry,
             pin,
+            verdict: Arc::new(verdict),
+            told,
         };
         self.done.insert(key.clone(), done);
         // The latest status counts: the claim changed it meanwhile.
-        let resource = self
-            .resources
-            .get(&key)
-            .filter(|now| now.uid == resource.uid && now.generation == resource.generation)
-            .cloned()
-            .unwrap_or(resource);
-        let shared = Arc::clone(&self.shared);
-        self.spawn(key, async move {
-            let outcome = match &error {
-                None => Outcome::Active,
-                Some(error) if was_in_force => Outcome::KeptLastGood(error),
-                Some(error) => Outcome::Refused(error),
-            };
-            let standing = Standing { outcome, remark: None, plugin, moved_to: None };
-            let is_written = write(&shared.client, &resource, &standing).await;
-            Step::Written { again: retry || !is_written }
-        });
+        let resource = self.resources.get(&key).cloned().unwrap_or(resource);
+        self.tell(resource);
     }
 
+    /// What was deleted is in force no more, whatever else is being done.
     fn remove(&mut self, key: &Key) {
         log_removal(key);
+        self.resources.remove(key);
         self.done.remove(key);
+        self.shared.pins.forget(key);
+        self.abandon(key);
+        self.take_away(key);
+        self.swap(key);
+    }
+
+    fn take_away(&mut self, key: &Key) {
         match key.kind.role {
             Role::Verifier => self.parts.remove_verifier(&key.namespace, &key.name),
             Role::Store => self.parts.remove_store(&key.namespace, &key.name),
             Role::Policy => self.parts.remove_policy(&key.namespace, &key.name),
-            Role::Keys | Role::CertificateStore => return,
+            Role::Keys | Role::CertificateStore => {}
         }
-        self.swap(key);
     }
 
     fn swap(&self, changed: &Key) {
@@ -321,34 +411,6 @@ impl Manager {
         let next = self.parts.snapshot_after(&previous, &changed.namespace, self.composition);
         self.active.swap(next);
     }
-}
-
-/// Says in a status how a resource stands. True unless another try is needed; a missing right is
-/// told and not tried again.
-async fn write(client: &Client, resource: &Resource, standing: &Standing<'_>) -> bool {
-    let Some(body) = status::patch(resource, standing, Timestamp::now()) else { return true };
-    let key = &resource.key;
-    let api = api(client, key.kind, &key.namespace);
-    let why = match within(api.patch_status(&key.name, &by_us(), &Patch::Merge(&body))).await {
-        Ok(Ok(_)) => return true,
-        // It was deleted meanwhile.
-        Ok(Err(kube::Error::Api(answer))) if answer.code == 404 => return true,
-        Ok(Err(kube::Error::Api(answer))) if answer.code == 403 => {
-            tracing::error!(
-                "{}, unable to update the status of {key}: the right to patch {}/status is missing",
-                ErrorCode::GetClusterResourceFailure.value(),
-                key.kind.plural()
-            );
-            return true;
-        }
-        Ok(Err(error)) => error.to_string(),
-        Err(late) => late,
-    };
-    tracing::error!(
-        "unable to update the status of {key}: {}",
-        ratify_core::capped_line(&why, 300)
-    );
-    false
 }
 
 fn log_start(key: &Key) {

@@ -3,7 +3,8 @@
 //!
 //! What is decided is decided on values: `resource` reads an object of the API server, `entry`
 //! makes an entry of a configuration of its spec, `parts` makes a snapshot of what was built, and
-//! `status` says how a resource stands. `queue` says what is to be done next; `manager` does it.
+//! `status` says how a resource stands, which `write` writes. `queue` says what is to be done next;
+//! `manager` does it.
 
 use anyhow::Context as _;
 
@@ -13,11 +14,13 @@ pub mod entry;
 pub mod kind;
 pub mod manager;
 pub mod parts;
+mod pins;
 pub mod queue;
 mod refused;
 pub mod resource;
 pub mod secrets;
 pub mod status;
+mod write;
 
 /// Who owns the fields we write.
 pub const FIELD_MANAGER: &str = "ratify";
