@@ -9,7 +9,8 @@ use std::{
 
 use anyhow::bail;
 use ratify_core::{
-    ComponentType, Descriptor, Error, ErrorCode, Reference, ReferrerStore, Result, Verifier,
+    ComponentType, Descriptor, Digest, Error, ErrorCode, Reference, ReferrerStore, Result,
+    Verifier,
     config::{Config, PluginSource, StorePluginConfig, VerifierPluginConfig},
     executor::{Executor, Notice},
     policy::Policy,
@@ -20,7 +21,7 @@ use crate::{
     plugin::{
         exec::Program,
         find::{FindError, find_in_dirs},
-        install::{InstallPin, InstallRequest, disabled_warning},
+        install::{InstallRequest, disabled_warning},
         inventory::{GRACE_PERIOD, InstalledPlugin, Inventory, Kind},
         store::ExecStore,
         verifier::ExecVerifier,
@@ -136,8 +137,8 @@ pub enum SnapshotError {
 pub(crate) struct Site<'a> {
     pub(crate) dirs: &'a [PathBuf],
     pub(crate) scope: &'a SecretScope,
-    /// What a custom resource's source was resolved to.
-    pub(crate) pin: Option<InstallPin<'a>>,
+    /// The digest that a custom resource's source was resolved to.
+    pub(crate) pin: Option<&'a Digest>,
     pub(crate) runtime: &'a Runtime,
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A resource is tried by one job at a time; what happens to it meanwhile is tried after that job.
 //! What others use is tried before those others, and what fails is tried again, later each time.
+//! There are lanes, so that a registry that does not answer holds up nothing but what it has.
 
 use std::{
     collections::BTreeMap,
@@ -14,12 +15,32 @@ use super::{kind::Role, resource::Key};
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How many resources of a lane are worked on at once.
+const AT_ONCE: usize = 8;
+
+/// What trying a resource takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Work {
+    /// Nothing but this machine and the API server.
+    #[default]
+    Local,
+    /// A registry, which may take its time.
+    Pull,
+}
+
+/// Where a resource waits for its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    Local,
+    Pull,
+    /// A registry that failed it before.
+    PullAgain,
+}
 
 /// What is to be done, by resource.
 #[derive(Debug, Default)]
 pub struct Queue {
     entries: BTreeMap<Key, Entry>,
-    running: usize,
 }
 
 #[derive(Debug, Default)]
@@ -28,13 +49,25 @@ struct Entry {
     due: Option<Instant>,
     /// How often it failed in a row.
     failures: u32,
-    is_running: bool,
+    work: Work,
+    running: Option<Lane>,
+}
+
+impl Entry {
+    fn lane(&self) -> Lane {
+        match (self.work, self.failures) {
+            (Work::Local, _) => Lane::Local,
+            (Work::Pull, 0) => Lane::Pull,
+            (Work::Pull, _) => Lane::PullAgain,
+        }
+    }
 }
 
 impl Queue {
     /// A resource is to be tried at a time, or earlier if that was so already.
-    pub fn push(&mut self, key: Key, due: Instant) {
+    pub fn push(&mut self, key: Key, work: Work, due: Instant) {
         let entry = self.entries.entry(key).or_default();
+        entry.work = work;
         entry.due = Some(entry.due.map_or(due, |known| known.min(due)));
     }
 
@@ -42,28 +75,32 @@ impl Queue {
     /// no verifier is tried while what provides keys is.
     pub fn pop(&mut self, now: Instant) -> Option<Key> {
         let keys_first = self.entries.iter().any(|(key, entry)| {
-            is_of_keys(key) && (entry.is_running || entry.due.is_some_and(|due| due <= now))
+            is_of_keys(key) && (entry.running.is_some() || entry.due.is_some_and(|due| due <= now))
         });
+        let free = self.free();
         let mut ready = self.entries.iter_mut().filter(|(key, entry)| {
             let may_run = !(keys_first && key.kind.role == Role::Verifier);
-            may_run && !entry.is_running && entry.due.is_some_and(|due| due <= now)
+            may_run && free(entry) && entry.due.is_some_and(|due| due <= now)
         });
         let (key, entry) = ready.next()?;
         entry.due = None;
-        entry.is_running = true;
-        self.running = self.running.saturating_add(1);
+        entry.running = Some(entry.lane());
         Some(key.clone())
     }
 
-    /// When the next one is due that is not running.
+    /// When the next one is due that may run then.
     pub fn next_due(&self) -> Option<Instant> {
-        let waiting = self.entries.values().filter(|entry| !entry.is_running);
-        waiting.filter_map(|entry| entry.due).min()
+        let free = self.free();
+        self.entries.values().filter(|entry| free(entry)).filter_map(|entry| entry.due).min()
     }
 
-    /// How many are running.
-    pub fn running(&self) -> usize {
-        self.running
+    /// Which entries do not run and have room in their lane.
+    fn free(&self) -> impl Fn(&Entry) -> bool + use<> {
+        let is_full = [Lane::Local, Lane::Pull, Lane::PullAgain].map(|lane| {
+            let running = self.entries.values().filter(|entry| entry.running == Some(lane));
+            running.count() >= AT_ONCE
+        });
+        move |entry| entry.running.is_none() && !is_full[entry.lane() as usize]
     }
 
     /// A job ended well; the resource may be due again later.
@@ -84,10 +121,7 @@ impl Queue {
 
     fn ended(&mut self, key: &Key, next: impl FnOnce(&mut Entry) -> Option<Instant>) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        if entry.is_running {
-            entry.is_running = false;
-            self.running = self.running.saturating_sub(1);
-        }
+        entry.running = None;
         if let Some(next) = next(entry) {
             entry.due = Some(entry.due.map_or(next, |known| known.min(next)));
         }
@@ -119,23 +153,22 @@ mod tests {
     #[test]
     fn one_resource_is_one_job_and_changes_meanwhile_are_one_more() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.push(key(Role::Store, "s"), now);
+        queue.push(key(Role::Store, "s"), Work::Local, now);
         assert_eq!(queue.pop(now), Some(key(Role::Store, "s")));
-        queue.push(key(Role::Store, "s"), now);
-        queue.push(key(Role::Store, "s"), now);
+        queue.push(key(Role::Store, "s"), Work::Local, now);
+        queue.push(key(Role::Store, "s"), Work::Local, now);
         assert_eq!(queue.pop(now), None);
-        assert_eq!(queue.running(), 1);
         queue.succeeded(&key(Role::Store, "s"), None);
         assert_eq!(queue.pop(now), Some(key(Role::Store, "s")));
         queue.succeeded(&key(Role::Store, "s"), None);
-        assert_eq!((queue.pop(now), queue.running(), queue.next_due()), (None, 0, None));
+        assert_eq!((queue.pop(now), queue.next_due()), (None, None));
     }
 
     #[test]
     fn keys_are_tried_before_verifiers_and_verifiers_wait_for_them() {
         let (mut queue, now) = (Queue::default(), Instant::now());
         for (role, name) in [(Role::Verifier, "v"), (Role::Keys, "k"), (Role::Store, "s")] {
-            queue.push(key(role, name), now);
+            queue.push(key(role, name), Work::Local, now);
         }
         assert_eq!(queue.pop(now), Some(key(Role::Keys, "k")));
         assert_eq!(queue.pop(now), Some(key(Role::Store, "s")));
@@ -155,17 +188,39 @@ mod tests {
     fn a_change_does_not_wait_for_the_next_try_and_success_forgets_failures() {
         let (mut queue, now) = (Queue::default(), Instant::now());
         let store = key(Role::Store, "s");
-        queue.push(store.clone(), now);
+        queue.push(store.clone(), Work::Local, now);
         queue.pop(now);
         queue.failed(&store, now);
         assert_eq!(queue.pop(now), None);
         assert_eq!(queue.next_due(), now.checked_add(FIRST_WAIT));
-        queue.push(store.clone(), now);
+        queue.push(store.clone(), Work::Local, now);
         assert_eq!(queue.pop(now), Some(store.clone()));
         queue.succeeded(&store, None);
-        queue.push(store.clone(), now);
+        queue.push(store.clone(), Work::Local, now);
         queue.pop(now);
         queue.failed(&store, now);
         assert_eq!(queue.next_due(), now.checked_add(FIRST_WAIT));
+    }
+
+    #[test]
+    fn what_waits_for_a_registry_leaves_room_for_the_rest_and_what_it_failed_for_what_is_new() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let dead = |number: usize| key(Role::Store, &format!("dead-{number:02}"));
+        for number in 0..20 {
+            queue.push(dead(number), Work::Pull, now);
+        }
+        let popped = |queue: &mut Queue, now| std::iter::from_fn(|| queue.pop(now)).count();
+        assert_eq!(popped(&mut queue, now), AT_ONCE);
+        assert_eq!(queue.next_due(), None, "nothing may run, so nothing is to be woken for");
+        queue.push(key(Role::Verifier, "v"), Work::Local, now);
+        assert_eq!(queue.pop(now), Some(key(Role::Verifier, "v")));
+        let later = now + LONGEST_WAIT;
+        for number in 0..AT_ONCE {
+            queue.failed(&dead(number), now);
+        }
+        assert_eq!(popped(&mut queue, later), 2 * AT_ONCE, "what is new, and what failed");
+        queue.failed(&dead(AT_ONCE), later);
+        queue.push(key(Role::Verifier, "new"), Work::Pull, later);
+        assert_eq!(popped(&mut queue, later), 1);
     }
 }
