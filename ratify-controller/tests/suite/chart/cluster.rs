@@ -111,7 +111,8 @@ async fn helm_in(helm: &Helm, cluster: &Cluster, command: &str, flags: &[&str]) 
 
 /// What a rotation leaves behind: certificates in the Secret, its authorities in the Providers.
 async fn rotate(cluster: &Cluster) -> Value {
-    let data = json!({"tls.crt": "Yw==", "tls.key": "aw==", "ca.crt": "TkVXCk9MRAo=", "ca.key": "aw=="});
+    let data =
+        json!({"tls.crt": "Yw==", "tls.key": "aw==", "ca.crt": "TkVXCk9MRAo=", "ca.key": "aw=="});
     let namespace = format!("--namespace={NAMESPACE}");
     let patch = json!({"data": data}).to_string();
     let secret = ["patch", "secret", "ratify-tls", "--type=merge", "-p", &patch, &namespace];
