@@ -177,6 +177,27 @@ async fn an_empty_allow_list_forbids_and_an_absent_one_does_not() {
     }
 }
 
+#[tokio::test]
+async fn the_chart_passes_helms_own_checks() {
+    let Some(helm) = Helm::find() else { return };
+    let values = helm.folder().join("values.json");
+    std::fs::write(&values, base().to_string()).unwrap();
+    let (chart, values) = (Helm::ours().display().to_string(), values.display().to_string());
+    let ran = helm.run(&["lint", "--strict", &chart, "--values", &values], None).await;
+    assert!(ran.is_success, "{}{}", ran.stdout, ran.stderr);
+    // What is packed is what is here, the files outside of templates too.
+    let target = helm.folder().display().to_string();
+    let packed = helm.run(&["package", &chart, "--destination", &target], None).await;
+    assert!(packed.is_success, "{}", packed.stderr);
+    let archive = packed.stdout.trim().rsplit(' ').next().unwrap().to_owned();
+    let [from_archive, from_folder] = [
+        helm.try_render(std::path::Path::new(&archive), &[&base(), &rotated()]).await,
+        helm.try_render(&Helm::ours(), &[&base(), &rotated()]).await,
+    ];
+    assert!(from_archive.is_success, "{}", from_archive.stderr);
+    assert_eq!(from_archive.stdout, from_folder.stdout);
+}
+
 /// What of the values is wrong, and what the refusal names.
 #[rustfmt::skip]
 const WRONG: &[(&str, &str)] = &[
