@@ -182,6 +182,7 @@ async fn an_installed_v1_is_upgraded_and_keeps_its_certificates() {
                   image.crdRepository=registry.example.com/c";
     let reuse: &[&str] = &[&ours, "--reuse-values", flag, images];
     let reset: &[&str] = &[&ours, "--reset-then-reuse-values", flag];
+    let hooks: &[&str] = &[&ours, "--reuse-values", "--set=hooks.enabled=true"];
     let plain: &[&str] =
         &[&ours, "--reuse-values", "--set=hooks.enabled=false", "--take-ownership"];
     for (flags, image) in [
@@ -189,6 +190,8 @@ async fn an_installed_v1_is_upgraded_and_keeps_its_certificates() {
         (reuse, "registry.example.com/r:2"),
         // What the operator once set stays set.
         (reset, "registry.example.com/r:2"),
+        (plain, "registry.example.com/r:2"),
+        (hooks, "registry.example.com/r:2"),
         (plain, "registry.example.com/r:2"),
     ] {
         let ran = helm_in(&helm, &cluster, "upgrade", flags).await;
@@ -202,7 +205,18 @@ async fn an_installed_v1_is_upgraded_and_keeps_its_certificates() {
             assert_eq!(now.pointer(kept), secret.pointer(kept), "{kept} {flags:?}");
         }
         assert_eq!(bundle_of(&cluster).await, "TkVXCk9MRAo=", "{flags:?}");
+        cluster.get_json("store", None, "store-oras").await;
     }
+
+    let back = helm_in(&helm, &cluster, "rollback", &["1"]).await;
+    assert!(back.is_success, "{}", back.stderr);
+    let deployment = cluster.get_json("deployment", Some(NAMESPACE), "ratify").await;
+    let image = &deployment["spec"]["template"]["spec"]["containers"][0]["image"];
+    assert_eq!(image, "ghcr.io/ratify-project/ratify:v1.4.0");
+    let now = cluster.get_json("secret", Some(NAMESPACE), "ratify-tls").await;
+    assert_eq!(now["data"], secret["data"]);
+    cluster.get_json("store", None, "store-oras").await;
+    assert_eq!(bundle_of(&cluster).await, "TkVXCk9MRAo=");
 }
 
 #[tokio::test]

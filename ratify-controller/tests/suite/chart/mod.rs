@@ -5,6 +5,7 @@
 //! - `additions`: what v1's chart has not; `values`: what operators give, right and wrong;
 //! - `cluster`: a real API server accepts what is rendered, and `helm` upgrades v1's release there;
 //!   `rights`: what is granted; `role`: the controller works with exactly that, and with v1's rights;
+//! - `documents`: what `docs/INSTALL.md` says;
 //! - `helm`: how charts are rendered; `compare`: what makes two objects the same.
 
 // Helpers of tests count as tests.
@@ -14,6 +15,7 @@ mod additions;
 mod cases;
 mod cluster;
 mod compare;
+mod documents;
 mod helm;
 mod intended;
 mod keys;
