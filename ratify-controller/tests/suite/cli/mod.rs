@@ -4,6 +4,7 @@
 //!   `serve`; `foreign`: the same on registries and with clients that are not ours; `reload`: the
 //!   plugin changes under a server that is asked all the time; `serving`: it begins and ends.
 //! - `cluster`: the main job by custom resources, on a real API server.
+//! - `image`: the image, as it runs in a cluster.
 //! - `lies`: a registry that lies about the image and what is attached to it, on each path.
 //! - `cache`: many processes on one cache directory, killed at random.
 //! - `words`, `files`, `names`, `directories`, `answers`: bad input, a table each.
@@ -18,6 +19,7 @@ mod cluster;
 mod directories;
 mod files;
 mod foreign;
+mod image;
 mod lies;
 mod main_job;
 mod names;
