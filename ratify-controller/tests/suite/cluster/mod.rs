@@ -4,12 +4,16 @@
 //! a deleted namespace stays `Terminating`.
 //!
 //! - `server`: [`server::Cluster`], which starts, stops and ends;
-//! - `kubectl`: what a test does with it.
+//! - `kubectl`: what a test does with it;
+//! - `replica`: a controller on it, ours or v1's; `rotation`, `health`: what it does there.
 
 // What a test's helper cannot do fails the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod health;
 pub(crate) mod kubectl;
+mod replica;
+mod rotation;
 pub(crate) mod server;
 
 use std::path::Path;
