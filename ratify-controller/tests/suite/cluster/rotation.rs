@@ -39,7 +39,8 @@ async fn from_nothing_a_replica_makes_its_certificates_and_a_restart_keeps_them(
     replica.mount(&cluster).await;
     replica.until_ready().await;
     let (_, told) = replica.probe("/readyz?verbose").await;
-    assert!(told.contains("[+]tls ok: TLS, open: no client certificate"), "{told}");
+    assert!(told.contains("[+]tls ok: TLS until 20"), "{told}");
+    assert!(told.contains("Z, open: no client certificate is asked for\n"), "{told}");
     assert!(told.contains("[+]resources ok: every kind is listed"), "{told}");
     replica.until_verified_by(&cluster, &bundle(&cluster, "ratify-provider").await).await;
     replica.assert_said_in_order(&[
@@ -231,6 +232,32 @@ async fn keys_of_any_form_are_used_and_only_what_is_broken_is_replaced() {
     assert!(until(is_replaced).await, "{}", replica.said());
     let new = settled(&cluster, QUIET).await;
     assert!(new.authority.ends_with(&lost.authority) && new.authority != lost.authority);
+}
+
+#[tokio::test]
+async fn an_outage_and_missing_rights_are_told_and_outlived() {
+    let Some(mut cluster) = cluster(true).await else { return };
+    // May look, and write nothing.
+    let mut role = cluster.get_json("role", Some(NAMESPACE), "ratify-manager-role").await;
+    role["metadata"] = json!({"name": "ratify-manager-role", "namespace": NAMESPACE});
+    role["rules"] = json!([{"apiGroups": [""], "resources": ["secrets"],
+        "verbs": ["get", "list", "watch"]}]);
+    cluster.apply(&role.to_string()).await;
+    let replica = Replica::start(&cluster, "ratify", &TLS);
+    let missing = "the right to update secrets in namespace gatekeeper-system is missing";
+    replica.until_said(missing).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(replica.said().matches(missing).count(), 1, "{}", replica.said());
+    assert_eq!(replica.probe("/healthz").await.0, 200);
+    cluster.stop_api_server();
+    replica.until_said("cannot watch secrets").await;
+    cluster.start_api_server().await;
+    role["rules"][0]["verbs"] = json!(["get", "list", "watch", "update"]);
+    cluster.apply(&role.to_string()).await;
+    let made = settled(&cluster, QUIET).await;
+    replica.mount(&cluster).await;
+    replica.until_ready().await;
+    replica.until_verified_by(&cluster, &made.authority).await;
 }
 
 #[tokio::test]
