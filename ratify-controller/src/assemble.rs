@@ -34,7 +34,7 @@ use crate::{
 const ORAS: &str = "oras";
 /// Verifiers that v1 has built in and this build does not have. A program of that name must not
 /// take their place unnoticed.
-const NOT_BUILT_IN: [&str; 2] = ["notation", "cosign"];
+pub(crate) const NOT_BUILT_IN: [&str; 2] = ["notation", "cosign"];
 
 /// The subject of a command line.
 ///

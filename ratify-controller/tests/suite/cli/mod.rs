@@ -10,6 +10,7 @@
 //! - `lies`: a registry that lies about the image and what is attached to it, on each path.
 //! - `cache`: many processes on one cache directory, killed at random.
 //! - `words`, `files`, `names`, `directories`, `answers`: bad input, a table each.
+//! - `migrate`: what is said of v1's own configurations, values and chart.
 //! - `secrets`: what a plugin sees of the process that runs it.
 
 // Helpers of tests count as tests.
@@ -25,6 +26,7 @@ mod foreign;
 mod image;
 mod lies;
 mod main_job;
+mod migrate;
 mod names;
 mod reload;
 mod samples;
