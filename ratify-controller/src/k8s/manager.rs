@@ -146,11 +146,13 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
     }
 }
 
-/// A source is pulled from a registry, wherever it is written.
+/// A source is pulled from its registry, wherever it is written.
 fn work(resource: &Resource) -> Work {
     let inside = resource.spec.get("parameters").and_then(|parameters| parameters.get("source"));
-    let source = resource.spec.get("source").or(inside);
-    if source.is_some_and(|source| !source.is_null()) { Work::Pull } else { Work::Local }
+    let source = resource.spec.get("source").filter(|source| !source.is_null()).or(inside);
+    let artifact = source.and_then(|source| source["artifact"].as_str());
+    let registry = artifact.and_then(|artifact| artifact.split('/').next());
+    registry.map_or(Work::Local, |registry| Work::Pull(registry.to_owned()))
 }
 
 async fn sleep_until(due: Option<Instant>) {

@@ -2,7 +2,7 @@
 //!
 //! A resource is tried by one job at a time; what happens to it meanwhile is tried after that job.
 //! What others use is tried before those others, and what fails is tried again, later each time.
-//! There are lanes, so that a registry that does not answer holds up nothing but what it has.
+//! A registry that does not answer holds up what it has, and nothing else.
 
 use std::{
     collections::BTreeMap,
@@ -15,26 +15,20 @@ use super::{kind::Role, resource::Key};
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// How many resources of a lane are worked on at once.
-const AT_ONCE: usize = 8;
+/// How many resources are worked on at once that need no registry.
+const LOCAL_AT_ONCE: usize = 8;
+/// How many resources are pulled at once from all registries, and from one.
+const PULLS_AT_ONCE: usize = 16;
+const PULLS_AT_ONCE_FROM_ONE: usize = 4;
 
 /// What trying a resource takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Work {
     /// Nothing but this machine and the API server.
     #[default]
     Local,
-    /// A registry, which may take its time.
-    Pull,
-}
-
-/// Where a resource waits for its turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lane {
-    Local,
-    Pull,
-    /// A registry that failed it before.
-    PullAgain,
+    /// This registry, which may take its time.
+    Pull(String),
 }
 
 /// What is to be done, by resource.
@@ -50,17 +44,7 @@ struct Entry {
     /// How often it failed in a row.
     failures: u32,
     work: Work,
-    running: Option<Lane>,
-}
-
-impl Entry {
-    fn lane(&self) -> Lane {
-        match (self.work, self.failures) {
-            (Work::Local, _) => Lane::Local,
-            (Work::Pull, 0) => Lane::Pull,
-            (Work::Pull, _) => Lane::PullAgain,
-        }
-    }
+    is_running: bool,
 }
 
 impl Queue {
@@ -75,7 +59,7 @@ impl Queue {
     /// no verifier is tried while what provides keys is.
     pub fn pop(&mut self, now: Instant) -> Option<Key> {
         let keys_first = self.entries.iter().any(|(key, entry)| {
-            is_of_keys(key) && (entry.running.is_some() || entry.due.is_some_and(|due| due <= now))
+            is_of_keys(key) && (entry.is_running || entry.due.is_some_and(|due| due <= now))
         });
         let free = self.free();
         let mut ready = self.entries.iter_mut().filter(|(key, entry)| {
@@ -84,7 +68,7 @@ impl Queue {
         });
         let (key, entry) = ready.next()?;
         entry.due = None;
-        entry.running = Some(entry.lane());
+        entry.is_running = true;
         Some(key.clone())
     }
 
@@ -94,13 +78,29 @@ impl Queue {
         self.entries.values().filter(|entry| free(entry)).filter_map(|entry| entry.due).min()
     }
 
-    /// Which entries do not run and have room in their lane.
+    /// Which entries do not run and may.
     fn free(&self) -> impl Fn(&Entry) -> bool + use<> {
-        let is_full = [Lane::Local, Lane::Pull, Lane::PullAgain].map(|lane| {
-            let running = self.entries.values().filter(|entry| entry.running == Some(lane));
-            running.count() >= AT_ONCE
-        });
-        move |entry| entry.running.is_none() && !is_full[entry.lane() as usize]
+        let (mut local, mut pulls) = (0_usize, 0_usize);
+        let mut of_registries: BTreeMap<String, usize> = BTreeMap::new();
+        for entry in self.entries.values().filter(|entry| entry.is_running) {
+            match &entry.work {
+                Work::Local => local += 1,
+                Work::Pull(registry) => {
+                    pulls += 1;
+                    *of_registries.entry(registry.clone()).or_default() += 1;
+                }
+            }
+        }
+        move |entry| {
+            let has_room = match &entry.work {
+                Work::Local => local < LOCAL_AT_ONCE,
+                Work::Pull(registry) => {
+                    let of_this = of_registries.get(registry).copied().unwrap_or_default();
+                    pulls < PULLS_AT_ONCE && of_this < PULLS_AT_ONCE_FROM_ONE
+                }
+            };
+            !entry.is_running && has_room
+        }
     }
 
     /// A job ended well; the resource may be due again later.
@@ -121,7 +121,7 @@ impl Queue {
 
     fn ended(&mut self, key: &Key, next: impl FnOnce(&mut Entry) -> Option<Instant>) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        entry.running = None;
+        entry.is_running = false;
         if let Some(next) = next(entry) {
             entry.due = Some(entry.due.map_or(next, |known| known.min(next)));
         }
@@ -203,24 +203,28 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_a_registry_leaves_room_for_the_rest_and_what_it_failed_for_what_is_new() {
+    fn what_waits_for_a_registry_leaves_room_for_others_and_for_what_needs_none() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        let dead = |number: usize| key(Role::Store, &format!("dead-{number:02}"));
+        let pull = |registry: &str| Work::Pull(registry.to_owned());
+        let popped = |queue: &mut Queue| std::iter::from_fn(|| queue.pop(now)).count();
         for number in 0..20 {
-            queue.push(dead(number), Work::Pull, now);
+            queue.push(key(Role::Store, &format!("dead-{number}")), pull("dead"), now);
         }
-        let popped = |queue: &mut Queue, now| std::iter::from_fn(|| queue.pop(now)).count();
-        assert_eq!(popped(&mut queue, now), AT_ONCE);
+        assert_eq!(popped(&mut queue), PULLS_AT_ONCE_FROM_ONE);
         assert_eq!(queue.next_due(), None, "nothing may run, so nothing is to be woken for");
-        queue.push(key(Role::Verifier, "v"), Work::Local, now);
-        assert_eq!(queue.pop(now), Some(key(Role::Verifier, "v")));
-        let later = now + LONGEST_WAIT;
-        for number in 0..AT_ONCE {
-            queue.failed(&dead(number), now);
+        queue.push(key(Role::Verifier, "pulled"), pull("good"), now);
+        assert_eq!(queue.pop(now), Some(key(Role::Verifier, "pulled")));
+        for number in 0..40 {
+            let registry = format!("another-{number}");
+            queue.push(key(Role::Store, &registry), pull(&registry), now);
         }
-        assert_eq!(popped(&mut queue, later), 2 * AT_ONCE, "what is new, and what failed");
-        queue.failed(&dead(AT_ONCE), later);
-        queue.push(key(Role::Verifier, "new"), Work::Pull, later);
-        assert_eq!(popped(&mut queue, later), 1);
+        assert_eq!(popped(&mut queue), PULLS_AT_ONCE - PULLS_AT_ONCE_FROM_ONE - 1);
+        for number in 0..40 {
+            queue.push(key(Role::Verifier, &format!("local-{number}")), Work::Local, now);
+        }
+        assert_eq!(popped(&mut queue), LOCAL_AT_ONCE);
+        assert_eq!(queue.next_due(), None);
+        queue.succeeded(&key(Role::Verifier, "pulled"), None);
+        assert_eq!(popped(&mut queue), 1);
     }
 }
