@@ -18,10 +18,12 @@ use ratify_store_oras::{OrasStore, auth::SecretScope};
 
 use crate::{
     plugin::{
-        exec::Program,
-        find::{FindError, find_in_dirs},
+        confined::Confinement,
+        exec::{Program, ProgramError},
+        find::FindError,
         install::{InstallRequest, disabled_warning},
         inventory::{GRACE_PERIOD, InstalledPlugin, Inventory, Kind},
+        rules::Rules,
         store::ExecStore,
         verifier::ExecVerifier,
     },
@@ -136,20 +138,23 @@ pub enum SnapshotError {
 pub(crate) struct Site<'a> {
     pub(crate) dirs: &'a [PathBuf],
     pub(crate) scope: &'a SecretScope,
+    /// The directory of a namespace, which its programs may not lead out of.
+    pub(crate) own: Option<&'a Confinement>,
     pub(crate) runtime: &'a Runtime,
 }
 
-/// Builds the stores.
+/// Builds the stores. What the configuration forbids is forbidden from here on.
 ///
 /// # Errors
 /// As [`executor`].
 pub async fn stores(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn ReferrerStore>>> {
+    runtime.rules.put(Rules::of(config));
     let section = config.store.clone().unwrap_or_default();
     let entries = section.entries()?;
     // v1 looks for stores in the default directory as well, wherever else it looks.
     let mut dirs = paths(section.plugin_bin_dirs.as_deref());
     dirs.push(runtime.environment.default_plugin_dir());
-    let site = Site { dirs: &dirs, scope: &SecretScope::Cluster, runtime };
+    let site = Site { dirs: &dirs, scope: &SecretScope::Cluster, own: None, runtime };
     let mut stores: Vec<Arc<dyn ReferrerStore>> = Vec::new();
     for entry in &entries {
         stores.push(store(entry, &site).await?.0);
@@ -183,11 +188,12 @@ pub(crate) async fn store(
     Ok((Arc::new(store), installed))
 }
 
-/// Builds the verifiers.
+/// Builds the verifiers. What the configuration forbids is forbidden from here on.
 ///
 /// # Errors
 /// As [`executor`].
 pub async fn verifiers(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn Verifier>>> {
+    runtime.rules.put(Rules::of(config));
     let section = config.verifier.clone().unwrap_or_default();
     let entries = section.entries()?;
     let mut dirs = paths(section.plugin_bin_dirs.as_deref());
@@ -195,7 +201,7 @@ pub async fn verifiers(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn
         dirs.push(runtime.environment.default_plugin_dir());
         tracing::info!("defaultPluginPath set to {}", dirs[0].display());
     }
-    let site = Site { dirs: &dirs, scope: &SecretScope::Cluster, runtime };
+    let site = Site { dirs: &dirs, scope: &SecretScope::Cluster, own: None, runtime };
     let mut verifiers: Vec<Arc<dyn Verifier>> = Vec::new();
     for entry in entries {
         let verifier = verifier(entry, &site).await;
@@ -255,6 +261,7 @@ struct Plugin<'a> {
 
 /// Why an entry has no program.
 enum Missing {
+    /// It could not be had, or may not run.
     Download(Error),
     Find(FindError),
 }
@@ -263,7 +270,7 @@ impl Plugin<'_> {
     /// The program of an entry: installed from its source where downloads are allowed, or else
     /// searched for by name.
     async fn program(&self, source: Option<&PluginSource>) -> Result<Program, Missing> {
-        let Site { dirs, scope, runtime } = self.site;
+        let Site { dirs, scope, own, runtime } = self.site;
         if let Some(source) = source {
             if runtime.environment.dynamic_plugins() {
                 let request = InstallRequest {
@@ -279,8 +286,20 @@ impl Plugin<'_> {
             }
             tracing::warn!("{}", disabled_warning(self.kind, self.type_));
         }
-        find_in_dirs(self.type_, dirs).map_err(Missing::Find)?;
-        Ok(Program::Search { name: self.type_.to_owned(), dirs: dirs.to_vec() })
+        let (name, dirs) = (self.type_.to_owned(), dirs.to_vec());
+        let program = match own {
+            None => Program::Search { name, dirs },
+            Some(own) => Program::Confined { name, dirs, own: Confinement::clone(own) },
+        };
+        match runtime.runner.open(&program) {
+            Err(ProgramError::Find(error)) => Err(Missing::Find(error)),
+            Err(error) => Err(Missing::Download(
+                ErrorCode::PluginInitFailure
+                    .detail(format!("the plugin {} may not run", self.type_))
+                    .with_source(error),
+            )),
+            Ok(_) => Ok(program),
+        }
     }
 
     /// v1 downloads the source of a built-in and never uses it.

@@ -16,7 +16,8 @@ use crate::{
         manager::{ManagerOptions, manage},
         parts::Composition,
     },
-    reload::Watcher,
+    plugin::rules::Rules,
+    reload::{ConfigFile, Watcher},
     runtime::Runtime,
     state::{Active, Snapshot},
 };
@@ -77,7 +78,7 @@ impl Serve {
             .context("failed to retrieve logger configuration: unable to load config")?;
         let service_config = ServiceConfig::from_config(&file.config);
         if self.enable_crd_manager {
-            return self.run_in_cluster(context, &file.config, service_config).await;
+            return Box::pin(self.run_in_cluster(context, file, service_config)).await;
         }
         let snapshot = assemble::snapshot(&file.config, &context.runtime).await?;
         tracing::info!("configuration successfully loaded.");
@@ -91,7 +92,8 @@ impl Serve {
             listen(&self.http).await.with_context(|| format!("cannot listen on {}", self.http))?;
         let active = Arc::new(Active::new(snapshot));
         let service = Arc::new(Service::new(Arc::clone(&active), service_config));
-        let watcher = Watcher::new(context.config_file(&self.config), file, active);
+        let watcher = Watcher::new(context.config_file(&self.config), file, active)
+            .with_rules(context.runtime.rules.clone());
         let runtime = Arc::clone(&context.runtime);
         let watching = watcher.watch(|config| rebuild(config, Arc::clone(&runtime)));
         let told = end::told()?;
@@ -113,13 +115,17 @@ impl Serve {
     async fn run_in_cluster(
         &self,
         context: &Context,
-        config: &Config,
+        file: ConfigFile,
         service_config: ServiceConfig,
     ) -> anyhow::Result<ExitCode> {
         tracing::info!("starting crd manager");
         if self.http.is_empty() {
             bail!("--enable-crd-manager needs --http: there is nobody to ask");
         }
+        let rules = Rules::of(&file.config);
+        let composition =
+            Composition { tighten_only: rules.namespaces.tighten_only, ..Composition::default() };
+        context.runtime.rules.put(rules);
         let client = k8s::client().await?;
         let nothing = Executor::new(Vec::new(), Vec::new(), None);
         let active = Arc::new(Active::new(Snapshot::new(nothing)));
@@ -127,15 +133,14 @@ impl Serve {
         let listener =
             listen(&self.http).await.with_context(|| format!("cannot listen on {}", self.http))?;
         let service = Arc::new(Service::new(Arc::clone(&active), service_config));
-        let composition =
-            Composition { tighten_only: config.namespaces.tighten_only, ..Composition::default() };
+        let watcher = Watcher::new(context.config_file(&self.config), file, Arc::clone(&active))
+            .with_rules(context.runtime.rules.clone());
         let managed = manage(
             client,
             ManagerOptions {
                 runtime: Arc::clone(&context.runtime),
                 active,
                 composition,
-                rules: config.plugins.clone(),
                 identity: std::env::var("HOSTNAME").unwrap_or_default(),
             },
         );
@@ -147,6 +152,7 @@ impl Serve {
         tokio::select! {
             () = gatekeeper::serve(listener, service, termination) => Ok(ExitCode::SUCCESS),
             ended = managed => ended.map(|()| ExitCode::FAILURE),
+            () = watcher.watch_rules() => bail!("the configuration file is watched no more"),
             result = context.runtime.host.reap_strangers() => {
                 result.context("cannot reap processes")?;
                 bail!("processes are reaped no more")

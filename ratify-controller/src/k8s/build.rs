@@ -12,7 +12,7 @@ use kube::{
 };
 use ratify_core::{
     Error, ErrorCode, Reference, Result,
-    config::{PluginRules, PluginSource},
+    config::{Candidate, Denial, PluginRules, PluginSource},
     policy::Policy,
 };
 use ratify_store_oras::auth::SecretScope;
@@ -24,13 +24,17 @@ use super::{
     entry::{self, DEFAULT_VERSION},
     kind::{Kind, Role},
     parts::Part,
-    refused::RefusedVerifier,
+    refused::{RefusedStore, RefusedVerifier},
     resource::{Pin, Resource},
-    status,
+    status, tenant,
 };
 use crate::{
     assemble::{self, Site},
-    plugin::inventory::InstalledPlugin,
+    plugin::{
+        confined::Confinement,
+        inventory::InstalledPlugin,
+        rules::{Rules, is_denial},
+    },
     runtime::Runtime,
 };
 
@@ -40,14 +44,11 @@ const RESOLVE_PATIENCE: Duration = Duration::from_secs(30);
 const API_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a claim is tried against others.
 const CLAIMS: usize = 5;
-/// The folder of what namespaces have of their own. Types may not begin with a dot.
-const NAMESPACES: &str = ".namespaces";
 
 /// What every job needs.
 pub(super) struct Shared {
     pub(super) client: Client,
     pub(super) runtime: Arc<Runtime>,
-    pub(super) rules: PluginRules,
     /// Who this is, for the status of what it loads.
     pub(super) identity: String,
 }
@@ -69,18 +70,18 @@ impl Built {
     }
 }
 
-/// Builds a resource.
-pub(super) async fn build(shared: &Shared, resource: &Resource) -> Built {
+/// Builds a resource, by these rules.
+pub(super) async fn build(shared: &Shared, rules: &Rules, resource: &Resource) -> Built {
     match resource.key.kind.role {
-        Role::Verifier => verifier(shared, resource).await,
-        Role::Store => store(shared, resource).await,
+        Role::Verifier => verifier(shared, rules, resource).await,
+        Role::Store => store(shared, rules, resource).await,
         Role::Policy => policy(resource),
         Role::Keys => Built::failed(keys_error(resource), false),
         Role::CertificateStore => Built::failed(certificates_error(resource), false),
     }
 }
 
-async fn verifier(shared: &Shared, resource: &Resource) -> Built {
+async fn verifier(shared: &Shared, rules: &Rules, resource: &Resource) -> Built {
     let wrap = |error: Error| {
         ErrorCode::PluginInitFailure
             .detail("Unable to create verifier from verifier CR")
@@ -93,6 +94,8 @@ async fn verifier(shared: &Shared, resource: &Resource) -> Built {
         Some(Part::Verifier(Arc::new(refused)))
     };
     let refuse = |error: Error, retry: bool, pin: Option<Pin>| {
+        // What a rule denies, another try does not mend; other rules are tried by themselves.
+        let retry = retry && !is_denial(&error);
         let error = wrap(error);
         Built { stand_in: stand_in(&error), pin, ..Built::failed(error, retry) }
     };
@@ -102,12 +105,14 @@ async fn verifier(shared: &Shared, resource: &Resource) -> Built {
     };
     log_defaults(shared, made.is_default_version, made.address.as_deref(), ": ");
     let mut entry = made.entry;
-    let (dirs, pin) =
-        match prepare(shared, resource, made.address.as_deref(), &mut entry.source).await {
-            Ok(prepared) => prepared,
-            Err((error, retry)) => return refuse(error, retry, None),
-        };
-    let site = Site { dirs: &dirs, scope: &scope(resource), runtime: &shared.runtime };
+    let address = made.address.as_deref();
+    let prepared = prepare(shared, &rules.plugins, resource, address, &mut entry.source).await;
+    let Prepared { dirs, own, pin } = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return refuse(error, true, None),
+    };
+    let scope = scope(resource);
+    let site = Site { dirs: &dirs, scope: &scope, own: own.as_ref(), runtime: &shared.runtime };
     match assemble::verifier(entry, &site).await {
         Ok((verifier, installed)) => Built {
             part: Ok(Some(Part::Verifier(verifier))),
@@ -120,12 +125,16 @@ async fn verifier(shared: &Shared, resource: &Resource) -> Built {
     }
 }
 
-async fn store(shared: &Shared, resource: &Resource) -> Built {
+async fn store(shared: &Shared, rules: &Rules, resource: &Resource) -> Built {
     let refuse = |error: Error, retry: bool| {
+        let is_denied = is_denial(&error);
         let error = ErrorCode::ReferrerStoreFailure
             .detail("Unable to create store from store CR")
             .with_source(error);
-        Built::failed(error, retry)
+        // Without one, what only the denied store knows of would be missed.
+        let stand_in =
+            is_denied.then(|| Part::Store(Arc::new(RefusedStore::new(resource, &error))));
+        Built { stand_in, ..Built::failed(error, retry && !is_denied) }
     };
     let made = match entry::store(resource) {
         Ok(made) => made,
@@ -133,12 +142,14 @@ async fn store(shared: &Shared, resource: &Resource) -> Built {
     };
     log_defaults(shared, made.is_default_version, made.address.as_deref(), " ");
     let mut entry = made.entry;
-    let (dirs, pin) =
-        match prepare(shared, resource, made.address.as_deref(), &mut entry.source).await {
-            Ok(prepared) => prepared,
-            Err((error, retry)) => return refuse(error, retry),
-        };
-    let site = Site { dirs: &dirs, scope: &scope(resource), runtime: &shared.runtime };
+    let address = made.address.as_deref();
+    let prepared = prepare(shared, &rules.plugins, resource, address, &mut entry.source).await;
+    let Prepared { dirs, own, pin } = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return refuse(error, true),
+    };
+    let scope = scope(resource);
+    let site = Site { dirs: &dirs, scope: &scope, own: own.as_ref(), runtime: &shared.runtime };
     match assemble::store(&entry, &site).await {
         Ok((store, installed)) => Built {
             part: Ok(Some(Part::Store(store))),
@@ -208,28 +219,48 @@ fn log_defaults(shared: &Shared, version: bool, address: Option<&str>, colon: &s
     }
 }
 
-/// Where the program of a resource is, and which digest its source stands for. The error says
-/// whether another try may help.
+/// Where the program of a resource is, and which digest its source stands for.
+struct Prepared {
+    dirs: Vec<PathBuf>,
+    /// The directory of a namespace that programs may not lead out of.
+    own: Option<Confinement>,
+    pin: Option<Pin>,
+}
+
+/// Looks whether a resource may have what it asks for, and finds out which digest that is.
 async fn prepare(
     shared: &Shared,
+    rules: &PluginRules,
     resource: &Resource,
     address: Option<&str>,
     source: &mut Option<PluginSource>,
-) -> Result<(Vec<PathBuf>, Option<Pin>), (Error, bool)> {
-    let dirs = directories(shared, resource, address).map_err(|error| (error, false))?;
-    let Some(source) = source else { return Ok((dirs, None)) };
-    if resource.key.kind.namespaced && !shared.rules.namespaced_source {
-        let text = "the source of a namespaced resource is not allowed: its plugin would run inside Ratify; an administrator can set plugins.namespaces.source in the configuration";
-        return Err((ErrorCode::ConfigInvalid.detail(text), false));
+) -> Result<Prepared> {
+    let denied = |denial: Denial| ErrorCode::ConfigInvalid.error().with_source(denial);
+    let (dirs, own) = directories(shared, rules, resource, address).map_err(denied)?;
+    let mut prepared = Prepared { dirs, own, pin: None };
+    let Some(source) = source else { return Ok(prepared) };
+    if resource.key.kind.namespaced {
+        tenant::check_source(rules, source).await.map_err(denied)?;
+        let is_shared = prepared.own.as_ref().is_some_and(|own| !own.is_own());
+        if is_shared {
+            let why = "a plugin with a source is installed in the directory of its namespace only";
+            return Err(denied(Denial::NamespacedAddress { why: why.to_owned() }));
+        }
+    }
+    // By the words of the spec: what is pinned is by digest in any case.
+    if let Ok(reference) = Reference::parse_exact(&source.artifact) {
+        let candidate = Candidate { source: Some(&reference), ..Candidate::default() };
+        rules.check(&candidate).map_err(denied)?;
     }
     if !shared.runtime.environment.dynamic_plugins() {
-        return Ok((dirs, None));
+        return Ok(prepared);
     }
-    let pin = pin(shared, resource, source).await.map_err(|error| (error, true))?;
+    let pin = pin(shared, resource, source).await?;
     if let Ok(reference) = Reference::parse_exact(&source.artifact) {
-        source.artifact = reference.with_digest(pin.digest.clone()).to_string();
+        source.artifact = reference.sibling(&pin.digest).to_string();
     }
-    Ok((dirs, Some(pin)))
+    prepared.pin = Some(pin);
+    Ok(prepared)
 }
 
 /// A resource of a namespace reads the secrets of that namespace alone.
@@ -246,21 +277,24 @@ fn scope(resource: &Resource) -> SecretScope {
 /// an administrator says so.
 fn directories(
     shared: &Shared,
+    rules: &PluginRules,
     resource: &Resource,
     address: Option<&str>,
-) -> Result<Vec<PathBuf>> {
-    let default = shared.runtime.environment.default_plugin_dir();
+) -> Result<(Vec<PathBuf>, Option<Confinement>), Denial> {
+    let root = shared.runtime.environment.default_plugin_dir();
     let key = &resource.key;
     if !key.kind.namespaced {
-        return Ok(vec![address.map_or(default, PathBuf::from)]);
+        return Ok((vec![address.map_or(root, PathBuf::from)], None));
     }
-    match address {
-        None => Ok(vec![default.join(NAMESPACES).join(&key.namespace), default]),
-        Some(address) if shared.rules.namespaced_any_address => Ok(vec![address.into()]),
-        Some(_) => Err(ErrorCode::ConfigInvalid.detail(
-            "the address of a namespaced resource is not allowed: an administrator can set plugins.namespaces.anyAddress in the configuration",
-        )),
-    }
+    let own = match address {
+        None => Confinement::of_namespace(&root, &key.namespace)?,
+        Some(address) if rules.namespaced_any_address => return Ok((vec![address.into()], None)),
+        Some(address) => Confinement::of_address(&root, &key.namespace, address)?,
+    };
+    own.check_directory()?;
+    let directory = own.directory().to_owned();
+    let dirs = if address.is_none() { vec![directory, root] } else { vec![directory] };
+    Ok((dirs, Some(own)))
 }
 
 /// The digest that a source stands for in this generation: as the status says, or else as the
@@ -271,14 +305,15 @@ async fn pin(shared: &Shared, resource: &Resource, source: &PluginSource) -> Res
             .detail("Failed to download the plugin from the source")
             .with_source(error)
     };
-    if let Some(pin) = resource.pin() {
-        return Ok(pin);
-    }
     let reference = Reference::parse_exact(&source.artifact)
         .map_err(|error| failed(ErrorCode::ReferenceInvalid.detail(error.to_string())))?;
     let of = |digest| Pin { uid: resource.uid.clone(), generation: resource.generation, digest };
+    // Before the status: whoever may write a status must not choose another digest than the spec.
     if let Some(digest) = reference.digest() {
         return Ok(of(digest.clone()));
+    }
+    if let Some(pin) = resource.pin() {
+        return Ok(pin);
     }
     let client = shared.runtime.plugin_client(source.auth_provider.as_ref(), &scope(resource));
     let client = client.map_err(failed)?;

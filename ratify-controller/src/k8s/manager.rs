@@ -16,7 +16,7 @@ use kube::{
     api::{DynamicObject, Patch},
     runtime::{WatchStreamExt as _, watcher},
 };
-use ratify_core::{ErrorCode, config::PluginRules};
+use ratify_core::ErrorCode;
 use tokio::{
     sync::mpsc,
     task::{Id, JoinSet},
@@ -30,7 +30,11 @@ use super::{
     resource::{Key, Pin, Resource},
     status::{self, Outcome, Standing},
 };
-use crate::{runtime::Runtime, state::Active};
+use crate::{
+    plugin::rules::{self, Rules},
+    runtime::Runtime,
+    state::Active,
+};
 
 /// How many resources are worked on at once.
 const AT_ONCE: usize = 8;
@@ -45,8 +49,6 @@ pub struct ManagerOptions {
     pub active: Arc<Active>,
     /// How namespaces relate to the cluster, and what bounds a request.
     pub composition: Composition,
-    /// What administrators allow of plugins.
-    pub rules: PluginRules,
     /// Who this is, for the status of what it loads.
     pub identity: String,
 }
@@ -61,8 +63,11 @@ enum Seen {
 
 /// What a job ended with.
 enum Step {
-    Built(Box<(Resource, Built)>),
-    Written { again: bool },
+    /// With the rules that it was built by.
+    Built(Box<(Resource, Built, Arc<Rules>)>),
+    Written {
+        again: bool,
+    },
 }
 
 /// What is known of a resource that was tried.
@@ -74,6 +79,8 @@ struct Done {
     /// Whether it is as its spec says, or cannot be.
     settled: bool,
     pin: Option<Pin>,
+    /// The rules that it was tried by.
+    rules: Arc<Rules>,
 }
 
 struct Manager {
@@ -101,8 +108,9 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
         watches.spawn(watch(client.clone(), kind, sender.clone()));
     }
     drop(sender);
-    let ManagerOptions { runtime, active, composition, rules, identity } = options;
-    let shared = Shared { client, runtime, rules, identity };
+    let ManagerOptions { runtime, active, composition, identity } = options;
+    let mut rules = runtime.rules.changes();
+    let shared = Shared { client, runtime, identity };
     let mut manager = Manager {
         shared: Arc::new(shared),
         active,
@@ -124,6 +132,7 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
                 None => bail!("the custom resources are watched no more"),
             },
             Some(ended) = manager.jobs.join_next_with_id() => manager.ended(ended),
+            Ok(()) = rules.changed() => manager.obey(&rules.borrow_and_update().clone()),
             () = sleep_until(due) => {}
         }
     }
@@ -196,12 +205,28 @@ impl Manager {
         }
     }
 
-    /// Whether nothing is to be done: neither the spec changed, nor the digest that was agreed on.
+    /// The rules are others now: everything is tried again by them. What they deny does not run
+    /// meanwhile, since who starts it asks for the rules itself.
+    fn obey(&mut self, rules: &Rules) {
+        tracing::info!(
+            "the rules about plugins and namespaces changed: every resource is tried again"
+        );
+        self.composition.tighten_only = rules.namespaces.tighten_only;
+        self.active.swap(self.parts.snapshot(self.composition));
+        let now = Instant::now();
+        for key in self.resources.keys() {
+            self.queue.push(key.clone(), now);
+        }
+    }
+
+    /// Whether nothing is to be done: neither the spec changed, nor the digest that was agreed on,
+    /// nor the rules.
     fn is_settled(&self, resource: &Resource) -> bool {
+        let rules = self.shared.runtime.rules.now();
         self.done.get(&resource.key).is_some_and(|done| {
             let is_same = done.uid == resource.uid && done.generation == resource.generation;
             let is_pinned = resource.pin().is_none_or(|pin| done.pin.as_ref() == Some(&pin));
-            done.settled && is_same && is_pinned
+            done.settled && is_same && is_pinned && Arc::ptr_eq(&done.rules, &rules)
         })
     }
 
@@ -219,8 +244,9 @@ impl Manager {
                     log_start(&key);
                     let shared = Arc::clone(&self.shared);
                     self.spawn(key, async move {
-                        let built = build::build(&shared, &resource).await;
-                        Step::Built(Box::new((resource, built)))
+                        let rules = shared.runtime.rules.now();
+                        let built = build::build(&shared, &rules, &resource).await;
+                        Step::Built(Box::new((resource, built, rules)))
                     });
                 }
             }
@@ -240,8 +266,8 @@ impl Manager {
         let Some(key) = self.of_job.remove(&id) else { return };
         match ended {
             Ok((_, Step::Built(step))) => {
-                let (resource, built) = *step;
-                self.apply(resource, built);
+                let (resource, built, rules) = *step;
+                self.apply(resource, built, rules);
             }
             Ok((_, Step::Written { again: false })) => self.queue.succeeded(&key, None),
             Ok((_, Step::Written { again: true })) => self.queue.failed(&key, Instant::now()),
@@ -253,11 +279,13 @@ impl Manager {
     }
 
     /// Puts what was built in force, and then says so in the status.
-    fn apply(&mut self, resource: Resource, built: Built) {
+    fn apply(&mut self, resource: Resource, built: Built, rules: Arc<Rules>) {
         let key = resource.key.clone();
         let before = self.done.get(&key).filter(|done| done.uid == resource.uid);
-        let was_in_force = before.is_some_and(|done| done.in_force);
         let Built { part, stand_in, retry, pin, plugin } = built;
+        // What is denied is not kept as the last good one.
+        let is_denied = part.as_ref().is_err_and(rules::is_denial);
+        let was_in_force = before.is_some_and(|done| done.in_force) && !is_denied;
         let error = match part {
             Ok(part) => {
                 if let Some(part) = part {
@@ -282,6 +310,7 @@ impl Manager {
             in_force: error.is_none() || was_in_force,
             settled: !retry,
             pin,
+            rules,
         };
         self.done.insert(key.clone(), done);
         // The latest status counts: the claim changed it meanwhile.

@@ -18,6 +18,7 @@ mod refused;
 pub mod resource;
 pub mod secrets;
 pub mod status;
+mod tenant;
 
 /// Who owns the fields we write.
 pub const FIELD_MANAGER: &str = "ratify";

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Instant,
 };
 
@@ -23,6 +24,7 @@ use crate::{
             InstallError, InstallOptions, InstallRequest, Installation, Outcome, PlanError, install,
         },
         inventory::{GRACE_PERIOD, Inventory, Kind},
+        rules::Rules,
     },
 };
 
@@ -67,6 +69,7 @@ impl Install {
         let wanted = match (&self.config, &self.reference) {
             (Some(file), _) => {
                 let config = read_config(file)?;
+                context.runtime.rules.put(Rules::of(&config));
                 let wanted = of_config(&config, self.dir.as_deref(), &default_dir)?;
                 if wanted.is_empty() {
                     bail!(
@@ -201,7 +204,8 @@ async fn attempt(
         directory: &wanted.directory,
     };
     let give_up_at = Some(Instant::now() + PATIENCE);
-    let options = InstallOptions { give_up_at, ..InstallOptions::default() };
+    let rules = Arc::clone(&context.runtime.rules.now().plugins);
+    let options = InstallOptions { give_up_at, rules, ..InstallOptions::default() };
     let connect = |source: &PluginSource| context.client_for(source);
     let mut meter = Meter::new(&wanted.type_);
     let mut progress = |received, total| meter.tell(received, total);

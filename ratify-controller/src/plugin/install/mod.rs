@@ -12,10 +12,11 @@ mod plan;
 mod push;
 mod walk;
 
-use std::{path::Path, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use ratify_core::{
-    ComponentType, Error, ErrorCode, Platform, Reference, Result, capped_line, config::PluginSource,
+    ComponentType, Error, ErrorCode, Platform, Reference, Result, capped_line,
+    config::{Candidate, PluginRules, PluginSource},
 };
 use ratify_store_oras::Client;
 
@@ -55,8 +56,10 @@ pub struct InstallRequest<'a> {
 pub struct InstallOptions {
     /// The platform of this node.
     pub platform: Platform,
-    /// The most bytes a program may have.
+    /// The most bytes a program may have, where the rules do not say.
     pub max_size: u64,
+    /// What the administrators allow.
+    pub rules: Arc<PluginRules>,
     /// Whether a script is taken for a program.
     pub allow_scripts: bool,
     /// When to stop trying; `None` for never.
@@ -68,6 +71,7 @@ impl Default for InstallOptions {
         Self {
             platform: super::trust::this_platform(),
             max_size: DEFAULT_MAX_SIZE,
+            rules: Arc::default(),
             allow_scripts: true,
             give_up_at: None,
         }
@@ -118,7 +122,8 @@ pub fn disabled_warning(kind: Kind, type_: &str) -> String {
 ///
 /// A reference by digest whose parts are all here and whole needs no registry; a tag needs one
 /// request. Where a tag's registry is down or its answer is refused, what was installed from the
-/// same reference before is kept, with a warning that names the cause.
+/// same reference before is kept, with a warning that names the cause. What a rule forbids is not
+/// kept: neither it nor what it would replace.
 ///
 /// # Errors
 /// `DOWNLOAD_PLUGIN_FAILURE` with the cause. Nothing partial is left, and what was installed
@@ -132,16 +137,21 @@ pub async fn install(
     let inventory = Inventory::of(request.directory);
     let resource = Resource { name: request.name.to_owned(), kind: request.kind };
     let failed = |error: InstallError| failure(request, error);
-    let reference = check(request, &inventory).map_err(failed)?;
+    let reference = check(request, options, &inventory).map_err(failed)?;
     let mut walk = Walk::new(request, options, &inventory, &reference, Some(connect));
     let outcome = match walk.online(progress).await {
         Ok(found) => found,
+        Err(cause @ InstallError::Denied(_)) => return Err(failed(cause)),
         Err(cause) => {
             let known = inventory.record(&resource).filter(|_| reference.tag().is_some());
             let known = known.filter(|known| known.artifact == request.source.artifact);
             let Some(known) = known else { return Err(failed(cause)) };
             let mut walk = Walk::new(request, options, &inventory, &reference, None);
-            let Ok(found) = walk.offline(&known).await else { return Err(failed(cause)) };
+            let found = match walk.offline(&known).await {
+                Ok(found) => found,
+                Err(denied @ InstallError::Denied(_)) => return Err(failed(denied)),
+                Err(_) => return Err(failed(cause)),
+            };
             let cause = failed(cause);
             return Ok(kept(request, found, cause));
         }
@@ -152,12 +162,14 @@ pub async fn install(
 /// What can be told before anything is asked.
 fn check(
     request: &InstallRequest<'_>,
+    options: &InstallOptions,
     inventory: &Inventory,
 ) -> std::result::Result<Reference, InstallError> {
     if !is_type(request.type_) {
         return Err(InstallError::Type(capped_line(request.type_, 100)));
     }
     let reference = Reference::parse_exact(&request.source.artifact)?;
+    options.rules.check(&Candidate { source: Some(&reference), ..Candidate::default() })?;
     inventory.check(request.type_)?;
     Ok(reference)
 }

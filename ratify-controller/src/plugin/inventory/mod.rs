@@ -34,6 +34,9 @@ pub use error::InventoryError;
 pub use installed::{InstalledPlugin, RunGuard, RunnablePlugin};
 pub use record::{Kind, Record, Resource};
 
+pub(super) use contents::digest_of_file;
+pub(super) use installed::FileIdentity;
+
 use error::Attempt as _;
 
 /// The installer's own folder. Types may not begin with a dot, so that none can be called so.

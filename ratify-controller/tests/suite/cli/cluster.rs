@@ -14,7 +14,7 @@ use crate::cluster::server::{ADMIN, Cluster, ClusterOptions};
 const LOOKS: usize = 300;
 
 /// Store and policy as v1's samples have them.
-const BASICS: &str = "
+pub(super) const BASICS: &str = "
 apiVersion: config.ratify.deislabs.io/v1beta1
 kind: Store
 metadata: {name: store-oras}
@@ -26,7 +26,7 @@ metadata: {name: configpolicy}
 spec: {parameters: {artifactVerificationPolicies: {default: all}}}
 ";
 
-fn verifier(artifact: &str) -> String {
+pub(super) fn verifier(artifact: &str) -> String {
     format!(
         "
 apiVersion: config.ratify.deislabs.io/v1beta1
@@ -38,7 +38,7 @@ spec: {{name: sample, artifactTypes: '*', source: {{artifact: '{artifact}'}}}}
 }
 
 /// A server in a cluster, ended with the test.
-struct Controller {
+pub(super) struct Controller {
     _process: Child,
     address: String,
     log: std::path::PathBuf,
@@ -47,6 +47,11 @@ struct Controller {
 impl Controller {
     async fn start(home: &Home, cluster: &Cluster) -> Self {
         home.configure(&serde_json::json!({}));
+        Self::start_configured(home, cluster).await
+    }
+
+    /// The same with the configuration file that is there.
+    pub(super) async fn start_configured(home: &Home, cluster: &Cluster) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let log = home.path().join("controller.log");
@@ -58,12 +63,12 @@ impl Controller {
         Self { _process: command.spawn().unwrap(), address, log }
     }
 
-    fn said(&self) -> String {
+    pub(super) fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// The item of one key.
-    async fn ask(&self, key: &str) -> Value {
+    pub(super) async fn ask(&self, key: &str) -> Value {
         let body = serde_json::json!({
             "apiVersion": "externaldata.gatekeeper.sh/v1beta1", "kind": "ProviderRequest",
             "request": {"keys": [key]},
@@ -85,7 +90,7 @@ impl Controller {
 }
 
 /// Puts the definitions of the nine kinds on the API server.
-async fn define(home: &Home, cluster: &Cluster) {
+pub(super) async fn define(home: &Home, cluster: &Cluster) {
     let mut definitions = home.command(&["crds", "apply"]);
     definitions.env("KUBECONFIG", cluster.kubeconfig(ADMIN));
     assert!(definitions.status().await.unwrap().success());
@@ -93,7 +98,7 @@ async fn define(home: &Home, cluster: &Cluster) {
 }
 
 /// Waits until a resource's status is as wanted; the object is returned.
-async fn until(
+pub(super) async fn until(
     cluster: &Cluster,
     controller: &Controller,
     kind: &str,
@@ -104,7 +109,7 @@ async fn until(
 }
 
 /// As [`until`], of a resource in a namespace.
-async fn until_in(
+pub(super) async fn until_in(
     cluster: &Cluster,
     controller: &Controller,
     kind: &str,

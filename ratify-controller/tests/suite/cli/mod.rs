@@ -4,6 +4,7 @@
 //!   `serve`; `foreign`: the same on registries and with clients that are not ours; `reload`: the
 //!   plugin changes under a server that is asked all the time; `serving`: it begins and ends.
 //! - `cluster`: the main job by custom resources, on a real API server.
+//! - `denied`: a rule that comes into force takes what it denies out of force, and the other way.
 //! - `lies`: a registry that lies about the image and what is attached to it, on each path.
 //! - `cache`: many processes on one cache directory, killed at random.
 //! - `words`, `files`, `names`, `directories`, `answers`: bad input, a table each.
@@ -15,6 +16,7 @@
 mod answers;
 mod cache;
 mod cluster;
+mod denied;
 mod directories;
 mod files;
 mod foreign;
