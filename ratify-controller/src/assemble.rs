@@ -22,7 +22,7 @@ use crate::{
         exec::{Program, ProgramError},
         find::FindError,
         install::{InstallRequest, disabled_warning},
-        inventory::{GRACE_PERIOD, InstalledPlugin, Inventory, Kind},
+        inventory::{GRACE_PERIOD, InstalledPlugin, Inventory, Kind, LoadedFor},
         rules::Rules,
         store::ExecStore,
         verifier::ExecVerifier,
@@ -140,6 +140,8 @@ pub(crate) struct Site<'a> {
     pub(crate) scope: &'a SecretScope,
     /// The directory of a namespace, which its programs may not lead out of.
     pub(crate) own: Option<&'a Confinement>,
+    /// For whom a plugin is loaded; of a file's entry only who loads it is known.
+    pub(crate) loaded_for: LoadedFor,
     pub(crate) runtime: &'a Runtime,
 }
 
@@ -154,7 +156,9 @@ pub async fn stores(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn Re
     // v1 looks for stores in the default directory as well, wherever else it looks.
     let mut dirs = paths(section.plugin_bin_dirs.as_deref());
     dirs.push(runtime.environment.default_plugin_dir());
-    let site = Site { dirs: &dirs, scope: &SecretScope::Cluster, own: None, runtime };
+    let loaded_for =
+        LoadedFor { who: runtime.environment.host_name.clone(), ..LoadedFor::default() };
+    let site = Site { dirs: &dirs, scope: &SecretScope::Cluster, own: None, loaded_for, runtime };
     let mut stores: Vec<Arc<dyn ReferrerStore>> = Vec::new();
     for entry in &entries {
         stores.push(store(entry, &site).await?.0);
@@ -201,7 +205,9 @@ pub async fn verifiers(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn
         dirs.push(runtime.environment.default_plugin_dir());
         tracing::info!("defaultPluginPath set to {}", dirs[0].display());
     }
-    let site = Site { dirs: &dirs, scope: &SecretScope::Cluster, own: None, runtime };
+    let loaded_for =
+        LoadedFor { who: runtime.environment.host_name.clone(), ..LoadedFor::default() };
+    let site = Site { dirs: &dirs, scope: &SecretScope::Cluster, own: None, loaded_for, runtime };
     let mut verifiers: Vec<Arc<dyn Verifier>> = Vec::new();
     for entry in entries {
         let verifier = verifier(entry, &site).await;
@@ -270,18 +276,20 @@ impl Plugin<'_> {
     /// The program of an entry: installed from its source where downloads are allowed, or else
     /// searched for by name.
     async fn program(&self, source: Option<&PluginSource>) -> Result<Program, Missing> {
-        let Site { dirs, scope, own, runtime } = self.site;
+        let Site { dirs, scope, own, loaded_for, runtime } = self.site;
         if let Some(source) = source {
             if runtime.environment.dynamic_plugins() {
+                // Two resources may configure the same store.
+                let name = Some(loaded_for.name.as_str()).filter(|name| !name.is_empty());
                 let request = InstallRequest {
                     kind: self.kind,
-                    name: self.resource,
+                    name: name.unwrap_or(self.resource),
                     type_: self.type_,
                     source,
                     directory: &dirs[0],
                 };
-                let installed =
-                    runtime.install(&request, scope).await.map_err(Missing::Download)?;
+                let installed = runtime.install(&request, loaded_for.clone(), scope).await;
+                let installed = installed.map_err(Missing::Download)?;
                 return Ok(Program::Installed(Arc::new(installed)));
             }
             tracing::warn!("{}", disabled_warning(self.kind, self.type_));

@@ -23,7 +23,7 @@ use crate::{
     plugin::{
         exec::{self, ExecRunner},
         install::{InstallOptions, InstallRequest, install},
-        inventory::InstalledPlugin,
+        inventory::{InstalledPlugin, LoadedFor},
         process::{HostOptions, Orphans, PluginHost},
         rules::RulesInForce,
         sandbox::{MemoryBudget, launcher_beside},
@@ -151,11 +151,13 @@ impl Runtime {
     pub async fn install(
         &self,
         request: &InstallRequest<'_>,
+        loaded_for: LoadedFor,
         scope: &SecretScope,
     ) -> Result<InstalledPlugin> {
         let options = InstallOptions {
             give_up_at: Some(Instant::now() + INSTALL_PATIENCE),
             rules: Arc::clone(&self.rules.now().plugins),
+            loaded_for,
             ..InstallOptions::default()
         };
         let connect =

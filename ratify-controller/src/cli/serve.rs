@@ -141,7 +141,7 @@ impl Serve {
                 runtime: Arc::clone(&context.runtime),
                 active,
                 composition,
-                identity: std::env::var("HOSTNAME").unwrap_or_default(),
+                identity: context.environment.host_name.clone(),
             },
         );
         let told = end::told()?;

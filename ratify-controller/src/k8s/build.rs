@@ -32,7 +32,7 @@ use crate::{
     assemble::{self, Site},
     plugin::{
         confined::Confinement,
-        inventory::InstalledPlugin,
+        inventory::{InstalledPlugin, LoadedFor},
         rules::{Rules, is_denial},
     },
     runtime::Runtime,
@@ -112,7 +112,9 @@ async fn verifier(shared: &Shared, rules: &Rules, resource: &Resource) -> Built 
         Err(error) => return refuse(error, true, None),
     };
     let scope = scope(resource);
-    let site = Site { dirs: &dirs, scope: &scope, own: own.as_ref(), runtime: &shared.runtime };
+    let loaded_for = loaded_for(shared, resource);
+    let (own, runtime) = (own.as_ref(), &shared.runtime);
+    let site = Site { dirs: &dirs, scope: &scope, own, loaded_for, runtime };
     match assemble::verifier(entry, &site).await {
         Ok((verifier, installed)) => Built {
             part: Ok(Some(Part::Verifier(verifier))),
@@ -149,7 +151,9 @@ async fn store(shared: &Shared, rules: &Rules, resource: &Resource) -> Built {
         Err(error) => return refuse(error, true),
     };
     let scope = scope(resource);
-    let site = Site { dirs: &dirs, scope: &scope, own: own.as_ref(), runtime: &shared.runtime };
+    let loaded_for = loaded_for(shared, resource);
+    let (own, runtime) = (own.as_ref(), &shared.runtime);
+    let site = Site { dirs: &dirs, scope: &scope, own, loaded_for, runtime };
     match assemble::store(&entry, &site).await {
         Ok((store, installed)) => Built {
             part: Ok(Some(Part::Store(store))),
@@ -261,6 +265,16 @@ async fn prepare(
     }
     prepared.pin = Some(pin);
     Ok(prepared)
+}
+
+fn loaded_for(shared: &Shared, resource: &Resource) -> LoadedFor {
+    let key = &resource.key;
+    LoadedFor {
+        kind: key.kind.name().to_owned(),
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+        who: shared.identity.clone(),
+    }
 }
 
 /// A resource of a namespace reads the secrets of that namespace alone.

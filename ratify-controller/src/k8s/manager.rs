@@ -125,7 +125,8 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
     };
     loop {
         manager.start_jobs();
-        let due = manager.queue.next_due().filter(|_| manager.queue.running() < AT_ONCE);
+        let due =
+            manager.queue.next_due(Instant::now()).filter(|_| manager.queue.running() < AT_ONCE);
         tokio::select! {
             seen = events.recv() => match seen {
                 Some(seen) => manager.note(seen),

@@ -2,6 +2,7 @@
 //!
 //! A resource is tried by one job at a time; what happens to it meanwhile is tried after that job.
 //! What others use is tried before those others, and what fails is tried again, later each time.
+//! Namespaces take turns, and none of them, nor all together, takes every place.
 
 use std::{
     collections::BTreeMap,
@@ -9,6 +10,11 @@ use std::{
 };
 
 use super::{kind::Role, resource::Key};
+
+/// As many jobs of namespaces run at once; the cluster's own need not wait for any of them.
+const MOST_OF_NAMESPACES: usize = 6;
+/// As many jobs of one namespace run at once.
+const MOST_OF_ONE_NAMESPACE: usize = 3;
 
 /// The wait after a first failure; it doubles with each.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -20,6 +26,18 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub struct Queue {
     entries: BTreeMap<Key, Entry>,
     running: usize,
+    /// Those of namespaces, each with what is running of it.
+    namespaces: BTreeMap<String, OfNamespace>,
+    /// Counts what was started for namespaces.
+    turns: u64,
+}
+
+/// What a namespace has had.
+#[derive(Debug, Default)]
+struct OfNamespace {
+    running: usize,
+    /// When it was last its turn.
+    turn: u64,
 }
 
 #[derive(Debug, Default)]
@@ -38,27 +56,64 @@ impl Queue {
         entry.due = Some(entry.due.map_or(due, |known| known.min(due)));
     }
 
-    /// The next resource to try now; it is running then. The order is that of kinds, then names;
-    /// no verifier is tried while what provides keys is.
+    /// The next resource to try now; it is running then. The order is that of kinds, then of the
+    /// turns of namespaces, then of names; no verifier is tried while what provides keys is.
     pub fn pop(&mut self, now: Instant) -> Option<Key> {
-        let keys_first = self.entries.iter().any(|(key, entry)| {
-            is_of_keys(key) && (entry.is_running || entry.due.is_some_and(|due| due <= now))
+        let keys_first = self.keys_first(now);
+        let is_due = |entry: &Entry| entry.due.is_some_and(|due| due <= now);
+        let ready = self.entries.iter().filter(|(key, entry)| {
+            !entry.is_running && is_due(entry) && self.may_run(key, keys_first)
         });
-        let mut ready = self.entries.iter_mut().filter(|(key, entry)| {
-            let may_run = !(keys_first && key.kind.role == Role::Verifier);
-            may_run && !entry.is_running && entry.due.is_some_and(|due| due <= now)
-        });
-        let (key, entry) = ready.next()?;
+        // Of two that are alike the first by name.
+        let (key, _) = ready.min_by_key(|(key, _)| (key.kind, self.turn(key)))?;
+        let key = key.clone();
+        let entry = self.entries.get_mut(&key)?;
         entry.due = None;
         entry.is_running = true;
         self.running = self.running.saturating_add(1);
-        Some(key.clone())
+        if key.kind.namespaced {
+            self.turns = self.turns.saturating_add(1);
+            let of_namespace = self.namespaces.entry(key.namespace.clone()).or_default();
+            of_namespace.running = of_namespace.running.saturating_add(1);
+            of_namespace.turn = self.turns;
+        }
+        Some(key)
     }
 
-    /// When the next one is due that is not running.
-    pub fn next_due(&self) -> Option<Instant> {
-        let waiting = self.entries.values().filter(|entry| !entry.is_running);
-        waiting.filter_map(|entry| entry.due).min()
+    /// When the next one is due that waits for nothing but its time. What waits for a job to end
+    /// is looked for when that has ended.
+    pub fn next_due(&self, now: Instant) -> Option<Instant> {
+        let keys_first = self.keys_first(now);
+        let waiting = self
+            .entries
+            .iter()
+            .filter(|(key, entry)| !entry.is_running && self.may_run(key, keys_first));
+        waiting.filter_map(|(_, entry)| entry.due).min()
+    }
+
+    fn keys_first(&self, now: Instant) -> bool {
+        self.entries.iter().any(|(key, entry)| {
+            is_of_keys(key) && (entry.is_running || entry.due.is_some_and(|due| due <= now))
+        })
+    }
+
+    /// Whether no other job is in the way. One namespace, however much it asks for, leaves room for
+    /// others, and all of them for the cluster.
+    fn may_run(&self, key: &Key, keys_first: bool) -> bool {
+        if keys_first && key.kind.role == Role::Verifier {
+            return false;
+        }
+        if !key.kind.namespaced {
+            return true;
+        }
+        let all: usize = self.namespaces.values().map(|of_namespace| of_namespace.running).sum();
+        let own = self.namespaces.get(&key.namespace).map_or(0, |found| found.running);
+        all < MOST_OF_NAMESPACES && own < MOST_OF_ONE_NAMESPACE
+    }
+
+    /// Smaller for who waits longer.
+    fn turn(&self, key: &Key) -> u64 {
+        self.namespaces.get(&key.namespace).map_or(0, |of_namespace| of_namespace.turn)
     }
 
     /// How many are running.
@@ -84,15 +139,26 @@ impl Queue {
 
     fn ended(&mut self, key: &Key, next: impl FnOnce(&mut Entry) -> Option<Instant>) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        if entry.is_running {
-            entry.is_running = false;
-            self.running = self.running.saturating_sub(1);
-        }
+        let was_running = std::mem::take(&mut entry.is_running);
         if let Some(next) = next(entry) {
             entry.due = Some(entry.due.map_or(next, |known| known.min(next)));
         }
         if entry.due.is_none() && entry.failures == 0 {
             self.entries.remove(key);
+        }
+        if was_running {
+            self.running = self.running.saturating_sub(1);
+            self.leave(key);
+        }
+    }
+
+    /// A namespace of which nothing runs and nothing waits is forgotten.
+    fn leave(&mut self, key: &Key) {
+        let Some(of_namespace) = self.namespaces.get_mut(&key.namespace) else { return };
+        of_namespace.running = of_namespace.running.saturating_sub(1);
+        let is_idle = of_namespace.running == 0;
+        if is_idle && !self.entries.keys().any(|other| other.namespace == key.namespace) {
+            self.namespaces.remove(&key.namespace);
         }
     }
 }
@@ -128,7 +194,7 @@ mod tests {
         queue.succeeded(&key(Role::Store, "s"), None);
         assert_eq!(queue.pop(now), Some(key(Role::Store, "s")));
         queue.succeeded(&key(Role::Store, "s"), None);
-        assert_eq!((queue.pop(now), queue.running(), queue.next_due()), (None, 0, None));
+        assert_eq!((queue.pop(now), queue.running(), queue.next_due(now)), (None, 0, None));
     }
 
     #[test]
@@ -142,6 +208,64 @@ mod tests {
         assert_eq!(queue.pop(now), None);
         queue.failed(&key(Role::Keys, "k"), now);
         assert_eq!(queue.pop(now), Some(key(Role::Verifier, "v")));
+    }
+
+    fn tenants(namespace: &str, name: &str) -> Key {
+        let kind = Kind { role: Role::Verifier, namespaced: true };
+        Key { kind, namespace: namespace.into(), name: name.into() }
+    }
+
+    /// All that starts now, in order.
+    fn started(queue: &mut Queue, now: Instant) -> Vec<String> {
+        std::iter::from_fn(|| queue.pop(now)).map(|key| key.qualified_name()).collect()
+    }
+
+    #[test]
+    fn a_namespace_that_asks_for_much_leaves_room_for_others_and_for_the_cluster() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        for number in 0..1000 {
+            queue.push(tenants("a", &format!("{number:04}")), now);
+        }
+        queue.push(tenants("b", "b"), now);
+        assert_eq!(started(&mut queue, now), ["a/0000", "b/b", "a/0001", "a/0002"]);
+        assert_eq!(queue.next_due(now), None, "it waits for a job to end, and does not spin");
+        // What comes later does not wait for the thousand.
+        queue.push(tenants("c", "c"), now);
+        queue.push(key(Role::Verifier, "of-the-cluster"), now);
+        assert_eq!(started(&mut queue, now), ["of-the-cluster", "c/c"]);
+        for name in ["d", "e", "f"] {
+            queue.push(tenants(name, name), now);
+        }
+        assert_eq!(started(&mut queue, now), ["d/d"], "six of namespaces");
+        queue.push(key(Role::Store, "of-the-cluster"), now);
+        assert_eq!(started(&mut queue, now), ["of-the-cluster"]);
+        queue.failed(&tenants("a", "0000"), now);
+        queue.succeeded(&tenants("b", "b"), None);
+        assert_eq!(started(&mut queue, now), ["e/e", "f/f"], "who waits longer comes first");
+    }
+
+    #[test]
+    fn namespaces_that_are_done_leave_nothing_behind() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        for number in 0..100 {
+            let key = tenants(&format!("n{number}"), "v");
+            queue.push(key.clone(), now);
+            assert_eq!(queue.pop(now), Some(key.clone()));
+            queue.succeeded(&key, None);
+        }
+        assert!(queue.namespaces.is_empty() && queue.entries.is_empty());
+    }
+
+    #[test]
+    fn a_verifier_that_waits_for_keys_is_no_reason_to_look_again_at_once() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.push(key(Role::Keys, "k"), now);
+        queue.push(key(Role::Verifier, "v"), now);
+        assert_eq!(queue.next_due(now), Some(now));
+        queue.pop(now);
+        assert_eq!(queue.next_due(now), None);
+        queue.succeeded(&key(Role::Keys, "k"), None);
+        assert_eq!(queue.next_due(now), Some(now));
     }
 
     #[test]
@@ -159,13 +283,13 @@ mod tests {
         queue.pop(now);
         queue.failed(&store, now);
         assert_eq!(queue.pop(now), None);
-        assert_eq!(queue.next_due(), now.checked_add(FIRST_WAIT));
+        assert_eq!(queue.next_due(now), now.checked_add(FIRST_WAIT));
         queue.push(store.clone(), now);
         assert_eq!(queue.pop(now), Some(store.clone()));
         queue.succeeded(&store, None);
         queue.push(store.clone(), now);
         queue.pop(now);
         queue.failed(&store, now);
-        assert_eq!(queue.next_due(), now.checked_add(FIRST_WAIT));
+        assert_eq!(queue.next_due(now), now.checked_add(FIRST_WAIT));
     }
 }

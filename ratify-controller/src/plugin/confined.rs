@@ -67,6 +67,15 @@ impl Confinement {
         self.own.strip_prefix(&self.root).is_ok_and(|below| below.starts_with(NAMESPACES))
     }
 
+    /// The directories that namespaces have below a root, by name.
+    pub fn all(root: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(root.join(NAMESPACES)).into_iter().flatten().flatten();
+        let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let mut all: Vec<PathBuf> = entries.filter(is_folder).map(|entry| entry.path()).collect();
+        all.sort();
+        all
+    }
+
     /// The directory.
     pub fn directory(&self) -> &Path {
         &self.own

@@ -23,7 +23,7 @@ use crate::{
         install::{
             InstallError, InstallOptions, InstallRequest, Installation, Outcome, PlanError, install,
         },
-        inventory::{GRACE_PERIOD, Inventory, Kind},
+        inventory::{GRACE_PERIOD, Inventory, Kind, LoadedFor},
         rules::Rules,
     },
 };
@@ -205,7 +205,9 @@ async fn attempt(
     };
     let give_up_at = Some(Instant::now() + PATIENCE);
     let rules = Arc::clone(&context.runtime.rules.now().plugins);
-    let options = InstallOptions { give_up_at, rules, ..InstallOptions::default() };
+    let who = context.runtime.environment.host_name.clone();
+    let loaded_for = LoadedFor { who, ..LoadedFor::default() };
+    let options = InstallOptions { give_up_at, rules, loaded_for, ..InstallOptions::default() };
     let connect = |source: &PluginSource| context.client_for(source);
     let mut meter = Meter::new(&wanted.type_);
     let mut progress = |received, total| meter.tell(received, total);

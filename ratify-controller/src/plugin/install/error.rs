@@ -34,6 +34,9 @@ pub enum InstallError {
     /// The plugin directory.
     #[error(transparent)]
     Inventory(#[from] InventoryError),
+    /// Nobody could tell later that it was loaded.
+    #[error("it is not loaded, for its load cannot be recorded: {0}")]
+    NotRecorded(InventoryError),
     /// The time given is over.
     #[error("gave up, the time for it is over")]
     GaveUp,

@@ -20,7 +20,9 @@ use ratify_core::{
 };
 use ratify_store_oras::Client;
 
-use super::inventory::{InstalledPlugin, Inventory, Kind, Resource};
+use super::inventory::{
+    InstalledPlugin, Inventory, InventoryError, Kind, Load, LoadedFor, Resource,
+};
 
 pub use artifact::{PluginConfig, media_type, parse_platform, platform_text};
 pub use error::InstallError;
@@ -62,6 +64,8 @@ pub struct InstallOptions {
     pub rules: Arc<PluginRules>,
     /// Whether a script is taken for a program.
     pub allow_scripts: bool,
+    /// For whom it is loaded, and by whom.
+    pub loaded_for: LoadedFor,
     /// When to stop trying; `None` for never.
     pub give_up_at: Option<Instant>,
 }
@@ -73,6 +77,7 @@ impl Default for InstallOptions {
             max_size: DEFAULT_MAX_SIZE,
             rules: Arc::default(),
             allow_scripts: true,
+            loaded_for: LoadedFor::default(),
             give_up_at: None,
         }
     }
@@ -126,7 +131,7 @@ pub fn disabled_warning(kind: Kind, type_: &str) -> String {
 /// kept: neither it nor what it would replace.
 ///
 /// # Errors
-/// `DOWNLOAD_PLUGIN_FAILURE` with the cause. Nothing partial is left, and what was installed
+/// `DOWNLOAD_PLUGIN_FAILURE` with the cause, also where the load cannot be recorded. Nothing partial is left, and what was installed
 /// before is untouched.
 pub async fn install(
     request: &InstallRequest<'_>,
@@ -152,10 +157,13 @@ pub async fn install(
                 Err(denied @ InstallError::Denied(_)) => return Err(failed(denied)),
                 Err(_) => return Err(failed(cause)),
             };
+            record_load(&inventory, options, &found, "kept").map_err(failed)?;
             let cause = failed(cause);
             return Ok(kept(request, found, cause));
         }
     };
+    let how = if outcome.downloaded { "downloaded" } else { "present" };
+    record_load(&inventory, options, &outcome, how).map_err(failed)?;
     Ok(finish(request, &inventory, outcome))
 }
 
@@ -181,6 +189,27 @@ fn is_type(text: &str) -> bool {
         && !text.starts_with('.')
         && !text.contains(['/', '\\'])
         && !text.chars().any(char::is_control)
+}
+
+/// What is not in the record of loads is not loaded. A file system that is mounted read-only is an
+/// administrator's, and nothing new can have come there; all that can be done is to say so.
+fn record_load(
+    inventory: &Inventory,
+    options: &InstallOptions,
+    found: &Found,
+    outcome: &str,
+) -> std::result::Result<(), InstallError> {
+    let record = found.plugin.record();
+    match inventory.record_load(&Load::new(record, &options.loaded_for, outcome)) {
+        Err(InventoryError::Io { ref path, ref source, .. })
+            if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem =>
+        {
+            let path = path.display();
+            tracing::warn!("the load of {} is not recorded: {path} is read-only", record.type_);
+            Ok(())
+        }
+        other => other.map_err(InstallError::NotRecorded),
+    }
 }
 
 /// Records and shows what was found, and says it in v1's words. Where that cannot be written (a

@@ -5,9 +5,11 @@
 //!   plugin changes under a server that is asked all the time; `serving`: it begins and ends.
 //! - `cluster`: the main job by custom resources, on a real API server.
 //! - `denied`: a rule that comes into force takes what it denies out of force, and the other way.
+//! - `loads`: the record of what was loaded.
 //! - `lies`: a registry that lies about the image and what is attached to it, on each path.
 //! - `cache`: many processes on one cache directory, killed at random.
 //! - `words`, `files`, `names`, `directories`, `answers`: bad input, a table each.
+//! - `tenants`: the attacks of a namespace administrator.
 //! - `secrets`: what a plugin sees of the process that runs it.
 
 // Helpers of tests count as tests.
@@ -21,12 +23,14 @@ mod directories;
 mod files;
 mod foreign;
 mod lies;
+mod loads;
 mod main_job;
 mod names;
 mod reload;
 mod secrets;
 mod server;
 mod serving;
+mod tenants;
 mod words;
 
 use std::{
