@@ -21,7 +21,7 @@ use crate::{
         confined::Confinement,
         exec::{Program, ProgramError},
         find::FindError,
-        install::{InstallRequest, disabled_warning},
+        install::{InstallPin, InstallRequest, disabled_warning},
         inventory::{GRACE_PERIOD, InstalledPlugin, Inventory, Kind, LoadedFor},
         rules::Rules,
         store::ExecStore,
@@ -138,11 +138,22 @@ pub enum SnapshotError {
 pub(crate) struct Site<'a> {
     pub(crate) dirs: &'a [PathBuf],
     pub(crate) scope: &'a SecretScope,
+    /// What a custom resource's source was resolved to.
+    pub(crate) pin: Option<InstallPin<'a>>,
     /// The directory of a namespace, which its programs may not lead out of.
     pub(crate) own: Option<&'a Confinement>,
     /// For whom a plugin is loaded; of a file's entry only who loads it is known.
     pub(crate) loaded_for: LoadedFor,
     pub(crate) runtime: &'a Runtime,
+}
+
+impl<'a> Site<'a> {
+    /// The site of the entries of a configuration file.
+    fn of_file(dirs: &'a [PathBuf], runtime: &'a Runtime) -> Self {
+        let who = runtime.environment.host_name.clone();
+        let loaded_for = LoadedFor { who, ..LoadedFor::default() };
+        Self { dirs, scope: &SecretScope::Cluster, pin: None, own: None, loaded_for, runtime }
+    }
 }
 
 /// Builds the stores. What the configuration forbids is forbidden from here on.
@@ -156,9 +167,8 @@ pub async fn stores(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn Re
     // v1 looks for stores in the default directory as well, wherever else it looks.
     let mut dirs = paths(section.plugin_bin_dirs.as_deref());
     dirs.push(runtime.environment.default_plugin_dir());
-    let loaded_for =
-        LoadedFor { who: runtime.environment.host_name.clone(), ..LoadedFor::default() };
-    let site = Site { dirs: &dirs, scope: &SecretScope::Cluster, own: None, loaded_for, runtime };
+    let dirs = runtime.environment.with_shipped(dirs);
+    let site = Site::of_file(&dirs, runtime);
     let mut stores: Vec<Arc<dyn ReferrerStore>> = Vec::new();
     for entry in &entries {
         stores.push(store(entry, &site).await?.0);
@@ -205,9 +215,8 @@ pub async fn verifiers(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn
         dirs.push(runtime.environment.default_plugin_dir());
         tracing::info!("defaultPluginPath set to {}", dirs[0].display());
     }
-    let loaded_for =
-        LoadedFor { who: runtime.environment.host_name.clone(), ..LoadedFor::default() };
-    let site = Site { dirs: &dirs, scope: &SecretScope::Cluster, own: None, loaded_for, runtime };
+    let dirs = runtime.environment.with_shipped(dirs);
+    let site = Site::of_file(&dirs, runtime);
     let mut verifiers: Vec<Arc<dyn Verifier>> = Vec::new();
     for entry in entries {
         let verifier = verifier(entry, &site).await;
@@ -276,9 +285,15 @@ impl Plugin<'_> {
     /// The program of an entry: installed from its source where downloads are allowed, or else
     /// searched for by name.
     async fn program(&self, source: Option<&PluginSource>) -> Result<Program, Missing> {
-        let Site { dirs, scope, own, loaded_for, runtime } = self.site;
+        let Site { dirs, scope, pin, own, loaded_for, runtime } = self.site;
         if let Some(source) = source {
             if runtime.environment.dynamic_plugins() {
+                if pin.is_none() && source.refresh_interval.is_some() {
+                    tracing::warn!(
+                        "source.refreshInterval of {} has no effect in a configuration file: its tag is asked for at each start and each change of the file",
+                        self.resource
+                    );
+                }
                 // Two resources may configure the same store.
                 let name = Some(loaded_for.name.as_str()).filter(|name| !name.is_empty());
                 let request = InstallRequest {
@@ -287,6 +302,7 @@ impl Plugin<'_> {
                     type_: self.type_,
                     source,
                     directory: &dirs[0],
+                    pin: *pin,
                 };
                 let installed = runtime.install(&request, loaded_for.clone(), scope).await;
                 let installed = installed.map_err(Missing::Download)?;

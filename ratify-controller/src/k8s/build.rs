@@ -1,49 +1,44 @@
 //! A resource becomes a part: what its spec means is in `entry`, what it needs is fetched here.
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use kube::{
     Api, Client,
-    api::{DynamicObject, Patch, PatchParams},
+    api::{DynamicObject, PatchParams},
 };
 use ratify_core::{
-    Error, ErrorCode, Reference, Result,
-    config::{Candidate, Denial, PluginRules, PluginSource},
+    Digest, Error, ErrorCode, Result,
+    config::{Denial, PluginRules, PluginSource},
     policy::Policy,
 };
 use ratify_store_oras::auth::SecretScope;
 use serde_json::Value;
 
 use super::{
-    FIELD_MANAGER,
+    FIELD_MANAGER, Once,
     crd::PluginStatus,
     entry::{self, DEFAULT_VERSION},
+    follow::Tag,
     kind::{Kind, Role},
     parts::Part,
+    pins,
     refused::{RefusedStore, RefusedVerifier},
     resource::{Pin, Resource},
-    status, tenant,
+    tenant,
 };
 use crate::{
     assemble::{self, Site},
     plugin::{
         confined::Confinement,
-        inventory::{InstalledPlugin, LoadedFor},
-        rules::{Rules, is_denial},
+        install::InstallPin,
+        inventory::{InstalledPlugin, LoadedFor, PinnedFor},
+        rules::is_denial,
     },
     runtime::Runtime,
 };
 
-/// How long a registry may take to say what a tag stands for.
-const RESOLVE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long one request to the API server may take.
 const API_PATIENCE: Duration = Duration::from_secs(10);
-/// How often a claim is tried against others.
-const CLAIMS: usize = 5;
 
 /// What every job needs.
 pub(super) struct Shared {
@@ -51,6 +46,10 @@ pub(super) struct Shared {
     pub(super) runtime: Arc<Runtime>,
     /// Who this is, for the status of what it loads.
     pub(super) identity: String,
+    /// Whether it was said that events may not be written.
+    pub(super) events_forbidden: Once,
+    /// Whether it was said that the cluster's definitions lose what a status says of a plugin.
+    pub(super) status_pruned: Once,
 }
 
 /// What came of a resource.
@@ -62,26 +61,81 @@ pub(super) struct Built {
     pub(super) retry: bool,
     pub(super) pin: Option<Pin>,
     pub(super) plugin: Option<PluginStatus>,
+    /// The tag that its plugin is named by.
+    pub(super) tag: Option<Tag>,
+    /// Where its plugin is recorded.
+    pub(super) directory: Option<PathBuf>,
 }
 
 impl Built {
     fn failed(error: Error, retry: bool) -> Self {
-        Self { part: Err(error), stand_in: None, retry, pin: None, plugin: None }
+        Self { retry, ..Self::of(Err(error)) }
+    }
+
+    fn of(part: Result<Option<Part>>) -> Self {
+        Self {
+            part,
+            stand_in: None,
+            retry: false,
+            pin: None,
+            plugin: None,
+            tag: None,
+            directory: None,
+        }
     }
 }
 
-/// Builds a resource, by these rules.
-pub(super) async fn build(shared: &Shared, rules: &Rules, resource: &Resource) -> Built {
+/// Follows a tag that moved: what it stands for now is built first, then claimed, so that a digest
+/// that cannot be had is nobody's pin.
+pub(super) async fn follow(
+    shared: &Shared,
+    rules: &PluginRules,
+    resource: &Resource,
+    digest: Digest,
+    old: Pin,
+) -> Built {
+    let new = Pin { digest, ..old.clone() };
+    let built = build(shared, rules, resource, Some(new.clone())).await;
+    if let Err(error) = built.part {
+        // That a rule denies the new one is no reason to end the old one, which is what was agreed.
+        let part = if is_denial(&error) {
+            Err(ErrorCode::PluginInitFailure.detail(format!("the tag is not followed: {error}")))
+        } else {
+            Err(error)
+        };
+        // The next look at the tag is the next try.
+        return Built { part, pin: Some(old), retry: false, ..built };
+    }
+    let artifact = built.tag.as_ref().map(|tag| tag.source.artifact.clone()).unwrap_or_default();
+    match pins::claim(shared, resource, new.clone(), &artifact, Some(&old.digest)).await {
+        Ok(agreed) if agreed == new => built,
+        Ok(theirs) => build(shared, rules, resource, Some(theirs)).await,
+        Err(error) => Built { pin: Some(old), ..Built { part: Err(error), ..built } },
+    }
+}
+
+/// Builds a resource by these rules, its plugin as pinned where that is known.
+pub(super) async fn build(
+    shared: &Shared,
+    rules: &PluginRules,
+    resource: &Resource,
+    pin: Option<Pin>,
+) -> Built {
     match resource.key.kind.role {
-        Role::Verifier => verifier(shared, rules, resource).await,
-        Role::Store => store(shared, rules, resource).await,
+        Role::Verifier => verifier(shared, rules, resource, pin).await,
+        Role::Store => store(shared, rules, resource, pin).await,
         Role::Policy => policy(resource),
         Role::Keys => Built::failed(keys_error(resource), false),
         Role::CertificateStore => Built::failed(certificates_error(resource), false),
     }
 }
 
-async fn verifier(shared: &Shared, rules: &Rules, resource: &Resource) -> Built {
+async fn verifier(
+    shared: &Shared,
+    rules: &PluginRules,
+    resource: &Resource,
+    pin: Option<Pin>,
+) -> Built {
     let wrap = |error: Error| {
         ErrorCode::PluginInitFailure
             .detail("Unable to create verifier from verifier CR")
@@ -93,77 +147,59 @@ async fn verifier(shared: &Shared, rules: &Rules, resource: &Resource) -> Built 
         let refused = RefusedVerifier::new(&resource.key.name, type_, text("artifactTypes"), error);
         Some(Part::Verifier(Arc::new(refused)))
     };
-    let refuse = |error: Error, retry: bool, pin: Option<Pin>| {
-        // What a rule denies, another try does not mend; other rules are tried by themselves.
-        let retry = retry && !is_denial(&error);
-        let error = wrap(error);
-        Built { stand_in: stand_in(&error), pin, ..Built::failed(error, retry) }
+    let refuse = |built: Built| {
+        let part = built.part.map_err(wrap);
+        Built { stand_in: part.as_ref().err().and_then(stand_in), part, ..built }
     };
     let made = match entry::verifier(resource) {
         Ok(made) => made,
-        Err(error) => return refuse(error, false, None),
+        Err(error) => return refuse(Built::failed(error, false)),
     };
     log_defaults(shared, made.is_default_version, made.address.as_deref(), ": ");
-    let mut entry = made.entry;
+    let entry = made.entry;
     let address = made.address.as_deref();
-    let prepared = prepare(shared, &rules.plugins, resource, address, &mut entry.source).await;
-    let Prepared { dirs, own, pin } = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) => return refuse(error, true, None),
+    let ready = match prepare(shared, rules, resource, address, entry.source.as_ref(), pin).await {
+        Ok(ready) => ready,
+        Err(failed) => return refuse(*failed),
     };
-    let scope = scope(resource);
-    let loaded_for = loaded_for(shared, resource);
-    let (own, runtime) = (own.as_ref(), &shared.runtime);
-    let site = Site { dirs: &dirs, scope: &scope, own, loaded_for, runtime };
-    match assemble::verifier(entry, &site).await {
-        Ok((verifier, installed)) => Built {
-            part: Ok(Some(Part::Verifier(verifier))),
-            stand_in: None,
-            retry: false,
-            plugin: plugin_status(shared, resource, pin.as_ref(), installed.as_deref()),
-            pin,
-        },
-        Err(error) => refuse(error, true, pin),
-    }
+    let made = assemble::verifier(entry, &ready.site(shared)).await;
+    let made = made.map(|(verifier, installed)| (Part::Verifier(verifier), installed));
+    refuse(ready.built(shared, resource, made))
 }
 
-async fn store(shared: &Shared, rules: &Rules, resource: &Resource) -> Built {
-    let refuse = |error: Error, retry: bool| {
-        let is_denied = is_denial(&error);
-        let error = ErrorCode::ReferrerStoreFailure
+async fn store(
+    shared: &Shared,
+    rules: &PluginRules,
+    resource: &Resource,
+    pin: Option<Pin>,
+) -> Built {
+    let wrap = |error: Error| {
+        ErrorCode::ReferrerStoreFailure
             .detail("Unable to create store from store CR")
-            .with_source(error);
-        // Without one, what only the denied store knows of would be missed.
-        let stand_in =
-            is_denied.then(|| Part::Store(Arc::new(RefusedStore::new(resource, &error))));
-        Built { stand_in, ..Built::failed(error, retry && !is_denied) }
+            .with_source(error)
+    };
+    let refuse = |built: Built| {
+        let part = built.part.map_err(wrap);
+        let stand_in = part.as_ref().err().map(|error| {
+            let refused = RefusedStore::new(&resource.key.name, error);
+            Part::Store(Arc::new(refused))
+        });
+        Built { stand_in, part, ..built }
     };
     let made = match entry::store(resource) {
         Ok(made) => made,
-        Err(error) => return refuse(error, false),
+        Err(error) => return refuse(Built::failed(error, false)),
     };
     log_defaults(shared, made.is_default_version, made.address.as_deref(), " ");
-    let mut entry = made.entry;
+    let entry = made.entry;
     let address = made.address.as_deref();
-    let prepared = prepare(shared, &rules.plugins, resource, address, &mut entry.source).await;
-    let Prepared { dirs, own, pin } = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) => return refuse(error, true),
+    let ready = match prepare(shared, rules, resource, address, entry.source.as_ref(), pin).await {
+        Ok(ready) => ready,
+        Err(failed) => return refuse(*failed),
     };
-    let scope = scope(resource);
-    let loaded_for = loaded_for(shared, resource);
-    let (own, runtime) = (own.as_ref(), &shared.runtime);
-    let site = Site { dirs: &dirs, scope: &scope, own, loaded_for, runtime };
-    match assemble::store(&entry, &site).await {
-        Ok((store, installed)) => Built {
-            part: Ok(Some(Part::Store(store))),
-            stand_in: None,
-            retry: false,
-            plugin: plugin_status(shared, resource, pin.as_ref(), installed.as_deref()),
-            pin,
-        },
-        Err(error) => refuse(error, true),
-    }
+    let made = assemble::store(&entry, &ready.site(shared)).await;
+    let made = made.map(|(store, installed)| (Part::Store(store), installed));
+    refuse(ready.built(shared, resource, made))
 }
 
 fn policy(resource: &Resource) -> Built {
@@ -172,13 +208,7 @@ fn policy(resource: &Resource) -> Built {
     match made {
         Ok(policy) => {
             tracing::info!("selected policy provider: {}", policy.name());
-            Built {
-                part: Ok(Some(Part::Policy(Ok(policy)))),
-                stand_in: None,
-                retry: false,
-                pin: None,
-                plugin: None,
-            }
+            Built::of(Ok(Some(Part::Policy(Ok(policy)))))
         }
         Err(error) => {
             let counts = !entry::is_misnamed_policy(resource);
@@ -223,48 +253,105 @@ fn log_defaults(shared: &Shared, version: bool, address: Option<&str>, colon: &s
     }
 }
 
-/// Where the program of a resource is, and which digest its source stands for.
-struct Prepared {
+/// What a program is built with: where it is, and which digest its source stands for.
+struct Ready {
     dirs: Vec<PathBuf>,
+    pin: Option<Pin>,
+    tag: Option<Tag>,
+    scope: SecretScope,
     /// The directory of a namespace that programs may not lead out of.
     own: Option<Confinement>,
-    pin: Option<Pin>,
+    pinned_for: PinnedFor,
+    loaded_for: LoadedFor,
 }
 
-/// Looks whether a resource may have what it asks for, and finds out which digest that is.
+impl Ready {
+    fn site<'a>(&'a self, shared: &'a Shared) -> Site<'a> {
+        let pin = self.pin.as_ref();
+        let pin = pin.map(|pin| InstallPin { of: &self.pinned_for, digest: &pin.digest });
+        Site {
+            dirs: &self.dirs,
+            scope: &self.scope,
+            pin,
+            own: self.own.as_ref(),
+            loaded_for: self.loaded_for.clone(),
+            runtime: &shared.runtime,
+        }
+    }
+
+    /// What was installed is what was agreed on.
+    fn proven(
+        &self,
+        made: (Part, Option<Arc<InstalledPlugin>>),
+    ) -> Result<(Part, Option<Arc<InstalledPlugin>>)> {
+        let agreed = self.pin.as_ref().map(|pin| &pin.digest);
+        let runs = made.1.as_ref().map(|installed| &installed.record().root.digest);
+        match (agreed, runs) {
+            (Some(agreed), Some(runs)) if agreed != runs => Err(ErrorCode::DownloadPluginFailure
+                .detail(format!("{runs} was installed, and {agreed} was agreed on"))),
+            _ => Ok(made),
+        }
+    }
+
+    fn built(
+        self,
+        shared: &Shared,
+        resource: &Resource,
+        made: Result<(Part, Option<Arc<InstalledPlugin>>)>,
+    ) -> Built {
+        let made = made.and_then(|made| self.proven(made));
+        // What a rule denies, another try does not mend; other rules are tried by themselves.
+        let retry = made.as_ref().is_err_and(|error| !is_denial(error));
+        let installed = made.as_ref().ok().and_then(|(_, installed)| installed.as_deref());
+        let plugin = plugin_status(shared, resource, self.pin.as_ref(), installed);
+        let directory = self.pin.as_ref().and_then(|_| self.dirs.into_iter().next());
+        let part = made.map(|(part, _)| Some(part));
+        Built { part, stand_in: None, retry, pin: self.pin, plugin, tag: self.tag, directory }
+    }
+}
+
 async fn prepare(
     shared: &Shared,
     rules: &PluginRules,
     resource: &Resource,
     address: Option<&str>,
-    source: &mut Option<PluginSource>,
-) -> Result<Prepared> {
-    let denied = |denial: Denial| ErrorCode::ConfigInvalid.error().with_source(denial);
+    source: Option<&PluginSource>,
+    pin: Option<Pin>,
+) -> Result<Ready, Box<Built>> {
+    let failed = |error: Error| Box::new(Built::failed(error, false));
+    let denied = |denial: Denial| failed(ErrorCode::ConfigInvalid.error().with_source(denial));
     let (dirs, own) = directories(shared, rules, resource, address).map_err(denied)?;
-    let mut prepared = Prepared { dirs, own, pin: None };
-    let Some(source) = source else { return Ok(prepared) };
+    let mut ready = Ready {
+        dirs,
+        pin: None,
+        tag: None,
+        scope: scope(resource),
+        own,
+        pinned_for: PinnedFor { uid: resource.uid.clone(), generation: resource.generation },
+        loaded_for: loaded_for(shared, resource),
+    };
+    let Some(source) = source else { return Ok(ready) };
     if resource.key.kind.namespaced {
-        tenant::check_source(rules, source).await.map_err(denied)?;
-        let is_shared = prepared.own.as_ref().is_some_and(|own| !own.is_own());
-        if is_shared {
-            let why = "a plugin with a source is installed in the directory of its namespace only";
-            return Err(denied(Denial::NamespacedAddress { why: why.to_owned() }));
-        }
+        tenant::check_source(rules, source, ready.own.as_ref()).await.map_err(denied)?;
     }
-    // By the words of the spec: what is pinned is by digest in any case.
-    if let Ok(reference) = Reference::parse_exact(&source.artifact) {
-        let candidate = Candidate { source: Some(&reference), ..Candidate::default() };
-        rules.check(&candidate).map_err(denied)?;
-    }
+    tenant::check_words(rules, source).map_err(denied)?;
     if !shared.runtime.environment.dynamic_plugins() {
-        return Ok(prepared);
+        return Ok(ready);
     }
-    let pin = pin(shared, resource, source).await?;
-    if let Ok(reference) = Reference::parse_exact(&source.artifact) {
-        source.artifact = reference.sibling(&pin.digest).to_string();
-    }
-    prepared.pin = Some(pin);
-    Ok(prepared)
+    ready.tag = Tag::of(source).map_err(failed)?;
+    // Whoever may write a status must not choose another digest than the spec has.
+    let pin = pins::exact(resource, source).or(pin);
+    let pin = match pin.or_else(|| pins::recorded(resource, &ready.dirs)) {
+        Some(pin) => pin,
+        None => pins::resolve(shared, resource, source).await.map_err(|error| {
+            let error = ErrorCode::DownloadPluginFailure
+                .detail("Failed to download the plugin from the source")
+                .with_source(error);
+            Box::new(Built::failed(error, true))
+        })?,
+    };
+    ready.pin = Some(pin);
+    Ok(ready)
 }
 
 fn loaded_for(shared: &Shared, resource: &Resource) -> LoadedFor {
@@ -278,7 +365,7 @@ fn loaded_for(shared: &Shared, resource: &Resource) -> LoadedFor {
 }
 
 /// A resource of a namespace reads the secrets of that namespace alone.
-fn scope(resource: &Resource) -> SecretScope {
+pub(super) fn scope(resource: &Resource) -> SecretScope {
     let key = &resource.key;
     if key.kind.namespaced {
         SecretScope::Namespace(key.namespace.clone())
@@ -288,95 +375,27 @@ fn scope(resource: &Resource) -> SecretScope {
 }
 
 /// The plugin directories of a resource. A namespace has one of its own, and no other place unless
-/// an administrator says so.
+/// an administrator says so. What the image ships with comes after the default directory.
 fn directories(
     shared: &Shared,
     rules: &PluginRules,
     resource: &Resource,
     address: Option<&str>,
 ) -> Result<(Vec<PathBuf>, Option<Confinement>), Denial> {
-    let root = shared.runtime.environment.default_plugin_dir();
+    let environment = &shared.runtime.environment;
+    let root = environment.default_plugin_dir();
     let key = &resource.key;
-    if !key.kind.namespaced {
-        return Ok((vec![address.map_or(root, PathBuf::from)], None));
-    }
+    let anywhere = |at: PathBuf| Ok((environment.with_shipped(vec![at]), None));
     let own = match address {
+        _ if !key.kind.namespaced => return anywhere(address.map_or(root, PathBuf::from)),
         None => Confinement::of_namespace(&root, &key.namespace)?,
-        Some(address) if rules.namespaced_any_address => return Ok((vec![address.into()], None)),
+        Some(address) if rules.namespaced_any_address => return anywhere(address.into()),
         Some(address) => Confinement::of_address(&root, &key.namespace, address)?,
     };
     own.check_directory()?;
     let directory = own.directory().to_owned();
     let dirs = if address.is_none() { vec![directory, root] } else { vec![directory] };
-    Ok((dirs, Some(own)))
-}
-
-/// The digest that a source stands for in this generation: as the status says, or else as the
-/// registry says now, which is then claimed in the status, so that every replica runs it.
-async fn pin(shared: &Shared, resource: &Resource, source: &PluginSource) -> Result<Pin> {
-    let failed = |error: Error| {
-        ErrorCode::DownloadPluginFailure
-            .detail("Failed to download the plugin from the source")
-            .with_source(error)
-    };
-    let reference = Reference::parse_exact(&source.artifact)
-        .map_err(|error| failed(ErrorCode::ReferenceInvalid.detail(error.to_string())))?;
-    let of = |digest| Pin { uid: resource.uid.clone(), generation: resource.generation, digest };
-    // Before the status: whoever may write a status must not choose another digest than the spec.
-    if let Some(digest) = reference.digest() {
-        return Ok(of(digest.clone()));
-    }
-    if let Some(pin) = resource.pin() {
-        return Ok(pin);
-    }
-    let client = shared.runtime.plugin_client(source.auth_provider.as_ref(), &scope(resource));
-    let client = client.map_err(failed)?;
-    let give_up_at = Some(Instant::now() + RESOLVE_PATIENCE);
-    let root = client.resolve(&reference, give_up_at).await;
-    let root = root.map_err(|error| failed(error.into()))?;
-    claim(shared, resource, of(root.digest), &source.artifact).await
-}
-
-/// Writes a pin against the state that was read. Where another replica was first, its pin counts.
-async fn claim(shared: &Shared, resource: &Resource, pin: Pin, artifact: &str) -> Result<Pin> {
-    let kind = resource.key.kind;
-    let api = api(&shared.client, kind, &resource.key.namespace);
-    let plugin = PluginStatus {
-        digest: pin.digest.to_string(),
-        generation: pin.generation,
-        artifact: Some(artifact.to_owned()),
-        ..PluginStatus::default()
-    };
-    let mut seen = resource.clone();
-    for _ in 0..CLAIMS {
-        let body = status::claim(&seen, &plugin);
-        let error =
-            match within(api.patch_status(&seen.key.name, &by_us(), &Patch::Merge(&body))).await {
-                Ok(Ok(_)) => return Ok(pin),
-                Ok(Err(kube::Error::Api(answer))) if answer.code == 409 => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(late) => Some(late),
-            };
-        if let Some(error) = error {
-            return Err(claim_error(&error));
-        }
-        let now = within(api.get(&seen.key.name)).await.map_err(|late| claim_error(&late))?;
-        seen = Resource::read(kind, now.map_err(|error| claim_error(&error.to_string()))?);
-        if seen.uid != pin.uid || seen.generation != pin.generation {
-            return Err(claim_error("the resource changed meanwhile"));
-        }
-        if let Some(theirs) = seen.pin() {
-            return Ok(theirs);
-        }
-    }
-    Err(claim_error("others write its status all the time"))
-}
-
-fn claim_error(why: &str) -> Error {
-    ErrorCode::GetClusterResourceFailure.detail(format!(
-        "cannot record the plugin's digest in the status: {}",
-        ratify_core::capped_line(why, 300)
-    ))
+    Ok((environment.with_shipped(dirs), Some(own)))
 }
 
 fn plugin_status(

@@ -1,19 +1,15 @@
-//! [`RefusedVerifier`]: stands in for a verifier that was asked for and cannot be had. What it
-//! would judge fails with the reason; v1 leaves such a verifier out, and what it should have
-//! refused may then pass. [`RefusedStore`] does so for a store that is denied: what only that one
-//! knows of must not be missed.
+//! Stand-ins for what was asked for and cannot be had. What a [`RefusedVerifier`] would judge fails
+//! with the reason, and so does every image of which a [`RefusedStore`] would know artifacts; v1
+//! leaves both out, and what they should have refused, or shown to a verifier, may then pass.
 
 use std::time::Instant;
 
 use bytes::Bytes;
 use ratify_core::{
-    BoxFuture, ComponentType, Descriptor, Digest, Error, ErrorCode, Manifest, Reference,
-    ReferrerPage, ReferrerStore, Request, Result, StoreConfig, Verifier, VerifierReport,
-    config::ArtifactTypes,
+    BoxFuture, Descriptor, Digest, Error, ErrorCode, Manifest, Reference, ReferrerPage,
+    ReferrerStore, Request, Result, StoreConfig, Verifier, VerifierReport, config::ArtifactTypes,
 };
-use serde_json::{Map, Value};
-
-use super::{entry::DEFAULT_VERSION, resource::Resource};
+use serde_json::Map;
 
 /// A verifier that refuses every artifact it is for.
 pub(super) struct RefusedVerifier {
@@ -61,7 +57,7 @@ impl Verifier for RefusedVerifier {
     }
 }
 
-/// A store that refuses whatever it is asked.
+/// A store that knows nothing and says so.
 pub(super) struct RefusedStore {
     name: String,
     config: StoreConfig,
@@ -69,22 +65,16 @@ pub(super) struct RefusedStore {
 }
 
 impl RefusedStore {
-    /// Stands in for the store of a resource.
-    pub(super) fn new(resource: &Resource, error: &Error) -> Self {
-        let name = resource.spec.get("name").and_then(Value::as_str).unwrap_or_default();
-        let entry = Map::from_iter([("name".to_owned(), Value::from(name))]);
-        Self {
-            name: name.to_owned(),
-            config: StoreConfig::new(DEFAULT_VERSION, None, entry),
-            reason: error.to_string(),
-        }
+    /// Stands in for a store of a name.
+    pub(super) fn new(name: &str, error: &Error) -> Self {
+        let config = StoreConfig::new("", None, Map::new());
+        Self { name: name.to_owned(), config, reason: error.to_string() }
     }
 
-    fn refuse<T>(&self) -> BoxFuture<'_, Result<T>> {
+    fn error<T>(&self) -> BoxFuture<'_, Result<T>> {
         Box::pin(async {
-            Err(ErrorCode::ReferrerStoreFailure
-                .detail(format!("the store {} is not in force: {}", self.name, self.reason))
-                .from_component(ComponentType::ReferrerStore, self.name.as_str()))
+            let text = format!("the store {} is not in force: {}", self.name, self.reason);
+            Err(ErrorCode::ReferrerStoreFailure.detail(text))
         })
     }
 }
@@ -103,7 +93,7 @@ impl ReferrerStore for RefusedStore {
         _: &'a Reference,
         _: Option<Instant>,
     ) -> BoxFuture<'a, Result<Descriptor>> {
-        self.refuse()
+        self.error()
     }
 
     fn list_referrers<'a>(
@@ -114,7 +104,7 @@ impl ReferrerStore for RefusedStore {
         _: &'a str,
         _: Option<Instant>,
     ) -> BoxFuture<'a, Result<ReferrerPage>> {
-        self.refuse()
+        self.error()
     }
 
     fn manifest<'a>(
@@ -123,7 +113,7 @@ impl ReferrerStore for RefusedStore {
         _: &'a Descriptor,
         _: Option<Instant>,
     ) -> BoxFuture<'a, Result<Manifest>> {
-        self.refuse()
+        self.error()
     }
 
     fn blob<'a>(
@@ -133,6 +123,6 @@ impl ReferrerStore for RefusedStore {
         _: Option<u64>,
         _: Option<Instant>,
     ) -> BoxFuture<'a, Result<Bytes>> {
-        self.refuse()
+        self.error()
     }
 }

@@ -8,10 +8,12 @@ use std::{
 
 use ratify_core::{
     Reference, capped_line,
-    config::{Denial, PluginRules, PluginSource},
+    config::{Candidate, Denial, PluginRules, PluginSource},
 };
 use serde_json::Value;
 use url::{Host, Url};
+
+use crate::plugin::confined::Confinement;
 
 /// How long a name may take to be looked up.
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(10);
@@ -30,9 +32,17 @@ const METADATA: [IpAddr; 3] = [
 ///
 /// # Errors
 /// Which rule forbids it.
-pub(super) async fn check_source(rules: &PluginRules, source: &PluginSource) -> Result<(), Denial> {
+pub(super) async fn check_source(
+    rules: &PluginRules,
+    source: &PluginSource,
+    own: Option<&Confinement>,
+) -> Result<(), Denial> {
     if !rules.namespaced_source {
         return Err(Denial::NamespacedSource);
+    }
+    if own.is_some_and(|own| !own.is_own()) {
+        let why = "a plugin with a source is installed in the directory of its namespace only";
+        return Err(Denial::NamespacedAddress { why: why.to_owned() });
     }
     check_credentials(source)?;
     let Ok(reference) = Reference::parse_exact(&source.artifact) else {
@@ -46,6 +56,21 @@ pub(super) async fn check_source(rules: &PluginRules, source: &PluginSource) -> 
         return Ok(());
     }
     check_host(reference.registry()).await
+}
+
+/// Whether any source may read so: where it leads, and by what. What is pinned is by digest in any
+/// case, so this is asked of the spec's own words.
+///
+/// # Errors
+/// Which rule forbids it.
+pub(super) fn check_words(rules: &PluginRules, source: &PluginSource) -> Result<(), Denial> {
+    match Reference::parse_exact(&source.artifact) {
+        Ok(reference) => {
+            rules.check(&Candidate { source: Some(&reference), ..Candidate::default() })
+        }
+        // What is wrong with it is said when it is pulled.
+        Err(_) => Ok(()),
+    }
 }
 
 fn check_credentials(source: &PluginSource) -> Result<(), Denial> {
@@ -125,7 +150,7 @@ mod tests {
         let rules = Config::from_json(config.as_bytes()).unwrap().plugins;
         let entry: Value = serde_json::from_str(&format!(r#"{{"source":{source}}}"#)).unwrap();
         let source = PluginSource::from_entry(entry.as_object().unwrap()).unwrap().unwrap();
-        check_source(&rules, &source).await
+        check_source(&rules, &source, None).await
     }
 
     #[tokio::test]

@@ -202,6 +202,7 @@ async fn attempt(
         type_: &wanted.type_,
         source: &wanted.source,
         directory: &wanted.directory,
+        pin: None,
     };
     let give_up_at = Some(Instant::now() + PATIENCE);
     let rules = Arc::clone(&context.runtime.rules.now().plugins);

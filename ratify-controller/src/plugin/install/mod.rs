@@ -15,13 +15,13 @@ mod walk;
 use std::{path::Path, sync::Arc, time::Instant};
 
 use ratify_core::{
-    ComponentType, Error, ErrorCode, Platform, Reference, Result, capped_line,
+    ComponentType, Digest, Error, ErrorCode, Platform, Reference, Result, capped_line,
     config::{Candidate, PluginRules, PluginSource},
 };
 use ratify_store_oras::Client;
 
 use super::inventory::{
-    InstalledPlugin, Inventory, InventoryError, Kind, Load, LoadedFor, Resource,
+    InstalledPlugin, Inventory, InventoryError, Kind, Load, LoadedFor, PinnedFor, Resource,
 };
 
 pub use artifact::{PluginConfig, media_type, parse_platform, platform_text};
@@ -51,6 +51,17 @@ pub struct InstallRequest<'a> {
     pub source: &'a PluginSource,
     /// The plugin directory.
     pub directory: &'a Path,
+    /// What the source was resolved to before, where it was: this digest and no other.
+    pub pin: Option<InstallPin<'a>>,
+}
+
+/// The digest that a custom resource's plugin is pinned to.
+#[derive(Debug, Clone, Copy)]
+pub struct InstallPin<'a> {
+    /// The state of the resource.
+    pub of: &'a PinnedFor,
+    /// The digest of an index or a manifest in the source's repository.
+    pub digest: &'a Digest,
 }
 
 /// On which node, and within which bounds.
@@ -131,8 +142,8 @@ pub fn disabled_warning(kind: Kind, type_: &str) -> String {
 /// kept: neither it nor what it would replace.
 ///
 /// # Errors
-/// `DOWNLOAD_PLUGIN_FAILURE` with the cause, also where the load cannot be recorded. Nothing partial is left, and what was installed
-/// before is untouched.
+/// `DOWNLOAD_PLUGIN_FAILURE` with the cause, also where the load cannot be recorded. Nothing
+/// partial is left, and what was installed before is untouched.
 pub async fn install(
     request: &InstallRequest<'_>,
     options: &InstallOptions,
@@ -177,9 +188,13 @@ fn check(
         return Err(InstallError::Type(capped_line(request.type_, 100)));
     }
     let reference = Reference::parse_exact(&request.source.artifact)?;
+    // By the words of the source: what it is pinned to is a digest in any case.
     options.rules.check(&Candidate { source: Some(&reference), ..Candidate::default() })?;
     inventory.check(request.type_)?;
-    Ok(reference)
+    Ok(match request.pin {
+        Some(pin) => reference.sibling(pin.digest),
+        None => reference,
+    })
 }
 
 /// Whether a text can name a plugin's file: the configuration's rule, for names that do not come

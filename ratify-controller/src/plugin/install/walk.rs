@@ -193,6 +193,7 @@ impl<'a> Walk<'a> {
             version,
             protocols,
             documents: self.documents.clone(),
+            pinned_for: self.request.pin.map(|pin| pin.of.clone()),
             installed_at: format!("{:.0}", Timestamp::now()),
         }
     }

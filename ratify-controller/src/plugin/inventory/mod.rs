@@ -35,7 +35,7 @@ pub use draft::Draft;
 pub use error::InventoryError;
 pub use installed::{InstalledPlugin, RunGuard, RunnablePlugin};
 pub use loads::{Load, LoadedFor, Loads};
-pub use record::{Kind, Record, Resource};
+pub use record::{Kind, PinnedFor, Record, Resource};
 
 pub(super) use contents::digest_of_file;
 pub(super) use installed::FileIdentity;
@@ -179,6 +179,26 @@ impl Inventory {
             view::show(&view_path, &record.digest)?;
         }
         Ok(first)
+    }
+
+    /// Takes away the record of a resource, and what `<plugins>/<type>` shows of it: another
+    /// resource's program of that type, or nothing. The bytes stay until they are collected.
+    ///
+    /// # Errors
+    /// When it cannot be written. Nothing recorded is no error.
+    pub fn forget(&self, resource: &Resource) -> Result<(), InventoryError> {
+        if !self.store().is_dir() {
+            return Ok(());
+        }
+        let _alone = self.lock()?;
+        let Some(record) = self.record(resource) else { return Ok(()) };
+        let path = self.sources().join(resource.file_name());
+        contents::remove(&path).attempt("removing", &path)?;
+        let view_path = self.view_path(&record.type_);
+        match self.records().iter().find(|other| other.type_ == record.type_) {
+            Some(other) => view::show(&view_path, &other.digest),
+            None => view::hide(&view_path),
+        }
     }
 
     /// What a resource runs, as last recorded; `None` where there is no record or no readable one.

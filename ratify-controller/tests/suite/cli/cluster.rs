@@ -7,11 +7,11 @@ use ratify_controller::dev::{RegistryOptions, RunningRegistry};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use super::{Home, main_job::Place};
+use super::{Home, main_job::Place, sample, this_platform};
 use crate::cluster::server::{ADMIN, Cluster, ClusterOptions};
 
 /// How often a state is looked for before a test gives up.
-const LOOKS: usize = 300;
+pub(super) const LOOKS: usize = 300;
 
 /// Store and policy as v1's samples have them.
 pub(super) const BASICS: &str = "
@@ -45,7 +45,7 @@ pub(super) struct Controller {
 }
 
 impl Controller {
-    async fn start(home: &Home, cluster: &Cluster) -> Self {
+    pub(super) async fn start(home: &Home, cluster: &Cluster) -> Self {
         home.configure(&serde_json::json!({}));
         Self::start_configured(home, cluster).await
     }
@@ -55,7 +55,8 @@ impl Controller {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let log = home.path().join("controller.log");
-        let arguments = ["serve", "--enable-crd-manager", "--http", &address];
+        let arguments =
+            ["serve", "--enable-crd-manager", "--http", &address, "--health-port", "127.0.0.1:0"];
         let mut command: Command = home.command(&arguments);
         command.env("KUBECONFIG", cluster.kubeconfig(ADMIN)).env("HOSTNAME", "pod-1");
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
@@ -288,5 +289,105 @@ async fn a_secret_of_the_cluster_opens_the_registry_for_plugins_and_images() {
     let refused = until_in(&cluster, &controller, kind, Some("team"), "foreign", is_refused).await;
     let error = refused["status"]["error"].as_str().unwrap();
     assert!(error.contains("of namespace team may not read the secret pull"), "{error}");
+    let denied = controller.ask(&format!("[team]{}", place.image())).await;
+    assert_eq!(denied["value"]["isSuccess"], false, "{denied}");
+    assert!(controller.said().contains("the store foreign is not in force: "));
     assert!(!controller.said().contains("dXNlcjp3b3Jk") && !controller.said().contains("word\""));
+}
+
+/// The events of a resource, in words.
+async fn events(cluster: &Cluster, name: &str) -> Vec<String> {
+    let selector = format!("--field-selector=involvedObject.name={name}");
+    let output = "jsonpath={range .items[*]}{.reason}: {.message}{'\\n'}{end}";
+    let said = cluster.must(&["get", "events", "-n", "default", &selector, "-o", output]).await;
+    said.lines().map(str::to_owned).collect()
+}
+
+/// Pushes another artifact by the same tag; its digest.
+async fn move_tag(place: &Place, version: &str) -> String {
+    let program = format!("{}={}", this_platform(), sample().display());
+    let plugin = place.plugin(":1.0.0");
+    let push = ["plugin", "push", &plugin, "--type", "sample", "--version", version];
+    let said = place.home.must(&[&push[..], &["--platform", &program]].concat()).await;
+    said.lines().next().unwrap().rsplit(' ').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_moved_tag_is_reported_and_followed_only_where_that_is_asked_for() {
+    let Some(cluster) = Cluster::start(ClusterOptions::default()).await else { return };
+    let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
+    let mut home = Home::new();
+    home.allow_sources();
+    let place = Place { home, registry: registry.host().to_string(), is_tls: false };
+    let first = place.fill().await;
+    define(&place.home, &cluster).await;
+    let controller = Controller::start(&place.home, &cluster).await;
+    cluster.apply(BASICS).await;
+    cluster.apply(&verifier(&place.plugin(":1.0.0"))).await;
+    let runs = |digest: String| {
+        move |status: &Value| {
+            status["plugin"]["digest"] == digest && !status["plugin"]["program"].is_null()
+        }
+    };
+    let name = "verifier-dynamic";
+    until(&cluster, &controller, "verifiers", name, runs(first.clone())).await;
+    let second = move_tag(&place, "2.0.0").await;
+
+    // A new process on an empty volume runs what the status says, and tells that the tag moved.
+    drop(controller);
+    std::fs::remove_dir_all(place.home.plugins()).unwrap();
+    let controller = Controller::start(&place.home, &cluster).await;
+    let is_told = |status: &Value| status["conditions"][1]["reason"] == "TagMoved";
+    let object = until(&cluster, &controller, "verifiers", name, is_told).await;
+    assert!(runs(first.clone())(&object["status"]), "{object}");
+    let message = object["status"]["conditions"][1]["message"].as_str().unwrap();
+    assert!(message.contains(&format!("stands for {second} now; {first} runs")), "{message}");
+    let record = place.home.plugins().join(".store/sources/verifier-verifier-dynamic.json");
+    let record: Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
+    assert_eq!(record["root"]["digest"], first.as_str(), "{record}");
+    assert_eq!(controller.ask(&place.image()).await["value"]["isSuccess"], true);
+
+    // Who asks for it follows: by the change itself, and then by every later move.
+    let spec = serde_json::json!({"spec": {"source": {"refreshInterval": "5s"}}}).to_string();
+    cluster.must(&["patch", "verifiers", name, "--type=merge", "-p", &spec]).await;
+    until(&cluster, &controller, "verifiers", name, runs(second.clone())).await;
+    let third = move_tag(&place, "3.0.0").await;
+    let object = until(&cluster, &controller, "verifiers", name, runs(third.clone())).await;
+    assert_eq!(object["status"]["conditions"][1]["reason"], "AsResolved");
+    assert_eq!(object["metadata"]["generation"], 2);
+
+    // What cannot be had is not followed; what was agreed on stays.
+    let broken = ["dev", "image", &place.plugin(":1.0.0")];
+    place.home.must(&broken).await;
+    let kept = |status: &Value| status["conditions"][0]["reason"] == "KeptLastGood";
+    let object = until(&cluster, &controller, "verifiers", name, kept).await;
+    assert_eq!(object["status"]["plugin"]["digest"], third.as_str());
+    assert_eq!(controller.ask(&place.image()).await["value"]["isSuccess"], true);
+    let fourth = move_tag(&place, "4.0.0").await;
+    until(&cluster, &controller, "verifiers", name, runs(fourth.clone())).await;
+
+    let said = events(&cluster, name).await.join("\n");
+    for wanted in [
+        &format!("PluginInstalled: {first} runs"),
+        &format!("TagMoved: {}", place.plugin(":1.0.0")),
+        &format!("PluginUpdated: {second} runs in the place of {first}"),
+        &format!("PluginUpdated: {third} runs in the place of {second}"),
+        "KeptLastGood: what was in force before still is: ",
+        &format!("PluginUpdated: {fourth} runs in the place of {third}"),
+    ] {
+        assert!(said.contains(wanted), "{wanted} is not among {said} {}", controller.said());
+    }
+
+    // The record goes with the resource.
+    let sources = place.home.plugins().join(".store/sources");
+    assert_eq!(std::fs::read_dir(&sources).unwrap().count(), 1);
+    cluster.must(&["delete", "verifiers", name]).await;
+    for look in 0.. {
+        let is_shown = place.home.plugins().join("sample").is_symlink();
+        if std::fs::read_dir(&sources).unwrap().count() == 0 && !is_shown {
+            break;
+        }
+        assert!(look < LOOKS, "{}", controller.said());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

@@ -3,7 +3,8 @@
 //! - `main_job`: a plugin is pushed, named, pulled, proven, run, and decides, by `verify` and by
 //!   `serve`; `foreign`: the same on registries and with clients that are not ours; `reload`: the
 //!   plugin changes under a server that is asked all the time; `serving`: it begins and ends.
-//! - `cluster`: the main job by custom resources, on a real API server.
+//! - `cluster`: the main job by custom resources, on a real API server; `samples`: every sample
+//!   resource of v1, and v1alpha1.
 //! - `denied`: a rule that comes into force takes what it denies out of force, and the other way.
 //! - `loads`: the record of what was loaded.
 //! - `lies`: a registry that lies about the image and what is attached to it, on each path.
@@ -27,6 +28,7 @@ mod loads;
 mod main_job;
 mod names;
 mod reload;
+mod samples;
 mod secrets;
 mod server;
 mod serving;

@@ -4,13 +4,17 @@
 //! a deleted namespace stays `Terminating`.
 //!
 //! - `server`: [`server::Cluster`], which starts, stops and ends;
-//! - `kubectl`: what a test does with it.
+//! - `kubectl`: what a test does with it;
+//! - `schemas`: our definitions beside v1's, as values;
+//! - `stored`: objects that were stored under the other side's definitions.
 
 // What a test's helper cannot do fails the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub(crate) mod kubectl;
+mod schemas;
 pub(crate) mod server;
+mod stored;
 
 use std::path::Path;
 

@@ -1,0 +1,108 @@
+//! Who comes in and who does not, and that nobody holds the door.
+
+use std::{fs, time::Duration};
+
+use rcgen::ExtendedKeyUsagePurpose;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::parts::{ANSWER, Authority, Site, serve};
+
+#[tokio::test]
+async fn a_client_speaks_tls_1_3_and_has_a_certificate_of_the_right_authority() {
+    let (servers, clients) = (Authority::new("servers"), Authority::new("clients"));
+    let strangers = Authority::new("strangers");
+    let ca = clients.pem();
+    let Some(site) = Site::start(&servers.issue(), |folder| {
+        fs::write(folder.join("client/ca.crt"), ca).unwrap();
+    })
+    .await
+    else {
+        return;
+    };
+    let good = clients.issue();
+    let told = site.ask(&servers, Some(&good), &["-tls1_3"]).await;
+    assert!(told.contains(ANSWER), "{told}");
+    let told = site.ask(&servers, Some(&good), &["-tls1_2"]).await;
+    assert!(told.contains("alert protocol version") && !told.contains(ANSWER), "{told}");
+    let told = site.ask(&servers, None, &[]).await;
+    assert!(told.contains("alert certificate required") && !told.contains(ANSWER), "{told}");
+    for stranger in [
+        strangers.issue(),
+        // Of the right one, but only good for servers.
+        clients.issue_for(vec![ExtendedKeyUsagePurpose::ServerAuth]),
+    ] {
+        let told = site.ask(&servers, Some(&stranger), &[]).await;
+        assert!(told.contains(":tlsv1 alert ") || told.contains(":sslv3 alert "), "{told}");
+        assert!(!told.contains(ANSWER), "{told}");
+    }
+    // The client, too, knows whom it asks.
+    let told = site.ask(&strangers, Some(&good), &[]).await;
+    assert!(told.contains("certificate verify failed"), "{told}");
+    site.until_said("http: TLS handshake error from 127.0.0.1:").await;
+}
+
+#[tokio::test]
+async fn without_an_authority_anybody_comes_in_and_the_log_says_open() {
+    let servers = Authority::new("servers");
+    let Some(site) = Site::start(&servers.issue(), |_| {}).await else { return };
+    assert!(site.answers(&servers, None).await, "{}", site.said());
+    site.until_said("open: no client certificate is asked for: client/ca.crt does not exist yet")
+        .await;
+}
+
+#[tokio::test]
+async fn an_authority_that_cannot_be_used_lets_nobody_in() {
+    let servers = Authority::new("servers");
+    for unusable in ["", "-----BEGIN CERTIFICATE-----\nMIIB", "no PEM at all"] {
+        let prepare = |folder: &std::path::Path| {
+            fs::write(folder.join("client/ca.crt"), unusable).unwrap();
+        };
+        let Some(site) = Site::start(&servers.issue(), prepare).await else { return };
+        for own in [None, Some(servers.issue())] {
+            assert!(!site.answers(&servers, own.as_ref()).await, "{unusable:?}");
+        }
+        site.until_said("nobody may come in").await;
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_shake_hands_is_dropped_and_holds_up_nobody() {
+    let servers = Authority::new("servers");
+    let Some(site) = Site::start(&servers.issue(), |_| {}).await else { return };
+    let mut silent = TcpStream::connect(&site.address).await.unwrap();
+    let mut plain = TcpStream::connect(&site.address).await.unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert!(site.answers(&servers, None).await, "{}", site.said());
+    let mut bytes = Vec::new();
+    for stream in [&mut plain, &mut silent] {
+        let read = stream.read_to_end(&mut bytes);
+        let ended = tokio::time::timeout(Duration::from_secs(30), read).await;
+        assert!(ended.is_ok(), "it is still connected");
+    }
+    assert!(!String::from_utf8_lossy(&bytes).contains("HTTP"), "{bytes:?}");
+}
+
+#[tokio::test]
+async fn a_server_asked_for_tls_does_not_come_up_without_a_pair() {
+    let (servers, folder) = (Authority::new("servers"), tempfile::tempdir().unwrap());
+    let (first, second) = (servers.issue(), servers.issue());
+    let error = async || {
+        let mut process = serve(folder.path(), &[]);
+        let ended = tokio::time::timeout(Duration::from_secs(60), process.wait()).await;
+        assert_eq!(ended.unwrap().unwrap().code(), Some(1));
+        let log = fs::read_to_string(folder.path().join("log")).unwrap();
+        log.lines().last().unwrap().to_owned()
+    };
+    assert_eq!(error().await, "Error: open tls/tls.crt: no such file or directory");
+    first.write(&folder.path().join("tls"));
+    fs::remove_file(folder.path().join("tls/tls.key")).unwrap();
+    assert_eq!(error().await, "Error: open tls/tls.key: no such file or directory");
+    fs::write(folder.path().join("tls/tls.key"), second.key).unwrap();
+    assert_eq!(error().await, "Error: tls: private key does not match public key");
+    fs::write(folder.path().join("tls/tls.crt"), "").unwrap();
+    let none = "Error: tls: failed to find any PEM data in certificate input";
+    assert_eq!(error().await, none);
+}
