@@ -9,7 +9,8 @@ use std::{
 
 use anyhow::bail;
 use ratify_core::{
-    ComponentType, Descriptor, Error, ErrorCode, Reference, ReferrerStore, Result, Verifier,
+    ComponentType, Descriptor, Digest, Error, ErrorCode, Reference, ReferrerStore, Result,
+    Verifier,
     config::{Config, PluginSource, StorePluginConfig, VerifierPluginConfig},
     executor::{Executor, Notice},
     policy::Policy,
@@ -21,7 +22,7 @@ use crate::{
         confined::Confinement,
         exec::{Program, ProgramError},
         find::FindError,
-        install::{InstallPin, InstallRequest, disabled_warning},
+        install::{InstallRequest, disabled_warning},
         inventory::{GRACE_PERIOD, InstalledPlugin, Inventory, Kind, LoadedFor},
         rules::Rules,
         store::ExecStore,
@@ -35,7 +36,7 @@ use crate::{
 const ORAS: &str = "oras";
 /// Verifiers that v1 has built in and this build does not have. A program of that name must not
 /// take their place unnoticed.
-const NOT_BUILT_IN: [&str; 2] = ["notation", "cosign"];
+pub(crate) const NOT_BUILT_IN: [&str; 2] = ["notation", "cosign"];
 
 /// The subject of a command line.
 ///
@@ -138,8 +139,8 @@ pub enum SnapshotError {
 pub(crate) struct Site<'a> {
     pub(crate) dirs: &'a [PathBuf],
     pub(crate) scope: &'a SecretScope,
-    /// What a custom resource's source was resolved to.
-    pub(crate) pin: Option<InstallPin<'a>>,
+    /// The digest that a custom resource's source was resolved to.
+    pub(crate) pin: Option<&'a Digest>,
     /// The directory of a namespace, which its programs may not lead out of.
     pub(crate) own: Option<&'a Confinement>,
     /// For whom a plugin is loaded; of a file's entry only who loads it is known.

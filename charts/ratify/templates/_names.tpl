@@ -41,11 +41,13 @@ release: {{ .Release.Name | quote }}
 
 {{/*
 The annotations of what v1 makes by hooks. Helm does not own what a hook made, so that a plain object
-of the same name could not be installed over it: the hooks stay unless they are switched off.
+of the same name could not be installed over it: the hooks stay unless they are switched off. Either
+way the object outlives its release, and on the way from one to the other nothing is removed.
 */}}
 {{- define "ratify.hookAnnotations" -}}
-{{- if ne (toString (.Values.hooks).enabled) "false" }}
 annotations:
+  helm.sh/resource-policy: keep
+{{- if ne (toString (.Values.hooks).enabled) "false" }}
   helm.sh/hook: pre-install,pre-upgrade
   helm.sh/hook-weight: "5"
 {{- end }}

@@ -15,13 +15,13 @@ use ratify_store_oras::auth::SecretScope;
 use serde_json::Value;
 
 use super::{
-    FIELD_MANAGER, Once,
+    FIELD_MANAGER, Once, claim,
     crd::PluginStatus,
     entry::{self, DEFAULT_VERSION},
     follow::Tag,
     kind::{Kind, Role},
     parts::Part,
-    pins,
+    pins::Pins,
     refused::{RefusedStore, RefusedVerifier},
     resource::{Pin, Resource},
     tenant,
@@ -30,8 +30,7 @@ use crate::{
     assemble::{self, Site},
     plugin::{
         confined::Confinement,
-        install::InstallPin,
-        inventory::{InstalledPlugin, LoadedFor, PinnedFor},
+        inventory::{InstalledPlugin, LoadedFor},
         rules::is_denial,
     },
     runtime::Runtime,
@@ -46,10 +45,10 @@ pub(super) struct Shared {
     pub(super) runtime: Arc<Runtime>,
     /// Who this is, for the status of what it loads.
     pub(super) identity: String,
+    /// What each resource runs, where its status does not say so.
+    pub(super) pins: Pins,
     /// Whether it was said that events may not be written.
     pub(super) events_forbidden: Once,
-    /// Whether it was said that the cluster's definitions lose what a status says of a plugin.
-    pub(super) status_pruned: Once,
 }
 
 /// What came of a resource.
@@ -95,7 +94,7 @@ pub(super) async fn follow(
     old: Pin,
 ) -> Built {
     let new = Pin { digest, ..old.clone() };
-    let built = build(shared, rules, resource, Some(new.clone())).await;
+    let built = build_part(shared, rules, resource, Some(new.clone())).await;
     if let Err(error) = built.part {
         // That a rule denies the new one is no reason to end the old one, which is what was agreed.
         let part = if is_denial(&error) {
@@ -107,15 +106,37 @@ pub(super) async fn follow(
         return Built { part, pin: Some(old), retry: false, ..built };
     }
     let artifact = built.tag.as_ref().map(|tag| tag.source.artifact.clone()).unwrap_or_default();
-    match pins::claim(shared, resource, new.clone(), &artifact, Some(&old.digest)).await {
-        Ok(agreed) if agreed == new => built,
-        Ok(theirs) => build(shared, rules, resource, Some(theirs)).await,
+    match claim::claim(shared, resource, new.clone(), &artifact, Some(&old.digest)).await {
+        Ok(agreed) if agreed == new => {
+            shared.pins.keep(&resource.key, &new);
+            built
+        }
+        Ok(theirs) => build_as(shared, rules, resource, Some(theirs)).await,
         Err(error) => Built { pin: Some(old), ..Built { part: Err(error), ..built } },
     }
 }
 
-/// Builds a resource by these rules, its plugin as pinned where that is known.
-pub(super) async fn build(
+/// Builds a resource by these rules.
+pub(super) async fn build(shared: &Shared, rules: &PluginRules, resource: &Resource) -> Built {
+    build_as(shared, rules, resource, None).await
+}
+
+/// Builds a resource, its plugin as pinned where that is given. What runs is kept, so that a
+/// restart runs the same.
+async fn build_as(
+    shared: &Shared,
+    rules: &PluginRules,
+    resource: &Resource,
+    pin: Option<Pin>,
+) -> Built {
+    let built = build_part(shared, rules, resource, pin).await;
+    if let (Ok(_), Some(pin)) = (&built.part, &built.pin) {
+        shared.pins.keep(&resource.key, pin);
+    }
+    built
+}
+
+async fn build_part(
     shared: &Shared,
     rules: &PluginRules,
     resource: &Resource,
@@ -261,22 +282,15 @@ struct Ready {
     scope: SecretScope,
     /// The directory of a namespace that programs may not lead out of.
     own: Option<Confinement>,
-    pinned_for: PinnedFor,
     loaded_for: LoadedFor,
 }
 
 impl Ready {
     fn site<'a>(&'a self, shared: &'a Shared) -> Site<'a> {
-        let pin = self.pin.as_ref();
-        let pin = pin.map(|pin| InstallPin { of: &self.pinned_for, digest: &pin.digest });
-        Site {
-            dirs: &self.dirs,
-            scope: &self.scope,
-            pin,
-            own: self.own.as_ref(),
-            loaded_for: self.loaded_for.clone(),
-            runtime: &shared.runtime,
-        }
+        let pin = self.pin.as_ref().map(|pin| &pin.digest);
+        let (own, loaded_for) = (self.own.as_ref(), self.loaded_for.clone());
+        let (dirs, scope, runtime) = (&self.dirs, &self.scope, &shared.runtime);
+        Site { dirs, scope, pin, own, loaded_for, runtime }
     }
 
     /// What was installed is what was agreed on.
@@ -321,15 +335,8 @@ async fn prepare(
     let failed = |error: Error| Box::new(Built::failed(error, false));
     let denied = |denial: Denial| failed(ErrorCode::ConfigInvalid.error().with_source(denial));
     let (dirs, own) = directories(shared, rules, resource, address).map_err(denied)?;
-    let mut ready = Ready {
-        dirs,
-        pin: None,
-        tag: None,
-        scope: scope(resource),
-        own,
-        pinned_for: PinnedFor { uid: resource.uid.clone(), generation: resource.generation },
-        loaded_for: loaded_for(shared, resource),
-    };
+    let (scope, loaded_for) = (scope(resource), loaded_for(shared, resource));
+    let mut ready = Ready { dirs, pin: None, tag: None, scope, own, loaded_for };
     let Some(source) = source else { return Ok(ready) };
     if resource.key.kind.namespaced {
         tenant::check_source(rules, source, ready.own.as_ref()).await.map_err(denied)?;
@@ -339,11 +346,9 @@ async fn prepare(
         return Ok(ready);
     }
     ready.tag = Tag::of(source).map_err(failed)?;
-    // Whoever may write a status must not choose another digest than the spec has.
-    let pin = pins::exact(resource, source).or(pin);
-    let pin = match pin.or_else(|| pins::recorded(resource, &ready.dirs)) {
+    let pin = match pin {
         Some(pin) => pin,
-        None => pins::resolve(shared, resource, source).await.map_err(|error| {
+        None => claim::pin(shared, resource, source).await.map_err(|error| {
             let error = ErrorCode::DownloadPluginFailure
                 .detail("Failed to download the plugin from the source")
                 .with_source(error);

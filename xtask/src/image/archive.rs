@@ -38,7 +38,7 @@ pub(crate) struct Layer {
     pub(crate) made_by: &'static str,
     /// The compressed archive.
     pub(crate) bytes: Vec<u8>,
-    /// The hash of the archive before it is compressed (OCI image specification, "Layer DiffID").
+    /// The digest of the archive before it is compressed (OCI image specification, "Layer DiffID").
     pub(crate) diff_id: String,
 }
 
@@ -85,7 +85,8 @@ impl Tree {
         let mut compressed = header.write(Vec::new(), Compression::new(9));
         compressed.write_all(&archive)?;
         let bytes = compressed.finish().context("cannot compress a layer")?;
-        Ok(Layer { made_by, bytes, diff_id: sha256::of_bytes(&archive) })
+        let diff_id = format!("sha256:{}", sha256::of_bytes(&archive));
+        Ok(Layer { made_by, bytes, diff_id })
     }
 }
 

@@ -197,8 +197,11 @@ fn image(time: u64, title: &str, run: Run) -> Result<Image> {
         ("org.opencontainers.image.title", title.to_owned()),
         ("org.opencontainers.image.version", version.to_owned()),
     ]);
-    // A tree that did not come from git has no revision.
-    if let Ok(revision) = git(&["rev-parse", "HEAD"]) {
+    // A tree that did not come from git has no revision, and one that was changed says so.
+    if let Ok(mut revision) = git(&["rev-parse", "HEAD"]) {
+        if !git(&["status", "--porcelain"])?.is_empty() {
+            revision.push_str("-changed");
+        }
         labels.insert("org.opencontainers.image.revision", revision);
     }
     Ok(Image { name: version.to_owned(), created, labels, run })

@@ -9,6 +9,7 @@
 //! <plugins>/.store/loads/loads.jsonl      which program came into force when, and for whom
 //! <plugins>/.store/sources/<name>.json   which digest a resource runs: a tag starts with the
 //!                                        registry down
+//! <plugins>/.store/pins/<hex>.json       which digest a custom resource's tag stood for at first
 //! ```
 //! A record is only a hint: what it points to is hashed before it is used.
 
@@ -18,6 +19,7 @@ mod draft;
 mod error;
 mod installed;
 mod loads;
+mod pins;
 mod record;
 mod view;
 
@@ -35,7 +37,7 @@ pub use draft::Draft;
 pub use error::InventoryError;
 pub use installed::{InstalledPlugin, RunGuard, RunnablePlugin};
 pub use loads::{Load, LoadedFor, Loads};
-pub use record::{Kind, PinnedFor, Record, Resource};
+pub use record::{Kind, Record, Resource};
 
 pub(super) use contents::digest_of_file;
 pub(super) use installed::FileIdentity;

@@ -95,7 +95,7 @@ const ADDITIONS: &[Addition] = &[
     to("rbac>readSecretsIn", r#"["team"]"#, "Role/ratify-secret-reader", "/metadata/namespace", r#""team""#),
     to("rbac>readSecretsIn", r#"["*"]"#, "ClusterRole/ratify-manager-cluster-role", "/rules/3",
         r#"{"apiGroups":[""],"resources":["secrets","serviceaccounts"],"verbs":["get"]}"#),
-    to("hooks>enabled", "false", "Store/store-oras", "/metadata", r#"{"name":"store-oras"}"#),
+    to("hooks>enabled", "false", "Store/store-oras", "/metadata/annotations", r#"{"helm.sh/hook":null,"helm.sh/resource-policy":"keep"}"#),
     to("podDisruptionBudget>enabled", "true", "PodDisruptionBudget/ratify", "/spec/maxUnavailable", "1"),
     on(PDB, "podDisruptionBudget>minAvailable", "2", "PodDisruptionBudget/ratify", "/spec/minAvailable", "2"),
     on(PDB, "podDisruptionBudget>maxUnavailable", r#""50%""#, "PodDisruptionBudget/ratify", "/spec/maxUnavailable", r#""50%""#),

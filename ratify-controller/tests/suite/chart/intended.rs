@@ -49,6 +49,8 @@ pub(super) const INTENDED: &[Intended] = &[
         "v1 labels every pod; ours those that have an identity"),
     row("ConfigMap/*", "/data/config.json/logger/requestHeaders",
         "v1 renders the list as one text, so that it never has an effect"),
+    row("*", "/metadata/annotations/helm.sh~1resource-policy",
+        "what a hook makes outlives its release; so it does on the way to plain objects and back"),
     row("Policy/ratify-policy", "/spec/parameters/policy", "the same rule in other words"),
 ];
 

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Certificates are rotated.
-fn rotated() -> Value {
+pub(super) fn rotated() -> Value {
     json!({"featureFlags": {"RATIFY_CERT_ROTATION": true}})
 }
 
@@ -68,7 +68,7 @@ async fn rotated_certificates_are_as_in_v1_but_that_no_authority_is_made_up() {
     let image = json!({"image": base()["image"]});
     let v1 = straighten(helm.render(&helm.v1(), &[&image, &rotated()]).await);
     let ours = straighten(helm.render(&Helm::ours(), &[&image, &rotated()]).await);
-    assert_eq!(v1["Secret/ratify-tls"], ours["Secret/ratify-tls"]);
+    assert_eq!(ours["Secret/ratify-tls"].get("data"), None);
     for difference in differences(&v1, &ours) {
         let is_bundle = difference.at == "/spec/caBundle";
         let is_role = difference.object.starts_with("Role/ratify-manager-role");
@@ -175,6 +175,27 @@ async fn an_empty_allow_list_forbids_and_an_absent_one_does_not() {
         assert_eq!(config["plugins"]["allowedRepositories"], made);
         ratify_core::config::Config::from_json(config.to_string().as_bytes()).unwrap();
     }
+}
+
+#[tokio::test]
+async fn the_chart_passes_helms_own_checks() {
+    let Some(helm) = Helm::find() else { return };
+    let values = helm.folder().join("values.json");
+    std::fs::write(&values, base().to_string()).unwrap();
+    let (chart, values) = (Helm::ours().display().to_string(), values.display().to_string());
+    let ran = helm.run(&["lint", "--strict", &chart, "--values", &values], None).await;
+    assert!(ran.is_success, "{}{}", ran.stdout, ran.stderr);
+    // What is packed is what is here, the files outside of templates too.
+    let target = helm.folder().display().to_string();
+    let packed = helm.run(&["package", &chart, "--destination", &target], None).await;
+    assert!(packed.is_success, "{}", packed.stderr);
+    let archive = packed.stdout.trim().rsplit(' ').next().unwrap().to_owned();
+    let [from_archive, from_folder] = [
+        helm.try_render(std::path::Path::new(&archive), &[&base(), &rotated()]).await,
+        helm.try_render(&Helm::ours(), &[&base(), &rotated()]).await,
+    ];
+    assert!(from_archive.is_success, "{}", from_archive.stderr);
+    assert_eq!(from_archive.stdout, from_folder.stdout);
 }
 
 /// What of the values is wrong, and what the refusal names.
