@@ -87,7 +87,7 @@ impl Serve {
         if self.enable_crd_manager {
             return Box::pin(self.run_in_cluster(context, file, service_config)).await;
         }
-        let snapshot = assemble::snapshot(&file.config, &context.runtime).await?;
+        let snapshot = Box::pin(assemble::snapshot(&file.config, &context.runtime)).await?;
         tracing::info!("configuration successfully loaded.");
         if self.http.is_empty() {
             tracing::info!(
@@ -250,7 +250,7 @@ async fn probe(address: &str, readiness: &Readiness) -> anyhow::Result<Forever> 
 }
 
 async fn rebuild(config: Config, runtime: Arc<Runtime>) -> ratify_core::Result<Snapshot> {
-    let snapshot = assemble::snapshot(&config, &runtime).await;
+    let snapshot = Box::pin(assemble::snapshot(&config, &runtime)).await;
     snapshot.map_err(|error| ErrorCode::ConfigInvalid.error().with_source(error))
 }
 

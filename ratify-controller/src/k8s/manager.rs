@@ -213,6 +213,7 @@ impl Manager {
         self.active.swap(self.parts.snapshot(self.composition));
         let now = Instant::now();
         for (key, resource) in &self.resources {
+            self.abandon(key);
             self.queue.push(key.clone(), work(resource), now);
         }
     }
@@ -311,8 +312,8 @@ impl Manager {
                 let shared = Arc::clone(&self.shared);
                 self.spawn(key, async move {
                     let rules = shared.runtime.rules.now();
-                    let rule = &rules.plugins;
-                    let built = build::follow(&shared, rule, &resource, digest, pin).await;
+                    let allowed = &rules.plugins;
+                    let built = build::follow(&shared, allowed, &resource, digest, pin).await;
                     Step::Built(Box::new((resource, built, rules)))
                 });
             }
@@ -369,8 +370,7 @@ impl Manager {
         match ended {
             Ok((_, Step::Built(step))) if self.is_current(&step.0) => {
                 self.tried.tried(&key);
-                let (resource, built, rules) = *step;
-                self.apply(resource, built, rules);
+                self.apply(step.0, step.1, step.2);
             }
             Ok((_, Step::Looked(resource, found))) if self.is_current(&resource) => {
                 self.looked(resource, found);
@@ -432,6 +432,7 @@ impl Manager {
             kept_directory.iter().for_each(|left| volume::forget(&key, left.clone()));
         }
         let runs = if error.is_none() { plugin.clone() } else { ran_before.clone() };
+        let runs = runs.filter(|_| !is_denied);
         let directory = if error.is_none() { directory } else { directory.or(kept_directory) };
         let kept = kept && error.is_some();
         let verdict = Verdict { kept, error, plugin, moved_to: None, ran_before };

@@ -136,8 +136,11 @@ async fn a_namespace_gets_what_an_administrator_gives_it_and_nothing_else() {
     let team = ["source", "source-in-parameters"]
         .map(|name| format!("NamespacedVerifier {TEAM}/{name} by pod-1"));
     assert_eq!(whose, team, "what was loaded is on record, and nothing else was");
-    let of_the_cluster = scene.plugins().join(".store");
-    assert!(!of_the_cluster.exists(), "nothing of a namespace is in the cluster's directory");
+    for folder in ["sha256", "loads", "sources"] {
+        let of_the_cluster = scene.plugins().join(".store").join(folder);
+        let files = fs::read_dir(of_the_cluster).into_iter().flatten().count();
+        assert_eq!(files, 0, "nothing of a namespace is in the cluster's directory");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
