@@ -9,7 +9,8 @@ use std::{
 
 use anyhow::bail;
 use ratify_core::{
-    ComponentType, Descriptor, Error, ErrorCode, Reference, ReferrerStore, Result, Verifier,
+    ComponentType, Descriptor, Digest, Error, ErrorCode, Reference, ReferrerStore, Result,
+    Verifier,
     config::{Config, PluginSource, StorePluginConfig, VerifierPluginConfig},
     executor::{Executor, Notice},
     policy::Policy,
@@ -20,7 +21,7 @@ use crate::{
     plugin::{
         exec::Program,
         find::{FindError, find_in_dirs},
-        install::{InstallPin, InstallRequest, disabled_warning},
+        install::{InstallRequest, disabled_warning},
         inventory::{GRACE_PERIOD, InstalledPlugin, Inventory, Kind},
         store::ExecStore,
         verifier::ExecVerifier,
@@ -33,7 +34,7 @@ use crate::{
 const ORAS: &str = "oras";
 /// Verifiers that v1 has built in and this build does not have. A program of that name must not
 /// take their place unnoticed.
-const NOT_BUILT_IN: [&str; 2] = ["notation", "cosign"];
+pub(crate) const NOT_BUILT_IN: [&str; 2] = ["notation", "cosign"];
 
 /// The subject of a command line.
 ///
@@ -136,8 +137,8 @@ pub enum SnapshotError {
 pub(crate) struct Site<'a> {
     pub(crate) dirs: &'a [PathBuf],
     pub(crate) scope: &'a SecretScope,
-    /// What a custom resource's source was resolved to.
-    pub(crate) pin: Option<InstallPin<'a>>,
+    /// The digest that a custom resource's source was resolved to.
+    pub(crate) pin: Option<&'a Digest>,
     pub(crate) runtime: &'a Runtime,
 }
 
@@ -151,6 +152,7 @@ pub async fn stores(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn Re
     // v1 looks for stores in the default directory as well, wherever else it looks.
     let mut dirs = paths(section.plugin_bin_dirs.as_deref());
     dirs.push(runtime.environment.default_plugin_dir());
+    let dirs = runtime.environment.with_shipped(dirs);
     let site = Site { dirs: &dirs, scope: &SecretScope::Cluster, pin: None, runtime };
     let mut stores: Vec<Arc<dyn ReferrerStore>> = Vec::new();
     for entry in &entries {
@@ -197,6 +199,7 @@ pub async fn verifiers(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn
         dirs.push(runtime.environment.default_plugin_dir());
         tracing::info!("defaultPluginPath set to {}", dirs[0].display());
     }
+    let dirs = runtime.environment.with_shipped(dirs);
     let site = Site { dirs: &dirs, scope: &SecretScope::Cluster, pin: None, runtime };
     let mut verifiers: Vec<Arc<dyn Verifier>> = Vec::new();
     for entry in entries {

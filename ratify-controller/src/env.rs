@@ -42,6 +42,8 @@ pub struct Environment {
     pub service_name: String,
     /// The directory for temporary files.
     pub temporary_dir: PathBuf,
+    /// The directory `plugins` beside this program, where there is one: what an image ships with.
+    pub shipped_plugin_dir: Option<PathBuf>,
     /// The feature flags that are set to anything, by the log's names, and whether they are on.
     pub feature_flags: Vec<(&'static str, bool)>,
 }
@@ -49,7 +51,11 @@ pub struct Environment {
 impl Environment {
     /// Reads the process environment.
     pub fn from_process() -> Self {
-        Self::from_lookup(|name| std::env::var_os(name), home_of_this_user)
+        let program = std::env::current_exe().ok();
+        Self {
+            shipped_plugin_dir: program.and_then(|program| plugins_beside(&program)),
+            ..Self::from_lookup(|name| std::env::var_os(name), home_of_this_user)
+        }
     }
 
     /// Reads an environment given as a function, for tests. `fallback_home` is asked where `HOME`
@@ -77,6 +83,7 @@ impl Environment {
             log_level: lookup("RATIFY_LOG_LEVEL").and_then(|value| value.into_string().ok()),
             service_name: text("RATIFY_NAME", "ratify"),
             temporary_dir: path("TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp")),
+            shipped_plugin_dir: None,
             feature_flags: FEATURE_FLAGS.into_iter().filter_map(flag).collect(),
             home,
         }
@@ -98,6 +105,18 @@ impl Environment {
         self.config_dir.join("plugins")
     }
 
+    /// Directories that plugins are searched in, with the shipped ones last wherever the default
+    /// directory is one of them: a volume mounted there does not hide what the image ships with.
+    pub fn with_shipped(&self, mut dirs: Vec<PathBuf>) -> Vec<PathBuf> {
+        if let Some(shipped) = &self.shipped_plugin_dir
+            && dirs.contains(&self.default_plugin_dir())
+            && !dirs.contains(shipped)
+        {
+            dirs.push(shipped.clone());
+        }
+        dirs
+    }
+
     /// Whether `source` of an entry may be downloaded: only by the exact value `1`.
     pub fn dynamic_plugins(&self) -> bool {
         self.feature_flags.contains(&("EXPERIMENTAL_DYNAMIC_PLUGINS", true))
@@ -107,6 +126,11 @@ impl Environment {
     pub fn cert_rotation(&self) -> bool {
         self.feature_flags.contains(&("CERT_ROTATION", true))
     }
+}
+
+fn plugins_beside(program: &Path) -> Option<PathBuf> {
+    let plugins = program.parent()?.join("plugins");
+    plugins.is_dir().then_some(plugins)
 }
 
 /// The home directory in the password file of the effective user.
@@ -139,6 +163,32 @@ mod tests {
         let environment = read(&[("RATIFY_CONFIG", "/c")]);
         assert_eq!(environment.default_plugin_dir(), Path::new("/c/plugins"));
         assert_eq!(environment.home, Path::new("/pw"));
+    }
+
+    #[test]
+    fn shipped_plugins_come_last_and_only_where_the_default_directory_is_searched() {
+        let mut environment = read(&[("RATIFY_CONFIG", "/.ratify/")]);
+        let paths = |texts: &[&str]| texts.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let default = paths(&["/.ratify/plugins/"]);
+        assert_eq!(environment.with_shipped(default.clone()), default);
+        environment.shipped_plugin_dir = Some("/app/plugins".into());
+        let both = paths(&["/.ratify/plugins", "/app/plugins"]);
+        assert_eq!(environment.with_shipped(default), both);
+        assert_eq!(environment.with_shipped(both.clone()), both);
+        assert_eq!(environment.with_shipped(paths(&["/elsewhere"])), paths(&["/elsewhere"]));
+        assert_eq!(environment.with_shipped(Vec::new()), paths(&[]));
+    }
+
+    #[test]
+    fn the_shipped_directory_is_beside_the_program_and_is_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("ratify");
+        assert_eq!(plugins_beside(&program), None);
+        std::fs::write(dir.path().join("plugins"), "").unwrap();
+        assert_eq!(plugins_beside(&program), None);
+        std::fs::remove_file(dir.path().join("plugins")).unwrap();
+        std::fs::create_dir(dir.path().join("plugins")).unwrap();
+        assert_eq!(plugins_beside(&program), Some(dir.path().join("plugins")));
     }
 
     #[test]

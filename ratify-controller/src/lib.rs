@@ -8,6 +8,7 @@
 //! - [`state`]: the snapshot a request sees; [`reload`]: a changed file becomes the next one.
 //! - [`health`]: whether this process is alive and ready, and who is told.
 //! - [`env`](mod@env): every variable; [`runtime`]: what the process shares; [`telemetry`]: the log.
+//! - `x509`: what a certificate says of itself.
 //! - [`dev`]: the embedded registry, for development and tests.
 
 pub mod assemble;
@@ -23,3 +24,4 @@ pub mod reload;
 pub mod runtime;
 pub mod state;
 pub mod telemetry;
+mod x509;

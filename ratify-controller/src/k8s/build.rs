@@ -15,22 +15,19 @@ use ratify_store_oras::auth::SecretScope;
 use serde_json::Value;
 
 use super::{
-    FIELD_MANAGER, Once,
+    FIELD_MANAGER, Once, claim,
     crd::PluginStatus,
     entry::{self, DEFAULT_VERSION},
     follow::Tag,
     kind::{Kind, Role},
     parts::Part,
-    pins,
+    pins::Pins,
     refused::{RefusedStore, RefusedVerifier},
     resource::{Pin, Resource},
 };
 use crate::{
     assemble::{self, Site},
-    plugin::{
-        install::InstallPin,
-        inventory::{InstalledPlugin, PinnedFor},
-    },
+    plugin::inventory::InstalledPlugin,
     runtime::Runtime,
 };
 
@@ -46,10 +43,10 @@ pub(super) struct Shared {
     pub(super) rules: PluginRules,
     /// Who this is, for the status of what it loads.
     pub(super) identity: String,
+    /// What each resource runs, where its status does not say so.
+    pub(super) pins: Pins,
     /// Whether it was said that events may not be written.
     pub(super) events_forbidden: Once,
-    /// Whether it was said that the cluster's definitions lose what a status says of a plugin.
-    pub(super) status_pruned: Once,
 }
 
 /// What came of a resource.
@@ -94,21 +91,38 @@ pub(super) async fn follow(
     old: Pin,
 ) -> Built {
     let new = Pin { digest, ..old.clone() };
-    let built = build(shared, resource, Some(new.clone())).await;
+    let built = build_part(shared, resource, Some(new.clone())).await;
     if built.part.is_err() {
         // The next look at the tag is the next try.
         return Built { pin: Some(old), retry: false, ..built };
     }
     let artifact = built.tag.as_ref().map(|tag| tag.source.artifact.clone()).unwrap_or_default();
-    match pins::claim(shared, resource, new.clone(), &artifact, Some(&old.digest)).await {
-        Ok(agreed) if agreed == new => built,
-        Ok(theirs) => build(shared, resource, Some(theirs)).await,
+    match claim::claim(shared, resource, new.clone(), &artifact, Some(&old.digest)).await {
+        Ok(agreed) if agreed == new => {
+            shared.pins.keep(&resource.key, &new);
+            built
+        }
+        Ok(theirs) => build_as(shared, resource, Some(theirs)).await,
         Err(error) => Built { pin: Some(old), ..Built { part: Err(error), ..built } },
     }
 }
 
-/// Builds a resource, its plugin as pinned where that is known.
-pub(super) async fn build(shared: &Shared, resource: &Resource, pin: Option<Pin>) -> Built {
+/// Builds a resource.
+pub(super) async fn build(shared: &Shared, resource: &Resource) -> Built {
+    build_as(shared, resource, None).await
+}
+
+/// Builds a resource, its plugin as pinned where that is given. What runs is kept, so that a
+/// restart runs the same.
+async fn build_as(shared: &Shared, resource: &Resource, pin: Option<Pin>) -> Built {
+    let built = build_part(shared, resource, pin).await;
+    if let (Ok(_), Some(pin)) = (&built.part, &built.pin) {
+        shared.pins.keep(&resource.key, pin);
+    }
+    built
+}
+
+async fn build_part(shared: &Shared, resource: &Resource, pin: Option<Pin>) -> Built {
     match resource.key.kind.role {
         Role::Verifier => verifier(shared, resource, pin).await,
         Role::Store => store(shared, resource, pin).await,
@@ -237,13 +251,11 @@ struct Ready {
     pin: Option<Pin>,
     tag: Option<Tag>,
     scope: SecretScope,
-    pinned_for: PinnedFor,
 }
 
 impl Ready {
     fn site<'a>(&'a self, shared: &'a Shared) -> Site<'a> {
-        let pin = self.pin.as_ref();
-        let pin = pin.map(|pin| InstallPin { of: &self.pinned_for, digest: &pin.digest });
+        let pin = self.pin.as_ref().map(|pin| &pin.digest);
         Site { dirs: &self.dirs, scope: &self.scope, pin, runtime: &shared.runtime }
     }
 
@@ -290,7 +302,6 @@ async fn prepare(
         pin: None,
         tag: None,
         scope: scope(resource),
-        pinned_for: PinnedFor { uid: resource.uid.clone(), generation: resource.generation },
     };
     let Some(source) = source else { return Ok(ready) };
     if resource.key.kind.namespaced && !shared.rules.namespaced_source {
@@ -301,9 +312,9 @@ async fn prepare(
         return Ok(ready);
     }
     ready.tag = Tag::of(source).map_err(failed)?;
-    let pin = match pin.or_else(|| pins::recorded(resource, &ready.dirs)) {
+    let pin = match pin {
         Some(pin) => pin,
-        None => pins::resolve(shared, resource, source).await.map_err(|error| {
+        None => claim::pin(shared, resource, source).await.map_err(|error| {
             let error = ErrorCode::DownloadPluginFailure
                 .detail("Failed to download the plugin from the source")
                 .with_source(error);
@@ -325,20 +336,26 @@ pub(super) fn scope(resource: &Resource) -> SecretScope {
 }
 
 /// The plugin directories of a resource. A namespace has one of its own, and no other place unless
-/// an administrator says so.
+/// an administrator says so. What the image ships with comes after the default directory.
 fn directories(
     shared: &Shared,
     resource: &Resource,
     address: Option<&str>,
 ) -> Result<Vec<PathBuf>> {
-    let default = shared.runtime.environment.default_plugin_dir();
+    let environment = &shared.runtime.environment;
+    let default = environment.default_plugin_dir();
     let key = &resource.key;
     if !key.kind.namespaced {
-        return Ok(vec![address.map_or(default, PathBuf::from)]);
+        return Ok(environment.with_shipped(vec![address.map_or(default, PathBuf::from)]));
     }
     match address {
-        None => Ok(vec![default.join(NAMESPACES).join(&key.namespace), default]),
-        Some(address) if shared.rules.namespaced_any_address => Ok(vec![address.into()]),
+        None => {
+            let own = default.join(NAMESPACES).join(&key.namespace);
+            Ok(environment.with_shipped(vec![own, default]))
+        }
+        Some(address) if shared.rules.namespaced_any_address => {
+            Ok(environment.with_shipped(vec![address.into()]))
+        }
         Some(_) => Err(ErrorCode::ConfigInvalid.detail(
             "the address of a namespaced resource is not allowed: an administrator can set plugins.namespaces.anyAddress in the configuration",
         )),

@@ -9,34 +9,31 @@ use std::{
 };
 
 use anyhow::bail;
-use jiff::Timestamp;
-use kube::{Client, api::Patch};
-use ratify_core::{Digest, Error, ErrorCode, config::PluginRules};
+use kube::Client;
+use ratify_core::{Digest, config::PluginRules};
 use tokio::{
     sync::mpsc,
-    task::{Id, JoinSet},
+    task::{AbortHandle, Id, JoinSet},
 };
 
 use super::{
     Once,
-    build::{self, Built, Shared, api, by_us, within},
+    build::{self, Built, Shared},
     crd::PluginStatus,
-    events,
     follow::Tag,
     kind::{Kind, Role},
     log,
     parts::{Composition, Parts},
-    queue::Queue,
+    pins::Pins,
+    queue::{Queue, Work},
     resource::{Key, Pin, Resource},
-    status::{self, Outcome, Standing},
     tried::Tried,
     volume,
     watch::{self, Seen},
+    write::{Verdict, write},
 };
-use crate::{health::Check, runtime::Runtime, state::Active};
+use crate::{health::Check, plugin::inventory::Inventory, runtime::Runtime, state::Active};
 
-/// How many resources are worked on at once.
-const AT_ONCE: usize = 8;
 /// How many events may wait to be looked at; more wait at the API server.
 const EVENTS: usize = 256;
 
@@ -61,9 +58,7 @@ enum Step {
     Built(Box<(Resource, Built)>),
     /// What a tag stands for now.
     Looked(Resource, ratify_core::Result<Digest>),
-    Written {
-        again: bool,
-    },
+    Written(bool),
 }
 
 /// What is known of a resource that was tried.
@@ -72,29 +67,20 @@ struct Done {
     generation: i64,
     /// Whether something of it is in force that is no stand-in.
     in_force: bool,
-    /// Whether what is in force is what its spec says.
-    is_active: bool,
     /// Whether it is as its spec says, or cannot be.
     settled: bool,
+    /// The digest that was tried.
     pin: Option<Pin>,
-    plugin: Option<PluginStatus>,
+    verdict: Arc<Verdict>,
+    /// Whether the status was written. What others make of it afterwards is not answered.
+    told: bool,
+    /// The plugin that is in force.
+    runs: Option<PluginStatus>,
     tag: Option<Tag>,
-    /// What the tag stands for, where that is not what runs.
-    moved_to: Option<Digest>,
     /// When the tag is looked up next.
     next_look: Option<Instant>,
     /// Where its plugin is recorded.
     directory: Option<PathBuf>,
-}
-
-/// What came of a try, for the status.
-#[derive(Default)]
-struct News {
-    error: Option<Error>,
-    was_in_force: bool,
-    retry: bool,
-    /// The plugin that was in force until now.
-    ran_before: Option<PluginStatus>,
 }
 
 struct Manager {
@@ -110,6 +96,8 @@ struct Manager {
     tried: Tried,
     jobs: JoinSet<Step>,
     of_job: HashMap<Id, Key>,
+    /// How to end what is being done for a resource.
+    running: BTreeMap<Key, AbortHandle>,
 }
 
 /// Keeps what is in force as the cluster's resources say. Runs until it is dropped.
@@ -124,8 +112,9 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
     }
     drop(sender);
     let ManagerOptions { runtime, active, composition, rules, identity, readiness } = options;
-    let (events_forbidden, status_pruned) = (Once::default(), Once::default());
-    let shared = Shared { client, runtime, rules, identity, events_forbidden, status_pruned };
+    let pins = Pins::of(Inventory::of(runtime.environment.default_plugin_dir()));
+    let events_forbidden = Once::default();
+    let shared = Shared { client, runtime, rules, identity, pins, events_forbidden };
     let mut manager = Manager {
         shared: Arc::new(shared),
         active,
@@ -138,11 +127,13 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
         tried: Tried::new(readiness),
         jobs: JoinSet::new(),
         of_job: HashMap::new(),
+        running: BTreeMap::new(),
     };
     let mut collect = tokio::time::interval(volume::COLLECT_INTERVAL);
     loop {
         manager.start_jobs();
-        let due = manager.queue.next_due().filter(|_| manager.queue.running() < AT_ONCE);
+        // Nothing is tried before everything was listed.
+        let due = manager.queue.next_due().filter(|_| manager.unlisted.is_empty());
         tokio::select! {
             seen = events.recv() => match seen {
                 Some(seen) => manager.note(seen),
@@ -153,6 +144,15 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
             _ = collect.tick() => manager.on_volume(volume::collect),
         }
     }
+}
+
+/// A source is pulled from its registry, wherever it is written.
+fn work(resource: &Resource) -> Work {
+    let inside = resource.spec.get("parameters").and_then(|parameters| parameters.get("source"));
+    let source = resource.spec.get("source").filter(|source| !source.is_null()).or(inside);
+    let artifact = source.and_then(|source| source["artifact"].as_str());
+    let registry = artifact.and_then(|artifact| artifact.split('/').next());
+    registry.map_or(Work::Local, |registry| Work::Pull(registry.to_owned()))
 }
 
 async fn sleep_until(due: Option<Instant>) {
@@ -167,26 +167,26 @@ impl Manager {
         let now = Instant::now();
         match seen {
             Seen::Applied(resource) => {
-                if !self.is_settled(&resource) {
-                    self.queue.push(resource.key.clone(), now);
+                let key = resource.key.clone();
+                // What failed is tried again in its own time, whatever others write.
+                if !self.is_tried(&resource) {
+                    self.queue.push(key.clone(), work(&resource), now);
                 }
-                self.resources.insert(resource.key.clone(), resource);
+                let known = self.resources.insert(key.clone(), resource);
+                if known.is_some_and(|known| !self.is_current(&known)) {
+                    self.abandon(&key);
+                }
             }
-            Seen::Deleted(key) => {
-                self.resources.remove(&key);
-                self.queue.push(key, now);
-            }
+            Seen::Deleted(key) => self.remove(&key),
             Seen::Listed(kind, listed) => {
                 let gone = |key: &&Key| key.kind == kind && !listed.contains(*key);
                 let gone: Vec<Key> = self.resources.keys().filter(gone).cloned().collect();
                 for key in gone {
-                    self.resources.remove(&key);
-                    self.queue.push(key, now);
+                    self.remove(&key);
                 }
-                if self.unlisted.remove(&kind) && self.unlisted.is_empty() {
-                    let live = self.resources.keys().cloned().collect();
-                    self.on_volume(move |plugins| volume::sweep(plugins, &live));
-                }
+                let gone = self.shared.pins.forget_all_but(kind, &listed);
+                self.on_volume(move |plugins| volume::forget_all(plugins, &gone));
+                self.unlisted.remove(&kind);
                 self.tried.listed(&self.unlisted, self.resources.keys());
             }
         }
@@ -198,25 +198,37 @@ impl Manager {
         tokio::task::spawn_blocking(move || work(&plugins));
     }
 
-    /// Whether nothing is to be done: neither the spec changed, nor the digest that was agreed on.
-    fn is_settled(&self, resource: &Resource) -> bool {
+    /// Whether a state has the spec that its resource has now.
+    fn is_current(&self, seen: &Resource) -> bool {
+        self.resources
+            .get(&seen.key)
+            .is_some_and(|now| now.uid == seen.uid && now.generation == seen.generation)
+    }
+
+    /// Ends what is being done for a resource: it is about a spec that is no more.
+    fn abandon(&self, key: &Key) {
+        if let Some(job) = self.running.get(key) {
+            job.abort();
+        }
+    }
+
+    /// Whether this was tried: neither the spec changed since, nor the digest that was agreed on.
+    fn is_tried(&self, resource: &Resource) -> bool {
         self.done.get(&resource.key).is_some_and(|done| {
             let is_same = done.uid == resource.uid && done.generation == resource.generation;
-            let is_pinned = resource.pin().is_none_or(|pin| done.pin.as_ref() == Some(&pin));
-            done.settled && is_same && is_pinned
+            is_same && resource.pin().is_none_or(|pin| done.pin.as_ref() == Some(&pin))
         })
     }
 
     /// Nothing is tried before everything was listed: a verifier may need what is listed last.
     fn start_jobs(&mut self) {
-        while self.unlisted.is_empty() && self.queue.running() < AT_ONCE {
+        while self.unlisted.is_empty() {
             let Some(key) = self.queue.pop(Instant::now()) else { return };
             match self.resources.get(&key).cloned() {
-                None => {
-                    self.remove(&key);
-                    self.queue.succeeded(&key, None);
+                None => self.queue.succeeded(&key, None),
+                Some(resource) if self.is_tried(&resource) && self.done[&key].settled => {
+                    self.look_after(key, resource);
                 }
-                Some(resource) if self.is_settled(&resource) => self.look_if_due(key, resource),
                 Some(resource) => {
                     log::start(&key);
                     self.build(key, resource);
@@ -226,24 +238,20 @@ impl Manager {
     }
 
     fn build(&mut self, key: Key, resource: Resource) {
-        // v1 takes the pin out of the status, and v1's definitions have no room for it.
-        let known = self.done.get(&key).and_then(|done| done.pin.clone());
-        let known =
-            known.filter(|pin| pin.uid == resource.uid && pin.generation == resource.generation);
-        let pin = resource.pin().or(known);
         let shared = Arc::clone(&self.shared);
         self.spawn(key, async move {
-            let built = build::build(&shared, &resource, pin).await;
+            let built = build::build(&shared, &resource).await;
             Step::Built(Box::new((resource, built)))
         });
     }
 
-    /// Nothing changed; but what its tag stands for may have.
-    fn look_if_due(&mut self, key: Key, resource: Resource) {
-        let next_look = self.done.get(&key).and_then(|done| done.next_look);
-        let is_due = next_look.is_some_and(|at| at <= Instant::now());
-        let tag = self.done.get(&key).and_then(|done| done.tag.clone()).filter(|_| is_due);
-        let Some(tag) = tag else { return self.queue.succeeded(&key, next_look) };
+    /// Nothing is to be tried: what was not told yet is, and a tag is looked up where it is time.
+    fn look_after(&mut self, key: Key, resource: Resource) {
+        let Some(done) = self.done.get(&key).filter(|done| done.told) else {
+            return self.tell(resource);
+        };
+        let is_due = done.next_look.is_some_and(|at| at <= Instant::now());
+        let Some(tag) = done.tag.clone().filter(|_| is_due) else { return self.finish(&key, true) };
         let shared = Arc::clone(&self.shared);
         self.spawn(key, async move {
             let digest = tag.resolve(&shared, &resource).await;
@@ -254,51 +262,70 @@ impl Manager {
     /// Follows a tag that moved where that is asked for, and otherwise says that it moved.
     fn looked(&mut self, resource: Resource, found: ratify_core::Result<Digest>) {
         let key = resource.key.clone();
-        let Some(done) = self.done.get_mut(&key) else {
-            return self.queue.succeeded(&key, None);
-        };
-        let (Some(tag), Some(pin)) = (&done.tag, done.pin.clone()) else {
-            return self.queue.succeeded(&key, None);
+        let Some(done) = self.done.get_mut(&key) else { return self.finish(&key, true) };
+        let Some((tag, pin)) = done.tag.as_ref().zip(done.pin.clone()) else {
+            return self.finish(&key, true);
         };
         done.next_look = tag.next_look(Instant::now(), false);
-        let next_look = done.next_look;
         let found = match found {
             Ok(digest) => digest,
             Err(error) => {
                 let error = ratify_core::capped_line(&error.to_string(), 500);
                 tracing::warn!("what {} stands for was not found out: {error}", tag.reference);
-                return self.queue.succeeded(&key, next_look);
+                return self.finish(&key, true);
             }
         };
         let moved_to = (found != pin.digest).then_some(found);
-        if let (Some(digest), true) = (&moved_to, tag.interval.is_some()) {
-            tracing::info!("{key} follows {} from {} to {digest}", tag.reference, pin.digest);
-            let (shared, digest) = (Arc::clone(&self.shared), digest.clone());
-            return self.spawn(key, async move {
-                let built = build::follow(&shared, &resource, digest, pin).await;
-                Step::Built(Box::new((resource, built)))
-            });
+        match moved_to {
+            Some(digest) if tag.interval.is_some() => {
+                tracing::info!("{key} follows {} from {} to {digest}", tag.reference, pin.digest);
+                let shared = Arc::clone(&self.shared);
+                self.spawn(key, async move {
+                    let built = build::follow(&shared, &resource, digest, pin).await;
+                    Step::Built(Box::new((resource, built)))
+                });
+            }
+            // The tag that could not be followed stands for what runs again.
+            _ if done.verdict.error.is_some() => self.build(key, resource),
+            moved_to if moved_to == done.verdict.moved_to => self.finish(&key, true),
+            moved_to => {
+                if let Some(digest) = &moved_to {
+                    let (tag, pin) = (&tag.reference, &pin.digest);
+                    tracing::warn!("{tag} of {key} stands for {digest} now; {pin} runs");
+                }
+                done.verdict = Arc::new(done.verdict.with_tag_at(moved_to));
+                done.told = false;
+                self.tell(resource);
+            }
         }
-        if !done.is_active {
-            return self.build(key, resource);
+    }
+
+    /// Says in the status what came of a resource, where that was not said yet.
+    fn tell(&mut self, resource: Resource) {
+        let key = resource.key.clone();
+        let Some(done) = self.done.get(&key).filter(|done| !done.told) else {
+            self.finish(&key, true);
+            return;
+        };
+        let (shared, verdict) = (Arc::clone(&self.shared), Arc::clone(&done.verdict));
+        self.spawn(key, async move { Step::Written(write(&shared, resource, &verdict).await) });
+    }
+
+    /// A job is over; another try follows unless all is said and done.
+    fn finish(&mut self, key: &Key, is_told: bool) {
+        let done = self.done.get(key);
+        if is_told && done.is_none_or(|done| done.settled) {
+            let next_look = done.and_then(|done| done.next_look);
+            self.queue.succeeded(key, next_look);
+        } else {
+            self.queue.failed(key, Instant::now());
         }
-        if std::mem::replace(&mut done.moved_to, moved_to.clone()) == moved_to {
-            return self.queue.succeeded(&key, next_look);
-        }
-        if let Some(digest) = &moved_to {
-            tracing::warn!(
-                "{} of {key} stands for {digest} now; {} runs",
-                tag.reference,
-                pin.digest
-            );
-        }
-        let news = News { ran_before: done.plugin.clone(), ..News::default() };
-        self.tell(resource, news);
     }
 
     fn spawn(&mut self, key: Key, job: impl Future<Output = Step> + Send + 'static) {
-        let id = self.jobs.spawn(job).id();
-        self.of_job.insert(id, key);
+        let handle = self.jobs.spawn(job);
+        self.of_job.insert(handle.id(), key.clone());
+        self.running.insert(key, handle);
     }
 
     fn ended(&mut self, ended: Result<(Id, Step), tokio::task::JoinError>) {
@@ -307,20 +334,27 @@ impl Manager {
             Err(error) => error.id(),
         };
         let Some(key) = self.of_job.remove(&id) else { return };
-        self.tried.tried(&key);
+        self.running.remove(&key);
         match ended {
-            Ok((_, Step::Built(step))) => {
-                let (resource, built) = *step;
-                self.apply(resource, built);
+            Ok((_, Step::Built(step))) if self.is_current(&step.0) => {
+                self.tried.tried(&key);
+                self.apply(step.0, step.1);
             }
-            Ok((_, Step::Looked(resource, found))) => self.looked(resource, found),
-            Ok((_, Step::Written { again: false })) => {
-                let next_look = self.done.get(&key).and_then(|done| done.next_look);
-                self.queue.succeeded(&key, next_look);
+            Ok((_, Step::Looked(resource, found))) if self.is_current(&resource) => {
+                self.looked(resource, found);
             }
-            Ok((_, Step::Written { again: true })) => self.queue.failed(&key, Instant::now()),
+            // What was built of is no more; what is instead is waiting.
+            Ok((_, Step::Built(_) | Step::Looked(..))) => self.queue.succeeded(&key, None),
+            Ok((_, Step::Written(is_told))) => {
+                if let Some(done) = self.done.get_mut(&key) {
+                    done.told = is_told;
+                }
+                self.finish(&key, is_told);
+            }
+            Err(error) if error.is_cancelled() => self.queue.succeeded(&key, None),
             Err(error) => {
                 tracing::error!("the work on {key} broke off: {error}");
+                self.tried.tried(&key);
                 self.queue.failed(&key, Instant::now());
             }
         }
@@ -329,13 +363,9 @@ impl Manager {
     /// Puts what was built in force, and then says so in the status.
     fn apply(&mut self, resource: Resource, built: Built) {
         let key = resource.key.clone();
-        let before = self.done.get(&key).filter(|done| done.uid == resource.uid);
-        let was_in_force = before.is_some_and(|done| done.in_force);
+        let before = self.done.remove(&key).filter(|done| done.uid == resource.uid);
+        let kept = before.as_ref().is_some_and(|done| done.in_force);
         let Built { part, stand_in, retry, pin, plugin, tag, directory } = built;
-        let is_first = before.is_none();
-        let ran_before = before.and_then(|done| done.plugin.clone());
-        let (kept_plugin, kept_directory) =
-            before.map(|done| (done.plugin.clone(), done.directory.clone())).unwrap_or_default();
         let error = match part {
             Ok(part) => {
                 if let Some(part) = part {
@@ -347,79 +377,76 @@ impl Manager {
             }
             Err(error) => {
                 tracing::error!("{error}");
-                if let Some(stand_in) = stand_in.filter(|_| !was_in_force) {
-                    self.parts.insert(&key.namespace, &key.name, stand_in);
-                    self.swap(&key);
+                match stand_in {
+                    _ if kept => {}
+                    Some(stand_in) => self.parts.insert(&key.namespace, &key.name, stand_in),
+                    // What an earlier resource of this name left.
+                    None => self.take_away(&key),
                 }
+                self.swap(&key);
                 Some(error)
             }
         };
-        // A plugin that moved elsewhere, or is named no more.
-        let is_left = error.is_none() && kept_directory != directory;
-        let left_directory = kept_directory.clone().filter(|_| is_left);
-        let directory = if error.is_none() { directory } else { directory.or(kept_directory) };
+        let in_force = error.is_none() || kept;
         // A pin that this process did not make may be old.
-        let is_old_pin = is_first && resource.pin().is_some() && resource.pin() == pin;
+        let is_old_pin = before.is_none() && resource.pin().is_some() && resource.pin() == pin;
+        let (ran_before, kept_directory) = before
+            .as_ref()
+            .map(|done| (done.runs.clone(), done.directory.clone()))
+            .unwrap_or_default();
+        if error.is_none() && kept_directory != directory {
+            kept_directory.iter().for_each(|left| volume::forget(&key, left.clone()));
+        }
+        let runs = if error.is_none() { plugin.clone() } else { ran_before.clone() };
+        let directory = if error.is_none() { directory } else { directory.or(kept_directory) };
+        let kept = kept && error.is_some();
+        let verdict = Verdict { kept, error, plugin, moved_to: None, ran_before };
+        // A failure is said once: what v1 makes of the status is not answered at each try.
+        let told = verdict.error.is_some()
+            && before.is_some_and(|before| {
+                let is_same = before.generation == resource.generation && before.pin == pin;
+                before.told && is_same && before.verdict.is_same(&verdict)
+            });
         let done = Done {
             uid: resource.uid.clone(),
             generation: resource.generation,
-            in_force: error.is_none() || was_in_force,
-            is_active: error.is_none(),
+            in_force,
             settled: !retry,
-            next_look: tag.as_ref().and_then(|tag| tag.next_look(Instant::now(), is_old_pin)),
             pin,
-            plugin: if error.is_none() { plugin } else { kept_plugin },
+            verdict: Arc::new(verdict),
+            told,
+            runs,
+            next_look: tag.as_ref().and_then(|tag| tag.next_look(Instant::now(), is_old_pin)),
             tag,
-            moved_to: None,
             directory,
         };
-        if let Some(left) = left_directory {
-            volume::forget(&key, left);
-        }
-        self.done.insert(key, done);
-        self.tell(resource, News { error, was_in_force, retry, ran_before });
-    }
-
-    /// Says in the status how a resource stands.
-    fn tell(&mut self, resource: Resource, news: News) {
-        let News { error, was_in_force, retry, ran_before } = news;
-        let key = resource.key.clone();
+        self.done.insert(key.clone(), done);
         // The latest status counts: the claim changed it meanwhile.
-        let resource = self
-            .resources
-            .get(&key)
-            .filter(|now| now.uid == resource.uid && now.generation == resource.generation)
-            .cloned()
-            .unwrap_or(resource);
-        let done = self.done.get(&key);
-        let moved_to = done.and_then(|done| done.moved_to.clone());
-        let plugin = done.and_then(|done| done.plugin.clone()).filter(|_| error.is_none());
-        let shared = Arc::clone(&self.shared);
-        self.spawn(key, async move {
-            let outcome = match &error {
-                None => Outcome::Active,
-                Some(error) if was_in_force => Outcome::KeptLastGood(error),
-                Some(error) => Outcome::Refused(error),
-            };
-            let standing = Standing { outcome, remark: None, plugin, moved_to };
-            let is_written = write(&shared, &resource, &standing, ran_before.as_ref()).await;
-            Step::Written { again: retry || !is_written }
-        });
+        let resource = self.resources.get(&key).cloned().unwrap_or(resource);
+        self.tell(resource);
     }
 
+    /// What was deleted is in force no more, whatever else is being done.
     fn remove(&mut self, key: &Key) {
         log::removal(key);
+        self.resources.remove(key);
         self.tried.tried(key);
         if let Some(directory) = self.done.remove(key).and_then(|done| done.directory) {
             volume::forget(key, directory);
         }
+        self.shared.pins.forget(key);
+        self.abandon(key);
+        self.take_away(key);
+        self.swap(key);
+    }
+
+    fn take_away(&mut self, key: &Key) {
         match key.kind.role {
             Role::Verifier => self.parts.remove_verifier(&key.namespace, &key.name),
             Role::Store => self.parts.remove_store(&key.namespace, &key.name),
             Role::Policy => self.parts.remove_policy(&key.namespace, &key.name),
-            Role::Keys | Role::CertificateStore => return,
+            Role::Keys | Role::CertificateStore => {}
         }
-        self.swap(key);
     }
 
     fn swap(&self, changed: &Key) {
@@ -427,41 +454,4 @@ impl Manager {
         let next = self.parts.snapshot_after(&previous, &changed.namespace, self.composition);
         self.active.swap(next);
     }
-}
-
-/// Says in a status how a resource stands. True unless another try is needed; a missing right is
-/// told and not tried again.
-async fn write(
-    shared: &Shared,
-    resource: &Resource,
-    standing: &Standing<'_>,
-    ran_before: Option<&PluginStatus>,
-) -> bool {
-    let Some(body) = status::patch(resource, standing, Timestamp::now()) else { return true };
-    let key = &resource.key;
-    let api = api(&shared.client, key.kind, &key.namespace);
-    let why = match within(api.patch_status(&key.name, &by_us(), &Patch::Merge(&body))).await {
-        Ok(Ok(_)) => {
-            let notes = events::notes(resource, standing, ran_before);
-            events::publish(shared, resource, notes).await;
-            return true;
-        }
-        // It was deleted meanwhile.
-        Ok(Err(kube::Error::Api(answer))) if answer.code == 404 => return true,
-        Ok(Err(kube::Error::Api(answer))) if answer.code == 403 => {
-            tracing::error!(
-                "{}, unable to update the status of {key}: the right to patch {}/status is missing",
-                ErrorCode::GetClusterResourceFailure.value(),
-                key.kind.plural()
-            );
-            return true;
-        }
-        Ok(Err(error)) => error.to_string(),
-        Err(late) => late,
-    };
-    tracing::error!(
-        "unable to update the status of {key}: {}",
-        ratify_core::capped_line(&why, 300)
-    );
-    false
 }

@@ -3,15 +3,17 @@
 //!
 //! What is decided is decided on values: `resource` reads an object of the API server, `entry`
 //! makes an entry of a configuration of its spec, `parts` makes a snapshot of what was built, and
-//! `status` says how a resource stands. `queue` says what is to be done next; `manager` does it, by
-//! the jobs in `build`; `tried` says when it has done so once. `follow` looks after tags, `events`
-//! tells what changed. `rotation` makes the certificates that the server shows.
+//! `status` says how a resource stands, which `write` writes, with the Events of `events`. `queue`
+//! says what is to be done next; `manager` does what `watch` saw, by the jobs in `build`; `tried`
+//! says when it has done so once. `pins` and `claim` settle which digest runs, `follow` looks after
+//! tags, `volume` after what is left. `rotation` makes the certificates that the server shows.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 
 mod build;
+mod claim;
 pub mod crd;
 pub mod entry;
 mod events;
@@ -30,6 +32,7 @@ pub mod status;
 mod tried;
 mod volume;
 mod watch;
+mod write;
 
 /// Who owns the fields we write.
 pub const FIELD_MANAGER: &str = "ratify";

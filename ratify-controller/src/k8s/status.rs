@@ -74,8 +74,9 @@ impl Outcome<'_> {
     }
 }
 
-/// The merge patch (RFC 7386) that makes a status say how the resource stands; `None` where it
-/// does.
+/// The merge patch (RFC 7386) that makes a status say how the resource stands, against the state
+/// that was read: it must not take away what another replica wrote meanwhile. `None` where the
+/// status says so already.
 pub fn patch(resource: &Resource, standing: &Standing<'_>, now: Timestamp) -> Option<Value> {
     let now = format!("{now:.0}");
     let mut fields = v1_fields(resource.key.kind.role, standing);
@@ -94,7 +95,8 @@ pub fn patch(resource: &Resource, standing: &Standing<'_>, now: Timestamp) -> Op
     if fetches(resource.key.kind.role) {
         fields.insert("lastfetchedtime".into(), now.into());
     }
-    Some(json!({ "status": fields }))
+    let version = &resource.resource_version;
+    Some(json!({ "metadata": { "resourceVersion": version }, "status": fields }))
 }
 
 /// The patch that claims a digest for a generation before anything is loaded: only against the
@@ -279,7 +281,7 @@ mod tests {
         let seen =
             resource(Role::Policy, json!({"issuccess": false, "error": "x", "brieferror": "x"}));
         let patch = patch(&seen, &standing(Outcome::Active), at(0)).unwrap();
-        insta::assert_snapshot!(patch.to_string(), @r#"{"status":{"brieferror":null,"conditions":[{"lastTransitionTime":"2023-11-14T22:13:20Z","message":"","observedGeneration":2,"reason":"Active","status":"True","type":"Ready"}],"error":null,"issuccess":true,"observedGeneration":2}}"#);
+        insta::assert_snapshot!(patch.to_string(), @r#"{"metadata":{"resourceVersion":"7"},"status":{"brieferror":null,"conditions":[{"lastTransitionTime":"2023-11-14T22:13:20Z","message":"","observedGeneration":2,"reason":"Active","status":"True","type":"Ready"}],"error":null,"issuccess":true,"observedGeneration":2}}"#);
     }
 
     #[test]

@@ -2,20 +2,19 @@
 //! bytes after a grace period. What fails here costs space only.
 
 use std::{
-    collections::BTreeSet,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
-use super::{build::NAMESPACES, pins, resource::Key};
-use crate::plugin::inventory::{GRACE_PERIOD, Inventory, Resource};
+use super::{build::NAMESPACES, kind::Role, resource::Key};
+use crate::plugin::inventory::{GRACE_PERIOD, Inventory, Kind, Resource};
 
 /// How often what nothing needs is looked for.
 pub(super) const COLLECT_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// Takes away what is recorded of a resource's plugin.
 pub(super) fn forget(key: &Key, directory: PathBuf) {
-    let Some(recorded) = pins::recorded_as(key) else { return };
+    let Some(recorded) = recorded_as(key) else { return };
     let key = key.clone();
     tokio::task::spawn_blocking(move || {
         if let Err(error) = Inventory::of(directory).forget(&recorded) {
@@ -24,28 +23,30 @@ pub(super) fn forget(key: &Key, directory: PathBuf) {
     });
 }
 
-/// Takes away what is recorded of resources that were deleted while nobody watched. What a command
-/// line or a configuration file installed is none of them.
-pub(super) fn sweep(plugins: &Path, live: &BTreeSet<Key>) {
-    for (namespace, directory) in directories(plugins) {
-        let inventory = Inventory::of(directory);
-        let is_live = |recorded: &Resource| {
-            live.iter().any(|key| {
-                key.namespace == namespace && pins::recorded_as(key).as_ref() == Some(recorded)
-            })
+/// Takes away what is recorded of resources that were deleted while nobody watched.
+pub(super) fn forget_all(plugins: &Path, gone: &[Key]) {
+    for key in gone {
+        let Some(recorded) = recorded_as(key) else { continue };
+        let directory = if key.namespace.is_empty() {
+            plugins.to_owned()
+        } else {
+            plugins.join(NAMESPACES).join(&key.namespace)
         };
-        let of_resources =
-            inventory.records().into_iter().filter(|record| record.pinned_for.is_some());
-        for recorded in of_resources.map(|record| record.resource()) {
-            if is_live(&recorded) {
-                continue;
-            }
-            match inventory.forget(&recorded) {
-                Ok(()) => tracing::info!("the plugin of {} is needed no more", recorded.name),
-                Err(error) => tracing::warn!("the plugin of {} stays: {error}", recorded.name),
-            }
+        match Inventory::of(directory).forget(&recorded) {
+            Ok(()) => tracing::info!("the plugin of {key} is needed no more"),
+            Err(error) => tracing::warn!("the plugin of {key} stays on the volume: {error}"),
         }
     }
+}
+
+/// Under which name a resource's plugin is recorded.
+fn recorded_as(key: &Key) -> Option<Resource> {
+    let kind = match key.kind.role {
+        Role::Verifier => Kind::Verifier,
+        Role::Store => Kind::Store,
+        Role::Policy | Role::Keys | Role::CertificateStore => return None,
+    };
+    Some(Resource { name: key.name.clone(), kind })
 }
 
 /// Removes programs and documents that no record names and nobody runs.
@@ -77,15 +78,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::k8s::kind::{Kind, Role};
+    use crate::k8s::kind;
 
     fn key(namespace: &str, name: &str) -> Key {
-        let kind = Kind { role: Role::Verifier, namespaced: !namespace.is_empty() };
+        let kind = kind::Kind { role: Role::Verifier, namespaced: !namespace.is_empty() };
         Key { kind, namespace: namespace.into(), name: name.into() }
     }
 
     /// A record as an installation writes it.
-    fn put(directory: &Path, name: &str, pinned_for: serde_json::Value) {
+    fn put(directory: &Path, name: &str) {
         let inventory = Inventory::of(directory);
         inventory.prepare("sha256").unwrap();
         let digest = ratify_core::executor::testing::digest(1);
@@ -93,7 +94,7 @@ mod tests {
             "name": name, "kind": "verifier", "type": "sample", "artifact": "r.example.com/p:1",
             "root": {"mediaType": "m", "digest": digest, "size": 1},
             "manifest": digest, "digest": digest, "size": 1, "mediaType": "m",
-            "platform": "linux/amd64", "pinnedFor": pinned_for,
+            "platform": "linux/amd64",
             "installedAt": "2023-11-14T22:13:20Z",
         });
         inventory.publish(&serde_json::from_value(record).unwrap()).unwrap();
@@ -108,13 +109,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let plugins = folder.path().join("plugins");
         let of_team = plugins.join(NAMESPACES).join("team");
-        let pinned = json!({"uid": "u", "generation": 1});
-        put(&plugins, "live", pinned.clone());
-        put(&plugins, "gone", pinned.clone());
-        put(&plugins, "by-hand", json!(null));
-        put(&of_team, "live", pinned.clone());
-        put(&of_team, "of-team", pinned);
-        sweep(&plugins, &BTreeSet::from([key("", "live"), key("team", "of-team")]));
+        put(&plugins, "live");
+        put(&plugins, "gone");
+        put(&plugins, "by-hand");
+        put(&of_team, "live");
+        put(&of_team, "of-team");
+        forget_all(&plugins, &[key("", "gone"), key("team", "live")]);
         assert_eq!(names(&plugins), ["by-hand", "live"]);
         assert_eq!(names(&of_team), ["of-team"]);
     }
@@ -122,12 +122,12 @@ mod tests {
     #[test]
     fn a_plugin_that_is_forgotten_is_shown_no_more() {
         let folder = tempfile::tempdir().unwrap();
-        put(folder.path(), "a", json!(null));
-        put(folder.path(), "b", json!(null));
+        put(folder.path(), "a");
+        put(folder.path(), "b");
         let shown = folder.path().join("sample");
         let inventory = Inventory::of(folder.path());
         let forget = |name: &str| {
-            inventory.forget(&pins::recorded_as(&key("", name)).unwrap()).unwrap();
+            inventory.forget(&recorded_as(&key("", name)).unwrap()).unwrap();
         };
         forget("a");
         assert!(shown.is_symlink(), "the other one has the type as well");

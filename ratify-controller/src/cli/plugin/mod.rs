@@ -55,7 +55,7 @@ enum Command {
 
 /// The form of a result on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
+pub(super) enum Output {
     /// For people.
     Text,
     /// For programs.

@@ -4,13 +4,17 @@
 //! Two rules. A pair that cannot be used leaves the one in force. And a door that was closed to
 //! strangers is never opened to them again, whatever becomes of the file: a doubt is a deny.
 
-use std::{io, path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use jiff::Timestamp;
 use rustls::{RootCertStore, ServerConfig, sign::CertifiedKey};
 
 use super::{TlsFiles, material};
-use crate::plugin::process::go_error_text;
+use crate::{plugin::process::go_error_text, x509::Facts};
+
+/// A certificate that ends within this time is spoken of.
+const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// What a look at the files showed.
 pub(super) struct Seen {
@@ -52,6 +56,17 @@ pub(super) struct Keeper {
     /// What was last tried, so that nothing is tried or said twice.
     tried: [Option<Print>; 3],
     has_looked: bool,
+    /// Until when the certificate is good, and what was said of that.
+    good_until: Option<Timestamp>,
+    said_of_age: Age,
+}
+
+/// How near the end of a certificate is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Age {
+    Good,
+    EndsSoon,
+    Ended,
 }
 
 /// Tells one state of a file from another, without keeping a key in memory once more.
@@ -69,11 +84,13 @@ impl Keeper {
             clients: Clients::Anyone,
             tried: [const { None }; 3],
             has_looked: false,
+            good_until: None,
+            said_of_age: Age::Good,
         }
     }
 
     /// Puts in force what can be.
-    pub(super) fn look(&mut self, seen: Seen) -> Noted {
+    pub(super) fn look(&mut self, seen: Seen, now: Timestamp) -> Noted {
         let mut noted = Noted::default();
         let prints = [
             Some(Print::of(&seen.certificate)),
@@ -93,6 +110,7 @@ impl Keeper {
             noted.changed = true;
             noted.remarks.extend(self.openness());
         }
+        noted.remarks.extend(self.age(now));
         noted
     }
 
@@ -109,13 +127,17 @@ impl Keeper {
     }
 
     /// How this stands, for who asks whether the server is ready.
-    pub(super) fn standing(&self) -> Result<&'static str, &'static str> {
-        match (&self.pair, &self.clients) {
-            (None, _) => Err("there is no certificate to serve yet"),
-            (_, Clients::Nobody) => Err("the CA of clients cannot be used: nobody may come in"),
-            (_, Clients::Anyone) => Ok("TLS, open: no client certificate is asked for"),
-            (_, Clients::Proven(_)) => Ok("TLS, a client certificate is required"),
-        }
+    pub(super) fn standing(&self) -> Result<String, &'static str> {
+        let clients = match (&self.pair, &self.clients) {
+            (None, _) => return Err("there is no certificate to serve yet"),
+            (_, Clients::Nobody) => {
+                return Err("the CA of clients cannot be used: nobody may come in");
+            }
+            (_, Clients::Anyone) => "open: no client certificate is asked for",
+            (_, Clients::Proven(_)) => "a client certificate is required",
+        };
+        let until = self.good_until.map(|until| format!(" until {until}")).unwrap_or_default();
+        Ok(format!("TLS{until}, {clients}"))
     }
 
     pub(super) fn is_waiting(&self) -> bool {
@@ -133,6 +155,9 @@ impl Keeper {
         });
         match pair {
             Ok(pair) => {
+                let facts = pair.cert.first().and_then(|first| Facts::read(first));
+                self.good_until = facts.map(|facts| facts.not_after);
+                self.said_of_age = Age::Good;
                 self.pair = Some(pair);
                 noted.changed = true;
             }
@@ -178,6 +203,23 @@ impl Keeper {
         }
     }
 
+    /// Says once that the certificate is about to end, and once that it has.
+    fn age(&mut self, now: Timestamp) -> Option<String> {
+        let until = self.good_until?;
+        let (age, text) = if until <= now {
+            (Age::Ended, "is good no more since")
+        } else if until.duration_since(now).unsigned_abs() <= SOON {
+            (Age::EndsSoon, "is good only until")
+        } else {
+            (Age::Good, "")
+        };
+        if age <= self.said_of_age {
+            return None;
+        }
+        self.said_of_age = age;
+        Some(format!("the certificate in {} {text} {until}", self.files.certificate.display()))
+    }
+
     fn openness(&self) -> Option<String> {
         let Clients::Anyone = self.clients else { return None };
         let why = match &self.files.client_ca {
@@ -215,4 +257,74 @@ impl Print {
 
 fn unreadable(path: &Path, error: &io::Error) -> String {
     format!("open {}: {}", path.display(), go_error_text(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(identity: &(String, String), client_ca: Option<io::Result<Vec<u8>>>) -> Seen {
+        let (certificate, key) = identity;
+        Seen {
+            certificate: Ok(certificate.clone().into_bytes()),
+            key: Ok(key.clone().into_bytes()),
+            client_ca,
+        }
+    }
+
+    /// A pair that is good from 1975 to 4096.
+    fn identity() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    fn absent() -> Option<io::Result<Vec<u8>>> {
+        Some(Err(io::ErrorKind::NotFound.into()))
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_door_that_was_closed_is_never_opened_again() {
+        let (identity, now) = (identity(), at("2026-01-01T00:00:00Z"));
+        let denied = || Some(Err(io::ErrorKind::PermissionDenied.into()));
+        let empty = || Some(Ok(Vec::new()));
+        let good = || Some(Ok(identity.0.clone().into_bytes()));
+        let standing = |looks: Vec<Option<io::Result<Vec<u8>>>>| {
+            let mut keeper = Keeper::new(TlsFiles::new("tls", "ca.crt"));
+            for client_ca in looks {
+                keeper.look(seen(&identity, client_ca), now);
+            }
+            keeper.standing().unwrap_or_else(str::to_owned)
+        };
+        let open = "TLS until 4096-01-01T00:00:00Z, open: no client certificate is asked for";
+        let closed = "TLS until 4096-01-01T00:00:00Z, a client certificate is required";
+        let nobody = "the CA of clients cannot be used: nobody may come in";
+        assert_eq!(standing(vec![absent()]), open);
+        assert_eq!(standing(vec![absent(), good()]), closed);
+        assert_eq!(standing(vec![denied()]), nobody);
+        assert_eq!(standing(vec![absent(), empty(), absent()]), nobody);
+        assert_eq!(standing(vec![empty(), good(), empty()]), closed);
+        for last in [absent, denied, empty] {
+            assert_eq!(standing(vec![good(), last()]), closed);
+            assert_eq!(standing(vec![denied(), last()]), nobody);
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_certificate_is_said_before_it_comes_and_when_it_has() {
+        let identity = identity();
+        let mut keeper = Keeper::new(TlsFiles::new("tls", ""));
+        let mut remarks = |now: &str| keeper.look(seen(&identity, None), at(now)).remarks;
+        assert_eq!(remarks("4095-01-01T00:00:00Z").len(), 1, "that it is open");
+        assert_eq!(remarks("4095-06-01T00:00:00Z"), [""; 0]);
+        let soon = "the certificate in tls/tls.crt is good only until 4096-01-01T00:00:00Z";
+        assert_eq!(remarks("4095-12-20T00:00:00Z"), [soon]);
+        assert_eq!(remarks("4095-12-21T00:00:00Z"), [""; 0]);
+        let ended = "the certificate in tls/tls.crt is good no more since 4096-01-01T00:00:00Z";
+        assert_eq!(remarks("4096-01-01T00:00:00Z"), [ended]);
+        assert_eq!(remarks("4096-01-02T00:00:00Z"), [""; 0]);
+    }
 }

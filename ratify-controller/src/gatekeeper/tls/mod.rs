@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::health::Check;
@@ -104,7 +105,7 @@ pub fn open(
         files.key.display()
     );
     let mut keeper = Keeper::new(files.clone());
-    let noted = keeper.look(files.read());
+    let noted = keeper.look(files.read(), Timestamp::now());
     if let Some(error) = noted.pair_error.as_ref().filter(|_| !files.wait) {
         return Err(TlsError(error.clone()));
     }
@@ -136,7 +137,7 @@ async fn keep(
         // Fails only while the process ends.
         let Ok(seen) = tokio::task::spawn_blocking(move || reading.read()).await else { return };
         let was_waiting = keeper.is_waiting();
-        let noted = keeper.look(seen);
+        let noted = keeper.look(seen, Timestamp::now());
         publish(&keeper, &sender, &check, &noted);
         tell(noted);
         if was_waiting && !keeper.is_waiting() {

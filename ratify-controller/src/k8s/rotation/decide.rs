@@ -12,11 +12,8 @@ use rustls::{
     server::ParsedCertificate,
 };
 
-use super::{
-    der::Facts,
-    issue::{self, IssueError},
-};
-use crate::gatekeeper::tls::pair;
+use super::issue::{self, IssueError};
+use crate::{gatekeeper::tls::pair, x509::Facts};
 
 /// v1's keys in the secret.
 pub(super) const AUTHORITY: &str = "ca.crt";

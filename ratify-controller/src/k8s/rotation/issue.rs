@@ -12,7 +12,7 @@ use rcgen::{
 };
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
 
-use super::der::{Attribute, Facts, inner_key};
+use crate::x509::{Attribute, Facts, inner_key};
 
 /// v1's organisation of an authority.
 const ORGANISATION: &str = "Ratify";

@@ -6,14 +6,13 @@
 //! takes what the other one made. The most important item is [`rotate`].
 //!
 //! - `decide`: what is to be done with the secret, by v1's checks;
-//! - `issue`: certificates in v1's form; `der`: what a certificate says of itself;
+//! - `issue`: certificates in v1's form;
 //! - `providers`: the `caBundle` of Gatekeeper's Providers; `pace`: nobody is fought with.
 //!
 //! A former authority stays beside the new one for a day, in `ca.crt` itself: that is what v1, too,
 //! copies to the Providers, so that replicas of both agree on every byte.
 
 mod decide;
-mod der;
 mod issue;
 mod pace;
 mod providers;
@@ -50,6 +49,8 @@ const ATTEMPTS: usize = 5;
 /// The waits after failures.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// After a failure nothing that happens is looked at for this long: keys are made for each try.
+const PAUSE: Duration = Duration::from_secs(5);
 /// What happens within this time is looked at once.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 
@@ -86,6 +87,8 @@ struct Rotator {
     pace: Pace,
     /// What was last said of the secret, so that it is said once.
     said: String,
+    /// Why the last try failed; empty where it did not.
+    failure: String,
 }
 
 /// Keeps the secret and the Providers as they should be. Runs until it is dropped: no failure ends
@@ -107,18 +110,23 @@ pub async fn rotate(client: Client, options: RotationOptions) {
         providers: Providers::new(client),
         pace: Pace::default(),
         said: String::new(),
+        failure: String::new(),
     };
     let mut failures = 0u32;
     loop {
         let wait = match rotator.round().await {
             Ok(wait) => {
                 failures = 0;
+                rotator.failure.clear();
                 wait
             }
             Err(why) => {
-                rotator.say_error(why);
+                rotator.say_failure(why);
                 failures = failures.saturating_add(1);
-                LONGEST_WAIT.min(FIRST_WAIT * 2u32.saturating_pow(failures.min(10) - 1))
+                let wait = FIRST_WAIT * 2u32.saturating_pow(failures.min(10) - 1);
+                let wait = wait.min(LONGEST_WAIT);
+                sleep(wait.min(PAUSE)).await;
+                wait.saturating_sub(PAUSE)
             }
         };
         tokio::select! {
@@ -248,6 +256,7 @@ impl Rotator {
         }
     }
 
+    /// Says it, unless it is what was said before: another try is.
     fn say(&mut self, text: &str) {
         if self.said != text {
             tracing::info!(name = NAME, "[{NAME}] {text}");
@@ -255,10 +264,10 @@ impl Rotator {
         }
     }
 
-    fn say_error(&mut self, text: String) {
-        if self.said != text {
+    fn say_failure(&mut self, text: String) {
+        if self.failure != text {
             tracing::error!(name = NAME, "[{NAME}] error rotating certs: {text}; trying again");
-            self.said = text;
+            self.failure = text;
         }
     }
 }

@@ -20,7 +20,7 @@ use ratify_core::{
 };
 use ratify_store_oras::Client;
 
-use super::inventory::{InstalledPlugin, Inventory, Kind, PinnedFor, Resource};
+use super::inventory::{InstalledPlugin, Inventory, Kind, Resource};
 
 pub use artifact::{PluginConfig, media_type, parse_platform, platform_text};
 pub use error::InstallError;
@@ -49,17 +49,9 @@ pub struct InstallRequest<'a> {
     pub source: &'a PluginSource,
     /// The plugin directory.
     pub directory: &'a Path,
-    /// What the source was resolved to before, where it was: this digest and no other.
-    pub pin: Option<InstallPin<'a>>,
-}
-
-/// The digest that a custom resource's plugin is pinned to.
-#[derive(Debug, Clone, Copy)]
-pub struct InstallPin<'a> {
-    /// The state of the resource.
-    pub of: &'a PinnedFor,
-    /// The digest of an index or a manifest in the source's repository.
-    pub digest: &'a Digest,
+    /// The digest of an index or a manifest in the source's repository that was agreed on: this
+    /// one, whatever the source's tag stands for.
+    pub pin: Option<&'a Digest>,
 }
 
 /// On which node, and within which bounds.
@@ -172,7 +164,7 @@ fn check(
     let reference = Reference::parse_exact(&request.source.artifact)?;
     inventory.check(request.type_)?;
     Ok(match request.pin {
-        Some(pin) => reference.sibling(pin.digest),
+        Some(pin) => reference.sibling(pin),
         None => reference,
     })
 }

@@ -8,6 +8,7 @@
 //!                                        pinned plugin starts without a request, and is proven
 //! <plugins>/.store/sources/<name>.json   which digest a resource runs: a tag starts with the
 //!                                        registry down
+//! <plugins>/.store/pins/<hex>.json       which digest a custom resource's tag stood for at first
 //! ```
 //! A record is only a hint: what it points to is hashed before it is used.
 
@@ -16,6 +17,7 @@ mod contents;
 mod draft;
 mod error;
 mod installed;
+mod pins;
 mod record;
 mod view;
 
@@ -32,7 +34,7 @@ pub use collect::{Collected, GRACE_PERIOD};
 pub use draft::Draft;
 pub use error::InventoryError;
 pub use installed::{InstalledPlugin, RunGuard, RunnablePlugin};
-pub use record::{Kind, PinnedFor, Record, Resource};
+pub use record::{Kind, Record, Resource};
 
 use error::Attempt as _;
 

@@ -65,15 +65,6 @@ impl Resource {
     }
 }
 
-/// A state of a custom resource. What was installed for it runs until its spec changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PinnedFor {
-    /// The incarnation of the resource.
-    pub uid: String,
-    /// Counts the changes of its spec.
-    pub generation: i64,
-}
-
 /// What was installed for a resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -109,9 +100,6 @@ pub struct Record {
     /// The manifests and configurations it was proven by.
     #[serde(default)]
     pub documents: Vec<Digest>,
-    /// Which state of a custom resource it was installed for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pinned_for: Option<PinnedFor>,
     /// When it was installed (RFC 3339).
     pub installed_at: String,
 }

@@ -11,7 +11,7 @@ use super::{Home, main_job::Place, sample, this_platform};
 use crate::cluster::server::{ADMIN, Cluster, ClusterOptions};
 
 /// How often a state is looked for before a test gives up.
-const LOOKS: usize = 300;
+pub(super) const LOOKS: usize = 300;
 
 /// Store and policy as v1's samples have them.
 const BASICS: &str = "
@@ -38,14 +38,14 @@ spec: {{name: sample, artifactTypes: '*', source: {{artifact: '{artifact}'}}}}
 }
 
 /// A server in a cluster, ended with the test.
-struct Controller {
+pub(super) struct Controller {
     _process: Child,
     address: String,
     log: std::path::PathBuf,
 }
 
 impl Controller {
-    async fn start(home: &Home, cluster: &Cluster) -> Self {
+    pub(super) async fn start(home: &Home, cluster: &Cluster) -> Self {
         home.configure(&serde_json::json!({}));
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
@@ -59,12 +59,12 @@ impl Controller {
         Self { _process: command.spawn().unwrap(), address, log }
     }
 
-    fn said(&self) -> String {
+    pub(super) fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// The item of one key.
-    async fn ask(&self, key: &str) -> Value {
+    pub(super) async fn ask(&self, key: &str) -> Value {
         let body = serde_json::json!({
             "apiVersion": "externaldata.gatekeeper.sh/v1beta1", "kind": "ProviderRequest",
             "request": {"keys": [key]},
@@ -94,7 +94,7 @@ async fn define(home: &Home, cluster: &Cluster) {
 }
 
 /// Waits until a resource's status is as wanted; the object is returned.
-async fn until(
+pub(super) async fn until(
     cluster: &Cluster,
     controller: &Controller,
     kind: &str,

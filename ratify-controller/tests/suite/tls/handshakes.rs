@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::parts::{ANSWER, Authority, Site, serve};
+use super::parts::{ANSWER, Authority, Identity, Site, serve};
 
 #[tokio::test]
 async fn a_client_speaks_tls_1_3_and_has_a_certificate_of_the_right_authority() {
@@ -83,6 +83,42 @@ async fn who_does_not_shake_hands_is_dropped_and_holds_up_nobody() {
         assert!(ended.is_ok(), "it is still connected");
     }
     assert!(!String::from_utf8_lossy(&bytes).contains("HTTP"), "{bytes:?}");
+}
+
+/// Gatekeeper's authority has the serial number 0 and its certificate 1; it makes a connection for
+/// each request, and leaves them open.
+#[tokio::test]
+async fn gatekeepers_client_certificate_is_good_and_its_idle_connections_shut_out_nobody() {
+    let servers = Authority::new("servers");
+    let Some(site) = Site::start(&servers.issue(), |_| {}).await else { return };
+    let run = |line: &str| site.openssl(line);
+    run("genpkey -algorithm RSA -out ca.key");
+    run("req -x509 -new -key ca.key -subj /O=gatekeeper/CN=gatekeeper-ca -set_serial 0 -out new");
+    run("genpkey -algorithm RSA -out own.key");
+    run("req -new -key own.key -subj /CN=gatekeeper-webhook-service -out own.csr");
+    fs::write(site.path("usages"), "extendedKeyUsage=serverAuth,clientAuth\n").unwrap();
+    run("x509 -req -in own.csr -CA new -CAkey ca.key -set_serial 1 -extfile usages -out own.crt");
+    fs::rename(site.path("new"), site.path("client/ca.crt")).unwrap();
+    let read = |name: &str| fs::read_to_string(site.path(name)).unwrap();
+    let own = Identity { certificate: read("own.crt"), key: read("own.key") };
+    site.until_answers(&servers, None, false).await;
+    assert!(site.answers(&servers, Some(&own)).await, "{}", site.said());
+
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let pem = own.certificate.clone() + &own.key;
+    let port = site.address.rsplit(':').next().unwrap();
+    let url = format!("https://localhost:{port}/");
+    let mut kept = Vec::new();
+    for _ in 0..1200 {
+        // A client of its own keeps a connection of its own.
+        let trusted = reqwest::Certificate::from_pem(servers.pem().as_bytes()).unwrap();
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([trusted]);
+        let client = client.identity(reqwest::Identity::from_pem(pem.as_bytes()).unwrap());
+        let client = client.timeout(Duration::from_secs(60)).build().unwrap();
+        assert_eq!(client.get(&url).send().await.unwrap().status(), 404);
+        kept.push(client);
+    }
+    assert!(site.answers(&servers, Some(&own)).await, "{}", site.said());
 }
 
 #[tokio::test]

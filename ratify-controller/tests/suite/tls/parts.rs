@@ -182,6 +182,14 @@ impl Site {
         assert!(waited.await.is_ok(), "never {wanted}: {}", self.said());
     }
 
+    /// Runs `openssl`, which has to succeed, beside the server's files.
+    pub(super) fn openssl(&self, line: &str) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let mut command = std::process::Command::new(&self.openssl);
+        let output = command.args(&words).current_dir(self.folder.path()).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     fn written(&self, name: &str, text: &str) -> PathBuf {
         // Each client its own, since several may start at once.
         let path = self.path(&format!("{}-{name}", uuid::Uuid::new_v4()));

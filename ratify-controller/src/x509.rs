@@ -1,5 +1,6 @@
-//! As much of DER and X.509 as rotation has to know of a certificate: its names, its dates, and
-//! whether it may sign others. Signatures are left to the library that TLS uses.
+//! As much of DER and X.509 as we have to know of a certificate ourselves: its names, its dates,
+//! and whether it may sign others. Signatures are left to the library that TLS uses. The most
+//! important item is [`Facts`].
 
 use jiff::Timestamp;
 
@@ -23,22 +24,22 @@ const KEY_CERT_SIGN: u8 = 0x04;
 
 /// What a certificate says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Facts {
-    pub(super) not_before: Timestamp,
-    pub(super) not_after: Timestamp,
+pub(crate) struct Facts {
+    pub(crate) not_before: Timestamp,
+    pub(crate) not_after: Timestamp,
     /// Its subject, attribute by attribute.
-    pub(super) subject: Vec<Attribute>,
+    pub(crate) subject: Vec<Attribute>,
     /// Whether it is an authority that may sign certificates.
-    pub(super) may_sign: bool,
+    pub(crate) may_sign: bool,
 }
 
 /// One attribute of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Attribute {
-    pub(super) oid: Vec<u64>,
+pub(crate) struct Attribute {
+    pub(crate) oid: Vec<u64>,
     /// The tag of the string that follows.
-    pub(super) tag: u8,
-    pub(super) value: Vec<u8>,
+    pub(crate) tag: u8,
+    pub(crate) value: Vec<u8>,
 }
 
 /// Elements, one after another.
@@ -46,7 +47,7 @@ struct Reader<'a>(&'a [u8]);
 
 impl Facts {
     /// Reads a certificate; `None` where it is none.
-    pub(super) fn read(certificate: &[u8]) -> Option<Self> {
+    pub(crate) fn read(certificate: &[u8]) -> Option<Self> {
         let mut outer = Reader(Reader(certificate).expect(SEQUENCE)?);
         let mut body = Reader(outer.expect(SEQUENCE)?);
         body.optional(VERSION);
@@ -66,7 +67,7 @@ impl Facts {
 }
 
 /// The key inside of a PKCS#8 envelope, which is PKCS#1 where it is RSA's.
-pub(super) fn inner_key(pkcs8: &[u8]) -> Option<&[u8]> {
+pub(crate) fn inner_key(pkcs8: &[u8]) -> Option<&[u8]> {
     let mut envelope = Reader(Reader(pkcs8).expect(SEQUENCE)?);
     envelope.expect(INTEGER)?;
     envelope.expect(SEQUENCE)?;
