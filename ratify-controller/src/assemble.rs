@@ -19,10 +19,12 @@ use ratify_store_oras::{OrasStore, auth::SecretScope};
 
 use crate::{
     plugin::{
-        exec::Program,
-        find::{FindError, find_in_dirs},
+        confined::Confinement,
+        exec::{Program, ProgramError},
+        find::FindError,
         install::{InstallRequest, disabled_warning},
-        inventory::{GRACE_PERIOD, InstalledPlugin, Inventory, Kind},
+        inventory::{GRACE_PERIOD, InstalledPlugin, Inventory, Kind, LoadedFor},
+        rules::Rules,
         store::ExecStore,
         verifier::ExecVerifier,
     },
@@ -139,21 +141,35 @@ pub(crate) struct Site<'a> {
     pub(crate) scope: &'a SecretScope,
     /// The digest that a custom resource's source was resolved to.
     pub(crate) pin: Option<&'a Digest>,
+    /// The directory of a namespace, which its programs may not lead out of.
+    pub(crate) own: Option<&'a Confinement>,
+    /// For whom a plugin is loaded; of a file's entry only who loads it is known.
+    pub(crate) loaded_for: LoadedFor,
     pub(crate) runtime: &'a Runtime,
 }
 
-/// Builds the stores.
+impl<'a> Site<'a> {
+    /// The site of the entries of a configuration file.
+    fn of_file(dirs: &'a [PathBuf], runtime: &'a Runtime) -> Self {
+        let who = runtime.environment.host_name.clone();
+        let loaded_for = LoadedFor { who, ..LoadedFor::default() };
+        Self { dirs, scope: &SecretScope::Cluster, pin: None, own: None, loaded_for, runtime }
+    }
+}
+
+/// Builds the stores. What the configuration forbids is forbidden from here on.
 ///
 /// # Errors
 /// As [`executor`].
 pub async fn stores(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn ReferrerStore>>> {
+    runtime.rules.put(Rules::of(config));
     let section = config.store.clone().unwrap_or_default();
     let entries = section.entries()?;
     // v1 looks for stores in the default directory as well, wherever else it looks.
     let mut dirs = paths(section.plugin_bin_dirs.as_deref());
     dirs.push(runtime.environment.default_plugin_dir());
     let dirs = runtime.environment.with_shipped(dirs);
-    let site = Site { dirs: &dirs, scope: &SecretScope::Cluster, pin: None, runtime };
+    let site = Site::of_file(&dirs, runtime);
     let mut stores: Vec<Arc<dyn ReferrerStore>> = Vec::new();
     for entry in &entries {
         stores.push(store(entry, &site).await?.0);
@@ -187,11 +203,12 @@ pub(crate) async fn store(
     Ok((Arc::new(store), installed))
 }
 
-/// Builds the verifiers.
+/// Builds the verifiers. What the configuration forbids is forbidden from here on.
 ///
 /// # Errors
 /// As [`executor`].
 pub async fn verifiers(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn Verifier>>> {
+    runtime.rules.put(Rules::of(config));
     let section = config.verifier.clone().unwrap_or_default();
     let entries = section.entries()?;
     let mut dirs = paths(section.plugin_bin_dirs.as_deref());
@@ -200,7 +217,7 @@ pub async fn verifiers(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn
         tracing::info!("defaultPluginPath set to {}", dirs[0].display());
     }
     let dirs = runtime.environment.with_shipped(dirs);
-    let site = Site { dirs: &dirs, scope: &SecretScope::Cluster, pin: None, runtime };
+    let site = Site::of_file(&dirs, runtime);
     let mut verifiers: Vec<Arc<dyn Verifier>> = Vec::new();
     for entry in entries {
         let verifier = verifier(entry, &site).await;
@@ -260,6 +277,7 @@ struct Plugin<'a> {
 
 /// Why an entry has no program.
 enum Missing {
+    /// It could not be had, or may not run.
     Download(Error),
     Find(FindError),
 }
@@ -268,7 +286,7 @@ impl Plugin<'_> {
     /// The program of an entry: installed from its source where downloads are allowed, or else
     /// searched for by name.
     async fn program(&self, source: Option<&PluginSource>) -> Result<Program, Missing> {
-        let Site { dirs, scope, pin, runtime } = self.site;
+        let Site { dirs, scope, pin, own, loaded_for, runtime } = self.site;
         if let Some(source) = source {
             if runtime.environment.dynamic_plugins() {
                 if pin.is_none() && source.refresh_interval.is_some() {
@@ -277,22 +295,36 @@ impl Plugin<'_> {
                         self.resource
                     );
                 }
+                // Two resources may configure the same store.
+                let name = Some(loaded_for.name.as_str()).filter(|name| !name.is_empty());
                 let request = InstallRequest {
                     kind: self.kind,
-                    name: self.resource,
+                    name: name.unwrap_or(self.resource),
                     type_: self.type_,
                     source,
                     directory: &dirs[0],
                     pin: *pin,
                 };
-                let installed =
-                    runtime.install(&request, scope).await.map_err(Missing::Download)?;
+                let installed = runtime.install(&request, loaded_for.clone(), scope).await;
+                let installed = installed.map_err(Missing::Download)?;
                 return Ok(Program::Installed(Arc::new(installed)));
             }
             tracing::warn!("{}", disabled_warning(self.kind, self.type_));
         }
-        find_in_dirs(self.type_, dirs).map_err(Missing::Find)?;
-        Ok(Program::Search { name: self.type_.to_owned(), dirs: dirs.to_vec() })
+        let (name, dirs) = (self.type_.to_owned(), dirs.to_vec());
+        let program = match own {
+            None => Program::Search { name, dirs },
+            Some(own) => Program::Confined { name, dirs, own: Confinement::clone(own) },
+        };
+        match runtime.runner.open(&program) {
+            Err(ProgramError::Find(error)) => Err(Missing::Find(error)),
+            Err(error) => Err(Missing::Download(
+                ErrorCode::PluginInitFailure
+                    .detail(format!("the plugin {} may not run", self.type_))
+                    .with_source(error),
+            )),
+            Ok(_) => Ok(program),
+        }
     }
 
     /// v1 downloads the source of a built-in and never uses it.

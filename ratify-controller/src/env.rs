@@ -36,6 +36,8 @@ pub struct Environment {
     pub namespace: Option<String>,
     /// Whether there is a cluster to ask: this runs in one, or `KUBECONFIG` names one.
     pub has_cluster: bool,
+    /// `HOSTNAME`, or else what the kernel says: the pod or the machine. Empty where neither does.
+    pub host_name: String,
     /// `RATIFY_LOG_LEVEL`.
     pub log_level: Option<String>,
     /// `RATIFY_NAME`: the service that Gatekeeper asks; `ratify` where it is not set.
@@ -52,10 +54,13 @@ impl Environment {
     /// Reads the process environment.
     pub fn from_process() -> Self {
         let program = std::env::current_exe().ok();
-        Self {
-            shipped_plugin_dir: program.and_then(|program| plugins_beside(&program)),
-            ..Self::from_lookup(|name| std::env::var_os(name), home_of_this_user)
+        let mut environment = Self::from_lookup(|name| std::env::var_os(name), home_of_this_user);
+        environment.shipped_plugin_dir = program.and_then(|program| plugins_beside(&program));
+        if environment.host_name.is_empty() {
+            let of_kernel = std::fs::read_to_string("/proc/sys/kernel/hostname");
+            environment.host_name = of_kernel.unwrap_or_default().trim().to_owned();
         }
+        environment
     }
 
     /// Reads an environment given as a function, for tests. `fallback_home` is asked where `HOME`
@@ -80,6 +85,7 @@ impl Environment {
                 .unwrap_or_default(),
             namespace: lookup("RATIFY_NAMESPACE").and_then(|value| value.into_string().ok()),
             has_cluster: path("KUBERNETES_SERVICE_HOST").or_else(|| path("KUBECONFIG")).is_some(),
+            host_name: lookup("HOSTNAME").and_then(|v| v.into_string().ok()).unwrap_or_default(),
             log_level: lookup("RATIFY_LOG_LEVEL").and_then(|value| value.into_string().ok()),
             service_name: text("RATIFY_NAME", "ratify"),
             temporary_dir: path("TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp")),

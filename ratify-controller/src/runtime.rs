@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use ratify_core::{ErrorCode, Result, config::PluginSource};
 use ratify_store_oras::{
     Client, ClientOptions, Connections, CredentialUse, OrasStoreOptions, TlsRoots, Transport,
-    auth::{self, SecretScope, SecretSource},
+    auth::{self, NoCredentials, SecretScope, SecretSource},
 };
 use serde_json::{Map, Value};
 
@@ -23,8 +23,9 @@ use crate::{
     plugin::{
         exec::{self, ExecRunner},
         install::{InstallOptions, InstallRequest, install},
-        inventory::InstalledPlugin,
+        inventory::{InstalledPlugin, LoadedFor},
         process::{HostOptions, Orphans, PluginHost},
+        rules::RulesInForce,
         sandbox::{MemoryBudget, launcher_beside},
     },
 };
@@ -42,6 +43,8 @@ pub struct Runtime {
     pub host: Arc<PluginHost>,
     /// Runs exec plugins on that host.
     pub runner: Arc<ExecRunner>,
+    /// What administrators allow of plugins and namespaces.
+    pub rules: RulesInForce,
     /// The connection pools of this process.
     connections: Connections,
     /// The secrets of the cluster, where there is one.
@@ -60,8 +63,10 @@ impl Runtime {
         let options = HostOptions::new(launcher, MemoryBudget::of_this_machine(), Orphans::Adopt);
         let host =
             Arc::new(PluginHost::new(options).context("cannot adopt the orphans of plugins")?);
+        let rules = RulesInForce::default();
         let runner =
-            ExecRunner::new(Arc::clone(&host), exec::Environment::new(std::env::vars_os()));
+            ExecRunner::new(Arc::clone(&host), exec::Environment::new(std::env::vars_os()))
+                .with_rules(rules.clone());
         let connections = Connections::new(TlsRoots {
             file: environment.ssl_cert_file.clone(),
             directories: environment.ssl_cert_dirs.clone(),
@@ -74,6 +79,7 @@ impl Runtime {
             secrets,
             host,
             runner: Arc::new(runner),
+            rules,
             connections,
             private: Mutex::default(),
         })
@@ -114,7 +120,8 @@ impl Runtime {
     }
 
     /// A client for plugins: HTTPS, or plain HTTP on loopback; credentials that cannot be had are
-    /// an error. Its provider may read the secrets of a scope.
+    /// an error. Its provider may read the secrets of a scope; a namespace that names none gets no
+    /// credentials.
     ///
     /// # Errors
     /// When `authProvider` names none that is known, or what the scope has no right to.
@@ -126,7 +133,11 @@ impl Runtime {
         let mut options = ClientOptions::default();
         options.user_agent = Self::user_agent();
         options.transport = Transport::HttpsOrLoopbackHttp;
-        options.auth = auth::from_config(auth_provider, &self.auth_environment(scope))?;
+        options.auth = match (auth_provider, scope) {
+            // The default is Ratify's own configuration of docker, which is no namespace's.
+            (None, SecretScope::Namespace(_)) => Arc::new(NoCredentials),
+            _ => auth::from_config(auth_provider, &self.auth_environment(scope))?,
+        };
         options.credential_use = CredentialUse::Required;
         options.connections = self.connections.clone();
         Ok(Client::new(options)?)
@@ -140,10 +151,13 @@ impl Runtime {
     pub async fn install(
         &self,
         request: &InstallRequest<'_>,
+        loaded_for: LoadedFor,
         scope: &SecretScope,
     ) -> Result<InstalledPlugin> {
         let options = InstallOptions {
             give_up_at: Some(Instant::now() + INSTALL_PATIENCE),
+            rules: Arc::clone(&self.rules.now().plugins),
+            loaded_for,
             ..InstallOptions::default()
         };
         let connect =

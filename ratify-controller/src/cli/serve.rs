@@ -23,7 +23,8 @@ use crate::{
         parts::Composition,
         rotation::{RotationOptions, rotate},
     },
-    reload::Watcher,
+    plugin::rules::Rules,
+    reload::{ConfigFile, Watcher},
     runtime::Runtime,
     state::{Active, Snapshot},
 };
@@ -84,7 +85,7 @@ impl Serve {
             .context("failed to retrieve logger configuration: unable to load config")?;
         let service_config = ServiceConfig::from_config(&file.config);
         if self.enable_crd_manager {
-            return self.run_in_cluster(context, &file.config, service_config).await;
+            return Box::pin(self.run_in_cluster(context, file, service_config)).await;
         }
         let snapshot = assemble::snapshot(&file.config, &context.runtime).await?;
         tracing::info!("configuration successfully loaded.");
@@ -98,7 +99,8 @@ impl Serve {
             listen(&self.http).await.with_context(|| format!("cannot listen on {}", self.http))?;
         let active = Arc::new(Active::new(snapshot));
         let service = Arc::new(Service::new(Arc::clone(&active), service_config));
-        let watcher = Watcher::new(context.config_file(&self.config), file, active);
+        let watcher = Watcher::new(context.config_file(&self.config), file, active)
+            .with_rules(context.runtime.rules.clone());
         let runtime = Arc::clone(&context.runtime);
         let watching = watcher.watch(|config| rebuild(config, Arc::clone(&runtime)));
         tracing::info!("starting server at {}", listener.local_addr()?);
@@ -118,13 +120,17 @@ impl Serve {
     async fn run_in_cluster(
         &self,
         context: &Context,
-        config: &Config,
+        file: ConfigFile,
         service_config: ServiceConfig,
     ) -> anyhow::Result<ExitCode> {
         tracing::info!("starting crd manager");
         if self.http.is_empty() {
             bail!("--enable-crd-manager needs --http: there is nobody to ask");
         }
+        let rules = Rules::of(&file.config);
+        let composition =
+            Composition { tighten_only: rules.namespaces.tighten_only, ..Composition::default() };
+        context.runtime.rules.put(rules);
         let readiness = Readiness::default();
         let probing = probe(&self.health_port, &readiness).await?;
         let client = k8s::client().await?;
@@ -134,8 +140,8 @@ impl Serve {
         let listener =
             listen(&self.http).await.with_context(|| format!("cannot listen on {}", self.http))?;
         let service = Arc::new(Service::new(Arc::clone(&active), service_config));
-        let composition =
-            Composition { tighten_only: config.namespaces.tighten_only, ..Composition::default() };
+        let watcher = Watcher::new(context.config_file(&self.config), file, Arc::clone(&active))
+            .with_rules(context.runtime.rules.clone());
         let rotating = rotation(&context.environment, &client);
         let managed = manage(
             client,
@@ -143,8 +149,7 @@ impl Serve {
                 runtime: Arc::clone(&context.runtime),
                 active,
                 composition,
-                rules: config.plugins.clone(),
-                identity: std::env::var("HOSTNAME").unwrap_or_default(),
+                identity: context.environment.host_name.clone(),
                 readiness: readiness.check("resources"),
             },
         );
@@ -156,6 +161,7 @@ impl Serve {
             () = renewing => bail!("the certificates are watched no more"),
             () = rotating => bail!("the certificates are rotated no more"),
             ended = managed => ended.map(|()| ExitCode::FAILURE),
+            () = watcher.watch_rules() => bail!("the configuration file is watched no more"),
             result = context.runtime.host.reap_strangers() => {
                 result.context("cannot reap processes")?;
                 bail!("processes are reaped no more")

@@ -8,7 +8,7 @@ use kube::{
 };
 use ratify_core::{
     Digest, Error, ErrorCode, Result,
-    config::{PluginRules, PluginSource},
+    config::{Denial, PluginRules, PluginSource},
     policy::Policy,
 };
 use ratify_store_oras::auth::SecretScope;
@@ -24,29 +24,31 @@ use super::{
     pins::Pins,
     refused::{RefusedStore, RefusedVerifier},
     resource::{Pin, Resource},
+    tenant,
 };
 use crate::{
     assemble::{self, Site},
-    plugin::inventory::InstalledPlugin,
+    plugin::{
+        confined::Confinement,
+        inventory::{InstalledPlugin, LoadedFor},
+        rules::is_denial,
+    },
     runtime::Runtime,
 };
 
 /// How long one request to the API server may take.
 const API_PATIENCE: Duration = Duration::from_secs(10);
-/// The folder of what namespaces have of their own. Types may not begin with a dot.
-pub(super) const NAMESPACES: &str = ".namespaces";
 
 /// What every job needs.
 pub(super) struct Shared {
     pub(super) client: Client,
     pub(super) runtime: Arc<Runtime>,
-    pub(super) rules: PluginRules,
     /// Who this is, for the status of what it loads.
     pub(super) identity: String,
-    /// What each resource runs, where its status does not say so.
-    pub(super) pins: Pins,
     /// Whether it was said that events may not be written.
     pub(super) events_forbidden: Once,
+    /// What each resource runs, where its status does not say so.
+    pub(super) pins: Pins,
 }
 
 /// What came of a resource.
@@ -86,15 +88,22 @@ impl Built {
 /// that cannot be had is nobody's pin.
 pub(super) async fn follow(
     shared: &Shared,
+    rules: &PluginRules,
     resource: &Resource,
     digest: Digest,
     old: Pin,
 ) -> Built {
     let new = Pin { digest, ..old.clone() };
-    let built = build_part(shared, resource, Some(new.clone())).await;
-    if built.part.is_err() {
+    let built = build_part(shared, rules, resource, Some(new.clone())).await;
+    if let Err(error) = built.part {
+        // That a rule denies the new one is no reason to end the old one, which is what was agreed.
+        let part = if is_denial(&error) {
+            Err(ErrorCode::PluginInitFailure.detail(format!("the tag is not followed: {error}")))
+        } else {
+            Err(error)
+        };
         // The next look at the tag is the next try.
-        return Built { pin: Some(old), retry: false, ..built };
+        return Built { part, pin: Some(old), retry: false, ..built };
     }
     let artifact = built.tag.as_ref().map(|tag| tag.source.artifact.clone()).unwrap_or_default();
     match claim::claim(shared, resource, new.clone(), &artifact, Some(&old.digest)).await {
@@ -102,37 +111,52 @@ pub(super) async fn follow(
             shared.pins.keep(&resource.key, &new);
             built
         }
-        Ok(theirs) => build_as(shared, resource, Some(theirs)).await,
+        Ok(theirs) => build_as(shared, rules, resource, Some(theirs)).await,
         Err(error) => Built { pin: Some(old), ..Built { part: Err(error), ..built } },
     }
 }
 
-/// Builds a resource.
-pub(super) async fn build(shared: &Shared, resource: &Resource) -> Built {
-    build_as(shared, resource, None).await
+/// Builds a resource by these rules.
+pub(super) async fn build(shared: &Shared, rules: &PluginRules, resource: &Resource) -> Built {
+    build_as(shared, rules, resource, None).await
 }
 
 /// Builds a resource, its plugin as pinned where that is given. What runs is kept, so that a
 /// restart runs the same.
-async fn build_as(shared: &Shared, resource: &Resource, pin: Option<Pin>) -> Built {
-    let built = build_part(shared, resource, pin).await;
+async fn build_as(
+    shared: &Shared,
+    rules: &PluginRules,
+    resource: &Resource,
+    pin: Option<Pin>,
+) -> Built {
+    let built = build_part(shared, rules, resource, pin).await;
     if let (Ok(_), Some(pin)) = (&built.part, &built.pin) {
         shared.pins.keep(&resource.key, pin);
     }
     built
 }
 
-async fn build_part(shared: &Shared, resource: &Resource, pin: Option<Pin>) -> Built {
+async fn build_part(
+    shared: &Shared,
+    rules: &PluginRules,
+    resource: &Resource,
+    pin: Option<Pin>,
+) -> Built {
     match resource.key.kind.role {
-        Role::Verifier => verifier(shared, resource, pin).await,
-        Role::Store => store(shared, resource, pin).await,
+        Role::Verifier => verifier(shared, rules, resource, pin).await,
+        Role::Store => store(shared, rules, resource, pin).await,
         Role::Policy => policy(resource),
         Role::Keys => Built::failed(keys_error(resource), false),
         Role::CertificateStore => Built::failed(certificates_error(resource), false),
     }
 }
 
-async fn verifier(shared: &Shared, resource: &Resource, pin: Option<Pin>) -> Built {
+async fn verifier(
+    shared: &Shared,
+    rules: &PluginRules,
+    resource: &Resource,
+    pin: Option<Pin>,
+) -> Built {
     let wrap = |error: Error| {
         ErrorCode::PluginInitFailure
             .detail("Unable to create verifier from verifier CR")
@@ -155,7 +179,7 @@ async fn verifier(shared: &Shared, resource: &Resource, pin: Option<Pin>) -> Bui
     log_defaults(shared, made.is_default_version, made.address.as_deref(), ": ");
     let entry = made.entry;
     let address = made.address.as_deref();
-    let ready = match prepare(shared, resource, address, entry.source.as_ref(), pin).await {
+    let ready = match prepare(shared, rules, resource, address, entry.source.as_ref(), pin).await {
         Ok(ready) => ready,
         Err(failed) => return refuse(*failed),
     };
@@ -164,7 +188,12 @@ async fn verifier(shared: &Shared, resource: &Resource, pin: Option<Pin>) -> Bui
     refuse(ready.built(shared, resource, made))
 }
 
-async fn store(shared: &Shared, resource: &Resource, pin: Option<Pin>) -> Built {
+async fn store(
+    shared: &Shared,
+    rules: &PluginRules,
+    resource: &Resource,
+    pin: Option<Pin>,
+) -> Built {
     let wrap = |error: Error| {
         ErrorCode::ReferrerStoreFailure
             .detail("Unable to create store from store CR")
@@ -185,7 +214,7 @@ async fn store(shared: &Shared, resource: &Resource, pin: Option<Pin>) -> Built 
     log_defaults(shared, made.is_default_version, made.address.as_deref(), " ");
     let entry = made.entry;
     let address = made.address.as_deref();
-    let ready = match prepare(shared, resource, address, entry.source.as_ref(), pin).await {
+    let ready = match prepare(shared, rules, resource, address, entry.source.as_ref(), pin).await {
         Ok(ready) => ready,
         Err(failed) => return refuse(*failed),
     };
@@ -251,12 +280,22 @@ struct Ready {
     pin: Option<Pin>,
     tag: Option<Tag>,
     scope: SecretScope,
+    /// The directory of a namespace that programs may not lead out of.
+    own: Option<Confinement>,
+    loaded_for: LoadedFor,
 }
 
 impl Ready {
     fn site<'a>(&'a self, shared: &'a Shared) -> Site<'a> {
         let pin = self.pin.as_ref().map(|pin| &pin.digest);
-        Site { dirs: &self.dirs, scope: &self.scope, pin, runtime: &shared.runtime }
+        Site {
+            dirs: &self.dirs,
+            scope: &self.scope,
+            pin,
+            own: self.own.as_ref(),
+            loaded_for: self.loaded_for.clone(),
+            runtime: &shared.runtime,
+        }
     }
 
     /// What was installed is what was agreed on.
@@ -280,7 +319,8 @@ impl Ready {
         made: Result<(Part, Option<Arc<InstalledPlugin>>)>,
     ) -> Built {
         let made = made.and_then(|made| self.proven(made));
-        let retry = made.is_err();
+        // What a rule denies, another try does not mend; other rules are tried by themselves.
+        let retry = made.as_ref().is_err_and(|error| !is_denial(error));
         let installed = made.as_ref().ok().and_then(|(_, installed)| installed.as_deref());
         let plugin = plugin_status(shared, resource, self.pin.as_ref(), installed);
         let directory = self.pin.as_ref().and_then(|_| self.dirs.into_iter().next());
@@ -291,23 +331,28 @@ impl Ready {
 
 async fn prepare(
     shared: &Shared,
+    rules: &PluginRules,
     resource: &Resource,
     address: Option<&str>,
     source: Option<&PluginSource>,
     pin: Option<Pin>,
 ) -> Result<Ready, Box<Built>> {
     let failed = |error: Error| Box::new(Built::failed(error, false));
+    let denied = |denial: Denial| failed(ErrorCode::ConfigInvalid.error().with_source(denial));
+    let (dirs, own) = directories(shared, rules, resource, address).map_err(denied)?;
     let mut ready = Ready {
-        dirs: directories(shared, resource, address).map_err(failed)?,
+        dirs,
         pin: None,
         tag: None,
         scope: scope(resource),
+        own,
+        loaded_for: loaded_for(shared, resource),
     };
     let Some(source) = source else { return Ok(ready) };
-    if resource.key.kind.namespaced && !shared.rules.namespaced_source {
-        let text = "the source of a namespaced resource is not allowed: its plugin would run inside Ratify; an administrator can set plugins.namespaces.source in the configuration";
-        return Err(failed(ErrorCode::ConfigInvalid.detail(text)));
+    if resource.key.kind.namespaced {
+        tenant::check_source(rules, source, ready.own.as_ref()).await.map_err(denied)?;
     }
+    tenant::check_words(rules, source).map_err(denied)?;
     if !shared.runtime.environment.dynamic_plugins() {
         return Ok(ready);
     }
@@ -325,6 +370,16 @@ async fn prepare(
     Ok(ready)
 }
 
+fn loaded_for(shared: &Shared, resource: &Resource) -> LoadedFor {
+    let key = &resource.key;
+    LoadedFor {
+        kind: key.kind.name().to_owned(),
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+        who: shared.identity.clone(),
+    }
+}
+
 /// A resource of a namespace reads the secrets of that namespace alone.
 pub(super) fn scope(resource: &Resource) -> SecretScope {
     let key = &resource.key;
@@ -339,27 +394,24 @@ pub(super) fn scope(resource: &Resource) -> SecretScope {
 /// an administrator says so. What the image ships with comes after the default directory.
 fn directories(
     shared: &Shared,
+    rules: &PluginRules,
     resource: &Resource,
     address: Option<&str>,
-) -> Result<Vec<PathBuf>> {
+) -> Result<(Vec<PathBuf>, Option<Confinement>), Denial> {
     let environment = &shared.runtime.environment;
-    let default = environment.default_plugin_dir();
+    let root = environment.default_plugin_dir();
     let key = &resource.key;
-    if !key.kind.namespaced {
-        return Ok(environment.with_shipped(vec![address.map_or(default, PathBuf::from)]));
-    }
-    match address {
-        None => {
-            let own = default.join(NAMESPACES).join(&key.namespace);
-            Ok(environment.with_shipped(vec![own, default]))
-        }
-        Some(address) if shared.rules.namespaced_any_address => {
-            Ok(environment.with_shipped(vec![address.into()]))
-        }
-        Some(_) => Err(ErrorCode::ConfigInvalid.detail(
-            "the address of a namespaced resource is not allowed: an administrator can set plugins.namespaces.anyAddress in the configuration",
-        )),
-    }
+    let anywhere = |at: PathBuf| Ok((environment.with_shipped(vec![at]), None));
+    let own = match address {
+        _ if !key.kind.namespaced => return anywhere(address.map_or(root, PathBuf::from)),
+        None => Confinement::of_namespace(&root, &key.namespace)?,
+        Some(address) if rules.namespaced_any_address => return anywhere(address.into()),
+        Some(address) => Confinement::of_address(&root, &key.namespace, address)?,
+    };
+    own.check_directory()?;
+    let directory = own.directory().to_owned();
+    let dirs = if address.is_none() { vec![directory, root] } else { vec![directory] };
+    Ok((environment.with_shipped(dirs), Some(own)))
 }
 
 fn plugin_status(

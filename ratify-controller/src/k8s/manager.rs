@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::bail;
 use kube::Client;
-use ratify_core::{Digest, config::PluginRules};
+use ratify_core::Digest;
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, Id, JoinSet},
@@ -32,7 +32,15 @@ use super::{
     watch::{self, Seen},
     write::{Verdict, write},
 };
-use crate::{health::Check, plugin::inventory::Inventory, runtime::Runtime, state::Active};
+use crate::{
+    health::Check,
+    plugin::{
+        inventory::Inventory,
+        rules::{self, Rules},
+    },
+    runtime::Runtime,
+    state::Active,
+};
 
 /// How many events may wait to be looked at; more wait at the API server.
 const EVENTS: usize = 256;
@@ -45,8 +53,6 @@ pub struct ManagerOptions {
     pub active: Arc<Active>,
     /// How namespaces relate to the cluster, and what bounds a request.
     pub composition: Composition,
-    /// What administrators allow of plugins.
-    pub rules: PluginRules,
     /// Who this is, for the status of what it loads.
     pub identity: String,
     /// Is set when everything was listed and tried once.
@@ -55,7 +61,8 @@ pub struct ManagerOptions {
 
 /// What a job ended with.
 enum Step {
-    Built(Box<(Resource, Built)>),
+    /// With the rules that it was built by.
+    Built(Box<(Resource, Built, Arc<Rules>)>),
     /// What a tag stands for now.
     Looked(Resource, ratify_core::Result<Digest>),
     Written(bool),
@@ -69,6 +76,8 @@ struct Done {
     in_force: bool,
     /// Whether it is as its spec says, or cannot be.
     settled: bool,
+    /// The rules that it was tried by.
+    rules: Arc<Rules>,
     /// The digest that was tried.
     pin: Option<Pin>,
     verdict: Arc<Verdict>,
@@ -111,10 +120,11 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
         watches.spawn(watch::watch(client.clone(), kind, sender.clone()));
     }
     drop(sender);
-    let ManagerOptions { runtime, active, composition, rules, identity, readiness } = options;
+    let ManagerOptions { runtime, active, composition, identity, readiness } = options;
+    let mut rules = runtime.rules.changes();
     let pins = Pins::of(Inventory::of(runtime.environment.default_plugin_dir()));
     let events_forbidden = Once::default();
-    let shared = Shared { client, runtime, rules, identity, pins, events_forbidden };
+    let shared = Shared { client, runtime, identity, pins, events_forbidden };
     let mut manager = Manager {
         shared: Arc::new(shared),
         active,
@@ -133,13 +143,14 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
     loop {
         manager.start_jobs();
         // Nothing is tried before everything was listed.
-        let due = manager.queue.next_due().filter(|_| manager.unlisted.is_empty());
+        let due = manager.queue.next_due(Instant::now()).filter(|_| manager.unlisted.is_empty());
         tokio::select! {
             seen = events.recv() => match seen {
                 Some(seen) => manager.note(seen),
                 None => bail!("the custom resources are watched no more"),
             },
             Some(ended) = manager.jobs.join_next_with_id() => manager.ended(ended),
+            Ok(()) = rules.changed() => manager.obey(&rules.borrow_and_update().clone()),
             () = sleep_until(due) => {}
             _ = collect.tick() => manager.on_volume(volume::collect),
         }
@@ -192,6 +203,20 @@ impl Manager {
         }
     }
 
+    /// The rules are others now: everything is tried again by them. What they deny does not run
+    /// meanwhile, since who starts it asks for the rules itself.
+    fn obey(&mut self, rules: &Rules) {
+        tracing::info!(
+            "the rules of the configuration file changed: all resources are tried again"
+        );
+        self.composition.tighten_only = rules.namespaces.tighten_only;
+        self.active.swap(self.parts.snapshot(self.composition));
+        let now = Instant::now();
+        for (key, resource) in &self.resources {
+            self.queue.push(key.clone(), work(resource), now);
+        }
+    }
+
     /// Works on the plugin directory, beside everything else.
     fn on_volume(&self, work: impl FnOnce(&Path) + Send + 'static) {
         let plugins = self.shared.runtime.environment.default_plugin_dir();
@@ -212,10 +237,13 @@ impl Manager {
         }
     }
 
-    /// Whether this was tried: neither the spec changed since, nor the digest that was agreed on.
+    /// Whether this was tried: neither the spec changed since, nor the digest that was agreed on,
+    /// nor the rules.
     fn is_tried(&self, resource: &Resource) -> bool {
+        let rules = self.shared.runtime.rules.now();
         self.done.get(&resource.key).is_some_and(|done| {
             let is_same = done.uid == resource.uid && done.generation == resource.generation;
+            let is_same = is_same && Arc::ptr_eq(&done.rules, &rules);
             is_same && resource.pin().is_none_or(|pin| done.pin.as_ref() == Some(&pin))
         })
     }
@@ -240,8 +268,9 @@ impl Manager {
     fn build(&mut self, key: Key, resource: Resource) {
         let shared = Arc::clone(&self.shared);
         self.spawn(key, async move {
-            let built = build::build(&shared, &resource).await;
-            Step::Built(Box::new((resource, built)))
+            let rules = shared.runtime.rules.now();
+            let built = build::build(&shared, &rules.plugins, &resource).await;
+            Step::Built(Box::new((resource, built, rules)))
         });
     }
 
@@ -281,8 +310,10 @@ impl Manager {
                 tracing::info!("{key} follows {} from {} to {digest}", tag.reference, pin.digest);
                 let shared = Arc::clone(&self.shared);
                 self.spawn(key, async move {
-                    let built = build::follow(&shared, &resource, digest, pin).await;
-                    Step::Built(Box::new((resource, built)))
+                    let rules = shared.runtime.rules.now();
+                    let rule = &rules.plugins;
+                    let built = build::follow(&shared, rule, &resource, digest, pin).await;
+                    Step::Built(Box::new((resource, built, rules)))
                 });
             }
             // The tag that could not be followed stands for what runs again.
@@ -338,7 +369,8 @@ impl Manager {
         match ended {
             Ok((_, Step::Built(step))) if self.is_current(&step.0) => {
                 self.tried.tried(&key);
-                self.apply(step.0, step.1);
+                let (resource, built, rules) = *step;
+                self.apply(resource, built, rules);
             }
             Ok((_, Step::Looked(resource, found))) if self.is_current(&resource) => {
                 self.looked(resource, found);
@@ -361,10 +393,12 @@ impl Manager {
     }
 
     /// Puts what was built in force, and then says so in the status.
-    fn apply(&mut self, resource: Resource, built: Built) {
+    fn apply(&mut self, resource: Resource, built: Built, rules: Arc<Rules>) {
         let key = resource.key.clone();
         let before = self.done.remove(&key).filter(|done| done.uid == resource.uid);
-        let kept = before.as_ref().is_some_and(|done| done.in_force);
+        // What is denied is not kept as the last good one.
+        let is_denied = built.part.as_ref().is_err_and(rules::is_denial);
+        let kept = before.as_ref().is_some_and(|done| done.in_force) && !is_denied;
         let Built { part, stand_in, retry, pin, plugin, tag, directory } = built;
         let error = match part {
             Ok(part) => {
@@ -412,6 +446,7 @@ impl Manager {
             generation: resource.generation,
             in_force,
             settled: !retry,
+            rules,
             pin,
             verdict: Arc::new(verdict),
             told,

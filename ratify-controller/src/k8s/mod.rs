@@ -29,6 +29,7 @@ pub mod resource;
 pub mod rotation;
 pub mod secrets;
 pub mod status;
+mod tenant;
 mod tried;
 mod volume;
 mod watch;

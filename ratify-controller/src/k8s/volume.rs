@@ -6,8 +6,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{build::NAMESPACES, kind::Role, resource::Key};
-use crate::plugin::inventory::{GRACE_PERIOD, Inventory, Kind, Resource};
+use super::{kind::Role, resource::Key};
+use crate::plugin::{
+    confined::Confinement,
+    inventory::{GRACE_PERIOD, Inventory, Kind, Resource},
+};
 
 /// How often what nothing needs is looked for.
 pub(super) const COLLECT_INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -27,10 +30,9 @@ pub(super) fn forget(key: &Key, directory: PathBuf) {
 pub(super) fn forget_all(plugins: &Path, gone: &[Key]) {
     for key in gone {
         let Some(recorded) = recorded_as(key) else { continue };
-        let directory = if key.namespace.is_empty() {
-            plugins.to_owned()
-        } else {
-            plugins.join(NAMESPACES).join(&key.namespace)
+        let directory = match Confinement::of_namespace(plugins, &key.namespace) {
+            Ok(own) => own.directory().to_owned(),
+            Err(_) => plugins.to_owned(),
         };
         match Inventory::of(directory).forget(&recorded) {
             Ok(()) => tracing::info!("the plugin of {key} is needed no more"),
@@ -65,10 +67,9 @@ pub(super) fn collect(plugins: &Path) {
 
 /// The plugin directory, and those of namespaces in it.
 fn directories(plugins: &Path) -> Vec<(String, PathBuf)> {
-    let entries = std::fs::read_dir(plugins.join(NAMESPACES)).into_iter().flatten().flatten();
-    let of_namespaces = entries
-        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
-        .filter(|(_, path)| path.is_dir());
+    let of_namespaces = Confinement::all(plugins)
+        .into_iter()
+        .filter_map(|path| Some((path.file_name()?.to_str()?.to_owned(), path)));
     let whole = (String::new(), plugins.to_owned());
     std::iter::once(whole).chain(of_namespaces).collect()
 }
@@ -108,7 +109,7 @@ mod tests {
     fn what_no_resource_names_goes_and_what_others_installed_stays() {
         let folder = tempfile::tempdir().unwrap();
         let plugins = folder.path().join("plugins");
-        let of_team = plugins.join(NAMESPACES).join("team");
+        let of_team = plugins.join(".namespaces/team");
         put(&plugins, "live");
         put(&plugins, "gone");
         put(&plugins, "by-hand");

@@ -14,7 +14,9 @@ use serde_json::{Map, Value};
 
 pub use executor::ExecutorConfig;
 pub use plugin::{PluginEnv, PluginSource};
-pub use plugins::{NamespaceRules, PatternError, PluginRules, RepositoryPattern};
+pub use plugins::{
+    Candidate, Denial, NamespaceRules, Part, PatternError, PluginRules, RepositoryPattern,
+};
 pub use policy::PolicyConfig;
 pub use store::{StorePluginConfig, StoresConfig};
 pub use verifier::{ArtifactTypes, VerifierPluginConfig, VerifiersConfig};

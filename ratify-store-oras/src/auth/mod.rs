@@ -153,6 +153,20 @@ pub fn availability(name: &str) -> Availability {
     }
 }
 
+/// No credentials at all, whatever a registry asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct NoCredentials;
+
+impl AuthProvider for NoCredentials {
+    fn name(&self) -> &str {
+        "none"
+    }
+
+    fn credential<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Credential>> {
+        Box::pin(async { Ok(Credential::Anonymous) })
+    }
+}
+
 /// The provider that a store's or a source's `authProvider` names; docker's configuration where
 /// it is absent.
 ///

@@ -6,6 +6,7 @@
 //! <plugins>/.store/sha256/<hex>          what runs; mode 0500, never written in place
 //! <plugins>/.store/documents/<hex>       manifests and configurations, by digest: with them a
 //!                                        pinned plugin starts without a request, and is proven
+//! <plugins>/.store/loads/loads.jsonl      which program came into force when, and for whom
 //! <plugins>/.store/sources/<name>.json   which digest a resource runs: a tag starts with the
 //!                                        registry down
 //! <plugins>/.store/pins/<hex>.json       which digest a custom resource's tag stood for at first
@@ -17,6 +18,7 @@ mod contents;
 mod draft;
 mod error;
 mod installed;
+mod loads;
 mod pins;
 mod record;
 mod view;
@@ -34,7 +36,11 @@ pub use collect::{Collected, GRACE_PERIOD};
 pub use draft::Draft;
 pub use error::InventoryError;
 pub use installed::{InstalledPlugin, RunGuard, RunnablePlugin};
+pub use loads::{Load, LoadedFor, Loads};
 pub use record::{Kind, Record, Resource};
+
+pub(super) use contents::digest_of_file;
+pub(super) use installed::FileIdentity;
 
 use error::Attempt as _;
 
@@ -42,6 +48,7 @@ use error::Attempt as _;
 const STORE: &str = ".store";
 const SOURCES: &str = "sources";
 const DOCUMENTS: &str = "documents";
+const LOADS: &str = "loads";
 const LOCK: &str = ".lock";
 /// Directories are their owner's alone.
 const PRIVATE_DIRECTORY: u32 = 0o700;

@@ -6,6 +6,8 @@
 //! - `cluster`: the main job by custom resources, on a real API server; `samples`: every sample
 //!   resource of v1, and v1alpha1; `faults`: the same when the API server, the registry or the
 //!   process itself fails.
+//! - `denied`: a rule that comes into force takes what it denies out of force, and the other way;
+//!   `tenants`: the attacks of a namespace administrator; `loads`: the record of what was loaded.
 //! - `image`: the image, as it runs in a cluster.
 //! - `lies`: a registry that lies about the image and what is attached to it, on each path.
 //! - `cache`: many processes on one cache directory, killed at random.
@@ -19,12 +21,14 @@
 mod answers;
 mod cache;
 mod cluster;
+mod denied;
 mod directories;
 mod faults;
 mod files;
 mod foreign;
 mod image;
 mod lies;
+mod loads;
 mod main_job;
 mod migrate;
 mod names;
@@ -33,6 +37,7 @@ mod samples;
 mod secrets;
 mod server;
 mod serving;
+mod tenants;
 mod words;
 
 use std::{

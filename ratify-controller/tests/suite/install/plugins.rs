@@ -41,6 +41,7 @@ async fn v1s_layout_is_installed_and_said_in_v1s_words() {
         ");
         insta::assert_snapshot!(fixture.files().join("\n"), @"
         .store/documents/<hex>
+        .store/loads/loads.jsonl
         .store/sha256/<hex>
         .store/sources/verifier-sample.json
         sample
