@@ -3,37 +3,37 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    pin::pin,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
 };
 
 use anyhow::bail;
-use futures_util::StreamExt as _;
-use jiff::Timestamp;
-use kube::{
-    Api, Client,
-    api::{DynamicObject, Patch},
-    runtime::{WatchStreamExt as _, watcher},
-};
-use ratify_core::{ErrorCode, config::PluginRules};
+use kube::Client;
+use ratify_core::{Digest, config::PluginRules};
 use tokio::{
     sync::mpsc,
-    task::{Id, JoinSet},
+    task::{AbortHandle, Id, JoinSet},
 };
 
 use super::{
-    build::{self, Built, Shared, api, by_us, within},
+    Once,
+    build::{self, Built, Shared},
+    crd::PluginStatus,
+    follow::Tag,
     kind::{Kind, Role},
+    log,
     parts::{Composition, Parts},
-    queue::Queue,
+    pins::Pins,
+    queue::{Queue, Work},
     resource::{Key, Pin, Resource},
-    status::{self, Outcome, Standing},
+    tried::Tried,
+    volume,
+    watch::{self, Seen},
+    write::{Verdict, write},
 };
-use crate::{runtime::Runtime, state::Active};
+use crate::{health::Check, plugin::inventory::Inventory, runtime::Runtime, state::Active};
 
-/// How many resources are worked on at once.
-const AT_ONCE: usize = 8;
 /// How many events may wait to be looked at; more wait at the API server.
 const EVENTS: usize = 256;
 
@@ -49,20 +49,16 @@ pub struct ManagerOptions {
     pub rules: PluginRules,
     /// Who this is, for the status of what it loads.
     pub identity: String,
-}
-
-/// What a watch saw.
-enum Seen {
-    Applied(Resource),
-    Deleted(Key),
-    /// Everything of a kind was listed.
-    Listed(Kind, BTreeSet<Key>),
+    /// Is set when everything was listed and tried once.
+    pub readiness: Check,
 }
 
 /// What a job ended with.
 enum Step {
     Built(Box<(Resource, Built)>),
-    Written { again: bool },
+    /// What a tag stands for now.
+    Looked(Resource, ratify_core::Result<Digest>),
+    Written(bool),
 }
 
 /// What is known of a resource that was tried.
@@ -73,7 +69,18 @@ struct Done {
     in_force: bool,
     /// Whether it is as its spec says, or cannot be.
     settled: bool,
+    /// The digest that was tried.
     pin: Option<Pin>,
+    verdict: Arc<Verdict>,
+    /// Whether the status was written. What others make of it afterwards is not answered.
+    told: bool,
+    /// The plugin that is in force.
+    runs: Option<PluginStatus>,
+    tag: Option<Tag>,
+    /// When the tag is looked up next.
+    next_look: Option<Instant>,
+    /// Where its plugin is recorded.
+    directory: Option<PathBuf>,
 }
 
 struct Manager {
@@ -86,8 +93,11 @@ struct Manager {
     parts: Parts,
     /// Kinds that were not listed yet.
     unlisted: BTreeSet<Kind>,
+    tried: Tried,
     jobs: JoinSet<Step>,
     of_job: HashMap<Id, Key>,
+    /// How to end what is being done for a resource.
+    running: BTreeMap<Key, AbortHandle>,
 }
 
 /// Keeps what is in force as the cluster's resources say. Runs until it is dropped.
@@ -98,11 +108,13 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
     let (sender, mut events) = mpsc::channel(EVENTS);
     let mut watches = JoinSet::new();
     for kind in Kind::ALL {
-        watches.spawn(watch(client.clone(), kind, sender.clone()));
+        watches.spawn(watch::watch(client.clone(), kind, sender.clone()));
     }
     drop(sender);
-    let ManagerOptions { runtime, active, composition, rules, identity } = options;
-    let shared = Shared { client, runtime, rules, identity };
+    let ManagerOptions { runtime, active, composition, rules, identity, readiness } = options;
+    let pins = Pins::of(Inventory::of(runtime.environment.default_plugin_dir()));
+    let events_forbidden = Once::default();
+    let shared = Shared { client, runtime, rules, identity, pins, events_forbidden };
     let mut manager = Manager {
         shared: Arc::new(shared),
         active,
@@ -112,12 +124,16 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
         done: BTreeMap::new(),
         parts: Parts::default(),
         unlisted: Kind::ALL.into_iter().collect(),
+        tried: Tried::new(readiness),
         jobs: JoinSet::new(),
         of_job: HashMap::new(),
+        running: BTreeMap::new(),
     };
+    let mut collect = tokio::time::interval(volume::COLLECT_INTERVAL);
     loop {
         manager.start_jobs();
-        let due = manager.queue.next_due().filter(|_| manager.queue.running() < AT_ONCE);
+        // Nothing is tried before everything was listed.
+        let due = manager.queue.next_due().filter(|_| manager.unlisted.is_empty());
         tokio::select! {
             seen = events.recv() => match seen {
                 Some(seen) => manager.note(seen),
@@ -125,8 +141,18 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
             },
             Some(ended) = manager.jobs.join_next_with_id() => manager.ended(ended),
             () = sleep_until(due) => {}
+            _ = collect.tick() => manager.on_volume(volume::collect),
         }
     }
+}
+
+/// A source is pulled from its registry, wherever it is written.
+fn work(resource: &Resource) -> Work {
+    let inside = resource.spec.get("parameters").and_then(|parameters| parameters.get("source"));
+    let source = resource.spec.get("source").filter(|source| !source.is_null()).or(inside);
+    let artifact = source.and_then(|source| source["artifact"].as_str());
+    let registry = artifact.and_then(|artifact| artifact.split('/').next());
+    registry.map_or(Work::Local, |registry| Work::Pull(registry.to_owned()))
 }
 
 async fn sleep_until(due: Option<Instant>) {
@@ -136,100 +162,170 @@ async fn sleep_until(due: Option<Instant>) {
     }
 }
 
-/// Sees all that happens to the resources of a kind. A failed watch is begun anew by itself.
-async fn watch(client: Client, kind: Kind, sender: mpsc::Sender<Seen>) {
-    let api: Api<DynamicObject> = Api::all_with(client, &kind.api_resource());
-    let mut events = pin!(watcher(api, watcher::Config::default()).default_backoff());
-    let (mut listed, mut is_failing) = (BTreeSet::new(), false);
-    while let Some(event) = events.next().await {
-        let seen = match event {
-            Ok(watcher::Event::Init) => {
-                listed.clear();
-                continue;
-            }
-            Ok(watcher::Event::InitApply(object)) => {
-                let resource = Resource::read(kind, object);
-                listed.insert(resource.key.clone());
-                Seen::Applied(resource)
-            }
-            Ok(watcher::Event::Apply(object)) => Seen::Applied(Resource::read(kind, object)),
-            Ok(watcher::Event::Delete(object)) => Seen::Deleted(Resource::read(kind, object).key),
-            Ok(watcher::Event::InitDone) => Seen::Listed(kind, std::mem::take(&mut listed)),
-            Err(error) => {
-                if !std::mem::replace(&mut is_failing, true) {
-                    let error = ratify_core::capped_line(&error.to_string(), 500);
-                    tracing::warn!("cannot watch {}: {error}; trying again", kind.plural());
-                }
-                continue;
-            }
-        };
-        is_failing = false;
-        if sender.send(seen).await.is_err() {
-            return;
-        }
-    }
-}
-
 impl Manager {
     fn note(&mut self, seen: Seen) {
         let now = Instant::now();
         match seen {
             Seen::Applied(resource) => {
-                if !self.is_settled(&resource) {
-                    self.queue.push(resource.key.clone(), now);
+                let key = resource.key.clone();
+                // What failed is tried again in its own time, whatever others write.
+                if !self.is_tried(&resource) {
+                    self.queue.push(key.clone(), work(&resource), now);
                 }
-                self.resources.insert(resource.key.clone(), resource);
+                let known = self.resources.insert(key.clone(), resource);
+                if known.is_some_and(|known| !self.is_current(&known)) {
+                    self.abandon(&key);
+                }
             }
-            Seen::Deleted(key) => {
-                self.resources.remove(&key);
-                self.queue.push(key, now);
-            }
+            Seen::Deleted(key) => self.remove(&key),
             Seen::Listed(kind, listed) => {
                 let gone = |key: &&Key| key.kind == kind && !listed.contains(*key);
                 let gone: Vec<Key> = self.resources.keys().filter(gone).cloned().collect();
                 for key in gone {
-                    self.resources.remove(&key);
-                    self.queue.push(key, now);
+                    self.remove(&key);
                 }
+                let gone = self.shared.pins.forget_all_but(kind, &listed);
+                self.on_volume(move |plugins| volume::forget_all(plugins, &gone));
                 self.unlisted.remove(&kind);
+                self.tried.listed(&self.unlisted, self.resources.keys());
             }
         }
     }
 
-    /// Whether nothing is to be done: neither the spec changed, nor the digest that was agreed on.
-    fn is_settled(&self, resource: &Resource) -> bool {
+    /// Works on the plugin directory, beside everything else.
+    fn on_volume(&self, work: impl FnOnce(&Path) + Send + 'static) {
+        let plugins = self.shared.runtime.environment.default_plugin_dir();
+        tokio::task::spawn_blocking(move || work(&plugins));
+    }
+
+    /// Whether a state has the spec that its resource has now.
+    fn is_current(&self, seen: &Resource) -> bool {
+        self.resources
+            .get(&seen.key)
+            .is_some_and(|now| now.uid == seen.uid && now.generation == seen.generation)
+    }
+
+    /// Ends what is being done for a resource: it is about a spec that is no more.
+    fn abandon(&self, key: &Key) {
+        if let Some(job) = self.running.get(key) {
+            job.abort();
+        }
+    }
+
+    /// Whether this was tried: neither the spec changed since, nor the digest that was agreed on.
+    fn is_tried(&self, resource: &Resource) -> bool {
         self.done.get(&resource.key).is_some_and(|done| {
             let is_same = done.uid == resource.uid && done.generation == resource.generation;
-            let is_pinned = resource.pin().is_none_or(|pin| done.pin.as_ref() == Some(&pin));
-            done.settled && is_same && is_pinned
+            is_same && resource.pin().is_none_or(|pin| done.pin.as_ref() == Some(&pin))
         })
     }
 
     /// Nothing is tried before everything was listed: a verifier may need what is listed last.
     fn start_jobs(&mut self) {
-        while self.unlisted.is_empty() && self.queue.running() < AT_ONCE {
+        while self.unlisted.is_empty() {
             let Some(key) = self.queue.pop(Instant::now()) else { return };
             match self.resources.get(&key).cloned() {
-                None => {
-                    self.remove(&key);
-                    self.queue.succeeded(&key, None);
+                None => self.queue.succeeded(&key, None),
+                Some(resource) if self.is_tried(&resource) && self.done[&key].settled => {
+                    self.look_after(key, resource);
                 }
-                Some(resource) if self.is_settled(&resource) => self.queue.succeeded(&key, None),
                 Some(resource) => {
-                    log_start(&key);
-                    let shared = Arc::clone(&self.shared);
-                    self.spawn(key, async move {
-                        let built = build::build(&shared, &resource).await;
-                        Step::Built(Box::new((resource, built)))
-                    });
+                    log::start(&key);
+                    self.build(key, resource);
                 }
             }
         }
     }
 
+    fn build(&mut self, key: Key, resource: Resource) {
+        let shared = Arc::clone(&self.shared);
+        self.spawn(key, async move {
+            let built = build::build(&shared, &resource).await;
+            Step::Built(Box::new((resource, built)))
+        });
+    }
+
+    /// Nothing is to be tried: what was not told yet is, and a tag is looked up where it is time.
+    fn look_after(&mut self, key: Key, resource: Resource) {
+        let Some(done) = self.done.get(&key).filter(|done| done.told) else {
+            return self.tell(resource);
+        };
+        let is_due = done.next_look.is_some_and(|at| at <= Instant::now());
+        let Some(tag) = done.tag.clone().filter(|_| is_due) else { return self.finish(&key, true) };
+        let shared = Arc::clone(&self.shared);
+        self.spawn(key, async move {
+            let digest = tag.resolve(&shared, &resource).await;
+            Step::Looked(resource, digest)
+        });
+    }
+
+    /// Follows a tag that moved where that is asked for, and otherwise says that it moved.
+    fn looked(&mut self, resource: Resource, found: ratify_core::Result<Digest>) {
+        let key = resource.key.clone();
+        let Some(done) = self.done.get_mut(&key) else { return self.finish(&key, true) };
+        let Some((tag, pin)) = done.tag.as_ref().zip(done.pin.clone()) else {
+            return self.finish(&key, true);
+        };
+        done.next_look = tag.next_look(Instant::now(), false);
+        let found = match found {
+            Ok(digest) => digest,
+            Err(error) => {
+                let error = ratify_core::capped_line(&error.to_string(), 500);
+                tracing::warn!("what {} stands for was not found out: {error}", tag.reference);
+                return self.finish(&key, true);
+            }
+        };
+        let moved_to = (found != pin.digest).then_some(found);
+        match moved_to {
+            Some(digest) if tag.interval.is_some() => {
+                tracing::info!("{key} follows {} from {} to {digest}", tag.reference, pin.digest);
+                let shared = Arc::clone(&self.shared);
+                self.spawn(key, async move {
+                    let built = build::follow(&shared, &resource, digest, pin).await;
+                    Step::Built(Box::new((resource, built)))
+                });
+            }
+            // The tag that could not be followed stands for what runs again.
+            _ if done.verdict.error.is_some() => self.build(key, resource),
+            moved_to if moved_to == done.verdict.moved_to => self.finish(&key, true),
+            moved_to => {
+                if let Some(digest) = &moved_to {
+                    let (tag, pin) = (&tag.reference, &pin.digest);
+                    tracing::warn!("{tag} of {key} stands for {digest} now; {pin} runs");
+                }
+                done.verdict = Arc::new(done.verdict.with_tag_at(moved_to));
+                done.told = false;
+                self.tell(resource);
+            }
+        }
+    }
+
+    /// Says in the status what came of a resource, where that was not said yet.
+    fn tell(&mut self, resource: Resource) {
+        let key = resource.key.clone();
+        let Some(done) = self.done.get(&key).filter(|done| !done.told) else {
+            self.finish(&key, true);
+            return;
+        };
+        let (shared, verdict) = (Arc::clone(&self.shared), Arc::clone(&done.verdict));
+        self.spawn(key, async move { Step::Written(write(&shared, resource, &verdict).await) });
+    }
+
+    /// A job is over; another try follows unless all is said and done.
+    fn finish(&mut self, key: &Key, is_told: bool) {
+        let done = self.done.get(key);
+        if is_told && done.is_none_or(|done| done.settled) {
+            let next_look = done.and_then(|done| done.next_look);
+            self.queue.succeeded(key, next_look);
+        } else {
+            self.queue.failed(key, Instant::now());
+        }
+    }
+
     fn spawn(&mut self, key: Key, job: impl Future<Output = Step> + Send + 'static) {
-        let id = self.jobs.spawn(job).id();
-        self.of_job.insert(id, key);
+        let handle = self.jobs.spawn(job);
+        self.of_job.insert(handle.id(), key.clone());
+        self.running.insert(key, handle);
     }
 
     fn ended(&mut self, ended: Result<(Id, Step), tokio::task::JoinError>) {
@@ -238,15 +334,27 @@ impl Manager {
             Err(error) => error.id(),
         };
         let Some(key) = self.of_job.remove(&id) else { return };
+        self.running.remove(&key);
         match ended {
-            Ok((_, Step::Built(step))) => {
-                let (resource, built) = *step;
-                self.apply(resource, built);
+            Ok((_, Step::Built(step))) if self.is_current(&step.0) => {
+                self.tried.tried(&key);
+                self.apply(step.0, step.1);
             }
-            Ok((_, Step::Written { again: false })) => self.queue.succeeded(&key, None),
-            Ok((_, Step::Written { again: true })) => self.queue.failed(&key, Instant::now()),
+            Ok((_, Step::Looked(resource, found))) if self.is_current(&resource) => {
+                self.looked(resource, found);
+            }
+            // What was built of is no more; what is instead is waiting.
+            Ok((_, Step::Built(_) | Step::Looked(..))) => self.queue.succeeded(&key, None),
+            Ok((_, Step::Written(is_told))) => {
+                if let Some(done) = self.done.get_mut(&key) {
+                    done.told = is_told;
+                }
+                self.finish(&key, is_told);
+            }
+            Err(error) if error.is_cancelled() => self.queue.succeeded(&key, None),
             Err(error) => {
                 tracing::error!("the work on {key} broke off: {error}");
+                self.tried.tried(&key);
                 self.queue.failed(&key, Instant::now());
             }
         }
@@ -255,140 +363,95 @@ impl Manager {
     /// Puts what was built in force, and then says so in the status.
     fn apply(&mut self, resource: Resource, built: Built) {
         let key = resource.key.clone();
-        let before = self.done.get(&key).filter(|done| done.uid == resource.uid);
-        let was_in_force = before.is_some_and(|done| done.in_force);
-        let Built { part, stand_in, retry, pin, plugin } = built;
+        let before = self.done.remove(&key).filter(|done| done.uid == resource.uid);
+        let kept = before.as_ref().is_some_and(|done| done.in_force);
+        let Built { part, stand_in, retry, pin, plugin, tag, directory } = built;
         let error = match part {
             Ok(part) => {
                 if let Some(part) = part {
                     self.parts.insert(&key.namespace, &key.name, part);
                     self.swap(&key);
-                    log_added(&resource);
+                    log::added(&resource);
                 }
                 None
             }
             Err(error) => {
                 tracing::error!("{error}");
-                if let Some(stand_in) = stand_in.filter(|_| !was_in_force) {
-                    self.parts.insert(&key.namespace, &key.name, stand_in);
-                    self.swap(&key);
+                match stand_in {
+                    _ if kept => {}
+                    Some(stand_in) => self.parts.insert(&key.namespace, &key.name, stand_in),
+                    // What an earlier resource of this name left.
+                    None => self.take_away(&key),
                 }
+                self.swap(&key);
                 Some(error)
             }
         };
+        let in_force = error.is_none() || kept;
+        // A pin that this process did not make may be old.
+        let is_old_pin = before.is_none() && resource.pin().is_some() && resource.pin() == pin;
+        let (ran_before, kept_directory) = before
+            .as_ref()
+            .map(|done| (done.runs.clone(), done.directory.clone()))
+            .unwrap_or_default();
+        if error.is_none() && kept_directory != directory {
+            kept_directory.iter().for_each(|left| volume::forget(&key, left.clone()));
+        }
+        let runs = if error.is_none() { plugin.clone() } else { ran_before.clone() };
+        let directory = if error.is_none() { directory } else { directory.or(kept_directory) };
+        let kept = kept && error.is_some();
+        let verdict = Verdict { kept, error, plugin, moved_to: None, ran_before };
+        // A failure is said once: what v1 makes of the status is not answered at each try.
+        let told = verdict.error.is_some()
+            && before.is_some_and(|before| {
+                let is_same = before.generation == resource.generation && before.pin == pin;
+                before.told && is_same && before.verdict.is_same(&verdict)
+            });
         let done = Done {
             uid: resource.uid.clone(),
             generation: resource.generation,
-            in_force: error.is_none() || was_in_force,
+            in_force,
             settled: !retry,
             pin,
+            verdict: Arc::new(verdict),
+            told,
+            runs,
+            next_look: tag.as_ref().and_then(|tag| tag.next_look(Instant::now(), is_old_pin)),
+            tag,
+            directory,
         };
         self.done.insert(key.clone(), done);
         // The latest status counts: the claim changed it meanwhile.
-        let resource = self
-            .resources
-            .get(&key)
-            .filter(|now| now.uid == resource.uid && now.generation == resource.generation)
-            .cloned()
-            .unwrap_or(resource);
-        let shared = Arc::clone(&self.shared);
-        self.spawn(key, async move {
-            let outcome = match &error {
-                None => Outcome::Active,
-                Some(error) if was_in_force => Outcome::KeptLastGood(error),
-                Some(error) => Outcome::Refused(error),
-            };
-            let standing = Standing { outcome, remark: None, plugin, moved_to: None };
-            let is_written = write(&shared.client, &resource, &standing).await;
-            Step::Written { again: retry || !is_written }
-        });
+        let resource = self.resources.get(&key).cloned().unwrap_or(resource);
+        self.tell(resource);
     }
 
+    /// What was deleted is in force no more, whatever else is being done.
     fn remove(&mut self, key: &Key) {
-        log_removal(key);
-        self.done.remove(key);
+        log::removal(key);
+        self.resources.remove(key);
+        self.tried.tried(key);
+        if let Some(directory) = self.done.remove(key).and_then(|done| done.directory) {
+            volume::forget(key, directory);
+        }
+        self.shared.pins.forget(key);
+        self.abandon(key);
+        self.take_away(key);
+        self.swap(key);
+    }
+
+    fn take_away(&mut self, key: &Key) {
         match key.kind.role {
             Role::Verifier => self.parts.remove_verifier(&key.namespace, &key.name),
             Role::Store => self.parts.remove_store(&key.namespace, &key.name),
             Role::Policy => self.parts.remove_policy(&key.namespace, &key.name),
-            Role::Keys | Role::CertificateStore => return,
+            Role::Keys | Role::CertificateStore => {}
         }
-        self.swap(key);
     }
 
     fn swap(&self, changed: &Key) {
         let previous = self.active.snapshot();
         let next = self.parts.snapshot_after(&previous, &changed.namespace, self.composition);
         self.active.swap(next);
-    }
-}
-
-/// Says in a status how a resource stands. True unless another try is needed; a missing right is
-/// told and not tried again.
-async fn write(client: &Client, resource: &Resource, standing: &Standing<'_>) -> bool {
-    let Some(body) = status::patch(resource, standing, Timestamp::now()) else { return true };
-    let key = &resource.key;
-    let api = api(client, key.kind, &key.namespace);
-    let why = match within(api.patch_status(&key.name, &by_us(), &Patch::Merge(&body))).await {
-        Ok(Ok(_)) => return true,
-        // It was deleted meanwhile.
-        Ok(Err(kube::Error::Api(answer))) if answer.code == 404 => return true,
-        Ok(Err(kube::Error::Api(answer))) if answer.code == 403 => {
-            tracing::error!(
-                "{}, unable to update the status of {key}: the right to patch {}/status is missing",
-                ErrorCode::GetClusterResourceFailure.value(),
-                key.kind.plural()
-            );
-            return true;
-        }
-        Ok(Err(error)) => error.to_string(),
-        Err(late) => late,
-    };
-    tracing::error!(
-        "unable to update the status of {key}: {}",
-        ratify_core::capped_line(&why, 300)
-    );
-    false
-}
-
-fn log_start(key: &Key) {
-    let name = key.qualified_name();
-    match (key.kind.role, key.kind.namespaced) {
-        (Role::Verifier, _) => tracing::info!("reconciling verifier '{}'", key.name),
-        (Role::Store, false) => tracing::info!("reconciling cluster store '{}'", key.name),
-        (Role::Store, true) => tracing::info!("reconciling namspaced store '{}'", key.name),
-        (Role::Policy, false) => tracing::info!("Reconciling Cluster Policy {}", key.name),
-        (Role::Policy, true) => tracing::info!("Reconciling Namespaced Policy {}", key.name),
-        (Role::Keys, _) => tracing::info!("reconciling cluster key management provider '{name}'"),
-        (Role::CertificateStore, _) => tracing::info!("reconciling certificate store '{name}'"),
-    }
-}
-
-fn log_added(resource: &Resource) {
-    let key = &resource.key;
-    let namespace = &key.namespace;
-    match key.kind.role {
-        Role::Verifier => tracing::info!(
-            "verifier '{}' added to verifier map in namespace: {namespace}",
-            key.name
-        ),
-        Role::Store => {
-            let name = resource.spec.get("name").and_then(|name| name.as_str()).unwrap_or_default();
-            tracing::info!("store '{name}' added to store map in namespace: {namespace}");
-        }
-        Role::Policy | Role::Keys | Role::CertificateStore => {}
-    }
-}
-
-fn log_removal(key: &Key) {
-    let name = key.qualified_name();
-    match key.kind.role {
-        Role::Verifier => tracing::info!("delete event detected, removing verifier {}", key.name),
-        Role::Store => tracing::info!("deletion detected, removing store {}", key.name),
-        Role::Policy => tracing::info!("delete event detected, removing policy {}", key.name),
-        Role::Keys => tracing::info!("deletion detected, removing key management provider {name}"),
-        Role::CertificateStore => {
-            tracing::info!("deletion detected, removing certificate store {name}");
-        }
     }
 }

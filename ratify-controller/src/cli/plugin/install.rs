@@ -199,6 +199,7 @@ async fn attempt(
         type_: &wanted.type_,
         source: &wanted.source,
         directory: &wanted.directory,
+        pin: None,
     };
     let give_up_at = Some(Instant::now() + PATIENCE);
     let options = InstallOptions { give_up_at, ..InstallOptions::default() };

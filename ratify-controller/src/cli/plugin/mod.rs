@@ -18,7 +18,7 @@ use ratify_core::{
     Reference,
     config::{Config, PluginSource},
 };
-use ratify_store_oras::Client;
+use ratify_store_oras::{Client, auth::SecretScope};
 
 use crate::{plugin::inventory::Kind, reload::ConfigFile, runtime::Runtime};
 
@@ -99,12 +99,12 @@ impl PluginCommand {
 impl PluginContext {
     /// A client with the credentials of Docker's configuration.
     fn client(&self) -> anyhow::Result<Client> {
-        Ok(self.runtime.plugin_client(None)?)
+        Ok(self.runtime.plugin_client(None, &SecretScope::Cluster)?)
     }
 
     /// A client with the credentials that a source names.
     fn client_for(&self, source: &PluginSource) -> ratify_core::Result<Client> {
-        self.runtime.plugin_client(source.auth_provider.as_ref())
+        self.runtime.plugin_client(source.auth_provider.as_ref(), &SecretScope::Cluster)
     }
 }
 

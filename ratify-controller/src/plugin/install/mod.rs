@@ -15,7 +15,8 @@ mod walk;
 use std::{path::Path, time::Instant};
 
 use ratify_core::{
-    ComponentType, Error, ErrorCode, Platform, Reference, Result, capped_line, config::PluginSource,
+    ComponentType, Digest, Error, ErrorCode, Platform, Reference, Result, capped_line,
+    config::PluginSource,
 };
 use ratify_store_oras::Client;
 
@@ -48,6 +49,9 @@ pub struct InstallRequest<'a> {
     pub source: &'a PluginSource,
     /// The plugin directory.
     pub directory: &'a Path,
+    /// The digest of an index or a manifest in the source's repository that was agreed on: this
+    /// one, whatever the source's tag stands for.
+    pub pin: Option<&'a Digest>,
 }
 
 /// On which node, and within which bounds.
@@ -159,7 +163,10 @@ fn check(
     }
     let reference = Reference::parse_exact(&request.source.artifact)?;
     inventory.check(request.type_)?;
-    Ok(reference)
+    Ok(match request.pin {
+        Some(pin) => reference.sibling(pin),
+        None => reference,
+    })
 }
 
 /// Whether a text can name a plugin's file: the configuration's rule, for names that do not come

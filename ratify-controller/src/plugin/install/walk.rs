@@ -217,6 +217,9 @@ impl<'a> Walk<'a> {
         let target = self.inventory.view_path(self.request.type_);
         tracing::debug!("Downloading blob {}", layer.digest);
         self.inventory.prepare(layer.digest.algorithm().name())?;
+        let inventory = self.inventory.clone();
+        let cleaned = tokio::task::spawn_blocking(move || inventory.remove_abandoned()).await;
+        cleaned.map_err(|error| InstallError::Task(error.to_string()))?;
         let mut draft = self.inventory.draft(&layer.digest)?;
         tracing::debug!("writing plugin bytes to {}", target.display());
         let size = layer.size;

@@ -3,11 +3,13 @@
 use std::{
     fs::{self, File},
     io::{self, Read as _, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::Path,
 };
 
 use ratify_core::{Algorithm, Digest};
 use ratify_store_oras::Hasher;
+use tempfile::TempPath;
 
 use super::{InventoryError, error::Attempt as _};
 
@@ -31,18 +33,33 @@ pub(super) fn digest_of_file(algorithm: Algorithm, mut file: &File) -> io::Resul
     }
 }
 
+/// How often a new file is made where a collection is faster than its lock.
+const ATTEMPTS: usize = 8;
+
+/// A new file under a temporary name, locked: what is locked has a writer, what is not was left
+/// by one that died.
+pub(super) fn incoming(folder: &Path) -> Result<(File, TempPath), InventoryError> {
+    for _ in 0..ATTEMPTS {
+        let made = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder);
+        let (file, path) = made.attempt("creating a file in", folder)?.into_parts();
+        // Before it was locked, it looked as if its writer were dead.
+        let is_ours = file.try_lock().is_ok()
+            && fs::symlink_metadata(&path)
+                .is_ok_and(|named| file.metadata().is_ok_and(|file| file.ino() == named.ino()));
+        if is_ours {
+            return Ok((file, path));
+        }
+    }
+    Err(io::Error::from(io::ErrorKind::WouldBlock)).attempt("locking a new file in", folder)
+}
+
 /// Writes a file that appears whole, on the disk, or not at all.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), InventoryError> {
     let folder = folder_of(path);
-    let mut file = tempfile::Builder::new()
-        .prefix(TEMPORARY)
-        .tempfile_in(folder)
-        .attempt("creating a file in", folder)?;
-    // No collection takes it for a stale one.
-    file.as_file().try_lock().map_err(io::Error::from).attempt("locking", path)?;
+    let (mut file, temporary) = incoming(folder)?;
     file.write_all(bytes).attempt("writing", path)?;
-    file.as_file().sync_all().attempt("writing", path)?;
-    file.persist(path).map_err(|error| error.error).attempt("writing", path)?;
+    file.sync_all().attempt("writing", path)?;
+    temporary.persist(path).map_err(|error| error.error).attempt("writing", path)?;
     sync_folder(folder)
 }
 

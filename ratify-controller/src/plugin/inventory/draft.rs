@@ -17,12 +17,12 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::{
     InventoryError,
-    contents::{TEMPORARY, folder_of, sync_folder},
+    contents::{self, folder_of, sync_folder},
     error::Attempt as _,
 };
 
 /// Its owner may read and run it (v1: 0700); nobody may write to it.
-const EXECUTABLE: u32 = 0o500;
+pub(super) const EXECUTABLE: u32 = 0o500;
 
 /// A file under a temporary name, to be written to once, from its start.
 pub struct Draft {
@@ -36,13 +36,7 @@ pub struct Draft {
 impl Draft {
     /// A file beside its target, locked so that no collection takes it for a stale one.
     pub(super) fn create(target: &Path, algorithm: Algorithm) -> Result<Self, InventoryError> {
-        let folder = folder_of(target);
-        let file = tempfile::Builder::new()
-            .prefix(TEMPORARY)
-            .tempfile_in(folder)
-            .attempt("creating a file in", folder)?;
-        let (file, path) = file.into_parts();
-        file.try_lock().map_err(io::Error::from).attempt("locking", &path)?;
+        let (file, path) = contents::incoming(folder_of(target))?;
         let file = tokio::fs::File::from_std(file);
         Ok(Self { file, path, target: target.to_owned(), hasher: Hasher::new(algorithm), size: 0 })
     }

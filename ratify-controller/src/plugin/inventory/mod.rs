@@ -8,6 +8,7 @@
 //!                                        pinned plugin starts without a request, and is proven
 //! <plugins>/.store/sources/<name>.json   which digest a resource runs: a tag starts with the
 //!                                        registry down
+//! <plugins>/.store/pins/<hex>.json       which digest a custom resource's tag stood for at first
 //! ```
 //! A record is only a hint: what it points to is hashed before it is used.
 
@@ -16,6 +17,7 @@ mod contents;
 mod draft;
 mod error;
 mod installed;
+mod pins;
 mod record;
 mod view;
 
@@ -172,6 +174,26 @@ impl Inventory {
             view::show(&view_path, &record.digest)?;
         }
         Ok(first)
+    }
+
+    /// Takes away the record of a resource, and what `<plugins>/<type>` shows of it: another
+    /// resource's program of that type, or nothing. The bytes stay until they are collected.
+    ///
+    /// # Errors
+    /// When it cannot be written. Nothing recorded is no error.
+    pub fn forget(&self, resource: &Resource) -> Result<(), InventoryError> {
+        if !self.store().is_dir() {
+            return Ok(());
+        }
+        let _alone = self.lock()?;
+        let Some(record) = self.record(resource) else { return Ok(()) };
+        let path = self.sources().join(resource.file_name());
+        contents::remove(&path).attempt("removing", &path)?;
+        let view_path = self.view_path(&record.type_);
+        match self.records().iter().find(|other| other.type_ == record.type_) {
+            Some(other) => view::show(&view_path, &other.digest),
+            None => view::hide(&view_path),
+        }
     }
 
     /// What a resource runs, as last recorded; `None` where there is no record or no readable one.

@@ -183,6 +183,35 @@ async fn collection_takes_what_is_old_unnamed_and_unused_only() {
     assert!(matches!(inventory.open(&old), Err(InventoryError::Missing(_))));
 }
 
+#[tokio::test]
+async fn what_a_dead_writer_left_goes_at_once_and_what_has_a_writer_stays() {
+    let (_folder, inventory) = fixture();
+    inventory.prepare("sha256").unwrap();
+    let alive = inventory.draft(&sha256(b"x")).unwrap();
+    let named = inventory.content_path(&sha256(b"x"));
+    let left = ["sha256", "documents", "sources"]
+        .map(|folder| inventory.store().join(folder).join(".incoming-dead"));
+    for path in &left {
+        fs::write(path, b"partial").unwrap();
+    }
+    let link = inventory.view_path(".incoming-link");
+    std::os::unix::fs::symlink("x", &link).unwrap();
+    // Whole and closed, and its writer is about to name it.
+    let whole = named.with_file_name(".incoming-whole");
+    fs::write(&whole, b"x").unwrap();
+    fs::set_permissions(&whole, fs::Permissions::from_mode(0o500)).unwrap();
+
+    inventory.remove_abandoned();
+    assert!(left.iter().all(|path| !path.exists()) && fs::symlink_metadata(&link).is_err());
+    let there = fs::read_dir(named.parent().unwrap()).unwrap().count();
+    assert_eq!(there, 2, "the file with a writer, and the one to be named");
+    drop(alive);
+    let hour = Duration::from_secs(3600);
+    File::open(&whole).unwrap().set_modified(SystemTime::now() - hour).unwrap();
+    inventory.remove_abandoned();
+    assert_eq!(fs::read_dir(named.parent().unwrap()).unwrap().count(), 0);
+}
+
 #[test]
 fn directories_that_are_none_or_open_to_others_are_refused() {
     let folder = tempfile::tempdir().unwrap();

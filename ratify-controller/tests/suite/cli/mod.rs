@@ -4,7 +4,9 @@
 //!   `serve`; `foreign`: the same on registries and with clients that are not ours; `reload`: the
 //!   plugin changes under a server that is asked all the time; `serving`: it begins and ends.
 //! - `cluster`: the main job by custom resources, on a real API server; `samples`: every sample
-//!   resource of v1, and v1alpha1.
+//!   resource of v1, and v1alpha1; `faults`: the same when the API server, the registry or the
+//!   process itself fails.
+//! - `image`: the image, as it runs in a cluster.
 //! - `lies`: a registry that lies about the image and what is attached to it, on each path.
 //! - `cache`: many processes on one cache directory, killed at random.
 //! - `words`, `files`, `names`, `directories`, `answers`: bad input, a table each.
@@ -18,8 +20,10 @@ mod answers;
 mod cache;
 mod cluster;
 mod directories;
+mod faults;
 mod files;
 mod foreign;
+mod image;
 mod lies;
 mod main_job;
 mod migrate;

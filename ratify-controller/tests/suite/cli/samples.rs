@@ -174,7 +174,7 @@ async fn each_sample_of_v1_is_accepted_and_its_status_says_how_it_stands() {
     config/samples/clustered/store/config_v1beta1_store_dynamic.yaml: PLUGIN_NOT_FOUND: Unable to create store from store CR: plugin not found: failed to find plugin "dynamic" in paths [<home>/.ratify/plugins]
     config/samples/clustered/store/config_v1beta1_store_oras.yaml: in force
     config/samples/clustered/store/config_v1beta1_store_oras_http.yaml: in force
-    config/samples/clustered/store/config_v1beta1_store_oras_k8secretAuth.yaml: CONFIG_INVALID: Unable to create store from store CR: failed to create auth provider from configuration: failed to generate cluster configuration: unable to load in-cluster configuration
+    config/samples/clustered/store/config_v1beta1_store_oras_k8secretAuth.yaml: in force
     config/samples/clustered/verifier/config_v1alpha1_store_oras_http.yaml: in force
     config/samples/clustered/verifier/config_v1alpha1_verifier_notation.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier notation is not part of this build of Ratify
     config/samples/clustered/verifier/config_v1beta1_verifier_complete_licensechecker.yaml: in force
@@ -202,7 +202,7 @@ async fn each_sample_of_v1_is_accepted_and_its_status_says_how_it_stands() {
     config/samples/namespaced/store/config_v1beta1_store_dynamic.yaml: CONFIG_INVALID: Unable to create store from store CR: the source of a namespaced resource is not allowed: its plugin would run inside Ratify; an administrator can set plugins.namespaces.source in the configuration
     config/samples/namespaced/store/config_v1beta1_store_oras.yaml: in force
     config/samples/namespaced/store/config_v1beta1_store_oras_http.yaml: in force
-    config/samples/namespaced/store/config_v1beta1_store_oras_k8secretAuth.yaml: CONFIG_INVALID: Unable to create store from store CR: failed to create auth provider from configuration: failed to generate cluster configuration: unable to load in-cluster configuration
+    config/samples/namespaced/store/config_v1beta1_store_oras_k8secretAuth.yaml: in force
     config/samples/namespaced/verifier/config_v1beta1_verifier_complete_licensechecker.yaml: in force
     config/samples/namespaced/verifier/config_v1beta1_verifier_cosign.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier cosign is not part of this build of Ratify
     config/samples/namespaced/verifier/config_v1beta1_verifier_cosign_keyless.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier cosign is not part of this build of Ratify

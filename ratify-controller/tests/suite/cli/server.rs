@@ -17,13 +17,18 @@ use super::Home;
 pub(super) struct Server {
     url: String,
     log: Arc<Mutex<String>>,
+    client: reqwest::Client,
     pub(super) process: Child,
 }
 
 impl Server {
     /// Starts with the default configuration of a home, and waits until it listens.
     pub(super) async fn start(home: &Home) -> Self {
-        let mut command = home.command(&["serve", "--http", "127.0.0.1:0"]);
+        Self::run(home.command(&["serve", "--http", "127.0.0.1:0"])).await
+    }
+
+    /// Starts a command that serves, and waits until it listens.
+    pub(super) async fn run(mut command: tokio::process::Command) -> Self {
         let mut process = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let log = Arc::new(Mutex::new(String::new()));
@@ -44,7 +49,9 @@ impl Server {
         let address = address.unwrap_or_else(|_| panic!("the server hangs"));
         let address = address.unwrap_or_else(|_| panic!("{}", log.lock().unwrap()));
         let url = format!("http://{}/ratify/gatekeeper/v1/verify", address.trim());
-        Self { url, log, process }
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
+        Self { url, log, client, process }
     }
 
     /// The answer's one item for a key.
@@ -53,9 +60,7 @@ impl Server {
             "apiVersion": "externaldata.gatekeeper.sh/v1beta1", "kind": "ProviderRequest",
             "request": {"keys": [key]},
         });
-        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
-        let answer = client.post(&self.url).body(body.to_string()).send().await.unwrap();
+        let answer = self.client.post(&self.url).body(body.to_string()).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), 200);
         let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
         let items = answer["response"]["items"].as_array().cloned().unwrap_or_default();

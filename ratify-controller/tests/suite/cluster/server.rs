@@ -115,6 +115,19 @@ impl Cluster {
         assert!(self.api_server.take().is_some(), "the API server is stopped already");
     }
 
+    /// Makes the store forget all but the present: what a watch has missed is lost for good.
+    pub(crate) async fn compact(&self) {
+        let ask = async |path: &str, body: serde_json::Value| {
+            let request = self.client.post(format!("{}{path}", self.etcd_url));
+            let answer = request.body(body.to_string()).send().await.unwrap();
+            assert!(answer.status().is_success(), "{path}");
+            serde_json::from_slice::<serde_json::Value>(&answer.bytes().await.unwrap()).unwrap()
+        };
+        let now = ask("/v3/kv/range", json!({"key": "AA==", "count_only": true})).await;
+        let revision = &now["header"]["revision"];
+        ask("/v3/kv/compaction", json!({"revision": revision, "physical": true})).await;
+    }
+
     /// Where the API server is, or was: `https://127.0.0.1:PORT`.
     pub(crate) fn url(&self) -> String {
         format!("https://127.0.0.1:{}", self.port)

@@ -241,6 +241,7 @@ async fn references_and_names_that_are_none_are_refused_without_a_request() {
             type_,
             source: &source,
             directory: &directory,
+            pin: None,
         };
         let options = InstallOptions::default();
         let result = install(&request, &options, &|_| client(), &mut |_, _| {}).await;
@@ -263,6 +264,7 @@ async fn progress_is_told_up_to_the_whole_size() {
         type_: "sample",
         source: &source,
         directory: &directory,
+        pin: None,
     };
     let mut told = Vec::new();
     let mut progress = |received, total| told.push((received, total));

@@ -1,0 +1,180 @@
+//! [`Pins`]: which digest each resource runs, in memory and on the volume, for where its status
+//! does not say so: v1's definitions keep no such field, and v1 beside us replaces a whole status.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use ratify_core::Digest;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Once,
+    kind::Kind,
+    resource::{Key, Pin, Resource},
+};
+use crate::plugin::inventory::Inventory;
+
+/// The pins of one plugin directory.
+pub(super) struct Pins {
+    inventory: Inventory,
+    known: Mutex<BTreeMap<Key, Pin>>,
+    is_said: Once,
+}
+
+/// A pin as it is written.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    kind: String,
+    namespace: String,
+    name: String,
+    uid: String,
+    generation: i64,
+    digest: String,
+}
+
+impl Pins {
+    /// The pins on a volume. What cannot be read is none: its tag is resolved again.
+    pub(super) fn of(inventory: Inventory) -> Self {
+        let known = inventory.pins().into_iter().filter_map(|bytes| read(&bytes)).collect();
+        Self { inventory, known: Mutex::new(known), is_said: Once::default() }
+    }
+
+    /// The pin of the spec that a resource has now.
+    pub(super) fn get(&self, resource: &Resource) -> Option<Pin> {
+        self.known()
+            .get(&resource.key)
+            .cloned()
+            .filter(|pin| pin.uid == resource.uid && pin.generation == resource.generation)
+    }
+
+    /// Keeps what a resource runs. On a volume that cannot be written it is kept in memory.
+    pub(super) fn keep(&self, key: &Key, pin: &Pin) {
+        if self.known().insert(key.clone(), pin.clone()).as_ref() == Some(pin) {
+            return;
+        }
+        let written = Written {
+            kind: key.kind.name().to_owned(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            uid: pin.uid.clone(),
+            generation: pin.generation,
+            digest: pin.digest.to_string(),
+        };
+        let bytes = serde_json::to_vec(&written).unwrap_or_default();
+        if let Err(error) = self.inventory.keep_pin(&key.to_string(), &bytes) {
+            tracing::warn!("the digest that {key} runs is kept in memory only: {error}");
+        }
+    }
+
+    /// Forgets what was deleted.
+    pub(super) fn forget(&self, key: &Key) {
+        if self.known().remove(key).is_none() {
+            return;
+        }
+        if let Err(error) = self.inventory.forget_pin(&key.to_string()) {
+            tracing::warn!("the pin of {key} is left over: {error}");
+        }
+    }
+
+    /// Forgets what was deleted while nobody watched, and says what that is.
+    pub(super) fn forget_all_but(&self, kind: Kind, there: &BTreeSet<Key>) -> Vec<Key> {
+        let gone = |key: &&Key| key.kind == kind && !there.contains(*key);
+        let gone: Vec<Key> = self.known().keys().filter(gone).cloned().collect();
+        gone.iter().for_each(|key| self.forget(key));
+        gone
+    }
+
+    /// Says, once, that the API server keeps no pins.
+    pub(super) fn say_that_status_keeps_none(&self) {
+        if self.is_said.first() {
+            tracing::warn!(
+                "the definitions of the custom resources keep no digests of plugins, as v1's do not: they are kept on the volume; `ratify crds apply` brings those that do"
+            );
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<Key, Pin>> {
+        // Each change is one insertion or removal, which is whole even after a panic.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read(bytes: &[u8]) -> Option<(Key, Pin)> {
+    let written: Written = serde_json::from_slice(bytes).ok()?;
+    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == written.kind)?;
+    let digest: Digest = written.digest.parse().ok()?;
+    let key = Key { kind, namespace: written.namespace, name: written.name };
+    Some((key, Pin { uid: written.uid, generation: written.generation, digest }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ratify_core::executor::testing::digest;
+
+    use super::*;
+    use crate::k8s::kind::Role;
+
+    fn resource(name: &str, generation: i64) -> Resource {
+        let kind = Kind { role: Role::Verifier, namespaced: true };
+        Resource {
+            key: Key { kind, namespace: "team".into(), name: name.into() },
+            uid: "u".into(),
+            generation,
+            resource_version: "1".into(),
+            spec: Arc::default(),
+            status: Arc::default(),
+        }
+    }
+
+    fn pin(generation: i64) -> Pin {
+        Pin { uid: "u".into(), generation, digest: digest(1) }
+    }
+
+    #[test]
+    fn a_pin_outlives_the_process_and_counts_for_its_generation_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let pins = || Pins::of(Inventory::of(folder.path().join("plugins")));
+        let first = pins();
+        assert_eq!(first.get(&resource("v", 3)), None);
+        first.keep(&resource("v", 3).key, &pin(3));
+        let second = pins();
+        assert_eq!(second.get(&resource("v", 3)), Some(pin(3)));
+        assert_eq!(second.get(&resource("v", 4)), None);
+        let recreated = Resource { uid: "other".into(), ..resource("v", 3) };
+        assert_eq!(second.get(&recreated), None);
+        second.forget(&recreated.key);
+        assert_eq!(pins().get(&resource("v", 3)), None);
+    }
+
+    #[test]
+    fn what_was_deleted_meanwhile_is_forgotten_and_rubbish_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let inventory = Inventory::of(folder.path().join("plugins"));
+        let pins = Pins::of(inventory.clone());
+        for name in ["here", "gone"] {
+            pins.keep(&resource(name, 1).key, &pin(1));
+        }
+        inventory.keep_pin("rubbish", b"{").unwrap();
+        inventory.keep_pin("long", &[b' '; 8192]).unwrap();
+        let pins = Pins::of(inventory.clone());
+        let there = BTreeSet::from([resource("here", 1).key]);
+        pins.forget_all_but(resource("here", 1).key.kind, &there);
+        let pins = Pins::of(inventory);
+        assert_eq!(pins.get(&resource("here", 1)), Some(pin(1)));
+        assert_eq!(pins.get(&resource("gone", 1)), None);
+    }
+
+    #[test]
+    fn without_a_volume_a_pin_is_kept_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, b"").unwrap();
+        let pins = Pins::of(Inventory::of(file.join("plugins")));
+        pins.keep(&resource("v", 1).key, &pin(1));
+        assert_eq!(pins.get(&resource("v", 1)), Some(pin(1)));
+    }
+}

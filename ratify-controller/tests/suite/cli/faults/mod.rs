@@ -1,0 +1,18 @@
+//! The controller when something fails: the API server, the registry, another replica, or the
+//! process itself. What is in force stays or is proven, and nobody has to help.
+//!
+//! - `lab`: a cluster, a registry and replicas; `proxy`: what a test puts between them.
+//! - `kill`: SIGKILL at each byte of a pull, each rename and each status write.
+//! - `jobs`: what happens to a resource, and to others, while it is built.
+//! - `outage`: the API server is away, forgets, or is written to by others.
+//! - `replicas`: three of them on a moving tag, and a status that others write.
+
+mod jobs;
+mod kill;
+mod lab;
+mod outage;
+mod proxy;
+mod replicas;
+
+use lab::{Lab, Pushed, Replica, is_active, program, reason};
+use proxy::{Asked, Fate, Proxy};
