@@ -277,6 +277,9 @@ async fn pin(shared: &Shared, resource: &Resource, source: &PluginSource) -> Res
     if let Some(pin) = resource.pin() {
         return Ok(pin);
     }
+    if let Some(pin) = shared.pins.claimed(resource) {
+        return Ok(pin);
+    }
     if let Some(pin) = shared.pins.get(resource) {
         return claim(shared, resource, pin, &source.artifact).await;
     }
@@ -306,6 +309,7 @@ async fn claim(shared: &Shared, resource: &Resource, pin: Pin, artifact: &str) -
                     if Resource::read(kind, object).pin().is_none() {
                         shared.pins.say_that_status_keeps_none();
                     }
+                    shared.pins.note_claim(&seen.key, &pin);
                     return Ok(pin);
                 }
                 Ok(Err(kube::Error::Api(answer))) if answer.code == 409 => None,
