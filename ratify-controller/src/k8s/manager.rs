@@ -15,7 +15,7 @@ use kube::{
     api::DynamicObject,
     runtime::{WatchStreamExt as _, watcher},
 };
-use ratify_core::{Error, config::PluginRules};
+use ratify_core::{Error, capped_line, config::PluginRules};
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, Id, JoinSet},
@@ -34,6 +34,8 @@ use super::{
 };
 use crate::{plugin::inventory::Inventory, runtime::Runtime, state::Active};
 
+/// What is wrong with a resource is cut to this in the log: its text is its author's.
+const MAX_LOGGED: usize = 2000;
 /// How many events may wait to be looked at; more wait at the API server.
 const EVENTS: usize = 256;
 
@@ -200,7 +202,7 @@ async fn watch(client: Client, kind: Kind, sender: mpsc::Sender<Seen>) {
             Ok(watcher::Event::InitDone) => Seen::Listed(kind, std::mem::take(&mut listed)),
             Err(error) => {
                 if !std::mem::replace(&mut is_failing, true) {
-                    let error = ratify_core::capped_line(&error.to_string(), 500);
+                    let error = capped_line(&error.to_string(), 500);
                     tracing::warn!("cannot watch {}: {error}; trying again", kind.plural());
                 }
                 continue;
@@ -354,7 +356,7 @@ impl Manager {
                 None
             }
             Err(error) => {
-                tracing::error!("{error}");
+                tracing::error!("{}", capped_line(&error.to_string(), MAX_LOGGED));
                 match stand_in {
                     _ if kept => {}
                     Some(stand_in) => self.parts.insert(&key.namespace, &key.name, stand_in),
@@ -438,6 +440,7 @@ fn log_added(resource: &Resource) {
         ),
         Role::Store => {
             let name = resource.spec.get("name").and_then(|name| name.as_str()).unwrap_or_default();
+            let name = capped_line(name, 100);
             tracing::info!("store '{name}' added to store map in namespace: {namespace}");
         }
         Role::Policy | Role::Keys | Role::CertificateStore => {}

@@ -3,8 +3,14 @@
 //! refused may then pass.
 
 use ratify_core::{
-    BoxFuture, Error, ErrorCode, Request, Result, Verifier, VerifierReport, config::ArtifactTypes,
+    BoxFuture, Error, ErrorCode, Request, Result, Verifier, VerifierReport, capped_line,
+    config::ArtifactTypes,
 };
+
+/// A type is cut to this: one that names a program is no longer.
+const MAX_TYPE: usize = 255;
+/// The reason is cut to this in reports: its text is the resource's author's.
+const MAX_REASON: usize = 1000;
 
 /// A verifier that refuses every artifact it is for.
 pub(super) struct RefusedVerifier {
@@ -19,9 +25,9 @@ impl RefusedVerifier {
     pub(super) fn new(name: &str, type_: &str, artifact_types: &str, error: &Error) -> Self {
         Self {
             name: name.to_owned(),
-            type_: type_.to_owned(),
+            type_: capped_line(type_, MAX_TYPE),
             types: ArtifactTypes::parse(artifact_types),
-            reason: error.to_string(),
+            reason: capped_line(&error.to_string(), MAX_REASON),
         }
     }
 }

@@ -1,7 +1,5 @@
 //! A cluster, a registry and replicas of the controller, and how a test looks at them.
 
-#![allow(dead_code)]
-
 use std::{path::PathBuf, time::Duration};
 
 use bytes::Bytes;
@@ -164,6 +162,15 @@ impl Lab {
         let (status, object) = self.send(request.body(object.to_string())).await;
         assert!((200..300).contains(&status), "{name}: {object}");
         object
+    }
+
+    /// Creates an object of any shape; the API server's answer is returned.
+    pub(super) async fn try_create(&self, plural: &str, object: &Value) -> u16 {
+        let namespace = object["metadata"]["namespace"].as_str();
+        let namespace = namespace.map(|name| format!("/namespaces/{name}")).unwrap_or_default();
+        let url = format!("{}/{GROUP}{namespace}/{plural}", self.cluster.url());
+        let request = self.client.post(url).header("content-type", "application/json");
+        self.send(request.body(object.to_string())).await.0
     }
 
     pub(super) async fn get(&self, plural: &str, name: &str) -> Value {
