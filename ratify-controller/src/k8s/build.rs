@@ -165,7 +165,12 @@ async fn verifier(
     let stand_in = |error: &Error| {
         let text = |key: &str| resource.spec.get(key).and_then(Value::as_str).unwrap_or_default();
         let type_ = if text("type").is_empty() { text("name") } else { text("type") };
-        let refused = RefusedVerifier::new(&resource.key.name, type_, text("artifactTypes"), error);
+        // What is no list of types may have meant any.
+        let types = match resource.spec.get("artifactTypes") {
+            None | Some(Value::Null | Value::String(_)) => text("artifactTypes"),
+            Some(_) => "*",
+        };
+        let refused = RefusedVerifier::new(&resource.key.name, type_, types, error);
         Some(Part::Verifier(Arc::new(refused)))
     };
     let refuse = |built: Built| {
@@ -233,7 +238,8 @@ fn policy(resource: &Resource) -> Built {
         }
         Err(error) => {
             let counts = !entry::is_misnamed_policy(resource);
-            let broken = ErrorCode::PluginInitFailure.detail(error.to_string());
+            let text = ratify_core::capped_line(&error.to_string(), 1000);
+            let broken = ErrorCode::PluginInitFailure.detail(text);
             let stand_in = counts.then(|| Part::Policy(Err(broken)));
             Built { stand_in, ..Built::failed(error, false) }
         }

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::bail;
 use kube::Client;
-use ratify_core::Digest;
+use ratify_core::{Digest, capped_line};
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, Id, JoinSet},
@@ -42,6 +42,8 @@ use crate::{
     state::Active,
 };
 
+/// What is wrong with a resource is cut to this in the log: its text is its author's.
+const MAX_LOGGED: usize = 2000;
 /// How many events may wait to be looked at; more wait at the API server.
 const EVENTS: usize = 256;
 
@@ -300,7 +302,7 @@ impl Manager {
         let found = match found {
             Ok(digest) => digest,
             Err(error) => {
-                let error = ratify_core::capped_line(&error.to_string(), 500);
+                let error = capped_line(&error.to_string(), 500);
                 tracing::warn!("what {} stands for was not found out: {error}", tag.reference);
                 return self.finish(&key, true);
             }
@@ -410,7 +412,7 @@ impl Manager {
                 None
             }
             Err(error) => {
-                tracing::error!("{error}");
+                tracing::error!("{}", capped_line(&error.to_string(), MAX_LOGGED));
                 match stand_in {
                     _ if kept => {}
                     Some(stand_in) => self.parts.insert(&key.namespace, &key.name, stand_in),
