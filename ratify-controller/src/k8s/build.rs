@@ -45,10 +45,10 @@ pub(super) struct Shared {
     pub(super) runtime: Arc<Runtime>,
     /// Who this is, for the status of what it loads.
     pub(super) identity: String,
-    /// What each resource runs, where its status does not say so.
-    pub(super) pins: Pins,
     /// Whether it was said that events may not be written.
     pub(super) events_forbidden: Once,
+    /// What each resource runs, where its status does not say so.
+    pub(super) pins: Pins,
 }
 
 /// What came of a resource.
@@ -288,9 +288,14 @@ struct Ready {
 impl Ready {
     fn site<'a>(&'a self, shared: &'a Shared) -> Site<'a> {
         let pin = self.pin.as_ref().map(|pin| &pin.digest);
-        let (own, loaded_for) = (self.own.as_ref(), self.loaded_for.clone());
-        let (dirs, scope, runtime) = (&self.dirs, &self.scope, &shared.runtime);
-        Site { dirs, scope, pin, own, loaded_for, runtime }
+        Site {
+            dirs: &self.dirs,
+            scope: &self.scope,
+            pin,
+            own: self.own.as_ref(),
+            loaded_for: self.loaded_for.clone(),
+            runtime: &shared.runtime,
+        }
     }
 
     /// What was installed is what was agreed on.
@@ -335,8 +340,14 @@ async fn prepare(
     let failed = |error: Error| Box::new(Built::failed(error, false));
     let denied = |denial: Denial| failed(ErrorCode::ConfigInvalid.error().with_source(denial));
     let (dirs, own) = directories(shared, rules, resource, address).map_err(denied)?;
-    let (scope, loaded_for) = (scope(resource), loaded_for(shared, resource));
-    let mut ready = Ready { dirs, pin: None, tag: None, scope, own, loaded_for };
+    let mut ready = Ready {
+        dirs,
+        pin: None,
+        tag: None,
+        scope: scope(resource),
+        own,
+        loaded_for: loaded_for(shared, resource),
+    };
     let Some(source) = source else { return Ok(ready) };
     if resource.key.kind.namespaced {
         tenant::check_source(rules, source, ready.own.as_ref()).await.map_err(denied)?;

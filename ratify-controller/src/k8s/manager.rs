@@ -231,7 +231,7 @@ impl Manager {
             .is_some_and(|now| now.uid == seen.uid && now.generation == seen.generation)
     }
 
-    /// Ends what is being done for a resource: it is about a spec that is no more.
+    /// Ends what is being done for a resource: it is about a spec or by rules that are no more.
     fn abandon(&self, key: &Key) {
         if let Some(job) = self.running.get(key) {
             job.abort();
@@ -312,8 +312,8 @@ impl Manager {
                 let shared = Arc::clone(&self.shared);
                 self.spawn(key, async move {
                     let rules = shared.runtime.rules.now();
-                    let allowed = &rules.plugins;
-                    let built = build::follow(&shared, allowed, &resource, digest, pin).await;
+                    let rule = &rules.plugins;
+                    let built = build::follow(&shared, rule, &resource, digest, pin).await;
                     Step::Built(Box::new((resource, built, rules)))
                 });
             }
@@ -370,7 +370,8 @@ impl Manager {
         match ended {
             Ok((_, Step::Built(step))) if self.is_current(&step.0) => {
                 self.tried.tried(&key);
-                self.apply(step.0, step.1, step.2);
+                let (resource, built, rules) = *step;
+                self.apply(resource, built, rules);
             }
             Ok((_, Step::Looked(resource, found))) if self.is_current(&resource) => {
                 self.looked(resource, found);

@@ -6,13 +6,13 @@
 //! - `cluster`: the main job by custom resources, on a real API server; `samples`: every sample
 //!   resource of v1, and v1alpha1; `faults`: the same when the API server, the registry or the
 //!   process itself fails.
+//! - `denied`: a rule that comes into force takes what it denies out of force, and the other way;
+//!   `tenants`: the attacks of a namespace administrator; `loads`: the record of what was loaded.
 //! - `image`: the image, as it runs in a cluster.
 //! - `lies`: a registry that lies about the image and what is attached to it, on each path.
 //! - `cache`: many processes on one cache directory, killed at random.
 //! - `words`, `files`, `names`, `directories`, `answers`: bad input, a table each.
 //! - `migrate`: what is said of v1's own configurations, values and chart.
-//! - `denied`: a rule that comes into force takes what it denies out of force, and the other way.
-//! - `loads`: the record of what was loaded; `tenants`: the attacks of a namespace administrator.
 //! - `secrets`: what a plugin sees of the process that runs it.
 
 // Helpers of tests count as tests.

@@ -1,3 +1,5 @@
+//! Each part that is missing, wrong or old, and what is made of it.
+
 use super::*;
 
 const HOST: &str = "ratify.gatekeeper-system";
