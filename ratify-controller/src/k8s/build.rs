@@ -45,10 +45,10 @@ pub(super) struct Shared {
     pub(super) runtime: Arc<Runtime>,
     /// Who this is, for the status of what it loads.
     pub(super) identity: String,
-    /// Whether it was said that events may not be written.
-    pub(super) events_forbidden: Once,
     /// What each resource runs, where its status does not say so.
     pub(super) pins: Pins,
+    /// Whether it was said that events may not be written.
+    pub(super) events_forbidden: Once,
 }
 
 /// What came of a resource.
@@ -165,7 +165,12 @@ async fn verifier(
     let stand_in = |error: &Error| {
         let text = |key: &str| resource.spec.get(key).and_then(Value::as_str).unwrap_or_default();
         let type_ = if text("type").is_empty() { text("name") } else { text("type") };
-        let refused = RefusedVerifier::new(&resource.key.name, type_, text("artifactTypes"), error);
+        // What is no list of types may have meant any.
+        let types = match resource.spec.get("artifactTypes") {
+            None | Some(Value::Null | Value::String(_)) => text("artifactTypes"),
+            Some(_) => "*",
+        };
+        let refused = RefusedVerifier::new(&resource.key.name, type_, types, error);
         Some(Part::Verifier(Arc::new(refused)))
     };
     let refuse = |built: Built| {
@@ -233,7 +238,8 @@ fn policy(resource: &Resource) -> Built {
         }
         Err(error) => {
             let counts = !entry::is_misnamed_policy(resource);
-            let broken = ErrorCode::PluginInitFailure.detail(error.to_string());
+            let text = ratify_core::capped_line(&error.to_string(), 1000);
+            let broken = ErrorCode::PluginInitFailure.detail(text);
             let stand_in = counts.then(|| Part::Policy(Err(broken)));
             Built { stand_in, ..Built::failed(error, false) }
         }
@@ -288,14 +294,9 @@ struct Ready {
 impl Ready {
     fn site<'a>(&'a self, shared: &'a Shared) -> Site<'a> {
         let pin = self.pin.as_ref().map(|pin| &pin.digest);
-        Site {
-            dirs: &self.dirs,
-            scope: &self.scope,
-            pin,
-            own: self.own.as_ref(),
-            loaded_for: self.loaded_for.clone(),
-            runtime: &shared.runtime,
-        }
+        let (own, loaded_for) = (self.own.as_ref(), self.loaded_for.clone());
+        let (dirs, scope, runtime) = (&self.dirs, &self.scope, &shared.runtime);
+        Site { dirs, scope, pin, own, loaded_for, runtime }
     }
 
     /// What was installed is what was agreed on.
@@ -340,14 +341,8 @@ async fn prepare(
     let failed = |error: Error| Box::new(Built::failed(error, false));
     let denied = |denial: Denial| failed(ErrorCode::ConfigInvalid.error().with_source(denial));
     let (dirs, own) = directories(shared, rules, resource, address).map_err(denied)?;
-    let mut ready = Ready {
-        dirs,
-        pin: None,
-        tag: None,
-        scope: scope(resource),
-        own,
-        loaded_for: loaded_for(shared, resource),
-    };
+    let (scope, loaded_for) = (scope(resource), loaded_for(shared, resource));
+    let mut ready = Ready { dirs, pin: None, tag: None, scope, own, loaded_for };
     let Some(source) = source else { return Ok(ready) };
     if resource.key.kind.namespaced {
         tenant::check_source(rules, source, ready.own.as_ref()).await.map_err(denied)?;

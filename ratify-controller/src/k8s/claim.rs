@@ -34,6 +34,9 @@ pub(super) async fn pin(
     if let Some(pin) = resource.pin() {
         return Ok(pin);
     }
+    if let Some(pin) = shared.pins.claimed(resource) {
+        return Ok(pin);
+    }
     if let Some(pin) = shared.pins.get(resource) {
         return claim(shared, resource, pin, &source.artifact, None).await;
     }
@@ -72,6 +75,7 @@ pub(super) async fn claim(
                     if Resource::read(kind, written).pin().is_none() {
                         shared.pins.say_that_status_keeps_none();
                     }
+                    shared.pins.note_claim(&seen.key, &pin);
                     return Ok(pin);
                 }
                 Ok(Err(kube::Error::Api(answer))) if answer.code == 409 => None,

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::bail;
 use kube::Client;
-use ratify_core::Digest;
+use ratify_core::{Digest, capped_line};
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, Id, JoinSet},
@@ -42,6 +42,8 @@ use crate::{
     state::Active,
 };
 
+/// What is wrong with a resource is cut to this in the log: its text is its author's.
+const MAX_LOGGED: usize = 2000;
 /// How many events may wait to be looked at; more wait at the API server.
 const EVENTS: usize = 256;
 
@@ -231,7 +233,7 @@ impl Manager {
             .is_some_and(|now| now.uid == seen.uid && now.generation == seen.generation)
     }
 
-    /// Ends what is being done for a resource: it is about a spec or by rules that are no more.
+    /// Ends what is being done for a resource: it is about a spec that is no more.
     fn abandon(&self, key: &Key) {
         if let Some(job) = self.running.get(key) {
             job.abort();
@@ -300,7 +302,7 @@ impl Manager {
         let found = match found {
             Ok(digest) => digest,
             Err(error) => {
-                let error = ratify_core::capped_line(&error.to_string(), 500);
+                let error = capped_line(&error.to_string(), 500);
                 tracing::warn!("what {} stands for was not found out: {error}", tag.reference);
                 return self.finish(&key, true);
             }
@@ -312,8 +314,8 @@ impl Manager {
                 let shared = Arc::clone(&self.shared);
                 self.spawn(key, async move {
                     let rules = shared.runtime.rules.now();
-                    let rule = &rules.plugins;
-                    let built = build::follow(&shared, rule, &resource, digest, pin).await;
+                    let allowed = &rules.plugins;
+                    let built = build::follow(&shared, allowed, &resource, digest, pin).await;
                     Step::Built(Box::new((resource, built, rules)))
                 });
             }
@@ -370,8 +372,7 @@ impl Manager {
         match ended {
             Ok((_, Step::Built(step))) if self.is_current(&step.0) => {
                 self.tried.tried(&key);
-                let (resource, built, rules) = *step;
-                self.apply(resource, built, rules);
+                self.apply(step.0, step.1, step.2);
             }
             Ok((_, Step::Looked(resource, found))) if self.is_current(&resource) => {
                 self.looked(resource, found);
@@ -411,7 +412,7 @@ impl Manager {
                 None
             }
             Err(error) => {
-                tracing::error!("{error}");
+                tracing::error!("{}", capped_line(&error.to_string(), MAX_LOGGED));
                 match stand_in {
                     _ if kept => {}
                     Some(stand_in) => self.parts.insert(&key.namespace, &key.name, stand_in),

@@ -20,6 +20,8 @@ use crate::plugin::inventory::Inventory;
 pub(super) struct Pins {
     inventory: Inventory,
     known: Mutex<BTreeMap<Key, Pin>>,
+    /// What was claimed in a status by this process, whether or not it ran yet.
+    claimed: Mutex<BTreeMap<Key, Pin>>,
     is_said: Once,
 }
 
@@ -38,20 +40,29 @@ impl Pins {
     /// The pins on a volume. What cannot be read is none: its tag is resolved again.
     pub(super) fn of(inventory: Inventory) -> Self {
         let known = inventory.pins().into_iter().filter_map(|bytes| read(&bytes)).collect();
-        Self { inventory, known: Mutex::new(known), is_said: Once::default() }
+        let claimed = Mutex::default();
+        Self { inventory, known: Mutex::new(known), claimed, is_said: Once::default() }
+    }
+
+    /// What was claimed for the spec that a resource has now. It is not claimed again: whoever
+    /// takes it away would be answered with a write, time and again.
+    pub(super) fn claimed(&self, resource: &Resource) -> Option<Pin> {
+        of_now(&lock(&self.claimed), resource)
+    }
+
+    /// Notes what was claimed.
+    pub(super) fn note_claim(&self, key: &Key, pin: &Pin) {
+        lock(&self.claimed).insert(key.clone(), pin.clone());
     }
 
     /// The pin of the spec that a resource has now.
     pub(super) fn get(&self, resource: &Resource) -> Option<Pin> {
-        self.known()
-            .get(&resource.key)
-            .cloned()
-            .filter(|pin| pin.uid == resource.uid && pin.generation == resource.generation)
+        of_now(&lock(&self.known), resource)
     }
 
     /// Keeps what a resource runs. On a volume that cannot be written it is kept in memory.
     pub(super) fn keep(&self, key: &Key, pin: &Pin) {
-        if self.known().insert(key.clone(), pin.clone()).as_ref() == Some(pin) {
+        if lock(&self.known).insert(key.clone(), pin.clone()).as_ref() == Some(pin) {
             return;
         }
         let written = Written {
@@ -70,7 +81,8 @@ impl Pins {
 
     /// Forgets what was deleted.
     pub(super) fn forget(&self, key: &Key) {
-        if self.known().remove(key).is_none() {
+        lock(&self.claimed).remove(key);
+        if lock(&self.known).remove(key).is_none() {
             return;
         }
         if let Err(error) = self.inventory.forget_pin(&key.to_string()) {
@@ -81,7 +93,7 @@ impl Pins {
     /// Forgets what was deleted while nobody watched, and says what that is.
     pub(super) fn forget_all_but(&self, kind: Kind, there: &BTreeSet<Key>) -> Vec<Key> {
         let gone = |key: &&Key| key.kind == kind && !there.contains(*key);
-        let gone: Vec<Key> = self.known().keys().filter(gone).cloned().collect();
+        let gone: Vec<Key> = lock(&self.known).keys().filter(gone).cloned().collect();
         gone.iter().for_each(|key| self.forget(key));
         gone
     }
@@ -94,11 +106,16 @@ impl Pins {
             );
         }
     }
+}
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<Key, Pin>> {
-        // Each change is one insertion or removal, which is whole even after a panic.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn of_now(pins: &BTreeMap<Key, Pin>, resource: &Resource) -> Option<Pin> {
+    let is_of_now = |pin: &&Pin| pin.uid == resource.uid && pin.generation == resource.generation;
+    pins.get(&resource.key).filter(is_of_now).cloned()
+}
+
+fn lock(pins: &Mutex<BTreeMap<Key, Pin>>) -> MutexGuard<'_, BTreeMap<Key, Pin>> {
+    // Each change is one insertion or removal, which is whole even after a panic.
+    pins.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn read(bytes: &[u8]) -> Option<(Key, Pin)> {

@@ -16,18 +16,17 @@ use super::{kind::Role, resource::Key};
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// How many resources are worked on at once that need no registry, and those of namespaces among
-/// them; the cluster's own need not wait for any of these.
+/// How many resources are worked on at once that need no registry.
 const LOCAL_AT_ONCE: usize = 8;
-const LOCAL_OF_NAMESPACES: usize = 6;
-/// How many resources are pulled at once from all registries, those of namespaces among them, and
-/// from one registry, where the cluster keeps a place too.
+/// How many resources are pulled at once from all registries, and from one.
 const PULLS_AT_ONCE: usize = 16;
-const PULLS_OF_NAMESPACES: usize = 12;
 const PULLS_AT_ONCE_FROM_ONE: usize = 4;
-const PULLS_OF_NAMESPACES_FROM_ONE: usize = 3;
-/// How many of one namespace are worked on at once, and as many again are pulled.
-const MOST_OF_ONE_NAMESPACE: usize = 3;
+/// As many of these places are left to the cluster's own resources, whatever namespaces ask for.
+const LEFT_OF_LOCAL: usize = 2;
+const LEFT_OF_PULLS: usize = 4;
+const LEFT_OF_PULLS_FROM_ONE: usize = 1;
+/// How many resources of one namespace are worked on at once.
+const OF_ONE_NAMESPACE: usize = 3;
 
 /// What trying a resource takes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -43,9 +42,8 @@ pub enum Work {
 #[derive(Debug, Default)]
 pub struct Queue {
     entries: BTreeMap<Key, Entry>,
-    /// When each namespace of which something waits or runs had its last turn.
+    /// When it was last the turn of a namespace of which something is known.
     turns: BTreeMap<String, u64>,
-    /// Counts the turns.
     turn: u64,
 }
 
@@ -59,62 +57,13 @@ struct Entry {
     is_running: bool,
 }
 
-/// What is running, as far as others wait for it.
-#[derive(Default)]
-struct Places<'a> {
-    local: Lane<'a>,
-    pulls: Lane<'a>,
-    of_registries: BTreeMap<&'a str, usize>,
-    /// What provides keys runs, or will now.
-    keys_first: bool,
-}
-
-#[derive(Default)]
-struct Lane<'a> {
-    all: usize,
-    of_namespaces: BTreeMap<&'a str, usize>,
-}
-
-impl<'a> Lane<'a> {
-    fn add(&mut self, key: &'a Key) {
-        self.all += 1;
-        if key.kind.namespaced {
-            *self.of_namespaces.entry(&key.namespace).or_default() += 1;
-        }
-    }
-
-    /// One namespace, however much it asks for, leaves room for others, and all of them for the
-    /// cluster.
-    fn has_room(&self, key: &Key, most: usize, most_of_namespaces: usize) -> bool {
-        if !key.kind.namespaced {
-            return self.all < most;
-        }
-        let own = self.of_namespaces.get(key.namespace.as_str()).copied().unwrap_or_default();
-        let of_namespaces: usize = self.of_namespaces.values().sum();
-        self.all < most && of_namespaces < most_of_namespaces && own < MOST_OF_ONE_NAMESPACE
-    }
-}
-
-impl Places<'_> {
-    /// Whether no other job is in the way.
-    fn has_room(&self, key: &Key, work: &Work) -> bool {
-        if self.keys_first && key.kind.role == Role::Verifier {
-            return false;
-        }
-        match work {
-            Work::Local => self.local.has_room(key, LOCAL_AT_ONCE, LOCAL_OF_NAMESPACES),
-            Work::Pull(registry) => {
-                let of_this = self.of_registries.get(registry.as_str()).copied();
-                let most = if key.kind.namespaced {
-                    PULLS_OF_NAMESPACES_FROM_ONE
-                } else {
-                    PULLS_AT_ONCE_FROM_ONE
-                };
-                of_this.unwrap_or_default() < most
-                    && self.pulls.has_room(key, PULLS_AT_ONCE, PULLS_OF_NAMESPACES)
-            }
-        }
-    }
+/// What runs, counted.
+#[derive(Debug, Default)]
+struct Places {
+    local: usize,
+    pulls: usize,
+    of_registries: BTreeMap<String, usize>,
+    of_namespaces: BTreeMap<String, usize>,
 }
 
 impl Queue {
@@ -128,14 +77,15 @@ impl Queue {
     /// The next resource to try now; it is running then. The order is that of kinds, then of the
     /// turns of namespaces, then of names; no verifier is tried while what provides keys is.
     pub fn pop(&mut self, now: Instant) -> Option<Key> {
-        let places = self.places(now);
+        let (keys_first, places) = (self.keys_first(now), self.places());
         let ready = self.entries.iter().filter(|(key, entry)| {
             let is_due = entry.due.is_some_and(|due| due <= now);
-            !entry.is_running && is_due && places.has_room(key, &entry.work)
+            is_due && places.have_room(key, entry, keys_first)
         });
         let turn = |key: &Key| self.turns.get(&key.namespace).copied().unwrap_or_default();
         // Of two that are alike the first by name.
-        let key = ready.min_by_key(|(key, _)| (key.kind, turn(key)))?.0.clone();
+        let (key, _) = ready.min_by_key(|(key, _)| (key.kind, turn(key)))?;
+        let key = key.clone();
         let entry = self.entries.get_mut(&key)?;
         entry.due = None;
         entry.is_running = true;
@@ -149,28 +99,30 @@ impl Queue {
     /// When the next one is due that waits for nothing but its time. What waits for a job to end
     /// is looked for when that has ended.
     pub fn next_due(&self, now: Instant) -> Option<Instant> {
-        let places = self.places(now);
-        let waiting = self
-            .entries
-            .iter()
-            .filter(|(key, entry)| !entry.is_running && places.has_room(key, &entry.work));
+        let (keys_first, places) = (self.keys_first(now), self.places());
+        let waiting =
+            self.entries.iter().filter(|(key, entry)| places.have_room(key, entry, keys_first));
         waiting.filter_map(|(_, entry)| entry.due).min()
     }
 
-    fn places(&self, now: Instant) -> Places<'_> {
+    fn keys_first(&self, now: Instant) -> bool {
+        self.entries.iter().any(|(key, entry)| {
+            is_of_keys(key) && (entry.is_running || entry.due.is_some_and(|due| due <= now))
+        })
+    }
+
+    fn places(&self) -> Places {
         let mut places = Places::default();
-        for (key, entry) in &self.entries {
-            let is_next = entry.is_running || entry.due.is_some_and(|due| due <= now);
-            places.keys_first |= is_of_keys(key) && is_next;
-            if !entry.is_running {
-                continue;
-            }
+        for (key, entry) in self.entries.iter().filter(|(_, entry)| entry.is_running) {
             match &entry.work {
-                Work::Local => places.local.add(key),
+                Work::Local => places.local += 1,
                 Work::Pull(registry) => {
-                    places.pulls.add(key);
-                    *places.of_registries.entry(registry).or_default() += 1;
+                    places.pulls += 1;
+                    *places.of_registries.entry(registry.clone()).or_default() += 1;
                 }
+            }
+            if key.kind.namespaced {
+                *places.of_namespaces.entry(key.namespace.clone()).or_default() += 1;
             }
         }
         places
@@ -200,11 +152,31 @@ impl Queue {
         }
         if entry.due.is_none() && entry.failures == 0 {
             self.entries.remove(key);
-            let is_idle = !self.entries.keys().any(|other| other.namespace == key.namespace);
-            if is_idle {
-                self.turns.remove(&key.namespace);
-            }
         }
+        // A namespace of which nothing is known any more is forgotten.
+        if !self.entries.keys().any(|other| other.namespace == key.namespace) {
+            self.turns.remove(&key.namespace);
+        }
+    }
+}
+
+impl Places {
+    /// Whether something does not run and may.
+    fn have_room(&self, key: &Key, entry: &Entry, keys_first: bool) -> bool {
+        if entry.is_running || (keys_first && key.kind.role == Role::Verifier) {
+            return false;
+        }
+        let left = |places: usize| if key.kind.namespaced { places } else { 0 };
+        let has_place = match &entry.work {
+            Work::Local => self.local + left(LEFT_OF_LOCAL) < LOCAL_AT_ONCE,
+            Work::Pull(registry) => {
+                let of_this = self.of_registries.get(registry).copied().unwrap_or_default();
+                self.pulls + left(LEFT_OF_PULLS) < PULLS_AT_ONCE
+                    && of_this + left(LEFT_OF_PULLS_FROM_ONE) < PULLS_AT_ONCE_FROM_ONE
+            }
+        };
+        let own = self.of_namespaces.get(&key.namespace).copied().unwrap_or_default();
+        has_place && (!key.kind.namespaced || own < OF_ONE_NAMESPACE)
     }
 }
 
@@ -254,6 +226,31 @@ mod tests {
         assert_eq!(queue.pop(now), Some(key(Role::Verifier, "v")));
     }
 
+    #[test]
+    fn what_fails_waits_longer_each_time_but_never_longer_than_a_minute() {
+        let waits: Vec<u128> = (1..12).map(|n| wait_after(n).as_millis()).collect();
+        assert_eq!(waits, [200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000]);
+        assert_eq!(wait_after(u32::MAX), LONGEST_WAIT);
+    }
+
+    #[test]
+    fn a_change_does_not_wait_for_the_next_try_and_success_forgets_failures() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let store = key(Role::Store, "s");
+        queue.push(store.clone(), Work::Local, now);
+        queue.pop(now);
+        queue.failed(&store, now);
+        assert_eq!(queue.pop(now), None);
+        assert_eq!(queue.next_due(now), now.checked_add(FIRST_WAIT));
+        queue.push(store.clone(), Work::Local, now);
+        assert_eq!(queue.pop(now), Some(store.clone()));
+        queue.succeeded(&store, None);
+        queue.push(store.clone(), Work::Local, now);
+        queue.pop(now);
+        queue.failed(&store, now);
+        assert_eq!(queue.next_due(now), now.checked_add(FIRST_WAIT));
+    }
+
     fn tenants(namespace: &str, name: &str) -> Key {
         let kind = Kind { role: Role::Verifier, namespaced: true };
         Key { kind, namespace: namespace.into(), name: name.into() }
@@ -280,16 +277,17 @@ mod tests {
         for name in ["d", "e", "f"] {
             queue.push(tenants(name, name), Work::Local, now);
         }
-        assert_eq!(started(&mut queue, now), ["d/d"], "six of namespaces");
+        assert_eq!(started(&mut queue, now), [""; 0], "six places of eight are taken");
         queue.push(key(Role::Store, "of-the-cluster"), Work::Local, now);
         assert_eq!(started(&mut queue, now), ["of-the-cluster"]);
+        queue.succeeded(&key(Role::Store, "of-the-cluster"), None);
+        queue.succeeded(&key(Role::Verifier, "of-the-cluster"), None);
         queue.failed(&tenants("a", "0000"), now);
-        queue.succeeded(&tenants("b", "b"), None);
-        assert_eq!(started(&mut queue, now), ["e/e", "f/f"], "who waits longer comes first");
+        assert_eq!(started(&mut queue, now), ["d/d", "e/e"], "who waits longer comes first");
     }
 
     #[test]
-    fn namespaces_take_neither_all_pulls_nor_all_of_one_registry() {
+    fn a_namespace_takes_neither_all_pulls_nor_all_of_one_registry() {
         let (mut queue, now) = (Queue::default(), Instant::now());
         for number in 0..20 {
             let namespace = format!("n{}", number % 10);
@@ -303,12 +301,12 @@ mod tests {
             let work = Work::Pull(format!("dead-{number}"));
             queue.push(tenants(&format!("m{}", number % 20), &number.to_string()), work, now);
         }
-        assert_eq!(started(&mut queue, now).len(), 9, "12 pulls of 16 with the 3");
+        assert_eq!(started(&mut queue, now).len(), 8, "12 pulls of 16");
         for number in 0..9 {
             let name = format!("of-the-cluster-{number}");
             queue.push(key(Role::Verifier, &name), Work::Pull(name.clone()), now);
         }
-        assert_eq!(started(&mut queue, now).len(), 3);
+        assert_eq!(started(&mut queue, now).len(), 4);
     }
 
     #[test]
@@ -333,31 +331,6 @@ mod tests {
         assert_eq!(queue.next_due(now), None);
         queue.succeeded(&key(Role::Keys, "k"), None);
         assert_eq!(queue.next_due(now), Some(now));
-    }
-
-    #[test]
-    fn what_fails_waits_longer_each_time_but_never_longer_than_a_minute() {
-        let waits: Vec<u128> = (1..12).map(|n| wait_after(n).as_millis()).collect();
-        assert_eq!(waits, [200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000]);
-        assert_eq!(wait_after(u32::MAX), LONGEST_WAIT);
-    }
-
-    #[test]
-    fn a_change_does_not_wait_for_the_next_try_and_success_forgets_failures() {
-        let (mut queue, now) = (Queue::default(), Instant::now());
-        let store = key(Role::Store, "s");
-        queue.push(store.clone(), Work::Local, now);
-        queue.pop(now);
-        queue.failed(&store, now);
-        assert_eq!(queue.pop(now), None);
-        assert_eq!(queue.next_due(now), now.checked_add(FIRST_WAIT));
-        queue.push(store.clone(), Work::Local, now);
-        assert_eq!(queue.pop(now), Some(store.clone()));
-        queue.succeeded(&store, None);
-        queue.push(store.clone(), Work::Local, now);
-        queue.pop(now);
-        queue.failed(&store, now);
-        assert_eq!(queue.next_due(now), now.checked_add(FIRST_WAIT));
     }
 
     #[test]

@@ -7,9 +7,15 @@ use std::time::Instant;
 use bytes::Bytes;
 use ratify_core::{
     BoxFuture, Descriptor, Digest, Error, ErrorCode, Manifest, Reference, ReferrerPage,
-    ReferrerStore, Request, Result, StoreConfig, Verifier, VerifierReport, config::ArtifactTypes,
+    ReferrerStore, Request, Result, StoreConfig, Verifier, VerifierReport, capped_line,
+    config::ArtifactTypes,
 };
 use serde_json::Map;
+
+/// A type is cut to this: one that names a program is no longer.
+const MAX_TYPE: usize = 255;
+/// The reason is cut to this in reports: its text is the resource's author's.
+const MAX_REASON: usize = 1000;
 
 /// A verifier that refuses every artifact it is for.
 pub(super) struct RefusedVerifier {
@@ -24,9 +30,9 @@ impl RefusedVerifier {
     pub(super) fn new(name: &str, type_: &str, artifact_types: &str, error: &Error) -> Self {
         Self {
             name: name.to_owned(),
-            type_: type_.to_owned(),
+            type_: capped_line(type_, MAX_TYPE),
             types: ArtifactTypes::parse(artifact_types),
-            reason: error.to_string(),
+            reason: capped_line(&error.to_string(), MAX_REASON),
         }
     }
 }
@@ -68,7 +74,8 @@ impl RefusedStore {
     /// Stands in for a store of a name.
     pub(super) fn new(name: &str, error: &Error) -> Self {
         let config = StoreConfig::new("", None, Map::new());
-        Self { name: name.to_owned(), config, reason: error.to_string() }
+        let reason = capped_line(&error.to_string(), MAX_REASON);
+        Self { name: name.to_owned(), config, reason }
     }
 
     fn error<T>(&self) -> BoxFuture<'_, Result<T>> {

@@ -8,7 +8,7 @@ use std::{
 
 use super::{kind::Role, resource::Key};
 use crate::plugin::{
-    confined::Confinement,
+    confined::{Confinement, NAMESPACES},
     inventory::{GRACE_PERIOD, Inventory, Kind, Resource},
 };
 
@@ -30,9 +30,10 @@ pub(super) fn forget(key: &Key, directory: PathBuf) {
 pub(super) fn forget_all(plugins: &Path, gone: &[Key]) {
     for key in gone {
         let Some(recorded) = recorded_as(key) else { continue };
-        let directory = match Confinement::of_namespace(plugins, &key.namespace) {
-            Ok(own) => own.directory().to_owned(),
-            Err(_) => plugins.to_owned(),
+        let directory = if key.namespace.is_empty() {
+            plugins.to_owned()
+        } else {
+            plugins.join(NAMESPACES).join(&key.namespace)
         };
         match Inventory::of(directory).forget(&recorded) {
             Ok(()) => tracing::info!("the plugin of {key} is needed no more"),
@@ -109,7 +110,7 @@ mod tests {
     fn what_no_resource_names_goes_and_what_others_installed_stays() {
         let folder = tempfile::tempdir().unwrap();
         let plugins = folder.path().join("plugins");
-        let of_team = plugins.join(".namespaces/team");
+        let of_team = plugins.join(NAMESPACES).join("team");
         put(&plugins, "live");
         put(&plugins, "gone");
         put(&plugins, "by-hand");

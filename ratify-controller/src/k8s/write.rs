@@ -1,4 +1,4 @@
-//! [`write`]: a status is said against what others say of the same resource: replicas, v1 beside
+//! [`write()`]: a status is said against what others say of the same resource: replicas, v1 beside
 //! us during an upgrade, and people.
 
 use jiff::Timestamp;

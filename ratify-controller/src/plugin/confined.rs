@@ -9,7 +9,7 @@ use std::{
 use ratify_core::{capped_line, config::Denial};
 
 /// The folder of what namespaces have of their own. Types may not begin with a dot.
-const NAMESPACES: &str = ".namespaces";
+pub const NAMESPACES: &str = ".namespaces";
 
 /// A directory below the plugin root, from which nothing leads out.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -133,6 +133,20 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// No credentials at all, whatever a registry asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct NoCredentials;
+
+impl AuthProvider for NoCredentials {
+    fn name(&self) -> &str {
+        "none"
+    }
+
+    fn credential<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Credential>> {
+        Box::pin(async { Ok(Credential::Anonymous) })
+    }
+}
+
 /// How this version stands to an auth provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Availability {
@@ -150,20 +164,6 @@ pub fn availability(name: &str) -> Availability {
         DEFAULT_PROVIDER | k8_secrets::NAME => Availability::BuiltIn,
         _ if NOT_BUILT_YET.contains(&name) => Availability::NotBuiltYet,
         _ => Availability::Unknown,
-    }
-}
-
-/// No credentials at all, whatever a registry asks for.
-#[derive(Debug, Clone, Copy)]
-pub struct NoCredentials;
-
-impl AuthProvider for NoCredentials {
-    fn name(&self) -> &str {
-        "none"
-    }
-
-    fn credential<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Credential>> {
-        Box::pin(async { Ok(Credential::Anonymous) })
     }
 }
 

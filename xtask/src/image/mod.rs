@@ -54,8 +54,11 @@ struct Layouts {
 /// # Errors
 /// When something does not build, or cannot be written or pushed.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let ratify = programs::build(&options.platform)?;
-    let layouts = layouts(&ratify, &options.platform)?;
+    let mut platforms = options.platform.clone();
+    platforms.sort_by_key(|platform| platform.folder());
+    platforms.dedup();
+    let ratify = programs::build(&platforms)?;
+    let layouts = layouts(&ratify, &platforms)?;
     for (folder, layout) in [(folder()?, layouts.image), (crds_folder()?, layouts.crds)] {
         layout.write(&folder)?;
         println!("{}", folder.display());

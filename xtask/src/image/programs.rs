@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use super::archive::Tree;
 use super::read;
 use crate::build_plugins::{self, elf, plugin};
+use crate::process;
 use crate::workspace::{self, Platform};
 
 /// The most bytes that a program of the controller may have, static and stripped.
@@ -18,6 +20,9 @@ const BUDGET: usize = 16_000_000;
 /// # Errors
 /// When something does not build, or is not static.
 pub(crate) fn build(platforms: &[Platform]) -> Result<PathBuf> {
+    for platform in platforms {
+        check_compiler(*platform)?;
+    }
     let plugins = plugin::all(&workspace::metadata()?)?;
     let shipped = plugins.into_iter().filter(|plugin| plugin.is_pushed);
     build_plugins::run(&build_plugins::Options {
@@ -36,6 +41,20 @@ pub(crate) fn build(platforms: &[Platform]) -> Result<PathBuf> {
         }
         _ => workspace::build_ratify(),
     }
+}
+
+/// TLS is partly C. Without its compiler a build ends deep in somebody else's build script.
+fn check_compiler(platform: Platform) -> Result<()> {
+    let (compiler, packages) = match platform {
+        Platform::Amd64 => ("musl-gcc", "musl-tools"),
+        Platform::Arm64 => ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu libc6-dev-arm64-cross"),
+    };
+    process::capture(Command::new(compiler).arg("--version")).map(drop).with_context(|| {
+        format!(
+            "the image for {platform} needs {compiler} (apt-get install {packages}, or `cargo \
+             xtask tools`); leave the platform out with --platform"
+        )
+    })
 }
 
 /// Builds `ratify` as it ships.

@@ -55,15 +55,16 @@ pub(super) fn findings(bytes: &[u8]) -> Result<Vec<Finding>, serde_json::Error> 
 }
 
 fn refused(error: &ConfigError) -> Finding {
-    let finding = Finding::change(
-        "the configuration",
-        format!("it is refused: {}", shown(&error.to_string())),
-        "which of two values is meant would be a guess",
-        "mend this key, and run the command again: nothing else was looked at",
-    );
+    let finding = |why: &str| {
+        let what = format!("it is refused: {}", shown(&error.to_string()));
+        let todo = "mend this key, and run the command again: nothing else was looked at";
+        Finding::change("the configuration", what, why, todo)
+    };
     match error {
-        ConfigError::Spellings { .. } => finding.row(rows::SPELLINGS),
-        _ => finding,
+        ConfigError::Spellings { .. } => {
+            finding("which of two values is meant would be a guess").row(rows::SPELLINGS)
+        }
+        _ => finding("a value that cannot be read is a rule that would not be kept"),
     }
 }
 

@@ -14,7 +14,7 @@ rows! {
     KEYS = "KeyManagementProvider and CertificateStore; the types `notation`, `cosign` and `rego-policy`";
     STAND_IN = "a verifier that cannot be had is left out, and what it should refuse may pass";
     BROKEN_POLICY = "a broken policy of a namespace is left out, and the cluster's counts";
-    IMAGE_PLUGINS = "the image has the plugins sbom, licensechecker, schemavalidator and vulnerabilityreport";
+    IMAGE_PLUGINS = "sbom, licensechecker, schemavalidator, vulnerabilityreport";
     CACHE_AND_METRICS = "`--cache-enabled`, `--metrics-enabled`";
     HIGH_AVAILABILITY = "`RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY` allows the cache type `dapr`";
     CRL_CACHE = "`crl.cache.enabled`";

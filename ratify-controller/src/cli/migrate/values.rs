@@ -73,8 +73,8 @@ fn walk(path: &str, value: &Value, findings: &mut Vec<Finding>) {
         _ => findings.push(Finding::look(
             shown(path),
             "v1's chart has no such value",
-            "nothing reads it",
-            "take it away, or mend its spelling",
+            "v1 ignores it, and it may mean something to this chart",
+            "look it up in this chart's values.yaml, mend its spelling, or take it away",
         )),
     }
 }
@@ -457,6 +457,18 @@ mod tests {
         Look replicas: v1's chart has no such value
         Change sbom.enabled: v1's image has the plugin sbom, and this one has not
         "#);
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let secret = json!("hunter2");
+        let values = json!({
+            "provider": {"tls": {"crt": secret, "key": secret, "caKey": secret}, "misspelt": secret},
+            "dockerConfig": secret, "cosignKeys": [secret], "notationCert": secret, "env": [{"value": secret}],
+            "azureWorkloadIdentity": {"clientId": secret}, "featureFlags": {"RATIFY_OTHER": secret},
+        });
+        let told = serde_json::to_string(&judged(&values)).unwrap();
+        assert!(!told.contains("hunter2"), "{told}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::parity::machines::Machines;
+use crate::parity::machines::{Machines, Server};
 
 /// Where everything is installed to.
 pub(super) const NAMESPACE: &str = "gatekeeper-system";
@@ -54,6 +54,11 @@ impl Helm {
 
     pub(super) fn tool(&self, name: &str) -> PathBuf {
         self.machines.tool(name)
+    }
+
+    /// A registry that v1 can read.
+    pub(super) async fn registry(&self) -> Server {
+        self.machines.registry_with_api(None).await
     }
 
     /// The sample plugin, built for this machine.

@@ -5,6 +5,7 @@
 //! - `additions`: what v1's chart has not; `values`: what operators give, right and wrong;
 //! - `cluster`: a real API server accepts what is rendered, and `helm` upgrades v1's release there;
 //!   `rights`: what is granted; `role`: the controller works with exactly that, and with v1's rights;
+//! - `policy`: its Rego text, judged by v1;
 //! - `documents`: what `docs/INSTALL.md` says;
 //! - `helm`: how charts are rendered; `compare`: what makes two objects the same.
 
@@ -19,6 +20,7 @@ mod documents;
 mod helm;
 mod intended;
 mod keys;
+mod policy;
 mod rights;
 mod role;
 mod values;

@@ -198,6 +198,23 @@ async fn the_chart_passes_helms_own_checks() {
     assert_eq!(from_archive.stdout, from_folder.stdout);
 }
 
+#[tokio::test]
+async fn what_v1_reads_amiss_counts_as_it_is_meant() {
+    let Some(helm) = Helm::find() else { return };
+    for spelling in ["certificateOIDCIssuerRegExp", "certificateOIDCIssuerExp"] {
+        let values = json!({"cosign": {"keyless": {spelling: ".*"}}});
+        let all = straighten(helm.render(&Helm::ours(), &[&base(), &values]).await);
+        let policy = &all["Verifier/verifier-cosign"]["spec"]["parameters"]["trustPolicies"][0];
+        assert_eq!(policy["keyless"]["certificateOIDCIssuerRegExp"], ".*", "{spelling}");
+    }
+    let vault = json!({"enabled": true, "vaultURI": "u", "tenantId": "t",
+        "keys": [{"name": "k", "version": "1234"}]});
+    let values = json!({"azurekeyvault": vault, "azureWorkloadIdentity": {"clientId": "i"}});
+    let all = straighten(helm.render(&Helm::ours(), &[&base(), &values]).await);
+    let keys = &all["KeyManagementProvider/kmprovider-akv"]["spec"]["parameters"]["keys"];
+    assert_eq!(keys[0]["version"], "1234");
+}
+
 /// What of the values is wrong, and what the refusal names.
 #[rustfmt::skip]
 const WRONG: &[(&str, &str)] = &[

@@ -379,7 +379,7 @@ async fn a_cluster_with_v1s_chart_is_judged_as_far_as_it_may_be_read() {
               v1's image has the plugin sbom, and this one has not
               why: v1's own plugins are not rebuilt yet; v1's programs run unchanged
               do: push v1's program with `ratify plugin push` and name it as the source, or put the file sbom into the plugin directory
-              see COMPATIBILITY.md: the image has the plugins sbom, licensechecker, schemavalidator and vulnerabilityreport
+              see COMPATIBILITY.md: sbom, licensechecker, schemavalidator, vulnerabilityreport
       CHANGE  NamespacedVerifier default/tenant spec.source
               the source of the verifier plugin check is refused
               why: a tenant must not run code in the controller
@@ -416,11 +416,9 @@ async fn a_cluster_with_v1s_chart_is_judged_as_far_as_it_may_be_read() {
               container ratify RATIFY_CERT_ROTATION,
               container ratify RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY
 
-    ConfigMap gatekeeper-system/ratify-configuration: 1 must change, 0 to look at, 0 carry over
-      CHANGE  the configuration
-              it is refused: requestHeaders.traceIDHeaderName: expected an array of strings, found a string
-              why: which of two values is meant would be a guess
-              do: mend this key, and run the command again: nothing else was looked at
+    ConfigMap gatekeeper-system/ratify-configuration: 0 must change, 0 to look at, 5 carry over
+      SAME    the configuration, executor.verificationRequestTimeout,
+              executor.mutationRequestTimeout, logger.formatter, crl.cache.enabled
 
     Something must change first.
     ");

@@ -48,7 +48,8 @@ impl Server {
         let address = tokio::time::timeout(Duration::from_secs(30), address).await;
         let address = address.unwrap_or_else(|_| panic!("the server hangs"));
         let address = address.unwrap_or_else(|_| panic!("{}", log.lock().unwrap()));
-        let url = format!("http://{}/ratify/gatekeeper/v1/verify", address.trim());
+        let url =
+            format!("http://{}/ratify/gatekeeper/v1/verify", address.trim().trim_end_matches('"'));
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
         Self { url, log, client, process }

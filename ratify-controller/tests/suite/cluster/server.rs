@@ -157,7 +157,7 @@ impl Cluster {
     }
 
     /// The program of this name.
-    pub(super) fn tool(&self, name: &str) -> PathBuf {
+    pub(crate) fn tool(&self, name: &str) -> PathBuf {
         self.machines.tool(name)
     }
 

@@ -114,7 +114,7 @@ fn each_resource_is_judged_by_whose_it_is() {
     Change Store broken: CONFIG_INVALID: spec.name of Store broken must be a string
     Change Verifier notation: the verifier notation is not part of this build [a verifier that cannot]
     Change Verifier by-type: the verifier cosign is not part of this build [a verifier that cannot]
-    Change Verifier sbom: v1's image has the plugin sbom, and this one has not [the image has the]
+    Change Verifier sbom: v1's image has the plugin sbom, and this one has not [sbom, licensechecker, schemavalidator, vulnerabilityreport]
     Same Verifier tag spec.address: /plugins
     Look Verifier tag spec.source: the digest that registry.example.com/p:1 stands for at first use stays in force [a tag is resolved]
     Change Verifier tag spec.source.authProvider: the auth provider awsEcrBasic is not part of this build [`azureWorkloadIdentity`, `azureManagedIdentity`, `awsEcrBasic`, `alibabacloudAcrBasic`]

@@ -1,7 +1,5 @@
 //! A cluster, a registry and replicas of the controller, and how a test looks at them.
 
-#![allow(dead_code)]
-
 use std::{path::PathBuf, time::Duration};
 
 use bytes::Bytes;
@@ -10,7 +8,10 @@ use ratify_core::{Algorithm, Digest};
 use serde_json::{Value, json};
 
 use super::super::{Home, put_app, server::Server};
-use crate::cluster::server::{ADMIN, Cluster, ClusterOptions};
+use crate::{
+    cluster::server::{ADMIN, Cluster, ClusterOptions},
+    parity::machines::free_address,
+};
 
 const GROUP: &str = "apis/config.ratify.deislabs.io/v1beta1";
 /// How long a state is waited for; a busy machine takes seconds.
@@ -53,7 +54,12 @@ pub(super) fn program(says: &str, length: usize) -> Vec<u8> {
 impl Lab {
     /// `None`, said aloud, where the cluster's programs were not brought.
     pub(super) async fn start() -> Option<Self> {
-        let lab = Self::bare().await?;
+        Self::start_with(RegistryOptions::default()).await
+    }
+
+    /// The same with another registry.
+    pub(super) async fn start_with(options: RegistryOptions) -> Option<Self> {
+        let lab = Self::with(options).await?;
         let home = Home::new();
         let mut definitions = home.command(&["crds", "apply"]);
         definitions.env("KUBECONFIG", lab.cluster.kubeconfig(ADMIN));
@@ -62,12 +68,17 @@ impl Lab {
         Some(lab)
     }
 
-    /// The same without our kinds, store and policy.
-    pub(super) async fn bare() -> Option<Self> {
-        Self::with(RegistryOptions::default()).await
+    /// The same with v1's definitions of the kinds.
+    pub(super) async fn start_with_v1s_definitions(options: RegistryOptions) -> Option<Self> {
+        let lab = Self::with(options).await?;
+        let definitions = lab.cluster.tool("ratify-v1-module").join("charts/ratify/crds");
+        let apply = ["apply", "--server-side", "-f", definitions.to_str().unwrap()];
+        lab.cluster.must(&apply).await;
+        lab.fill().await;
+        Some(lab)
     }
 
-    pub(super) async fn with(options: RegistryOptions) -> Option<Self> {
+    async fn with(options: RegistryOptions) -> Option<Self> {
         let cluster = Cluster::start(ClusterOptions::default()).await?;
         let registry = RunningRegistry::start(options).await.unwrap();
         put_app(&registry);
@@ -81,15 +92,12 @@ impl Lab {
     }
 
     /// Waits for our kinds; a store and a policy come to be.
-    pub(super) async fn fill(&self) {
+    async fn fill(&self) {
         let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"];
         self.cluster.must(&established).await;
-        self.apply(
-            "stores",
-            "store-oras",
-            &json!({"name": "oras", "parameters": {"useHttp": true}}),
-        )
-        .await;
+        let is_plain = self.registry.ca_pem().is_none();
+        let store = json!({"name": "oras", "parameters": {"useHttp": is_plain}});
+        self.apply("stores", "store-oras", &store).await;
         let rule = json!({"artifactVerificationPolicies": {"default": "all"}});
         let policy = json!({"type": "config-policy", "parameters": rule});
         self.apply("policies", "ratify-policy", &policy).await;
@@ -154,6 +162,15 @@ impl Lab {
         let (status, object) = self.send(request.body(object.to_string())).await;
         assert!((200..300).contains(&status), "{name}: {object}");
         object
+    }
+
+    /// Creates an object of any shape; the API server's answer is returned.
+    pub(super) async fn try_create(&self, plural: &str, object: &Value) -> u16 {
+        let namespace = object["metadata"]["namespace"].as_str();
+        let namespace = namespace.map(|name| format!("/namespaces/{name}")).unwrap_or_default();
+        let url = format!("{}/{GROUP}{namespace}/{plural}", self.cluster.url());
+        let request = self.client.post(url).header("content-type", "application/json");
+        self.send(request.body(object.to_string())).await.0
     }
 
     pub(super) async fn get(&self, plural: &str, name: &str) -> Value {
@@ -277,8 +294,20 @@ impl Lab {
         let mut home = Home::new();
         home.allow_sources();
         home.configure(&json!({}));
+        if self.registry.ca_pem().is_some() {
+            let ca = home.path().join("registry.pem");
+            self.registry.write_ca(&ca).unwrap();
+            home.set("SSL_CERT_FILE", ca.display().to_string());
+        }
         let kubeconfig = self.kubeconfig(home.path(), url);
         Replica { home, name, kubeconfig, server: None }
+    }
+
+    /// The same as v1.4.0 itself.
+    pub(super) fn v1(&self) -> Replica {
+        let mut replica = self.replica("v1");
+        replica.home.program = self.cluster.tool("ratify-v1");
+        replica
     }
 }
 
@@ -286,12 +315,19 @@ impl Replica {
     /// Starts and waits until it listens.
     pub(super) async fn start(&mut self) {
         assert!(self.server.is_none());
-        let arguments = ["serve", "--enable-crd-manager", "--http", "127.0.0.1:0"];
+        let (address, probes) = (free_address(), free_address());
+        let arguments = ["serve", "--enable-crd-manager", "--http", &address];
         let mut command = self.home.command(&arguments);
-        command.args(["--health-port", "127.0.0.1:0"]);
+        command.args(["--health-port", &probes]);
         command.env("KUBECONFIG", &self.kubeconfig).env("HOSTNAME", self.name);
         command.stdout(std::process::Stdio::null());
         self.server = Some(Server::run(command).await);
+        // v1 says so before it listens.
+        let end = std::time::Instant::now() + PATIENCE;
+        while tokio::net::TcpStream::connect(&address).await.is_err() {
+            assert!(std::time::Instant::now() < end, "{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Ends it without a goodbye, as a node does that loses its power. What it said is returned.

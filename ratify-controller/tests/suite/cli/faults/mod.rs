@@ -3,16 +3,21 @@
 //!
 //! - `lab`: a cluster, a registry and replicas; `proxy`: what a test puts between them.
 //! - `kill`: SIGKILL at each byte of a pull, each rename and each status write.
+//! - `beside_v1`: v1.4.0 on the same API server.
 //! - `jobs`: what happens to a resource, and to others, while it is built.
+//! - `many`: a thousand resources at once; `shapes`: resources of every shape.
 //! - `outage`: the API server is away, forgets, or is written to by others.
 //! - `replicas`: three of them on a moving tag, and a status that others write.
 
+mod beside_v1;
 mod jobs;
 mod kill;
 mod lab;
+mod many;
 mod outage;
 mod proxy;
 mod replicas;
+mod shapes;
 
 use lab::{Lab, Pushed, Replica, is_active, program, reason};
 use proxy::{Asked, Fate, Proxy};

@@ -1,8 +1,6 @@
 //! A proxy before a registry or an API server. It sees every request, and a test says what becomes
 //! of each: passed on, answered otherwise, held back, or cut off after so many bytes.
 
-#![allow(dead_code)]
-
 use std::{
     future::pending,
     io,
@@ -26,7 +24,6 @@ pub(super) struct Asked {
     pub(super) method: String,
     /// The path with its query.
     pub(super) path: String,
-    pub(super) body: String,
 }
 
 /// What becomes of a request.
@@ -56,7 +53,6 @@ struct Shared {
     server: String,
     tls: Option<(TlsAcceptor, TlsConnector)>,
     rule: Mutex<Rule>,
-    seen: Mutex<Vec<Asked>>,
     /// Something was held back.
     held: Notify,
     /// Counts up when all connections are to end.
@@ -94,7 +90,6 @@ impl Proxy {
             server: server.to_owned(),
             tls,
             rule: Mutex::new(Box::new(|_| Fate::Pass)),
-            seen: Mutex::default(),
             held: Notify::new(),
             cut: watch::Sender::new(0),
         });
@@ -141,11 +136,6 @@ impl Proxy {
         let notified = self.shared.held.notified();
         let _ = futures_util::FutureExt::now_or_never(notified);
     }
-
-    /// Takes the requests that were seen since the last time.
-    pub(super) fn take_seen(&self) -> Vec<Asked> {
-        std::mem::take(&mut self.shared.seen.lock().unwrap())
-    }
 }
 
 impl Drop for Proxy {
@@ -185,7 +175,6 @@ impl Shared {
             let mut read = Vec::new();
             while let Some((bytes, asked)) = request(&mut from_client, &mut read).await? {
                 let fate = (self.rule.lock().unwrap())(&asked);
-                self.seen.lock().unwrap().push(asked);
                 say.send_replace(u64::MAX);
                 match fate {
                     Fate::Pass => to_server.write_all(&bytes).await?,
@@ -250,7 +239,7 @@ async fn request(
     loop {
         if read.first().is_some_and(|first| !first.is_ascii_uppercase()) {
             // A client that tries whether this is TLS: the server has to say that it is not.
-            let asked = Asked { method: String::new(), path: String::new(), body: String::new() };
+            let asked = Asked { method: String::new(), path: String::new() };
             return Ok(Some((std::mem::take(read), asked)));
         }
         if let Some((length, asked)) = whole(read) {
@@ -279,6 +268,5 @@ fn whole(bytes: &[u8]) -> Option<(usize, Asked)> {
             length = value.trim().parse().unwrap();
         }
     }
-    let body = bytes.get(head..head + length)?;
-    Some((head + length, Asked { method, path, body: String::from_utf8_lossy(body).into_owned() }))
+    (bytes.len() >= head + length).then_some((head + length, Asked { method, path }))
 }
