@@ -9,19 +9,22 @@ use std::{
 
 use anyhow::bail;
 use ratify_core::{
-    ComponentType, Descriptor, Error, ErrorCode, Reference, ReferrerStore, Result, Verifier,
+    ComponentType, Descriptor, Digest, Error, ErrorCode, Reference, ReferrerStore, Result,
+    Verifier,
     config::{Config, PluginSource, StorePluginConfig, VerifierPluginConfig},
     executor::{Executor, Notice},
     policy::Policy,
 };
-use ratify_store_oras::OrasStore;
+use ratify_store_oras::{OrasStore, auth::SecretScope};
 
 use crate::{
     plugin::{
-        exec::Program,
-        find::{FindError, find_in_dirs},
+        confined::Confinement,
+        exec::{Program, ProgramError},
+        find::FindError,
         install::{InstallRequest, disabled_warning},
-        inventory::{GRACE_PERIOD, InstalledPlugin, Inventory, Kind},
+        inventory::{GRACE_PERIOD, InstalledPlugin, Inventory, Kind, LoadedFor},
+        rules::Rules,
         store::ExecStore,
         verifier::ExecVerifier,
     },
@@ -33,7 +36,7 @@ use crate::{
 const ORAS: &str = "oras";
 /// Verifiers that v1 has built in and this build does not have. A program of that name must not
 /// take their place unnoticed.
-const NOT_BUILT_IN: [&str; 2] = ["notation", "cosign"];
+pub(crate) const NOT_BUILT_IN: [&str; 2] = ["notation", "cosign"];
 
 /// The subject of a command line.
 ///
@@ -132,19 +135,44 @@ pub enum SnapshotError {
     Policy(Error),
 }
 
-/// Builds the stores.
+/// Where an entry's program is looked for, and whose secrets it may be fetched with.
+pub(crate) struct Site<'a> {
+    pub(crate) dirs: &'a [PathBuf],
+    pub(crate) scope: &'a SecretScope,
+    /// The digest that a custom resource's source was resolved to.
+    pub(crate) pin: Option<&'a Digest>,
+    /// The directory of a namespace, which its programs may not lead out of.
+    pub(crate) own: Option<&'a Confinement>,
+    /// For whom a plugin is loaded; of a file's entry only who loads it is known.
+    pub(crate) loaded_for: LoadedFor,
+    pub(crate) runtime: &'a Runtime,
+}
+
+impl<'a> Site<'a> {
+    /// The site of the entries of a configuration file.
+    fn of_file(dirs: &'a [PathBuf], runtime: &'a Runtime) -> Self {
+        let who = runtime.environment.host_name.clone();
+        let loaded_for = LoadedFor { who, ..LoadedFor::default() };
+        Self { dirs, scope: &SecretScope::Cluster, pin: None, own: None, loaded_for, runtime }
+    }
+}
+
+/// Builds the stores. What the configuration forbids is forbidden from here on.
 ///
 /// # Errors
 /// As [`executor`].
 pub async fn stores(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn ReferrerStore>>> {
+    runtime.rules.put(Rules::of(config));
     let section = config.store.clone().unwrap_or_default();
     let entries = section.entries()?;
     // v1 looks for stores in the default directory as well, wherever else it looks.
     let mut dirs = paths(section.plugin_bin_dirs.as_deref());
     dirs.push(runtime.environment.default_plugin_dir());
+    let dirs = runtime.environment.with_shipped(dirs);
+    let site = Site::of_file(&dirs, runtime);
     let mut stores: Vec<Arc<dyn ReferrerStore>> = Vec::new();
     for entry in &entries {
-        stores.push(store(entry, &dirs, runtime).await?.0);
+        stores.push(store(entry, &site).await?.0);
     }
     Ok(stores)
 }
@@ -155,14 +183,12 @@ pub async fn stores(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn Re
 /// As [`executor`].
 pub(crate) async fn store(
     entry: &StorePluginConfig,
-    dirs: &[PathBuf],
-    runtime: &Runtime,
+    site: &Site<'_>,
 ) -> Result<(Arc<dyn ReferrerStore>, Option<Arc<InstalledPlugin>>)> {
-    let plugin =
-        Plugin { kind: Kind::Store, resource: &entry.name, type_: &entry.name, dirs, runtime };
+    let plugin = Plugin { kind: Kind::Store, resource: &entry.name, type_: &entry.name, site };
     if entry.name == ORAS {
         plugin.refuse_source_of_built_in(entry.source.as_ref());
-        return Ok((Arc::new(OrasStore::new(entry, runtime.oras_options())?), None));
+        return Ok((Arc::new(OrasStore::new(entry, site.runtime.oras_options(site.scope))?), None));
     }
     let program = plugin.program(entry.source.as_ref()).await.map_err(|error| match error {
         Missing::Download(error) => error,
@@ -171,17 +197,18 @@ pub(crate) async fn store(
             .with_source(cause)
             .from_component(ComponentType::ReferrerStore, entry.name.as_str()),
     })?;
-    let told = dirs.iter().map(|dir| dir.to_string_lossy().into_owned()).collect();
+    let told = site.dirs.iter().map(|dir| dir.to_string_lossy().into_owned()).collect();
     let installed = installed(&program);
-    let store = ExecStore::new(entry, told, program, Arc::clone(&runtime.runner));
+    let store = ExecStore::new(entry, told, program, Arc::clone(&site.runtime.runner));
     Ok((Arc::new(store), installed))
 }
 
-/// Builds the verifiers.
+/// Builds the verifiers. What the configuration forbids is forbidden from here on.
 ///
 /// # Errors
 /// As [`executor`].
 pub async fn verifiers(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn Verifier>>> {
+    runtime.rules.put(Rules::of(config));
     let section = config.verifier.clone().unwrap_or_default();
     let entries = section.entries()?;
     let mut dirs = paths(section.plugin_bin_dirs.as_deref());
@@ -189,9 +216,11 @@ pub async fn verifiers(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn
         dirs.push(runtime.environment.default_plugin_dir());
         tracing::info!("defaultPluginPath set to {}", dirs[0].display());
     }
+    let dirs = runtime.environment.with_shipped(dirs);
+    let site = Site::of_file(&dirs, runtime);
     let mut verifiers: Vec<Arc<dyn Verifier>> = Vec::new();
     for entry in entries {
-        let verifier = verifier(entry, &dirs, runtime).await;
+        let verifier = verifier(entry, &site).await;
         let verifier =
             verifier.map_err(|error| ErrorCode::PluginInitFailure.error().with_source(error))?;
         verifiers.push(verifier.0);
@@ -205,15 +234,13 @@ pub async fn verifiers(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn
 /// As [`executor`].
 pub(crate) async fn verifier(
     entry: VerifierPluginConfig,
-    dirs: &[PathBuf],
-    runtime: &Runtime,
+    site: &Site<'_>,
 ) -> Result<(Arc<dyn Verifier>, Option<Arc<InstalledPlugin>>)> {
     let type_ = entry.binary_name().to_owned();
     if NOT_BUILT_IN.contains(&type_.as_str()) {
         return Err(not_built_in(&type_));
     }
-    let plugin =
-        Plugin { kind: Kind::Verifier, resource: &entry.name, type_: &type_, dirs, runtime };
+    let plugin = Plugin { kind: Kind::Verifier, resource: &entry.name, type_: &type_, site };
     let program = plugin.program(entry.source.as_ref()).await.map_err(|error| match error {
         Missing::Download(error) => error,
         Missing::Find(cause) => ErrorCode::PluginNotFound
@@ -221,9 +248,9 @@ pub(crate) async fn verifier(
             .with_source(cause)
             .with_remediation("Please ensure that the correct type is specified for the built-in Verifier configuration or the custom Verifier plugin is configured."),
     })?;
-    let runner = Arc::clone(&runtime.runner);
+    let runner = Arc::clone(&site.runtime.runner);
     let installed = installed(&program);
-    let verifier = ExecVerifier::new(entry, program, runner, runtime.private_dir()?);
+    let verifier = ExecVerifier::new(entry, program, runner, site.runtime.private_dir()?);
     Ok((Arc::new(verifier), installed))
 }
 
@@ -245,12 +272,12 @@ struct Plugin<'a> {
     kind: Kind,
     resource: &'a str,
     type_: &'a str,
-    dirs: &'a [PathBuf],
-    runtime: &'a Runtime,
+    site: &'a Site<'a>,
 }
 
 /// Why an entry has no program.
 enum Missing {
+    /// It could not be had, or may not run.
     Download(Error),
     Find(FindError),
 }
@@ -259,22 +286,45 @@ impl Plugin<'_> {
     /// The program of an entry: installed from its source where downloads are allowed, or else
     /// searched for by name.
     async fn program(&self, source: Option<&PluginSource>) -> Result<Program, Missing> {
+        let Site { dirs, scope, pin, own, loaded_for, runtime } = self.site;
         if let Some(source) = source {
-            if self.runtime.environment.dynamic_plugins() {
+            if runtime.environment.dynamic_plugins() {
+                if pin.is_none() && source.refresh_interval.is_some() {
+                    tracing::warn!(
+                        "source.refreshInterval of {} has no effect in a configuration file: its tag is asked for at each start and each change of the file",
+                        self.resource
+                    );
+                }
+                // Two resources may configure the same store.
+                let name = Some(loaded_for.name.as_str()).filter(|name| !name.is_empty());
                 let request = InstallRequest {
                     kind: self.kind,
-                    name: self.resource,
+                    name: name.unwrap_or(self.resource),
                     type_: self.type_,
                     source,
-                    directory: &self.dirs[0],
+                    directory: &dirs[0],
+                    pin: *pin,
                 };
-                let installed = self.runtime.install(&request).await.map_err(Missing::Download)?;
+                let installed = runtime.install(&request, loaded_for.clone(), scope).await;
+                let installed = installed.map_err(Missing::Download)?;
                 return Ok(Program::Installed(Arc::new(installed)));
             }
             tracing::warn!("{}", disabled_warning(self.kind, self.type_));
         }
-        find_in_dirs(self.type_, self.dirs).map_err(Missing::Find)?;
-        Ok(Program::Search { name: self.type_.to_owned(), dirs: self.dirs.to_vec() })
+        let (name, dirs) = (self.type_.to_owned(), dirs.to_vec());
+        let program = match own {
+            None => Program::Search { name, dirs },
+            Some(own) => Program::Confined { name, dirs, own: Confinement::clone(own) },
+        };
+        match runtime.runner.open(&program) {
+            Err(ProgramError::Find(error)) => Err(Missing::Find(error)),
+            Err(error) => Err(Missing::Download(
+                ErrorCode::PluginInitFailure
+                    .detail(format!("the plugin {} may not run", self.type_))
+                    .with_source(error),
+            )),
+            Ok(_) => Ok(program),
+        }
     }
 
     /// v1 downloads the source of a built-in and never uses it.

@@ -8,11 +8,13 @@ use std::{
 
 /// The feature flag that allows `source` of an entry to be downloaded.
 const DYNAMIC_PLUGINS: &str = "RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS";
+/// The feature flag that lets the controller make its own certificates.
+const CERT_ROTATION: &str = "RATIFY_CERT_ROTATION";
 
 /// v1's feature flags: the variable, and the name the log gives it.
 const FEATURE_FLAGS: [(&str, &str); 3] = [
     (DYNAMIC_PLUGINS, "EXPERIMENTAL_DYNAMIC_PLUGINS"),
-    ("RATIFY_CERT_ROTATION", "CERT_ROTATION"),
+    (CERT_ROTATION, "CERT_ROTATION"),
     ("RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY", "EXPERIMENTAL_HIGH_AVAILABILITY"),
 ];
 
@@ -30,10 +32,20 @@ pub struct Environment {
     pub ssl_cert_file: Option<PathBuf>,
     /// `SSL_CERT_DIR`: directories of certificates to trust, separated by colons.
     pub ssl_cert_dirs: Vec<PathBuf>,
+    /// `RATIFY_NAMESPACE`: the namespace this process runs in.
+    pub namespace: Option<String>,
+    /// Whether there is a cluster to ask: this runs in one, or `KUBECONFIG` names one.
+    pub has_cluster: bool,
+    /// `HOSTNAME`, or else what the kernel says: the pod or the machine. Empty where neither does.
+    pub host_name: String,
     /// `RATIFY_LOG_LEVEL`.
     pub log_level: Option<String>,
+    /// `RATIFY_NAME`: the service that Gatekeeper asks; `ratify` where it is not set.
+    pub service_name: String,
     /// The directory for temporary files.
     pub temporary_dir: PathBuf,
+    /// The directory `plugins` beside this program, where there is one: what an image ships with.
+    pub shipped_plugin_dir: Option<PathBuf>,
     /// The feature flags that are set to anything, by the log's names, and whether they are on.
     pub feature_flags: Vec<(&'static str, bool)>,
 }
@@ -41,7 +53,14 @@ pub struct Environment {
 impl Environment {
     /// Reads the process environment.
     pub fn from_process() -> Self {
-        Self::from_lookup(|name| std::env::var_os(name), home_of_this_user)
+        let program = std::env::current_exe().ok();
+        let mut environment = Self::from_lookup(|name| std::env::var_os(name), home_of_this_user);
+        environment.shipped_plugin_dir = program.and_then(|program| plugins_beside(&program));
+        if environment.host_name.is_empty() {
+            let of_kernel = std::fs::read_to_string("/proc/sys/kernel/hostname");
+            environment.host_name = of_kernel.unwrap_or_default().trim().to_owned();
+        }
+        environment
     }
 
     /// Reads an environment given as a function, for tests. `fallback_home` is asked where `HOME`
@@ -52,6 +71,10 @@ impl Environment {
     ) -> Self {
         let path = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = path("HOME").or_else(fallback_home).unwrap_or_else(|| PathBuf::from("/"));
+        let text = |name: &str, default: &str| {
+            let value = lookup(name).and_then(|value| value.into_string().ok());
+            value.filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
+        };
         let flag = |(variable, name): (&str, &'static str)| Some((name, lookup(variable)? == "1"));
         Self {
             config_dir: path("RATIFY_CONFIG").unwrap_or_else(|| home.join(".ratify")),
@@ -60,11 +83,22 @@ impl Environment {
             ssl_cert_dirs: lookup("SSL_CERT_DIR")
                 .map(|value| std::env::split_paths(&value).collect())
                 .unwrap_or_default(),
+            namespace: lookup("RATIFY_NAMESPACE").and_then(|value| value.into_string().ok()),
+            has_cluster: path("KUBERNETES_SERVICE_HOST").or_else(|| path("KUBECONFIG")).is_some(),
+            host_name: lookup("HOSTNAME").and_then(|v| v.into_string().ok()).unwrap_or_default(),
             log_level: lookup("RATIFY_LOG_LEVEL").and_then(|value| value.into_string().ok()),
+            service_name: text("RATIFY_NAME", "ratify"),
             temporary_dir: path("TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp")),
+            shipped_plugin_dir: None,
             feature_flags: FEATURE_FLAGS.into_iter().filter_map(flag).collect(),
             home,
         }
+    }
+
+    /// The namespace this process runs in, or v1's default.
+    pub fn namespace_or_default(&self) -> &str {
+        let named = self.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+        named.unwrap_or("gatekeeper-system")
     }
 
     /// Where the configuration is when none is named.
@@ -77,10 +111,32 @@ impl Environment {
         self.config_dir.join("plugins")
     }
 
+    /// Directories that plugins are searched in, with the shipped ones last wherever the default
+    /// directory is one of them: a volume mounted there does not hide what the image ships with.
+    pub fn with_shipped(&self, mut dirs: Vec<PathBuf>) -> Vec<PathBuf> {
+        if let Some(shipped) = &self.shipped_plugin_dir
+            && dirs.contains(&self.default_plugin_dir())
+            && !dirs.contains(shipped)
+        {
+            dirs.push(shipped.clone());
+        }
+        dirs
+    }
+
     /// Whether `source` of an entry may be downloaded: only by the exact value `1`.
     pub fn dynamic_plugins(&self) -> bool {
         self.feature_flags.contains(&("EXPERIMENTAL_DYNAMIC_PLUGINS", true))
     }
+
+    /// Whether the controller makes its own certificates: only by the exact value `1`.
+    pub fn cert_rotation(&self) -> bool {
+        self.feature_flags.contains(&("CERT_ROTATION", true))
+    }
+}
+
+fn plugins_beside(program: &Path) -> Option<PathBuf> {
+    let plugins = program.parent()?.join("plugins");
+    plugins.is_dir().then_some(plugins)
 }
 
 /// The home directory in the password file of the effective user.
@@ -116,6 +172,32 @@ mod tests {
     }
 
     #[test]
+    fn shipped_plugins_come_last_and_only_where_the_default_directory_is_searched() {
+        let mut environment = read(&[("RATIFY_CONFIG", "/.ratify/")]);
+        let paths = |texts: &[&str]| texts.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let default = paths(&["/.ratify/plugins/"]);
+        assert_eq!(environment.with_shipped(default.clone()), default);
+        environment.shipped_plugin_dir = Some("/app/plugins".into());
+        let both = paths(&["/.ratify/plugins", "/app/plugins"]);
+        assert_eq!(environment.with_shipped(default), both);
+        assert_eq!(environment.with_shipped(both.clone()), both);
+        assert_eq!(environment.with_shipped(paths(&["/elsewhere"])), paths(&["/elsewhere"]));
+        assert_eq!(environment.with_shipped(Vec::new()), paths(&[]));
+    }
+
+    #[test]
+    fn the_shipped_directory_is_beside_the_program_and_is_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("ratify");
+        assert_eq!(plugins_beside(&program), None);
+        std::fs::write(dir.path().join("plugins"), "").unwrap();
+        assert_eq!(plugins_beside(&program), None);
+        std::fs::remove_file(dir.path().join("plugins")).unwrap();
+        std::fs::create_dir(dir.path().join("plugins")).unwrap();
+        assert_eq!(plugins_beside(&program), Some(dir.path().join("plugins")));
+    }
+
+    #[test]
     fn a_flag_is_on_only_by_the_value_one_and_unset_is_not_listed() {
         assert_eq!(read(&[]).feature_flags, []);
         for (value, on) in [("1", true), ("true", false), ("", false), ("01", false)] {
@@ -123,6 +205,19 @@ mod tests {
             assert_eq!(environment.feature_flags, [("EXPERIMENTAL_DYNAMIC_PLUGINS", on)]);
             assert_eq!(environment.dynamic_plugins(), on);
         }
+    }
+
+    #[test]
+    fn the_service_is_v1s_where_nothing_else_is_said() {
+        let environment = read(&[("RATIFY_CERT_ROTATION", "1"), ("RATIFY_NAME", "")]);
+        assert!(environment.cert_rotation() && !read(&[]).cert_rotation());
+        let names = (environment.service_name.as_str(), environment.namespace_or_default());
+        assert_eq!(names, ("ratify", "gatekeeper-system"));
+        let environment = read(&[("RATIFY_NAME", "r"), ("RATIFY_NAMESPACE", "n")]);
+        assert_eq!(
+            (environment.service_name.as_str(), environment.namespace_or_default()),
+            ("r", "n")
+        );
     }
 
     #[test]

@@ -6,17 +6,22 @@
 //!   implementation by name.
 //! - [`plugin`]: finding, installing, proving and running plugins.
 //! - [`state`]: the snapshot a request sees; [`reload`]: a changed file becomes the next one.
+//! - [`health`]: whether this process is alive and ready, and who is told.
 //! - [`env`](mod@env): every variable; [`runtime`]: what the process shares; [`telemetry`]: the log.
+//! - `x509`: what a certificate says of itself.
 //! - [`dev`]: the embedded registry, for development and tests.
 
 pub mod assemble;
 pub mod cli;
 pub mod dev;
+mod duration;
 pub mod env;
 pub mod gatekeeper;
+pub mod health;
 pub mod k8s;
 pub mod plugin;
 pub mod reload;
 pub mod runtime;
 pub mod state;
 pub mod telemetry;
+mod x509;

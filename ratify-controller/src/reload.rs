@@ -19,7 +19,10 @@ use ratify_core::{
 };
 
 use crate::{
-    plugin::process::go_error_text,
+    plugin::{
+        process::go_error_text,
+        rules::{Rules, RulesInForce},
+    },
     state::{Active, Snapshot},
 };
 
@@ -105,6 +108,7 @@ enum Sight {
 pub struct Watcher {
     path: PathBuf,
     active: Arc<Active>,
+    rules: RulesInForce,
     interval: Duration,
     /// The bytes of the snapshot in force.
     in_force: Vec<u8>,
@@ -168,6 +172,7 @@ impl Watcher {
         Self {
             path,
             active,
+            rules: RulesInForce::default(),
             interval: INTERVAL,
             tried: first.bytes.clone(),
             in_force: first.bytes,
@@ -183,12 +188,37 @@ impl Watcher {
         self
     }
 
+    /// Puts the administrators' rules of each configuration in force as soon as it was read,
+    /// whatever becomes of the rest of it. A file that is no configuration leaves the last ones.
+    #[must_use]
+    pub fn with_rules(mut self, rules: RulesInForce) -> Self {
+        self.rules = rules;
+        self
+    }
+
     /// Looks at the file again and again. `build` makes a snapshot of a configuration; where it
     /// fails, the one in force stays.
-    pub async fn watch<B, F>(mut self, build: B)
+    pub async fn watch<B, F>(self, build: B)
     where
         B: Fn(Config) -> F,
         F: Future<Output = Result<Snapshot>>,
+    {
+        self.look(|config| {
+            let snapshot = build(config);
+            async { snapshot.await.map(Some) }
+        })
+        .await;
+    }
+
+    /// The same where only the rules of the file count.
+    pub async fn watch_rules(self) {
+        self.look(|_| std::future::ready(Ok(None))).await;
+    }
+
+    async fn look<B, F>(mut self, build: B)
+    where
+        B: Fn(Config) -> F,
+        F: Future<Output = Result<Option<Snapshot>>>,
     {
         tracing::info!("watcher added on configuration file {}", self.path.display());
         loop {
@@ -217,7 +247,7 @@ impl Watcher {
     async fn reload<B, F>(&mut self, build: &B)
     where
         B: Fn(Config) -> F,
-        F: Future<Output = Result<Snapshot>>,
+        F: Future<Output = Result<Option<Snapshot>>>,
     {
         // Even a file that is no configuration has been seen; it is looked at again on a change.
         self.seen = std::fs::metadata(&self.path).ok().map(|metadata| Identity::of(&metadata));
@@ -241,7 +271,7 @@ impl Watcher {
     async fn reload_if_rewritten<B, F>(&mut self, build: &B)
     where
         B: Fn(Config) -> F,
-        F: Future<Output = Result<Snapshot>>,
+        F: Future<Output = Result<Option<Snapshot>>>,
     {
         if !self.seen.is_some_and(|seen| seen.is_fresh(jiff::Timestamp::now())) {
             return;
@@ -256,12 +286,14 @@ impl Watcher {
     async fn put_in_force<B, F>(&mut self, file: ConfigFile, build: &B)
     where
         B: Fn(Config) -> F,
-        F: Future<Output = Result<Snapshot>>,
+        F: Future<Output = Result<Option<Snapshot>>>,
     {
         self.tried.clone_from(&file.bytes);
         match build(file.config).await {
             Ok(snapshot) => {
-                self.active.swap(snapshot);
+                if let Some(snapshot) = snapshot {
+                    self.active.swap(snapshot);
+                }
                 self.in_force = file.bytes;
                 tracing::info!("configuration file has been updated, reloading executor succeeded");
             }
@@ -272,7 +304,9 @@ impl Watcher {
     }
 
     fn read(&self) -> Result<ConfigFile, ReadError> {
-        ConfigFile::read(&self.path.to_string_lossy(), &self.path)
+        let file = ConfigFile::read(&self.path.to_string_lossy(), &self.path)?;
+        self.rules.put(Rules::of(&file.config));
+        Ok(file)
     }
 
     fn note_event(&self, event: &str) {

@@ -12,17 +12,20 @@ use std::{
 use anyhow::Context as _;
 use ratify_core::{ErrorCode, Result, config::PluginSource};
 use ratify_store_oras::{
-    Client, ClientOptions, Connections, CredentialUse, OrasStoreOptions, TlsRoots, Transport, auth,
+    Client, ClientOptions, Connections, CredentialUse, OrasStoreOptions, TlsRoots, Transport,
+    auth::{self, NoCredentials, SecretScope, SecretSource},
 };
 use serde_json::{Map, Value};
 
 use crate::{
     env::Environment,
+    k8s::secrets::KubeSecrets,
     plugin::{
         exec::{self, ExecRunner},
         install::{InstallOptions, InstallRequest, install},
-        inventory::InstalledPlugin,
+        inventory::{InstalledPlugin, LoadedFor},
         process::{HostOptions, Orphans, PluginHost},
+        rules::RulesInForce,
         sandbox::{MemoryBudget, launcher_beside},
     },
 };
@@ -40,8 +43,12 @@ pub struct Runtime {
     pub host: Arc<PluginHost>,
     /// Runs exec plugins on that host.
     pub runner: Arc<ExecRunner>,
+    /// What administrators allow of plugins and namespaces.
+    pub rules: RulesInForce,
     /// The connection pools of this process.
     connections: Connections,
+    /// The secrets of the cluster, where there is one.
+    secrets: Option<Arc<dyn SecretSource>>,
     /// Made when the first plugin is configured; removed when the process ends.
     private: Mutex<Option<tempfile::TempDir>>,
 }
@@ -56,16 +63,23 @@ impl Runtime {
         let options = HostOptions::new(launcher, MemoryBudget::of_this_machine(), Orphans::Adopt);
         let host =
             Arc::new(PluginHost::new(options).context("cannot adopt the orphans of plugins")?);
+        let rules = RulesInForce::default();
         let runner =
-            ExecRunner::new(Arc::clone(&host), exec::Environment::new(std::env::vars_os()));
+            ExecRunner::new(Arc::clone(&host), exec::Environment::new(std::env::vars_os()))
+                .with_rules(rules.clone());
         let connections = Connections::new(TlsRoots {
             file: environment.ssl_cert_file.clone(),
             directories: environment.ssl_cert_dirs.clone(),
         });
+        let secrets = environment
+            .has_cluster
+            .then(|| Arc::new(KubeSecrets::of_this_cluster()) as Arc<dyn SecretSource>);
         Ok(Self {
             environment,
+            secrets,
             host,
             runner: Arc::new(runner),
+            rules,
             connections,
             private: Mutex::default(),
         })
@@ -96,49 +110,69 @@ impl Runtime {
         Ok(path)
     }
 
-    /// What a built-in store needs besides its configuration.
-    pub fn oras_options(&self) -> OrasStoreOptions {
+    /// What a built-in store needs besides its configuration. It may read the secrets of a scope.
+    pub fn oras_options(&self, scope: &SecretScope) -> OrasStoreOptions {
         let mut options = OrasStoreOptions::default();
         options.user_agent = Self::user_agent();
-        options.environment = self.auth_environment();
+        options.environment = self.auth_environment(scope);
         options.connections = self.connections.clone();
         options
     }
 
     /// A client for plugins: HTTPS, or plain HTTP on loopback; credentials that cannot be had are
-    /// an error.
+    /// an error. Its provider may read the secrets of a scope; a namespace that names none gets no
+    /// credentials.
     ///
     /// # Errors
-    /// When `authProvider` names none that is known.
-    pub fn plugin_client(&self, auth_provider: Option<&Map<String, Value>>) -> Result<Client> {
+    /// When `authProvider` names none that is known, or what the scope has no right to.
+    pub fn plugin_client(
+        &self,
+        auth_provider: Option<&Map<String, Value>>,
+        scope: &SecretScope,
+    ) -> Result<Client> {
         let mut options = ClientOptions::default();
         options.user_agent = Self::user_agent();
         options.transport = Transport::HttpsOrLoopbackHttp;
-        options.auth = auth::from_config(auth_provider, &self.auth_environment())?;
+        options.auth = match (auth_provider, scope) {
+            // The default is Ratify's own configuration of docker, which is no namespace's.
+            (None, SecretScope::Namespace(_)) => Arc::new(NoCredentials),
+            _ => auth::from_config(auth_provider, &self.auth_environment(scope))?,
+        };
         options.credential_use = CredentialUse::Required;
         options.connections = self.connections.clone();
         Ok(Client::new(options)?)
     }
 
-    /// Installs the plugin of a configuration's entry, or finds that it is installed.
+    /// Installs the plugin of a configuration's entry, or finds that it is installed. Credentials
+    /// may be in the secrets of a scope.
     ///
     /// # Errors
     /// When it cannot be had and no last good one is there.
-    pub async fn install(&self, request: &InstallRequest<'_>) -> Result<InstalledPlugin> {
+    pub async fn install(
+        &self,
+        request: &InstallRequest<'_>,
+        loaded_for: LoadedFor,
+        scope: &SecretScope,
+    ) -> Result<InstalledPlugin> {
         let options = InstallOptions {
             give_up_at: Some(Instant::now() + INSTALL_PATIENCE),
+            rules: Arc::clone(&self.rules.now().plugins),
+            loaded_for,
             ..InstallOptions::default()
         };
-        let connect = |source: &PluginSource| self.plugin_client(source.auth_provider.as_ref());
+        let connect =
+            |source: &PluginSource| self.plugin_client(source.auth_provider.as_ref(), scope);
         let installation = install(request, &options, &connect, &mut |_, _| ()).await?;
         Ok(installation.plugin)
     }
 
-    fn auth_environment(&self) -> auth::Environment {
+    fn auth_environment(&self, scope: &SecretScope) -> auth::Environment {
         auth::Environment {
             home: Some(self.environment.home.clone()),
             docker_config: self.environment.docker_config.clone(),
-            ..auth::Environment::default()
+            secrets: self.secrets.clone(),
+            ratify_namespace: self.environment.namespace.clone(),
+            scope: scope.clone(),
         }
     }
 

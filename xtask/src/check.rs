@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 
+use crate::crds;
 use crate::process;
 use crate::steps::Steps;
 use crate::tidy;
@@ -41,7 +42,8 @@ pub(crate) fn lints(steps: &mut Steps) -> Result<()> {
     steps.run("documentation", || {
         let doc = ["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"];
         process::run(workspace::cargo()?.env("RUSTDOCFLAGS", "--deny warnings").args(doc))
-    })
+    })?;
+    steps.run("definitions of the chart", crds::check)
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {

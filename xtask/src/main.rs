@@ -6,7 +6,9 @@ mod bench;
 mod build_plugins;
 mod check;
 mod ci;
+mod crds;
 mod demo;
+mod image;
 mod process;
 mod readme;
 mod sha256;
@@ -39,6 +41,10 @@ enum Command {
     Tools(tools::Options),
     /// Build every plugin static, hold it to its budget, and push it on request
     BuildPlugins(build_plugins::Options),
+    /// Write the images `ratify` and `ratify-crds` as OCI layouts, and push them on request
+    Image(image::Options),
+    /// Write the definitions of the custom resources into the chart, or check them
+    Crds(crds::Options),
     /// Bring the tools and run every test
     Test,
     /// Everything, each step once
@@ -57,6 +63,8 @@ fn main() -> ExitCode {
         Command::Tidy(options) => tidy::run(&options),
         Command::Tools(options) => tools::run(&options),
         Command::BuildPlugins(options) => build_plugins::run(&options),
+        Command::Image(options) => image::run(&options),
+        Command::Crds(options) => crds::run(&options),
         Command::Test => test::run(),
         Command::Ci => ci::run(),
         Command::Soak => soak::run(),

@@ -1,10 +1,12 @@
 //! `cargo xtask test`: brings the tools, builds what the suites run, and runs every test of the
-//! workspace. The suites read two variables: `RATIFY_TOOLS`, the file that maps a tool's name to
-//! its path, and `RATIFY_PLUGINS`, the folder of built plugins (`<type>/<os>-<arch>/<type>`).
+//! workspace. The suites read variables: `RATIFY_TOOLS`, the file that maps a tool's name to
+//! its path, and `RATIFY_PLUGINS`, the folder of built plugins (`<type>/<os>-<arch>/<type>`). Those
+//! of the image read `RATIFY_IMAGE`, its layout.
 
 use anyhow::Result;
 
 use crate::build_plugins;
+use crate::image;
 use crate::process;
 use crate::steps::Steps;
 use crate::tools;
@@ -28,6 +30,9 @@ pub(crate) fn run() -> Result<()> {
 pub(crate) fn every_step(steps: &mut Steps) -> Result<()> {
     steps.run("tools", tools::bring)?;
     steps.run("programs and plugins for linux/amd64", programs_and_plugins)?;
+    steps.run("image for linux/amd64", || {
+        image::run(&image::Options { push: None, platform: vec![Platform::Amd64] })
+    })?;
     steps.run("tests", tests)
 }
 
@@ -50,5 +55,6 @@ fn tests() -> Result<()> {
     let mut cargo = workspace::cargo()?;
     cargo.env("RATIFY_TOOLS", tools::map_file()?);
     cargo.env("RATIFY_PLUGINS", build_plugins::folder(&workspace::metadata()?));
+    cargo.env("RATIFY_IMAGE", image::folder()?);
     process::run(cargo.args(["test", "--locked", "--workspace", "--no-fail-fast"]))
 }

@@ -1,13 +1,14 @@
-//! What a person types: v1's commands and flags, and ours (`plugin`, `dev`).
+//! What a person types: v1's commands and flags, and ours (`plugin`, `crds`, `migrate`, `dev`).
 //!
 //! stdout carries results only; the log and the errors go to stderr. Exit codes are v1's: 0, or 1
-//! for any error. One file a command.
+//! for any error; `migrate` has one more. One file a command.
 
 mod crds;
 mod dev;
 mod discover;
 mod end;
 mod flag;
+mod migrate;
 mod output;
 pub mod plugin;
 mod referrer;
@@ -63,6 +64,8 @@ enum Command {
     Plugin(plugin::PluginCommand),
     /// Print or apply the definitions of the custom resources
     Crds(crds::Crds),
+    /// Say what of an installation of v1 carries over
+    Migrate(migrate::Migrate),
     /// Tools for development
     Dev(dev::Dev),
 }
@@ -82,7 +85,7 @@ impl Command {
             Self::Referrer(command) => command.debug(),
             Self::Serve(command) => command.debug.debug,
             Self::Version(command) => command.debug.debug,
-            Self::Plugin(_) | Self::Crds(_) | Self::Dev(_) => false,
+            Self::Plugin(_) | Self::Crds(_) | Self::Migrate(_) | Self::Dev(_) => false,
         }
     }
 
@@ -99,6 +102,7 @@ impl Command {
                 command.run(&plugin::PluginContext { runtime }).await
             }
             Self::Crds(command) => command.run().await,
+            Self::Migrate(command) => command.run().await,
             Self::Dev(command) => command.run(context).await,
         }
     }

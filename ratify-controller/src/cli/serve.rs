@@ -1,6 +1,7 @@
-//! `ratify serve`: the server that Gatekeeper asks, from a configuration file that is watched.
+//! `ratify serve`: the server that Gatekeeper asks, from a configuration file that is watched or
+//! from a cluster's custom resources.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{pin::Pin, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -9,14 +10,21 @@ use tokio::net::TcpListener;
 
 use super::{Context, end, flag};
 use crate::{
-    assemble,
-    gatekeeper::{self, Service, ServiceConfig},
+    assemble, duration,
+    env::Environment,
+    gatekeeper::{
+        self, Service, ServiceConfig,
+        tls::{self, Tls, TlsFiles},
+    },
+    health::{self, Readiness},
     k8s::{
         self,
         manager::{ManagerOptions, manage},
         parts::Composition,
+        rotation::{RotationOptions, rotate},
     },
-    reload::Watcher,
+    plugin::rules::Rules,
+    reload::{ConfigFile, Watcher},
     runtime::Runtime,
     state::{Active, Snapshot},
 };
@@ -51,7 +59,7 @@ pub(crate) struct Serve {
     #[arg(long, default_value_t = 256)]
     cache_size: i64,
     /// Cache TTL for the verifier http server
-    #[arg(long, default_value = "10s", value_parser = flag::go_duration)]
+    #[arg(long, default_value = "10s", value_parser = duration::parse)]
     cache_ttl: Duration,
     /// Enable metrics exporter if enabled (default: false)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]
@@ -71,13 +79,13 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
-        self.refuse_what_is_not_built()?;
+        self.say_what_is_not_built();
         let file = context
             .load_config_file(&self.config)
             .context("failed to retrieve logger configuration: unable to load config")?;
         let service_config = ServiceConfig::from_config(&file.config);
         if self.enable_crd_manager {
-            return self.run_in_cluster(context, &file.config, service_config).await;
+            return Box::pin(self.run_in_cluster(context, file, service_config)).await;
         }
         let snapshot = assemble::snapshot(&file.config, &context.runtime).await?;
         tracing::info!("configuration successfully loaded.");
@@ -91,16 +99,15 @@ impl Serve {
             listen(&self.http).await.with_context(|| format!("cannot listen on {}", self.http))?;
         let active = Arc::new(Active::new(snapshot));
         let service = Arc::new(Service::new(Arc::clone(&active), service_config));
-        let watcher = Watcher::new(context.config_file(&self.config), file, active);
+        let watcher = Watcher::new(context.config_file(&self.config), file, active)
+            .with_rules(context.runtime.rules.clone());
         let runtime = Arc::clone(&context.runtime);
         let watching = watcher.watch(|config| rebuild(config, Arc::clone(&runtime)));
-        let told = end::told()?;
-        let termination = async {
-            told.await;
-        };
         tracing::info!("starting server at {}", listener.local_addr()?);
+        let (tls, renewing) = self.tls(&Readiness::default(), false)?;
         tokio::select! {
-            () = gatekeeper::serve(listener, service, termination) => Ok(ExitCode::SUCCESS),
+            ended = answer(listener, tls, service) => ended.map(|()| ExitCode::SUCCESS),
+            () = renewing => bail!("the certificates are watched no more"),
             () = watching => bail!("the configuration file is watched no more"),
             result = context.runtime.host.reap_strangers() => {
                 result.context("cannot reap processes")?;
@@ -113,13 +120,19 @@ impl Serve {
     async fn run_in_cluster(
         &self,
         context: &Context,
-        config: &Config,
+        file: ConfigFile,
         service_config: ServiceConfig,
     ) -> anyhow::Result<ExitCode> {
         tracing::info!("starting crd manager");
         if self.http.is_empty() {
             bail!("--enable-crd-manager needs --http: there is nobody to ask");
         }
+        let rules = Rules::of(&file.config);
+        let composition =
+            Composition { tighten_only: rules.namespaces.tighten_only, ..Composition::default() };
+        context.runtime.rules.put(rules);
+        let readiness = Readiness::default();
+        let probing = probe(&self.health_port, &readiness).await?;
         let client = k8s::client().await?;
         let nothing = Executor::new(Vec::new(), Vec::new(), None);
         let active = Arc::new(Active::new(Snapshot::new(nothing)));
@@ -127,26 +140,28 @@ impl Serve {
         let listener =
             listen(&self.http).await.with_context(|| format!("cannot listen on {}", self.http))?;
         let service = Arc::new(Service::new(Arc::clone(&active), service_config));
-        let composition =
-            Composition { tighten_only: config.namespaces.tighten_only, ..Composition::default() };
+        let watcher = Watcher::new(context.config_file(&self.config), file, Arc::clone(&active))
+            .with_rules(context.runtime.rules.clone());
+        let rotating = rotation(&context.environment, &client);
         let managed = manage(
             client,
             ManagerOptions {
                 runtime: Arc::clone(&context.runtime),
                 active,
                 composition,
-                rules: config.plugins.clone(),
-                identity: std::env::var("HOSTNAME").unwrap_or_default(),
+                identity: context.environment.host_name.clone(),
+                readiness: readiness.check("resources"),
             },
         );
-        let told = end::told()?;
-        let termination = async {
-            told.await;
-        };
         tracing::info!("starting server at {}", listener.local_addr()?);
+        let (tls, renewing) = self.tls(&readiness, context.environment.cert_rotation())?;
         tokio::select! {
-            () = gatekeeper::serve(listener, service, termination) => Ok(ExitCode::SUCCESS),
+            ended = answer(listener, tls, service) => ended.map(|()| ExitCode::SUCCESS),
+            () = probing => bail!("probes are answered no more"),
+            () = renewing => bail!("the certificates are watched no more"),
+            () = rotating => bail!("the certificates are rotated no more"),
             ended = managed => ended.map(|()| ExitCode::FAILURE),
+            () = watcher.watch_rules() => bail!("the configuration file is watched no more"),
             result = context.runtime.host.reap_strangers() => {
                 result.context("cannot reap processes")?;
                 bail!("processes are reaped no more")
@@ -154,13 +169,24 @@ impl Serve {
         }
     }
 
-    /// What v1 has and this build has not. A server that is asked for TLS must not come up without.
-    fn refuse_what_is_not_built(&self) -> anyhow::Result<()> {
-        if !self.cert_dir.is_empty() || !self.ca_cert_file.is_empty() {
-            bail!(
-                "--cert-dir and --ca-cert-file are not part of this build: it serves plain HTTP only"
-            );
+    /// What the server shows of itself, if it serves TLS, and what keeps that as the files are.
+    fn tls(&self, readiness: &Readiness, wait: bool) -> anyhow::Result<(Option<Tls>, Forever)> {
+        let check = readiness.check("tls");
+        if self.cert_dir.is_empty() {
+            if !self.ca_cert_file.is_empty() {
+                tracing::warn!("--ca-cert-file has no effect without --cert-dir: HTTP is served");
+            }
+            check.ready("plain HTTP: --cert-dir is not set");
+            return Ok((None, Box::pin(std::future::pending())));
         }
+        let mut files = TlsFiles::new(&self.cert_dir, &self.ca_cert_file);
+        files.wait = wait;
+        let (tls, renewing) = tls::open(files, check)?;
+        Ok((Some(tls), Box::pin(renewing)))
+    }
+
+    /// What v1 has and this build has not.
+    fn say_what_is_not_built(&self) {
         if self.cache_enabled {
             tracing::warn!(
                 cache_type = self.cache_type,
@@ -177,9 +203,50 @@ impl Serve {
                 "--metrics-enabled has no effect in this build: there are no metrics"
             );
         }
-        tracing::debug!(health_port = self.health_port, "there is no health endpoint in file mode");
-        Ok(())
     }
+}
+
+/// Something that runs as long as the server does.
+type Forever = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Makes the certificates, where that is asked for.
+fn rotation(environment: &Environment, client: &kube::Client) -> Forever {
+    if !environment.cert_rotation() {
+        return Box::pin(std::future::pending());
+    }
+    tracing::info!("setting up cert rotation");
+    let options =
+        RotationOptions::new(environment.namespace_or_default(), &environment.service_name);
+    Box::pin(rotate(client.clone(), options))
+}
+
+/// Answers until this process is told to end.
+async fn answer(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    service: Arc<Service>,
+) -> anyhow::Result<()> {
+    let told = end::told()?;
+    let termination = async {
+        told.await;
+    };
+    match tls {
+        Some(tls) => gatekeeper::serve_tls(listener, tls, service, termination).await,
+        None => gatekeeper::serve(listener, service, termination).await,
+    }
+    Ok(())
+}
+
+/// Answers probes at an address; nobody does where it is empty or `0`, as in v1.
+async fn probe(address: &str, readiness: &Readiness) -> anyhow::Result<Forever> {
+    if address.is_empty() || address == "0" {
+        return Ok(Box::pin(std::future::pending()));
+    }
+    let listener =
+        listen(address).await.with_context(|| format!("error listening on {address}"))?;
+    tracing::info!("starting server kind=health probe addr={}", listener.local_addr()?);
+    let router = health::router(readiness.clone());
+    Ok(Box::pin(async move { match gatekeeper::serve_router(listener, router).await {} }))
 }
 
 async fn rebuild(config: Config, runtime: Arc<Runtime>) -> ratify_core::Result<Snapshot> {

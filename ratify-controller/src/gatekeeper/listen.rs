@@ -21,12 +21,19 @@ use tokio::{
 };
 use tower::Service as _;
 
-use super::{Service, routes::router};
+use super::{
+    Service,
+    routes::router,
+    tls::{Tls, shake_hands},
+};
 
 /// A client has this long to send a request's head (v1).
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection may be without a request for this long (v1).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// The same while there is hardly room for others: Gatekeeper makes a connection a request and
+/// leaves each of them open.
+const IDLE_TIMEOUT_IN_A_CROWD: Duration = Duration::from_secs(1);
 /// Requests in progress have this long to finish when the server ends (v1).
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(6);
 /// How many connections may be open; more wait to be accepted.
@@ -40,10 +47,35 @@ pub async fn serve(
     service: Arc<Service>,
     shutdown: impl Future<Output = ()>,
 ) {
+    serve_maybe_tls(listener, None, service, shutdown).await;
+}
+
+/// The same over TLS. Nobody is let in before there is a certificate.
+pub async fn serve_tls(
+    listener: TcpListener,
+    tls: Tls,
+    service: Arc<Service>,
+    shutdown: impl Future<Output = ()>,
+) {
+    serve_maybe_tls(listener, Some(tls), service, shutdown).await;
+}
+
+/// Answers requests of any kind, bounded in the same way, until it is dropped.
+pub async fn serve_router(listener: TcpListener, router: Router) -> Infallible {
+    let (_ending, end) = watch::channel(());
+    accept(listener, None, &router, &mut JoinSet::new(), &end).await
+}
+
+async fn serve_maybe_tls(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    service: Arc<Service>,
+    shutdown: impl Future<Output = ()>,
+) {
     let (ending, end) = watch::channel(());
     let mut connections = JoinSet::new();
     let router = router(service);
-    let accepting = accept(listener, &router, &mut connections, &end);
+    let accepting = accept(listener, tls, &router, &mut connections, &end);
     tokio::select! {
         never = accepting => match never {},
         () = shutdown => {}
@@ -61,15 +93,19 @@ pub async fn serve(
 
 async fn accept(
     listener: TcpListener,
+    tls: Option<Tls>,
     router: &Router,
     connections: &mut JoinSet<()>,
     end: &watch::Receiver<()>,
 ) -> Infallible {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    if let Some(tls) = &tls {
+        tls.ready().await;
+    }
     loop {
         // The semaphore is never closed, so this waits for a place.
         let permit = Arc::clone(&room).acquire_owned().await;
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             // Out of descriptors, or a client gone again: neither passes by asking at once.
             sleep(Duration::from_millis(10)).await;
             continue;
@@ -77,10 +113,21 @@ async fn accept(
         while connections.try_join_next().is_some() {}
         // Only a delay of small answers, should it fail.
         let _ = stream.set_nodelay(true);
-        let (router, end) = (router.clone(), end.clone());
+        let (router, mut end) = (router.clone(), end.clone());
+        let (tls, room) = (tls.clone(), Arc::clone(&room));
         connections.spawn(async move {
             let _permit = permit;
-            connection(stream, router, end, Patience::default()).await;
+            let Some(tls) = tls else {
+                return connection(stream, router, end, Patience::default(), room).await;
+            };
+            let shaken = tokio::select! {
+                shaken = shake_hands(&tls, stream, peer, HEAD_TIMEOUT) => shaken,
+                // Whoever is not in yet is not waited for.
+                _ = end.changed() => None,
+            };
+            if let Some(stream) = shaken {
+                connection(stream, router, end, Patience::default(), room).await;
+            }
         });
     }
 }
@@ -92,6 +139,13 @@ struct Patience {
     idle: Duration,
 }
 
+impl Patience {
+    fn among(self, is_crowded: bool) -> Self {
+        let idle = if is_crowded { self.idle.min(IDLE_TIMEOUT_IN_A_CROWD) } else { self.idle };
+        Self { idle, ..self }
+    }
+}
+
 impl Default for Patience {
     fn default() -> Self {
         Self { head: HEAD_TIMEOUT, idle: IDLE_TIMEOUT }
@@ -100,8 +154,13 @@ impl Default for Patience {
 
 /// Serves one connection. hyper's own timer for heads also runs between requests, where v1 is
 /// patient; so the clock is ours.
-async fn connection<S>(stream: S, router: Router, mut end: watch::Receiver<()>, patience: Patience)
-where
+async fn connection<S>(
+    stream: S,
+    router: Router,
+    mut end: watch::Receiver<()>,
+    patience: Patience,
+    room: Arc<Semaphore>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let phase = Arc::new(Phase::new());
@@ -122,7 +181,7 @@ where
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut serving = pin!(serving);
-    let mut expired = pin!(phase.expired(patience));
+    let mut expired = pin!(phase.expired(patience, &room));
     let mut ending = false;
     loop {
         tokio::select! {
@@ -172,10 +231,11 @@ impl Phase {
     }
 
     /// Ends when the connection has tried someone's patience.
-    async fn expired(&self, patience: Patience) {
+    async fn expired(&self, patience: Patience, room: &Semaphore) {
         loop {
             let now = Instant::now();
-            let left = self.get().left(patience, now);
+            let is_crowded = room.available_permits() < MAX_CONNECTIONS / 4;
+            let left = self.get().left(patience.among(is_crowded), now);
             if left.is_zero() {
                 return;
             }
@@ -189,7 +249,9 @@ impl Doing {
     fn left(self, patience: Patience, now: Instant) -> Duration {
         match self {
             Self::Idle(since) => {
-                (since + patience.idle).saturating_duration_since(now).min(patience.head)
+                // It may get crowded meanwhile.
+                let most = patience.head.min(IDLE_TIMEOUT_IN_A_CROWD);
+                (since + patience.idle).saturating_duration_since(now).min(most)
             }
             Self::ReadingHead(since) => (since + patience.head).saturating_duration_since(now),
             // The request has its own time.
@@ -258,7 +320,8 @@ mod tests {
                 "done"
             }),
         );
-        tokio::spawn(connection(server, router, end, patience));
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        tokio::spawn(connection(server, router, end, patience, room));
         (client, ending)
     }
 
@@ -306,10 +369,24 @@ mod tests {
         let left = |doing: Doing, after: Duration| doing.left(Patience::default(), now + after);
         assert_eq!(left(Doing::ReadingHead(now), second), 4 * second);
         assert_eq!(left(Doing::ReadingHead(now), 6 * second), Duration::ZERO);
-        assert_eq!(left(Doing::Idle(now), 6 * second), HEAD_TIMEOUT);
+        assert_eq!(left(Doing::Idle(now), 6 * second), second);
         assert_eq!(left(Doing::Idle(now), 89 * second), second);
         assert_eq!(left(Doing::Idle(now), 91 * second), Duration::ZERO);
         assert_eq!(left(Doing::Answering, 1000 * second), HEAD_TIMEOUT);
+    }
+
+    #[tokio::test]
+    async fn who_is_idle_makes_room_in_a_crowd() {
+        let patience = Patience::default();
+        assert_eq!(patience.among(false).idle, IDLE_TIMEOUT);
+        assert_eq!(patience.among(true).idle, IDLE_TIMEOUT_IN_A_CROWD);
+        let idle = Phase(Mutex::new(Doing::Idle(Instant::now())));
+        let room = Semaphore::new(MAX_CONNECTIONS / 4 - 1);
+        let ended = timeout(Duration::from_secs(20), idle.expired(patience, &room)).await;
+        assert!(ended.is_ok());
+        let room = Semaphore::new(MAX_CONNECTIONS / 4);
+        let ended = timeout(Duration::from_secs(2), idle.expired(patience, &room)).await;
+        assert!(ended.is_err());
     }
 
     #[tokio::test]

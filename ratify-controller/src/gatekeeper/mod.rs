@@ -5,15 +5,16 @@
 //! - `asked`: one key: taken apart, spoken of in the log, turned into its item;
 //! - `flights`: the work behind the keys, counted, bounded and shared between requests;
 //! - `routes`: paths, methods, sizes and statuses;
-//! - [`listen`]: connections and the end of the server.
+//! - [`listen`]: connections and the end of the server; [`tls`]: who may connect, by what certificate.
 
 mod asked;
 mod flights;
 pub mod listen;
 mod routes;
 pub mod service;
+pub mod tls;
 mod wire;
 
-pub use listen::serve;
+pub use listen::{serve, serve_router, serve_tls};
 pub use routes::router;
 pub use service::{Service, ServiceConfig};

@@ -1,51 +1,52 @@
 //! A resource becomes a part: what its spec means is in `entry`, what it needs is fetched here.
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use kube::{
     Api, Client,
-    api::{DynamicObject, Patch, PatchParams},
+    api::{DynamicObject, PatchParams},
 };
 use ratify_core::{
-    Error, ErrorCode, Reference, Result,
-    config::{PluginRules, PluginSource},
+    Digest, Error, ErrorCode, Result,
+    config::{Denial, PluginRules, PluginSource},
     policy::Policy,
 };
+use ratify_store_oras::auth::SecretScope;
 use serde_json::Value;
 
 use super::{
-    FIELD_MANAGER,
+    FIELD_MANAGER, Once, claim,
     crd::PluginStatus,
     entry::{self, DEFAULT_VERSION},
+    follow::Tag,
     kind::{Kind, Role},
     parts::Part,
     pins::Pins,
-    refused::RefusedVerifier,
+    refused::{RefusedStore, RefusedVerifier},
     resource::{Pin, Resource},
-    status,
+    tenant,
 };
-use crate::{assemble, plugin::inventory::InstalledPlugin, runtime::Runtime};
+use crate::{
+    assemble::{self, Site},
+    plugin::{
+        confined::Confinement,
+        inventory::{InstalledPlugin, LoadedFor},
+        rules::is_denial,
+    },
+    runtime::Runtime,
+};
 
-/// How long a registry may take to say what a tag stands for.
-const RESOLVE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long one request to the API server may take.
 const API_PATIENCE: Duration = Duration::from_secs(10);
-/// How often a claim is tried against others.
-const CLAIMS: usize = 5;
-/// The folder of what namespaces have of their own. Types may not begin with a dot.
-const NAMESPACES: &str = ".namespaces";
 
 /// What every job needs.
 pub(super) struct Shared {
     pub(super) client: Client,
     pub(super) runtime: Arc<Runtime>,
-    pub(super) rules: PluginRules,
     /// Who this is, for the status of what it loads.
     pub(super) identity: String,
+    /// Whether it was said that events may not be written.
+    pub(super) events_forbidden: Once,
     /// What each resource runs, where its status does not say so.
     pub(super) pins: Pins,
 }
@@ -59,26 +60,103 @@ pub(super) struct Built {
     pub(super) retry: bool,
     pub(super) pin: Option<Pin>,
     pub(super) plugin: Option<PluginStatus>,
+    /// The tag that its plugin is named by.
+    pub(super) tag: Option<Tag>,
+    /// Where its plugin is recorded.
+    pub(super) directory: Option<PathBuf>,
 }
 
 impl Built {
     fn failed(error: Error, retry: bool) -> Self {
-        Self { part: Err(error), stand_in: None, retry, pin: None, plugin: None }
+        Self { retry, ..Self::of(Err(error)) }
+    }
+
+    fn of(part: Result<Option<Part>>) -> Self {
+        Self {
+            part,
+            stand_in: None,
+            retry: false,
+            pin: None,
+            plugin: None,
+            tag: None,
+            directory: None,
+        }
     }
 }
 
-/// Builds a resource.
-pub(super) async fn build(shared: &Shared, resource: &Resource) -> Built {
+/// Follows a tag that moved: what it stands for now is built first, then claimed, so that a digest
+/// that cannot be had is nobody's pin.
+pub(super) async fn follow(
+    shared: &Shared,
+    rules: &PluginRules,
+    resource: &Resource,
+    digest: Digest,
+    old: Pin,
+) -> Built {
+    let new = Pin { digest, ..old.clone() };
+    let built = build_part(shared, rules, resource, Some(new.clone())).await;
+    if let Err(error) = built.part {
+        // That a rule denies the new one is no reason to end the old one, which is what was agreed.
+        let part = if is_denial(&error) {
+            Err(ErrorCode::PluginInitFailure.detail(format!("the tag is not followed: {error}")))
+        } else {
+            Err(error)
+        };
+        // The next look at the tag is the next try.
+        return Built { part, pin: Some(old), retry: false, ..built };
+    }
+    let artifact = built.tag.as_ref().map(|tag| tag.source.artifact.clone()).unwrap_or_default();
+    match claim::claim(shared, resource, new.clone(), &artifact, Some(&old.digest)).await {
+        Ok(agreed) if agreed == new => {
+            shared.pins.keep(&resource.key, &new);
+            built
+        }
+        Ok(theirs) => build_as(shared, rules, resource, Some(theirs)).await,
+        Err(error) => Built { pin: Some(old), ..Built { part: Err(error), ..built } },
+    }
+}
+
+/// Builds a resource by these rules.
+pub(super) async fn build(shared: &Shared, rules: &PluginRules, resource: &Resource) -> Built {
+    build_as(shared, rules, resource, None).await
+}
+
+/// Builds a resource, its plugin as pinned where that is given. What runs is kept, so that a
+/// restart runs the same.
+async fn build_as(
+    shared: &Shared,
+    rules: &PluginRules,
+    resource: &Resource,
+    pin: Option<Pin>,
+) -> Built {
+    let built = build_part(shared, rules, resource, pin).await;
+    if let (Ok(_), Some(pin)) = (&built.part, &built.pin) {
+        shared.pins.keep(&resource.key, pin);
+    }
+    built
+}
+
+async fn build_part(
+    shared: &Shared,
+    rules: &PluginRules,
+    resource: &Resource,
+    pin: Option<Pin>,
+) -> Built {
     match resource.key.kind.role {
-        Role::Verifier => verifier(shared, resource).await,
-        Role::Store => store(shared, resource).await,
+        Role::Verifier => verifier(shared, rules, resource, pin).await,
+        Role::Store => store(shared, rules, resource, pin).await,
         Role::Policy => policy(resource),
         Role::Keys => Built::failed(keys_error(resource), false),
         Role::CertificateStore => Built::failed(certificates_error(resource), false),
     }
 }
 
-async fn verifier(shared: &Shared, resource: &Resource) -> Built {
+async fn verifier(
+    shared: &Shared,
+    rules: &PluginRules,
+    resource: &Resource,
+    pin: Option<Pin>,
+) -> Built {
     let wrap = |error: Error| {
         ErrorCode::PluginInitFailure
             .detail("Unable to create verifier from verifier CR")
@@ -95,68 +173,59 @@ async fn verifier(shared: &Shared, resource: &Resource) -> Built {
         let refused = RefusedVerifier::new(&resource.key.name, type_, types, error);
         Some(Part::Verifier(Arc::new(refused)))
     };
-    let refuse = |error: Error, retry: bool, pin: Option<Pin>| {
-        let error = wrap(error);
-        Built { stand_in: stand_in(&error), pin, ..Built::failed(error, retry) }
+    let refuse = |built: Built| {
+        let part = built.part.map_err(wrap);
+        Built { stand_in: part.as_ref().err().and_then(stand_in), part, ..built }
     };
     let made = match entry::verifier(resource) {
         Ok(made) => made,
-        Err(error) => return refuse(error, false, None),
+        Err(error) => return refuse(Built::failed(error, false)),
     };
     log_defaults(shared, made.is_default_version, made.address.as_deref(), ": ");
-    let mut entry = made.entry;
-    let (dirs, pin) =
-        match prepare(shared, resource, made.address.as_deref(), &mut entry.source).await {
-            Ok(prepared) => prepared,
-            Err((error, retry)) => return refuse(error, retry, None),
-        };
-    match assemble::verifier(entry, &dirs, &shared.runtime).await {
-        Ok((verifier, installed)) => {
-            built(shared, resource, Part::Verifier(verifier), pin, installed.as_deref())
-        }
-        Err(error) => refuse(error, true, pin),
-    }
+    let entry = made.entry;
+    let address = made.address.as_deref();
+    let ready = match prepare(shared, rules, resource, address, entry.source.as_ref(), pin).await {
+        Ok(ready) => ready,
+        Err(failed) => return refuse(*failed),
+    };
+    let made = assemble::verifier(entry, &ready.site(shared)).await;
+    let made = made.map(|(verifier, installed)| (Part::Verifier(verifier), installed));
+    refuse(ready.built(shared, resource, made))
 }
 
-async fn store(shared: &Shared, resource: &Resource) -> Built {
-    let refuse = |error: Error, retry: bool, pin: Option<Pin>| {
-        let error = ErrorCode::ReferrerStoreFailure
+async fn store(
+    shared: &Shared,
+    rules: &PluginRules,
+    resource: &Resource,
+    pin: Option<Pin>,
+) -> Built {
+    let wrap = |error: Error| {
+        ErrorCode::ReferrerStoreFailure
             .detail("Unable to create store from store CR")
-            .with_source(error);
-        Built { pin, ..Built::failed(error, retry) }
+            .with_source(error)
+    };
+    let refuse = |built: Built| {
+        let part = built.part.map_err(wrap);
+        let stand_in = part.as_ref().err().map(|error| {
+            let refused = RefusedStore::new(&resource.key.name, error);
+            Part::Store(Arc::new(refused))
+        });
+        Built { stand_in, part, ..built }
     };
     let made = match entry::store(resource) {
         Ok(made) => made,
-        Err(error) => return refuse(error, false, None),
+        Err(error) => return refuse(Built::failed(error, false)),
     };
     log_defaults(shared, made.is_default_version, made.address.as_deref(), " ");
-    let mut entry = made.entry;
-    let (dirs, pin) =
-        match prepare(shared, resource, made.address.as_deref(), &mut entry.source).await {
-            Ok(prepared) => prepared,
-            Err((error, retry)) => return refuse(error, retry, None),
-        };
-    match assemble::store(&entry, &dirs, &shared.runtime).await {
-        Ok((store, installed)) => {
-            built(shared, resource, Part::Store(store), pin, installed.as_deref())
-        }
-        Err(error) => refuse(error, true, pin),
-    }
-}
-
-/// What is in force from now on. What it runs is kept, so that a restart runs the same.
-fn built(
-    shared: &Shared,
-    resource: &Resource,
-    part: Part,
-    pin: Option<Pin>,
-    installed: Option<&InstalledPlugin>,
-) -> Built {
-    if let Some(pin) = &pin {
-        shared.pins.keep(&resource.key, pin);
-    }
-    let plugin = plugin_status(shared, resource, pin.as_ref(), installed);
-    Built { part: Ok(Some(part)), stand_in: None, retry: false, plugin, pin }
+    let entry = made.entry;
+    let address = made.address.as_deref();
+    let ready = match prepare(shared, rules, resource, address, entry.source.as_ref(), pin).await {
+        Ok(ready) => ready,
+        Err(failed) => return refuse(*failed),
+    };
+    let made = assemble::store(&entry, &ready.site(shared)).await;
+    let made = made.map(|(store, installed)| (Part::Store(store), installed));
+    refuse(ready.built(shared, resource, made))
 }
 
 fn policy(resource: &Resource) -> Built {
@@ -165,13 +234,7 @@ fn policy(resource: &Resource) -> Built {
     match made {
         Ok(policy) => {
             tracing::info!("selected policy provider: {}", policy.name());
-            Built {
-                part: Ok(Some(Part::Policy(Ok(policy)))),
-                stand_in: None,
-                retry: false,
-                pin: None,
-                plugin: None,
-            }
+            Built::of(Ok(Some(Part::Policy(Ok(policy)))))
         }
         Err(error) => {
             let counts = !entry::is_misnamed_policy(resource);
@@ -217,133 +280,144 @@ fn log_defaults(shared: &Shared, version: bool, address: Option<&str>, colon: &s
     }
 }
 
-/// Where the program of a resource is, and which digest its source stands for. The error says
-/// whether another try may help.
+/// What a program is built with: where it is, and which digest its source stands for.
+struct Ready {
+    dirs: Vec<PathBuf>,
+    pin: Option<Pin>,
+    tag: Option<Tag>,
+    scope: SecretScope,
+    /// The directory of a namespace that programs may not lead out of.
+    own: Option<Confinement>,
+    loaded_for: LoadedFor,
+}
+
+impl Ready {
+    fn site<'a>(&'a self, shared: &'a Shared) -> Site<'a> {
+        let pin = self.pin.as_ref().map(|pin| &pin.digest);
+        Site {
+            dirs: &self.dirs,
+            scope: &self.scope,
+            pin,
+            own: self.own.as_ref(),
+            loaded_for: self.loaded_for.clone(),
+            runtime: &shared.runtime,
+        }
+    }
+
+    /// What was installed is what was agreed on.
+    fn proven(
+        &self,
+        made: (Part, Option<Arc<InstalledPlugin>>),
+    ) -> Result<(Part, Option<Arc<InstalledPlugin>>)> {
+        let agreed = self.pin.as_ref().map(|pin| &pin.digest);
+        let runs = made.1.as_ref().map(|installed| &installed.record().root.digest);
+        match (agreed, runs) {
+            (Some(agreed), Some(runs)) if agreed != runs => Err(ErrorCode::DownloadPluginFailure
+                .detail(format!("{runs} was installed, and {agreed} was agreed on"))),
+            _ => Ok(made),
+        }
+    }
+
+    fn built(
+        self,
+        shared: &Shared,
+        resource: &Resource,
+        made: Result<(Part, Option<Arc<InstalledPlugin>>)>,
+    ) -> Built {
+        let made = made.and_then(|made| self.proven(made));
+        // What a rule denies, another try does not mend; other rules are tried by themselves.
+        let retry = made.as_ref().is_err_and(|error| !is_denial(error));
+        let installed = made.as_ref().ok().and_then(|(_, installed)| installed.as_deref());
+        let plugin = plugin_status(shared, resource, self.pin.as_ref(), installed);
+        let directory = self.pin.as_ref().and_then(|_| self.dirs.into_iter().next());
+        let part = made.map(|(part, _)| Some(part));
+        Built { part, stand_in: None, retry, pin: self.pin, plugin, tag: self.tag, directory }
+    }
+}
+
 async fn prepare(
     shared: &Shared,
+    rules: &PluginRules,
     resource: &Resource,
     address: Option<&str>,
-    source: &mut Option<PluginSource>,
-) -> Result<(Vec<PathBuf>, Option<Pin>), (Error, bool)> {
-    let dirs = directories(shared, resource, address).map_err(|error| (error, false))?;
-    let Some(source) = source else { return Ok((dirs, None)) };
-    if resource.key.kind.namespaced && !shared.rules.namespaced_source {
-        let text = "the source of a namespaced resource is not allowed: its plugin would run inside Ratify; an administrator can set plugins.namespaces.source in the configuration";
-        return Err((ErrorCode::ConfigInvalid.detail(text), false));
+    source: Option<&PluginSource>,
+    pin: Option<Pin>,
+) -> Result<Ready, Box<Built>> {
+    let failed = |error: Error| Box::new(Built::failed(error, false));
+    let denied = |denial: Denial| failed(ErrorCode::ConfigInvalid.error().with_source(denial));
+    let (dirs, own) = directories(shared, rules, resource, address).map_err(denied)?;
+    let mut ready = Ready {
+        dirs,
+        pin: None,
+        tag: None,
+        scope: scope(resource),
+        own,
+        loaded_for: loaded_for(shared, resource),
+    };
+    let Some(source) = source else { return Ok(ready) };
+    if resource.key.kind.namespaced {
+        tenant::check_source(rules, source, ready.own.as_ref()).await.map_err(denied)?;
     }
+    tenant::check_words(rules, source).map_err(denied)?;
     if !shared.runtime.environment.dynamic_plugins() {
-        return Ok((dirs, None));
+        return Ok(ready);
     }
-    let pin = pin(shared, resource, source).await.map_err(|error| (error, true))?;
-    let is_tag = |reference: Reference| reference.digest().is_none();
-    if Reference::parse_exact(&source.artifact).is_ok_and(is_tag) {
-        // The digest decides, and logs still name the reference as it was written.
-        source.artifact = format!("{}@{}", source.artifact, pin.digest);
+    ready.tag = Tag::of(source).map_err(failed)?;
+    let pin = match pin {
+        Some(pin) => pin,
+        None => claim::pin(shared, resource, source).await.map_err(|error| {
+            let error = ErrorCode::DownloadPluginFailure
+                .detail("Failed to download the plugin from the source")
+                .with_source(error);
+            Box::new(Built::failed(error, true))
+        })?,
+    };
+    ready.pin = Some(pin);
+    Ok(ready)
+}
+
+fn loaded_for(shared: &Shared, resource: &Resource) -> LoadedFor {
+    let key = &resource.key;
+    LoadedFor {
+        kind: key.kind.name().to_owned(),
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+        who: shared.identity.clone(),
     }
-    Ok((dirs, Some(pin)))
+}
+
+/// A resource of a namespace reads the secrets of that namespace alone.
+pub(super) fn scope(resource: &Resource) -> SecretScope {
+    let key = &resource.key;
+    if key.kind.namespaced {
+        SecretScope::Namespace(key.namespace.clone())
+    } else {
+        SecretScope::Cluster
+    }
 }
 
 /// The plugin directories of a resource. A namespace has one of its own, and no other place unless
-/// an administrator says so.
+/// an administrator says so. What the image ships with comes after the default directory.
 fn directories(
     shared: &Shared,
+    rules: &PluginRules,
     resource: &Resource,
     address: Option<&str>,
-) -> Result<Vec<PathBuf>> {
-    let default = shared.runtime.environment.default_plugin_dir();
+) -> Result<(Vec<PathBuf>, Option<Confinement>), Denial> {
+    let environment = &shared.runtime.environment;
+    let root = environment.default_plugin_dir();
     let key = &resource.key;
-    if !key.kind.namespaced {
-        return Ok(vec![address.map_or(default, PathBuf::from)]);
-    }
-    match address {
-        None => Ok(vec![default.join(NAMESPACES).join(&key.namespace), default]),
-        Some(address) if shared.rules.namespaced_any_address => Ok(vec![address.into()]),
-        Some(_) => Err(ErrorCode::ConfigInvalid.detail(
-            "the address of a namespaced resource is not allowed: an administrator can set plugins.namespaces.anyAddress in the configuration",
-        )),
-    }
-}
-
-/// The digest that a source stands for in this generation: as the status says, or else as this
-/// replica knows, or else as the registry says now; which is then claimed in the status, so that
-/// every replica runs it.
-async fn pin(shared: &Shared, resource: &Resource, source: &PluginSource) -> Result<Pin> {
-    let failed = |error: Error| {
-        ErrorCode::DownloadPluginFailure
-            .detail("Failed to download the plugin from the source")
-            .with_source(error)
+    let anywhere = |at: PathBuf| Ok((environment.with_shipped(vec![at]), None));
+    let own = match address {
+        _ if !key.kind.namespaced => return anywhere(address.map_or(root, PathBuf::from)),
+        None => Confinement::of_namespace(&root, &key.namespace)?,
+        Some(address) if rules.namespaced_any_address => return anywhere(address.into()),
+        Some(address) => Confinement::of_address(&root, &key.namespace, address)?,
     };
-    let reference = Reference::parse_exact(&source.artifact)
-        .map_err(|error| failed(ErrorCode::ReferenceInvalid.detail(error.to_string())))?;
-    let of = |digest| Pin { uid: resource.uid.clone(), generation: resource.generation, digest };
-    // Whoever may write a status may not overrule the digest of a spec.
-    if let Some(digest) = reference.digest() {
-        return Ok(of(digest.clone()));
-    }
-    if let Some(pin) = resource.pin() {
-        return Ok(pin);
-    }
-    if let Some(pin) = shared.pins.claimed(resource) {
-        return Ok(pin);
-    }
-    if let Some(pin) = shared.pins.get(resource) {
-        return claim(shared, resource, pin, &source.artifact).await;
-    }
-    let client = shared.runtime.plugin_client(source.auth_provider.as_ref()).map_err(failed)?;
-    let give_up_at = Some(Instant::now() + RESOLVE_PATIENCE);
-    let root = client.resolve(&reference, give_up_at).await;
-    let root = root.map_err(|error| failed(error.into()))?;
-    claim(shared, resource, of(root.digest), &source.artifact).await
-}
-
-/// Writes a pin against the state that was read. Where another replica was first, its pin counts.
-async fn claim(shared: &Shared, resource: &Resource, pin: Pin, artifact: &str) -> Result<Pin> {
-    let kind = resource.key.kind;
-    let api = api(&shared.client, kind, &resource.key.namespace);
-    let plugin = PluginStatus {
-        digest: pin.digest.to_string(),
-        generation: pin.generation,
-        artifact: Some(artifact.to_owned()),
-        ..PluginStatus::default()
-    };
-    let mut seen = resource.clone();
-    for _ in 0..CLAIMS {
-        let body = status::claim(&seen, &plugin);
-        let error =
-            match within(api.patch_status(&seen.key.name, &by_us(), &Patch::Merge(&body))).await {
-                Ok(Ok(object)) => {
-                    if Resource::read(kind, object).pin().is_none() {
-                        shared.pins.say_that_status_keeps_none();
-                    }
-                    shared.pins.note_claim(&seen.key, &pin);
-                    return Ok(pin);
-                }
-                Ok(Err(kube::Error::Api(answer))) if answer.code == 409 => None,
-                // A missing right is told where the status is written, and stops nothing.
-                Ok(Err(kube::Error::Api(answer))) if answer.code == 403 => return Ok(pin),
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(late) => Some(late),
-            };
-        if let Some(error) = error {
-            return Err(claim_error(&error));
-        }
-        let now = within(api.get(&seen.key.name)).await.map_err(|late| claim_error(&late))?;
-        seen = Resource::read(kind, now.map_err(|error| claim_error(&error.to_string()))?);
-        if seen.uid != pin.uid || seen.generation != pin.generation {
-            return Err(claim_error("the resource changed meanwhile"));
-        }
-        if let Some(theirs) = seen.pin() {
-            return Ok(theirs);
-        }
-    }
-    Err(claim_error("others write its status all the time"))
-}
-
-fn claim_error(why: &str) -> Error {
-    ErrorCode::GetClusterResourceFailure.detail(format!(
-        "cannot record the plugin's digest in the status: {}",
-        ratify_core::capped_line(why, 300)
-    ))
+    own.check_directory()?;
+    let directory = own.directory().to_owned();
+    let dirs = if address.is_none() { vec![directory, root] } else { vec![directory] };
+    Ok((environment.with_shipped(dirs), Some(own)))
 }
 
 fn plugin_status(

@@ -5,7 +5,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use super::crd::GROUP;
 
 /// The version that is read and written.
-const VERSION: &str = "v1beta1";
+pub(super) const VERSION: &str = "v1beta1";
 
 /// What a resource configures. A namespaced kind configures the same as its cluster-wide twin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,36 +3,44 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    pin::pin,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
 };
 
 use anyhow::bail;
-use futures_util::StreamExt as _;
-use kube::{
-    Api, Client,
-    api::DynamicObject,
-    runtime::{WatchStreamExt as _, watcher},
-};
-use ratify_core::{Error, capped_line, config::PluginRules};
+use kube::Client;
+use ratify_core::{Digest, capped_line};
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, Id, JoinSet},
 };
 
 use super::{
+    Once,
     build::{self, Built, Shared},
     crd::PluginStatus,
+    follow::Tag,
     kind::{Kind, Role},
+    log,
     parts::{Composition, Parts},
     pins::Pins,
     queue::{Queue, Work},
     resource::{Key, Pin, Resource},
-    status::{Outcome, Standing},
-    write::write,
+    tried::Tried,
+    volume,
+    watch::{self, Seen},
+    write::{Verdict, write},
 };
-use crate::{plugin::inventory::Inventory, runtime::Runtime, state::Active};
+use crate::{
+    health::Check,
+    plugin::{
+        inventory::Inventory,
+        rules::{self, Rules},
+    },
+    runtime::Runtime,
+    state::Active,
+};
 
 /// What is wrong with a resource is cut to this in the log: its text is its author's.
 const MAX_LOGGED: usize = 2000;
@@ -47,23 +55,18 @@ pub struct ManagerOptions {
     pub active: Arc<Active>,
     /// How namespaces relate to the cluster, and what bounds a request.
     pub composition: Composition,
-    /// What administrators allow of plugins.
-    pub rules: PluginRules,
     /// Who this is, for the status of what it loads.
     pub identity: String,
-}
-
-/// What a watch saw.
-enum Seen {
-    Applied(Resource),
-    Deleted(Key),
-    /// Everything of a kind was listed.
-    Listed(Kind, BTreeSet<Key>),
+    /// Is set when everything was listed and tried once.
+    pub readiness: Check,
 }
 
 /// What a job ended with.
 enum Step {
-    Built(Box<(Resource, Built)>),
+    /// With the rules that it was built by.
+    Built(Box<(Resource, Built, Arc<Rules>)>),
+    /// What a tag stands for now.
+    Looked(Resource, ratify_core::Result<Digest>),
     Written(bool),
 }
 
@@ -75,36 +78,20 @@ struct Done {
     in_force: bool,
     /// Whether it is as its spec says, or cannot be.
     settled: bool,
+    /// The rules that it was tried by.
+    rules: Arc<Rules>,
     /// The digest that was tried.
     pin: Option<Pin>,
     verdict: Arc<Verdict>,
     /// Whether the status was written. What others make of it afterwards is not answered.
     told: bool,
-}
-
-/// What came of a resource, for its status.
-struct Verdict {
-    error: Option<Error>,
-    /// Whether what was in force before still is.
-    kept: bool,
-    plugin: Option<PluginStatus>,
-}
-
-impl Verdict {
-    fn standing(&self) -> Standing<'_> {
-        let outcome = match &self.error {
-            None => Outcome::Active,
-            Some(error) if self.kept => Outcome::KeptLastGood(error),
-            Some(error) => Outcome::Refused(error),
-        };
-        Standing { outcome, remark: None, plugin: self.plugin.clone(), moved_to: None }
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        let text = |verdict: &Self| verdict.error.as_ref().map(ToString::to_string);
-        let same_plugin = self.plugin == other.plugin;
-        same_plugin && self.kept == other.kept && text(self) == text(other)
-    }
+    /// The plugin that is in force.
+    runs: Option<PluginStatus>,
+    tag: Option<Tag>,
+    /// When the tag is looked up next.
+    next_look: Option<Instant>,
+    /// Where its plugin is recorded.
+    directory: Option<PathBuf>,
 }
 
 struct Manager {
@@ -117,6 +104,7 @@ struct Manager {
     parts: Parts,
     /// Kinds that were not listed yet.
     unlisted: BTreeSet<Kind>,
+    tried: Tried,
     jobs: JoinSet<Step>,
     of_job: HashMap<Id, Key>,
     /// How to end what is being done for a resource.
@@ -131,12 +119,14 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
     let (sender, mut events) = mpsc::channel(EVENTS);
     let mut watches = JoinSet::new();
     for kind in Kind::ALL {
-        watches.spawn(watch(client.clone(), kind, sender.clone()));
+        watches.spawn(watch::watch(client.clone(), kind, sender.clone()));
     }
     drop(sender);
-    let ManagerOptions { runtime, active, composition, rules, identity } = options;
+    let ManagerOptions { runtime, active, composition, identity, readiness } = options;
+    let mut rules = runtime.rules.changes();
     let pins = Pins::of(Inventory::of(runtime.environment.default_plugin_dir()));
-    let shared = Shared { client, runtime, rules, identity, pins };
+    let events_forbidden = Once::default();
+    let shared = Shared { client, runtime, identity, pins, events_forbidden };
     let mut manager = Manager {
         shared: Arc::new(shared),
         active,
@@ -146,21 +136,25 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
         done: BTreeMap::new(),
         parts: Parts::default(),
         unlisted: Kind::ALL.into_iter().collect(),
+        tried: Tried::new(readiness),
         jobs: JoinSet::new(),
         of_job: HashMap::new(),
         running: BTreeMap::new(),
     };
+    let mut collect = tokio::time::interval(volume::COLLECT_INTERVAL);
     loop {
         manager.start_jobs();
         // Nothing is tried before everything was listed.
-        let due = manager.queue.next_due().filter(|_| manager.unlisted.is_empty());
+        let due = manager.queue.next_due(Instant::now()).filter(|_| manager.unlisted.is_empty());
         tokio::select! {
             seen = events.recv() => match seen {
                 Some(seen) => manager.note(seen),
                 None => bail!("the custom resources are watched no more"),
             },
             Some(ended) = manager.jobs.join_next_with_id() => manager.ended(ended),
+            Ok(()) = rules.changed() => manager.obey(&rules.borrow_and_update().clone()),
             () = sleep_until(due) => {}
+            _ = collect.tick() => manager.on_volume(volume::collect),
         }
     }
 }
@@ -178,40 +172,6 @@ async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Sees all that happens to the resources of a kind. A failed watch is begun anew by itself.
-async fn watch(client: Client, kind: Kind, sender: mpsc::Sender<Seen>) {
-    let api: Api<DynamicObject> = Api::all_with(client, &kind.api_resource());
-    let mut events = pin!(watcher(api, watcher::Config::default()).default_backoff());
-    let (mut listed, mut is_failing) = (BTreeSet::new(), false);
-    while let Some(event) = events.next().await {
-        let seen = match event {
-            Ok(watcher::Event::Init) => {
-                listed.clear();
-                continue;
-            }
-            Ok(watcher::Event::InitApply(object)) => {
-                let resource = Resource::read(kind, object);
-                listed.insert(resource.key.clone());
-                Seen::Applied(resource)
-            }
-            Ok(watcher::Event::Apply(object)) => Seen::Applied(Resource::read(kind, object)),
-            Ok(watcher::Event::Delete(object)) => Seen::Deleted(Resource::read(kind, object).key),
-            Ok(watcher::Event::InitDone) => Seen::Listed(kind, std::mem::take(&mut listed)),
-            Err(error) => {
-                if !std::mem::replace(&mut is_failing, true) {
-                    let error = capped_line(&error.to_string(), 500);
-                    tracing::warn!("cannot watch {}: {error}; trying again", kind.plural());
-                }
-                continue;
-            }
-        };
-        is_failing = false;
-        if sender.send(seen).await.is_err() {
-            return;
-        }
     }
 }
 
@@ -237,10 +197,32 @@ impl Manager {
                 for key in gone {
                     self.remove(&key);
                 }
-                self.shared.pins.forget_all_but(kind, &listed);
+                let gone = self.shared.pins.forget_all_but(kind, &listed);
+                self.on_volume(move |plugins| volume::forget_all(plugins, &gone));
                 self.unlisted.remove(&kind);
+                self.tried.listed(&self.unlisted, self.resources.keys());
             }
         }
+    }
+
+    /// The rules are others now: everything is tried again by them. What they deny does not run
+    /// meanwhile, since who starts it asks for the rules itself.
+    fn obey(&mut self, rules: &Rules) {
+        tracing::info!(
+            "the rules of the configuration file changed: all resources are tried again"
+        );
+        self.composition.tighten_only = rules.namespaces.tighten_only;
+        self.active.swap(self.parts.snapshot(self.composition));
+        let now = Instant::now();
+        for (key, resource) in &self.resources {
+            self.queue.push(key.clone(), work(resource), now);
+        }
+    }
+
+    /// Works on the plugin directory, beside everything else.
+    fn on_volume(&self, work: impl FnOnce(&Path) + Send + 'static) {
+        let plugins = self.shared.runtime.environment.default_plugin_dir();
+        tokio::task::spawn_blocking(move || work(&plugins));
     }
 
     /// Whether a state has the spec that its resource has now.
@@ -257,10 +239,13 @@ impl Manager {
         }
     }
 
-    /// Whether this was tried: neither the spec changed since, nor the digest that was agreed on.
+    /// Whether this was tried: neither the spec changed since, nor the digest that was agreed on,
+    /// nor the rules.
     fn is_tried(&self, resource: &Resource) -> bool {
+        let rules = self.shared.runtime.rules.now();
         self.done.get(&resource.key).is_some_and(|done| {
             let is_same = done.uid == resource.uid && done.generation == resource.generation;
+            let is_same = is_same && Arc::ptr_eq(&done.rules, &rules);
             is_same && resource.pin().is_none_or(|pin| done.pin.as_ref() == Some(&pin))
         })
     }
@@ -272,16 +257,78 @@ impl Manager {
             match self.resources.get(&key).cloned() {
                 None => self.queue.succeeded(&key, None),
                 Some(resource) if self.is_tried(&resource) && self.done[&key].settled => {
-                    self.tell(resource);
+                    self.look_after(key, resource);
                 }
                 Some(resource) => {
-                    log_start(&key);
-                    let shared = Arc::clone(&self.shared);
-                    self.spawn(key, async move {
-                        let built = build::build(&shared, &resource).await;
-                        Step::Built(Box::new((resource, built)))
-                    });
+                    log::start(&key);
+                    self.build(key, resource);
                 }
+            }
+        }
+    }
+
+    fn build(&mut self, key: Key, resource: Resource) {
+        let shared = Arc::clone(&self.shared);
+        self.spawn(key, async move {
+            let rules = shared.runtime.rules.now();
+            let built = build::build(&shared, &rules.plugins, &resource).await;
+            Step::Built(Box::new((resource, built, rules)))
+        });
+    }
+
+    /// Nothing is to be tried: what was not told yet is, and a tag is looked up where it is time.
+    fn look_after(&mut self, key: Key, resource: Resource) {
+        let Some(done) = self.done.get(&key).filter(|done| done.told) else {
+            return self.tell(resource);
+        };
+        let is_due = done.next_look.is_some_and(|at| at <= Instant::now());
+        let Some(tag) = done.tag.clone().filter(|_| is_due) else { return self.finish(&key, true) };
+        let shared = Arc::clone(&self.shared);
+        self.spawn(key, async move {
+            let digest = tag.resolve(&shared, &resource).await;
+            Step::Looked(resource, digest)
+        });
+    }
+
+    /// Follows a tag that moved where that is asked for, and otherwise says that it moved.
+    fn looked(&mut self, resource: Resource, found: ratify_core::Result<Digest>) {
+        let key = resource.key.clone();
+        let Some(done) = self.done.get_mut(&key) else { return self.finish(&key, true) };
+        let Some((tag, pin)) = done.tag.as_ref().zip(done.pin.clone()) else {
+            return self.finish(&key, true);
+        };
+        done.next_look = tag.next_look(Instant::now(), false);
+        let found = match found {
+            Ok(digest) => digest,
+            Err(error) => {
+                let error = capped_line(&error.to_string(), 500);
+                tracing::warn!("what {} stands for was not found out: {error}", tag.reference);
+                return self.finish(&key, true);
+            }
+        };
+        let moved_to = (found != pin.digest).then_some(found);
+        match moved_to {
+            Some(digest) if tag.interval.is_some() => {
+                tracing::info!("{key} follows {} from {} to {digest}", tag.reference, pin.digest);
+                let shared = Arc::clone(&self.shared);
+                self.spawn(key, async move {
+                    let rules = shared.runtime.rules.now();
+                    let rule = &rules.plugins;
+                    let built = build::follow(&shared, rule, &resource, digest, pin).await;
+                    Step::Built(Box::new((resource, built, rules)))
+                });
+            }
+            // The tag that could not be followed stands for what runs again.
+            _ if done.verdict.error.is_some() => self.build(key, resource),
+            moved_to if moved_to == done.verdict.moved_to => self.finish(&key, true),
+            moved_to => {
+                if let Some(digest) = &moved_to {
+                    let (tag, pin) = (&tag.reference, &pin.digest);
+                    tracing::warn!("{tag} of {key} stands for {digest} now; {pin} runs");
+                }
+                done.verdict = Arc::new(done.verdict.with_tag_at(moved_to));
+                done.told = false;
+                self.tell(resource);
             }
         }
     }
@@ -294,16 +341,15 @@ impl Manager {
             return;
         };
         let (shared, verdict) = (Arc::clone(&self.shared), Arc::clone(&done.verdict));
-        self.spawn(key, async move {
-            Step::Written(write(&shared.client, resource, &verdict.standing()).await)
-        });
+        self.spawn(key, async move { Step::Written(write(&shared, resource, &verdict).await) });
     }
 
     /// A job is over; another try follows unless all is said and done.
     fn finish(&mut self, key: &Key, is_told: bool) {
-        let is_settled = self.done.get(key).is_none_or(|done| done.settled);
-        if is_settled && is_told {
-            self.queue.succeeded(key, None);
+        let done = self.done.get(key);
+        if is_told && done.is_none_or(|done| done.settled) {
+            let next_look = done.and_then(|done| done.next_look);
+            self.queue.succeeded(key, next_look);
         } else {
             self.queue.failed(key, Instant::now());
         }
@@ -323,9 +369,16 @@ impl Manager {
         let Some(key) = self.of_job.remove(&id) else { return };
         self.running.remove(&key);
         match ended {
-            Ok((_, Step::Built(step))) if self.is_current(&step.0) => self.apply(step.0, step.1),
+            Ok((_, Step::Built(step))) if self.is_current(&step.0) => {
+                self.tried.tried(&key);
+                let (resource, built, rules) = *step;
+                self.apply(resource, built, rules);
+            }
+            Ok((_, Step::Looked(resource, found))) if self.is_current(&resource) => {
+                self.looked(resource, found);
+            }
             // What was built of is no more; what is instead is waiting.
-            Ok((_, Step::Built(_))) => self.queue.succeeded(&key, None),
+            Ok((_, Step::Built(_) | Step::Looked(..))) => self.queue.succeeded(&key, None),
             Ok((_, Step::Written(is_told))) => {
                 if let Some(done) = self.done.get_mut(&key) {
                     done.told = is_told;
@@ -335,23 +388,26 @@ impl Manager {
             Err(error) if error.is_cancelled() => self.queue.succeeded(&key, None),
             Err(error) => {
                 tracing::error!("the work on {key} broke off: {error}");
+                self.tried.tried(&key);
                 self.queue.failed(&key, Instant::now());
             }
         }
     }
 
     /// Puts what was built in force, and then says so in the status.
-    fn apply(&mut self, resource: Resource, built: Built) {
+    fn apply(&mut self, resource: Resource, built: Built, rules: Arc<Rules>) {
         let key = resource.key.clone();
         let before = self.done.remove(&key).filter(|done| done.uid == resource.uid);
-        let kept = before.as_ref().is_some_and(|done| done.in_force);
-        let Built { part, stand_in, retry, pin, plugin } = built;
+        // What is denied is not kept as the last good one.
+        let is_denied = built.part.as_ref().is_err_and(rules::is_denial);
+        let kept = before.as_ref().is_some_and(|done| done.in_force) && !is_denied;
+        let Built { part, stand_in, retry, pin, plugin, tag, directory } = built;
         let error = match part {
             Ok(part) => {
                 if let Some(part) = part {
                     self.parts.insert(&key.namespace, &key.name, part);
                     self.swap(&key);
-                    log_added(&resource);
+                    log::added(&resource);
                 }
                 None
             }
@@ -368,7 +424,19 @@ impl Manager {
             }
         };
         let in_force = error.is_none() || kept;
-        let verdict = Verdict { kept: kept && error.is_some(), error, plugin };
+        // A pin that this process did not make may be old.
+        let is_old_pin = before.is_none() && resource.pin().is_some() && resource.pin() == pin;
+        let (ran_before, kept_directory) = before
+            .as_ref()
+            .map(|done| (done.runs.clone(), done.directory.clone()))
+            .unwrap_or_default();
+        if error.is_none() && kept_directory != directory {
+            kept_directory.iter().for_each(|left| volume::forget(&key, left.clone()));
+        }
+        let runs = if error.is_none() { plugin.clone() } else { ran_before.clone() };
+        let directory = if error.is_none() { directory } else { directory.or(kept_directory) };
+        let kept = kept && error.is_some();
+        let verdict = Verdict { kept, error, plugin, moved_to: None, ran_before };
         // A failure is said once: what v1 makes of the status is not answered at each try.
         let told = verdict.error.is_some()
             && before.is_some_and(|before| {
@@ -380,9 +448,14 @@ impl Manager {
             generation: resource.generation,
             in_force,
             settled: !retry,
+            rules,
             pin,
             verdict: Arc::new(verdict),
             told,
+            runs,
+            next_look: tag.as_ref().and_then(|tag| tag.next_look(Instant::now(), is_old_pin)),
+            tag,
+            directory,
         };
         self.done.insert(key.clone(), done);
         // The latest status counts: the claim changed it meanwhile.
@@ -392,9 +465,12 @@ impl Manager {
 
     /// What was deleted is in force no more, whatever else is being done.
     fn remove(&mut self, key: &Key) {
-        log_removal(key);
+        log::removal(key);
         self.resources.remove(key);
-        self.done.remove(key);
+        self.tried.tried(key);
+        if let Some(directory) = self.done.remove(key).and_then(|done| done.directory) {
+            volume::forget(key, directory);
+        }
         self.shared.pins.forget(key);
         self.abandon(key);
         self.take_away(key);
@@ -414,48 +490,5 @@ impl Manager {
         let previous = self.active.snapshot();
         let next = self.parts.snapshot_after(&previous, &changed.namespace, self.composition);
         self.active.swap(next);
-    }
-}
-
-fn log_start(key: &Key) {
-    let name = key.qualified_name();
-    match (key.kind.role, key.kind.namespaced) {
-        (Role::Verifier, _) => tracing::info!("reconciling verifier '{}'", key.name),
-        (Role::Store, false) => tracing::info!("reconciling cluster store '{}'", key.name),
-        (Role::Store, true) => tracing::info!("reconciling namspaced store '{}'", key.name),
-        (Role::Policy, false) => tracing::info!("Reconciling Cluster Policy {}", key.name),
-        (Role::Policy, true) => tracing::info!("Reconciling Namespaced Policy {}", key.name),
-        (Role::Keys, _) => tracing::info!("reconciling cluster key management provider '{name}'"),
-        (Role::CertificateStore, _) => tracing::info!("reconciling certificate store '{name}'"),
-    }
-}
-
-fn log_added(resource: &Resource) {
-    let key = &resource.key;
-    let namespace = &key.namespace;
-    match key.kind.role {
-        Role::Verifier => tracing::info!(
-            "verifier '{}' added to verifier map in namespace: {namespace}",
-            key.name
-        ),
-        Role::Store => {
-            let name = resource.spec.get("name").and_then(|name| name.as_str()).unwrap_or_default();
-            let name = capped_line(name, 100);
-            tracing::info!("store '{name}' added to store map in namespace: {namespace}");
-        }
-        Role::Policy | Role::Keys | Role::CertificateStore => {}
-    }
-}
-
-fn log_removal(key: &Key) {
-    let name = key.qualified_name();
-    match key.kind.role {
-        Role::Verifier => tracing::info!("delete event detected, removing verifier {}", key.name),
-        Role::Store => tracing::info!("deletion detected, removing store {}", key.name),
-        Role::Policy => tracing::info!("delete event detected, removing policy {}", key.name),
-        Role::Keys => tracing::info!("deletion detected, removing key management provider {name}"),
-        Role::CertificateStore => {
-            tracing::info!("deletion detected, removing certificate store {name}");
-        }
     }
 }

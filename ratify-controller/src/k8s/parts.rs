@@ -32,8 +32,9 @@ pub enum Part {
 /// How the parts of a namespace relate to the cluster's, and what bounds a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Composition {
-    /// Whether verifiers and policies of a namespace only add to the cluster's. Otherwise they
-    /// take the place of the cluster's, each kind on its own (v1).
+    /// Whether what a namespace has only adds to the cluster's rule, which must be fulfilled by the
+    /// cluster's own stores, verifiers and policy. Otherwise it takes the place of the cluster's,
+    /// each kind on its own (v1).
     pub tighten_only: bool,
     /// How much one request may ask for.
     pub limits: Limits,
@@ -138,10 +139,11 @@ impl Parts {
         let verifiers = if own.verifiers.is_empty() { &cluster.verifiers } else { &own.verifiers };
         let mut view = View::new(executor(stores, verifiers, None, composition));
         set_policy(&mut view, own.policy().or_else(|| cluster.policy()));
-        let replaces_a_rule = !own.verifiers.is_empty() || !own.policies.is_empty();
-        if composition.tighten_only && replaces_a_rule {
+        if composition.tighten_only {
             let policy = cluster.policy().and_then(|policy| policy.as_ref().ok()).cloned();
-            view.cluster_rule = Some(executor(stores, &cluster.verifiers, policy, composition));
+            // By the cluster's own stores: a namespace's may list what it likes.
+            let (stores, verifiers) = (&cluster.stores, &cluster.verifiers);
+            view.cluster_rule = Some(executor(stores, verifiers, policy, composition));
         }
         Some(view)
     }

@@ -3,16 +3,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use ratify_core::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    Once,
     kind::Kind,
     resource::{Key, Pin, Resource},
 };
@@ -24,7 +22,7 @@ pub(super) struct Pins {
     known: Mutex<BTreeMap<Key, Pin>>,
     /// What was claimed in a status by this process, whether or not it ran yet.
     claimed: Mutex<BTreeMap<Key, Pin>>,
-    is_said: AtomicBool,
+    is_said: Once,
 }
 
 /// A pin as it is written.
@@ -43,7 +41,7 @@ impl Pins {
     pub(super) fn of(inventory: Inventory) -> Self {
         let known = inventory.pins().into_iter().filter_map(|bytes| read(&bytes)).collect();
         let claimed = Mutex::default();
-        Self { inventory, known: Mutex::new(known), claimed, is_said: AtomicBool::new(false) }
+        Self { inventory, known: Mutex::new(known), claimed, is_said: Once::default() }
     }
 
     /// What was claimed for the spec that a resource has now. It is not claimed again: whoever
@@ -92,18 +90,17 @@ impl Pins {
         }
     }
 
-    /// Forgets what was deleted while nobody watched.
-    pub(super) fn forget_all_but(&self, kind: Kind, there: &BTreeSet<Key>) {
+    /// Forgets what was deleted while nobody watched, and says what that is.
+    pub(super) fn forget_all_but(&self, kind: Kind, there: &BTreeSet<Key>) -> Vec<Key> {
         let gone = |key: &&Key| key.kind == kind && !there.contains(*key);
         let gone: Vec<Key> = lock(&self.known).keys().filter(gone).cloned().collect();
-        for key in gone {
-            self.forget(&key);
-        }
+        gone.iter().for_each(|key| self.forget(key));
+        gone
     }
 
     /// Says, once, that the API server keeps no pins.
     pub(super) fn say_that_status_keeps_none(&self) {
-        if !self.is_said.swap(true, Ordering::Relaxed) {
+        if self.is_said.first() {
             tracing::warn!(
                 "the definitions of the custom resources keep no digests of plugins, as v1's do not: they are kept on the volume; `ratify crds apply` brings those that do"
             );

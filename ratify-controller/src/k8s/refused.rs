@@ -1,11 +1,16 @@
-//! [`RefusedVerifier`]: stands in for a verifier that was asked for and cannot be had. What it
-//! would judge fails with the reason; v1 leaves such a verifier out, and what it should have
-//! refused may then pass.
+//! Stand-ins for what was asked for and cannot be had. What a [`RefusedVerifier`] would judge fails
+//! with the reason, and so does every image of which a [`RefusedStore`] would know artifacts; v1
+//! leaves both out, and what they should have refused, or shown to a verifier, may then pass.
 
+use std::time::Instant;
+
+use bytes::Bytes;
 use ratify_core::{
-    BoxFuture, Error, ErrorCode, Request, Result, Verifier, VerifierReport, capped_line,
+    BoxFuture, Descriptor, Digest, Error, ErrorCode, Manifest, Reference, ReferrerPage,
+    ReferrerStore, Request, Result, StoreConfig, Verifier, VerifierReport, capped_line,
     config::ArtifactTypes,
 };
+use serde_json::Map;
 
 /// A type is cut to this: one that names a program is no longer.
 const MAX_TYPE: usize = 255;
@@ -55,5 +60,75 @@ impl Verifier for RefusedVerifier {
                 .detail(format!("the verifier {} is not in force: {}", self.name, self.reason));
             Ok(VerifierReport::from_error(&error).named(&self.name, &self.type_))
         })
+    }
+}
+
+/// A store that knows nothing and says so.
+pub(super) struct RefusedStore {
+    name: String,
+    config: StoreConfig,
+    reason: String,
+}
+
+impl RefusedStore {
+    /// Stands in for a store of a name.
+    pub(super) fn new(name: &str, error: &Error) -> Self {
+        let config = StoreConfig::new("", None, Map::new());
+        Self { name: name.to_owned(), config, reason: capped_line(&error.to_string(), MAX_REASON) }
+    }
+
+    fn error<T>(&self) -> BoxFuture<'_, Result<T>> {
+        Box::pin(async {
+            let text = format!("the store {} is not in force: {}", self.name, self.reason);
+            Err(ErrorCode::ReferrerStoreFailure.detail(text))
+        })
+    }
+}
+
+impl ReferrerStore for RefusedStore {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn config(&self) -> &StoreConfig {
+        &self.config
+    }
+
+    fn resolve<'a>(
+        &'a self,
+        _: &'a Reference,
+        _: Option<Instant>,
+    ) -> BoxFuture<'a, Result<Descriptor>> {
+        self.error()
+    }
+
+    fn list_referrers<'a>(
+        &'a self,
+        _: &'a Reference,
+        _: &'a Descriptor,
+        _: &'a [String],
+        _: &'a str,
+        _: Option<Instant>,
+    ) -> BoxFuture<'a, Result<ReferrerPage>> {
+        self.error()
+    }
+
+    fn manifest<'a>(
+        &'a self,
+        _: &'a Reference,
+        _: &'a Descriptor,
+        _: Option<Instant>,
+    ) -> BoxFuture<'a, Result<Manifest>> {
+        self.error()
+    }
+
+    fn blob<'a>(
+        &'a self,
+        _: &'a Reference,
+        _: &'a Digest,
+        _: Option<u64>,
+        _: Option<Instant>,
+    ) -> BoxFuture<'a, Result<Bytes>> {
+        self.error()
     }
 }

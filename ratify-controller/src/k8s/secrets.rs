@@ -8,6 +8,7 @@ use kube::{Api, Client};
 use ratify_core::{BoxFuture, capped_line};
 use ratify_store_oras::auth::{ClusterSecret, ObjectName, SecretError, SecretSource};
 use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
 
 /// How long one `get` may take, with what the client asks again after a 429, 503 or 504.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -15,14 +16,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Reads what it is asked for, each time anew.
 #[derive(Clone)]
 pub struct KubeSecrets {
-    client: Client,
+    client: OnceCell<Client>,
     patience: Duration,
 }
 
 impl KubeSecrets {
     /// A source over a client of the cluster.
     pub fn new(client: Client) -> Self {
-        Self { client, patience: PATIENCE }
+        Self { client: OnceCell::new_with(Some(client)), patience: PATIENCE }
+    }
+
+    /// A source that connects to the cluster this runs in when it is first asked.
+    pub fn of_this_cluster() -> Self {
+        Self { client: OnceCell::new(), patience: PATIENCE }
     }
 
     async fn get<K>(&self, at: &ObjectName, resource: &str) -> Result<Option<K>, SecretError>
@@ -33,7 +39,10 @@ impl KubeSecrets {
             + DeserializeOwned,
         K::DynamicType: Default,
     {
-        let api: Api<K> = Api::namespaced(self.client.clone(), at.namespace());
+        let client = self.client.get_or_try_init(super::client).await;
+        let client =
+            client.map_err(|error| SecretError::new(capped_line(&format!("{error:#}"), 300)))?;
+        let api: Api<K> = Api::namespaced(client.clone(), at.namespace());
         match tokio::time::timeout(self.patience, api.get_opt(at.name())).await {
             Ok(found) => found.map_err(|error| why(&error, at, resource)),
             Err(_) => {

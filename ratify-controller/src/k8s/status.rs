@@ -19,9 +19,9 @@ const MAX_ERROR: usize = 16 * 1024;
 /// A condition's message is cut to this.
 const MAX_MESSAGE: usize = 1024;
 /// The condition that says whether a resource is in force.
-const READY: &str = "Ready";
+pub(super) const READY: &str = "Ready";
 /// The condition that says whether a tag still stands for what runs.
-const CURRENT: &str = "PluginCurrent";
+pub(super) const CURRENT: &str = "PluginCurrent";
 
 /// What came of a resource.
 #[derive(Debug)]
@@ -48,7 +48,25 @@ pub struct Standing<'a> {
 }
 
 impl Outcome<'_> {
-    fn error(&self) -> Option<&Error> {
+    /// In one word.
+    pub(super) const fn reason(&self) -> &'static str {
+        match self {
+            Self::Active => "Active",
+            Self::Refused(_) => "Refused",
+            Self::KeptLastGood(_) => "KeptLastGood",
+        }
+    }
+
+    /// In a sentence; empty where all is well.
+    pub(super) fn message(&self) -> String {
+        match self {
+            Self::Active => String::new(),
+            Self::Refused(error) => format!("what it would judge is refused: {error}"),
+            Self::KeptLastGood(error) => format!("what was in force before still is: {error}"),
+        }
+    }
+
+    pub(super) fn error(&self) -> Option<&Error> {
         match self {
             Self::Active => None,
             Self::Refused(error) | Self::KeptLastGood(error) => Some(error),
@@ -111,7 +129,7 @@ fn v1_fields(role: Role, standing: &Standing<'_>) -> Map<String, Value> {
     let error = standing.outcome.error();
     fields.insert("issuccess".into(), error.is_none().into());
     let texts = error.map(|error| {
-        let full = capped_line(&error.to_string(), MAX_ERROR);
+        let full = full_text(error);
         let brief = match role {
             Role::CertificateStore => cut(&full),
             _ => error.concise(MAX_BRIEF),
@@ -122,6 +140,11 @@ fn v1_fields(role: Role, standing: &Standing<'_>) -> Map<String, Value> {
     fields.insert("error".into(), full.into());
     fields.insert("brieferror".into(), brief.into());
     fields
+}
+
+/// An error as a status has it.
+pub(super) fn full_text(error: &Error) -> String {
+    capped_line(&error.to_string(), MAX_ERROR)
 }
 
 /// v1's brief error of a certificate store: the first hundred bytes and three dots.
@@ -150,30 +173,31 @@ fn plugin_field(resource: &Resource, plugin: &PluginStatus, now: &str) -> Value 
 }
 
 fn ready(resource: &Resource, standing: &Standing<'_>) -> Condition {
-    let (status, reason, message) = match &standing.outcome {
-        Outcome::Active => ("True", "Active", standing.remark.clone().unwrap_or_default()),
-        Outcome::Refused(error) => {
-            ("False", "Refused", format!("what it would judge is refused: {error}"))
-        }
-        Outcome::KeptLastGood(error) => {
-            ("False", "KeptLastGood", format!("what was in force before still is: {error}"))
-        }
-    };
-    condition(resource, READY, status, reason, &message)
+    let outcome = &standing.outcome;
+    let status = if outcome.error().is_none() { "True" } else { "False" };
+    let mut message = outcome.message();
+    if let (Outcome::Active, Some(remark)) = (outcome, &standing.remark) {
+        message.clone_from(remark);
+    }
+    condition(resource, READY, status, outcome.reason(), &message)
 }
 
 fn current(resource: &Resource, plugin: &PluginStatus, moved_to: Option<&Digest>) -> Condition {
-    let artifact = capped_line(plugin.artifact.as_deref().unwrap_or_default(), 300);
     match moved_to {
         None => condition(resource, CURRENT, "True", "AsResolved", ""),
         Some(digest) => {
-            let message = format!(
-                "{artifact} stands for {digest} now; {} runs until the spec changes or source.refreshInterval is set",
-                plugin.digest
-            );
-            condition(resource, CURRENT, "False", "TagMoved", &message)
+            condition(resource, CURRENT, "False", "TagMoved", &moved_text(plugin, digest))
         }
     }
+}
+
+/// What is said about a tag that stands for something else than what runs.
+pub(super) fn moved_text(plugin: &PluginStatus, moved_to: &Digest) -> String {
+    format!(
+        "{} stands for {moved_to} now; {} runs until the spec changes or source.refreshInterval is set",
+        capped_line(plugin.artifact.as_deref().unwrap_or_default(), 300),
+        plugin.digest
+    )
 }
 
 fn condition(

@@ -2,33 +2,75 @@
 //! us during an upgrade, and people.
 
 use jiff::Timestamp;
-use kube::{Client, api::Patch};
-use ratify_core::ErrorCode;
+use kube::api::Patch;
+use ratify_core::{Digest, Error, ErrorCode};
 
 use super::{
-    build::{api, by_us, within},
+    build::{Shared, api, by_us, within},
+    crd::PluginStatus,
+    events,
     resource::Resource,
-    status::{self, Standing},
+    status::{self, Outcome, Standing},
 };
 
 /// How often a status is written against others.
 const WRITES: usize = 5;
 
+/// What came of a resource, for its status.
+pub(super) struct Verdict {
+    pub(super) error: Option<Error>,
+    /// Whether what was in force before still is.
+    pub(super) kept: bool,
+    pub(super) plugin: Option<PluginStatus>,
+    /// What the plugin's tag stands for, where that is not what runs.
+    pub(super) moved_to: Option<Digest>,
+    /// The plugin that was in force before.
+    pub(super) ran_before: Option<PluginStatus>,
+}
+
+impl Verdict {
+    /// The same of a resource in force, with its tag at another digest.
+    pub(super) fn with_tag_at(&self, moved_to: Option<Digest>) -> Self {
+        let plugin = self.plugin.clone();
+        Self { error: None, kept: false, ran_before: plugin.clone(), plugin, moved_to }
+    }
+
+    fn standing(&self) -> Standing<'_> {
+        let outcome = match &self.error {
+            None => Outcome::Active,
+            Some(error) if self.kept => Outcome::KeptLastGood(error),
+            Some(error) => Outcome::Refused(error),
+        };
+        Standing {
+            outcome,
+            remark: None,
+            plugin: self.plugin.clone(),
+            moved_to: self.moved_to.clone(),
+        }
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let text = |verdict: &Self| verdict.error.as_ref().map(ToString::to_string);
+        let same_plugin = self.plugin == other.plugin;
+        same_plugin && self.kept == other.kept && text(self) == text(other)
+    }
+}
+
 /// Says in a status how a resource stands, against the state that was seen: what others wrote
 /// meanwhile is looked at first. True unless another try is needed; a missing right is told and
 /// not tried again.
-pub(super) async fn write(
-    client: &Client,
-    mut resource: Resource,
-    standing: &Standing<'_>,
-) -> bool {
-    let key = resource.key.clone();
-    let api = api(client, key.kind, &key.namespace);
+pub(super) async fn write(shared: &Shared, mut resource: Resource, verdict: &Verdict) -> bool {
+    let (key, standing) = (resource.key.clone(), &verdict.standing());
+    let api = api(&shared.client, key.kind, &key.namespace);
     let mut why = String::new();
     for _ in 0..WRITES {
         let Some(body) = status::patch(&resource, standing, Timestamp::now()) else { return true };
         match within(api.patch_status(&key.name, &by_us(), &Patch::Merge(&body))).await {
-            Ok(Ok(_)) => return true,
+            Ok(Ok(_)) => {
+                let notes = events::notes(&resource, standing, verdict.ran_before.as_ref());
+                events::publish(shared, &resource, notes).await;
+                return true;
+            }
             // It was deleted meanwhile.
             Ok(Err(kube::Error::Api(answer))) if answer.code == 404 => return true,
             Ok(Err(kube::Error::Api(answer))) if answer.code == 403 => {

@@ -1,11 +1,13 @@
 //! The host of plugins: find or install a program, prove it, run it, read its answer.
 
 mod call_directory;
+pub mod confined;
 pub mod exec;
 pub mod find;
 pub mod install;
 pub mod inventory;
 pub mod process;
+pub mod rules;
 pub mod sandbox;
 pub mod store;
 pub mod trust;

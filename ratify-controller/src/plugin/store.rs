@@ -61,9 +61,10 @@ impl ExecStore {
         most_stdout: usize,
         give_up_at: Option<Instant>,
     ) -> Result<Written> {
-        let program = self.program.open().map_err(|error| match error {
+        let program = self.runner.open(&self.program).map_err(|error| match error {
             ProgramError::Find(error) => self.error(ErrorCode::PluginNotFound).with_source(error),
             ProgramError::Installed(error) => self.failure(command).with_source(error),
+            ProgramError::Denied(denial) => self.failure(command).with_source(denial),
         })?;
         let args = args.to_text().map_err(|error| self.failure(command).with_source(error))?;
         let variables =

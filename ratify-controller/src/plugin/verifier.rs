@@ -45,7 +45,8 @@ impl ExecVerifier {
     }
 
     async fn judge(&self, request: &Request) -> Result<VerifierReport> {
-        let program = self.program.open().map_err(|error| self.no_program(error))?;
+        let program = self.runner.open(&self.program);
+        let program = program.map_err(|error| self.no_program(error))?;
         let (store, directory) = self.private_store(request.store.config())?;
         let input =
             VerifyInput::new(self.config.raw.clone(), store, request.referrer.descriptor.clone());
@@ -125,6 +126,9 @@ impl ExecVerifier {
             ProgramError::Find(error) => self.error(ErrorCode::PluginNotFound).with_source(error),
             ProgramError::Installed(error) => {
                 self.error(ErrorCode::VerifyPluginFailure).with_source(error)
+            }
+            ProgramError::Denied(denial) => {
+                self.error(ErrorCode::VerifyPluginFailure).with_source(denial)
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The controller's one integration test binary: real programs, real pipes, real registries.
 
+mod chart;
 mod cli;
 mod cluster;
 mod common_lies;
@@ -9,3 +10,4 @@ mod parity;
 mod registry;
 mod secrets;
 mod serve;
+mod tls;

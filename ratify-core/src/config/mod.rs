@@ -14,7 +14,9 @@ use serde_json::{Map, Value};
 
 pub use executor::ExecutorConfig;
 pub use plugin::{PluginEnv, PluginSource};
-pub use plugins::{NamespaceRules, PatternError, PluginRules, RepositoryPattern};
+pub use plugins::{
+    Candidate, Denial, NamespaceRules, Part, PatternError, PluginRules, RepositoryPattern,
+};
 pub use policy::PolicyConfig;
 pub use store::{StorePluginConfig, StoresConfig};
 pub use verifier::{ArtifactTypes, VerifierPluginConfig, VerifiersConfig};
@@ -134,10 +136,23 @@ impl LoggerConfig {
     fn from_section(mut section: Section) -> Result<Self, ConfigError> {
         let formatter = section.string("formatter")?;
         let trace_id_headers = match section.section("requestHeaders")? {
-            Some(mut headers) => headers.strings("traceIDHeaderName")?.unwrap_or_default(),
+            Some(mut headers) => trace_id_headers(&mut headers)?,
             None => Vec::new(),
         };
         Ok(Self { formatter, trace_id_headers })
+    }
+}
+
+/// A list, or the text that v1's chart makes of one, as Go prints it: `[x-id y-id]`.
+fn trace_id_headers(headers: &mut Section) -> Result<Vec<String>, ConfigError> {
+    let key = "traceIDHeaderName";
+    match headers.take(key)? {
+        Some(Value::String(text)) => {
+            let names = text.trim_start_matches('[').trim_end_matches(']');
+            Ok(names.split_whitespace().map(Into::into).collect())
+        }
+        Some(list) => headers.texts(key, &list),
+        None => Ok(Vec::new()),
     }
 }
 
@@ -213,15 +228,16 @@ impl Section {
     }
 
     fn strings(&mut self, key: &'static str) -> Result<Option<Vec<String>>, ConfigError> {
-        let Some(value) = self.take(key)? else { return Ok(None) };
-        let Value::Array(items) = &value else {
-            return self.wrong(key, "an array of strings", &value);
-        };
-        let texts: Option<Vec<String>> =
-            items.iter().map(|item| item.as_str().map(Into::into)).collect();
-        match texts {
-            Some(texts) => Ok(Some(texts)),
-            None => self.wrong(key, "an array of strings", &value),
+        let value = self.take(key)?;
+        value.map(|value| self.texts(key, &value)).transpose()
+    }
+
+    fn texts(&self, key: &'static str, value: &Value) -> Result<Vec<String>, ConfigError> {
+        let items = value.as_array().into_iter().flatten();
+        let texts: Option<Vec<String>> = items.map(|item| item.as_str().map(Into::into)).collect();
+        match texts.filter(|_| value.is_array()) {
+            Some(texts) => Ok(texts),
+            None => self.wrong(key, "an array of strings", value),
         }
     }
 
@@ -278,6 +294,21 @@ mod tests {
         assert!(config.crl_cache_enabled);
         assert_eq!(config.logger.trace_id_headers, ["x-id"]);
         assert_eq!(config.rest["future"]["a"], 1);
+    }
+
+    #[test]
+    fn a_list_of_headers_may_be_the_text_that_v1s_chart_makes_of_it() {
+        for (given, read) in [
+            (r#""[]""#, &[][..]),
+            (r#""[x-id y-id]""#, &["x-id", "y-id"]),
+            (r#""x-id""#, &["x-id"]),
+            (r#"["x-id"]"#, &["x-id"]),
+        ] {
+            let text =
+                format!(r#"{{"logger":{{"requestHeaders":{{"traceIDHeaderName":{given}}}}}}}"#);
+            let config = Config::from_json(text.as_bytes()).unwrap();
+            assert_eq!(config.logger.trace_id_headers, read, "{given}");
+        }
     }
 
     #[test]

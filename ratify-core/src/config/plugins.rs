@@ -5,6 +5,8 @@
 //! They are read more strictly than the rest: a key that is misspelt, or `null`, would open what
 //! was meant to be shut, so both are errors.
 
+mod check;
+
 use std::{collections::BTreeSet, fmt};
 
 use serde_json::Value;
@@ -12,6 +14,8 @@ use serde_json::Value;
 use crate::{Digest, Reference, ReferenceError};
 
 use super::{ConfigError, Section};
+
+pub use check::{Candidate, Denial, Part};
 
 /// The names under which Docker Hub is known.
 const DOCKER_HUB: &str = "docker.io";

@@ -133,6 +133,40 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// How this version stands to an auth provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Availability {
+    /// It is there.
+    BuiltIn,
+    /// v1 has it, and this version has it not yet.
+    NotBuiltYet,
+    /// Nobody knows it.
+    Unknown,
+}
+
+/// Whether there is an auth provider of this name, without making one.
+pub fn availability(name: &str) -> Availability {
+    match name {
+        DEFAULT_PROVIDER | k8_secrets::NAME => Availability::BuiltIn,
+        _ if NOT_BUILT_YET.contains(&name) => Availability::NotBuiltYet,
+        _ => Availability::Unknown,
+    }
+}
+
+/// No credentials at all, whatever a registry asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct NoCredentials;
+
+impl AuthProvider for NoCredentials {
+    fn name(&self) -> &str {
+        "none"
+    }
+
+    fn credential<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Credential>> {
+        Box::pin(async { Ok(Credential::Anonymous) })
+    }
+}
+
 /// The provider that a store's or a source's `authProvider` names; docker's configuration where
 /// it is absent.
 ///
@@ -236,6 +270,22 @@ mod tests {
         assert!(text(&json!({"name": "dockerConfig", "configPath": 1})).starts_with(
             "CONFIG_INVALID: failed to parse auth provider configuration: configPath must be"
         ));
+    }
+
+    #[test]
+    fn what_is_available_is_what_can_be_made() {
+        for (name, expected) in [
+            ("dockerConfig", Availability::BuiltIn),
+            ("k8Secrets", Availability::BuiltIn),
+            ("awsEcrBasic", Availability::NotBuiltYet),
+            ("dockerconfig", Availability::Unknown),
+        ] {
+            assert_eq!(availability(name), expected);
+            let error = select(&json!({"name": name})).err().map(|error| error.to_string());
+            let error = error.unwrap_or_default();
+            let is_refused_by_name = error.starts_with("AUTH_DENIED: ");
+            assert_eq!(is_refused_by_name, expected != Availability::BuiltIn, "{error}");
+        }
     }
 
     #[test]

@@ -66,20 +66,11 @@ pub(super) fn all() -> Result<Programs> {
 
 /// The sample with feature `v1-host`. cargo gives it the plain sample's path, so it is copied away.
 fn sample_with_store(target: &Path, platform: Platform) -> Result<PathBuf> {
-    process::run(workspace::cargo()?.args([
-        "build",
-        "--locked",
-        "--profile",
-        "plugin",
-        "--target",
-        platform.rust_target(),
-        "--package",
-        "ratify-verifier-sample",
-        "--bin",
-        "sample",
-        "--features",
-        "v1-host",
-    ]))?;
+    let mut cargo = workspace::cargo()?;
+    cargo.args(["build", "--locked", "--profile", "plugin", "--target", platform.rust_target()]);
+    cargo.args(["--package", "ratify-verifier-sample", "--bin", "sample"]);
+    cargo.args(["--features", "v1-host"]).args(workspace::nameless(platform)?);
+    process::run(&mut cargo)?;
     let made = target.join(platform.rust_target()).join("plugin/sample");
     let folder = target.join("bench");
     let path = folder.join("sample-v1-host");

@@ -107,6 +107,7 @@ fn build(metadata: &Metadata, plugin: &Plugin, platform: Platform) -> Result<Bui
     let mut cargo = workspace::cargo()?;
     cargo.args(["build", "--quiet", "--locked", "--profile", "plugin", "--target", target]);
     cargo.args(["--package", &plugin.package, "--bin", &plugin.kind]);
+    cargo.args(workspace::nameless(platform)?);
     if !plugin.features.is_empty() {
         cargo.args(["--features", &plugin.features.join(",")]);
     }

@@ -2,10 +2,9 @@
 //! is itself a finding.
 
 /// Crates that `ratify` links in several versions, and why that cannot be helped.
-pub(crate) const DUPLICATES: [(&str, &str); 4] = [
+pub(crate) const DUPLICATES: [(&str, &str); 3] = [
     ("base64", "hyper-util and reqwest are on 0.23, oci-client on 0.22; ours follows oci-client"),
     ("getrandom", "kube-runtime hashes with ahash 0.8, which is on 0.3"),
-    ("hashbrown", "kube-runtime is on 0.16, everything else on 0.17"),
     ("tower-http", "kube-client is on 0.7, reqwest on 0.6"),
 ];
 

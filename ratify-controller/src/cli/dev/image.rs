@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Args;
 use ratify_core::{Descriptor, Reference, media_type};
-use ratify_store_oras::{Artifact, ArtifactIndex, Client, EMPTY_CONFIG};
+use ratify_store_oras::{Artifact, ArtifactIndex, Client, EMPTY_CONFIG, auth::SecretScope};
 
 use super::super::{Context, output};
 
@@ -45,7 +45,7 @@ impl Image {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let reference = Reference::parse_exact(&self.reference)
             .with_context(|| format!("{} is no place for an image", self.reference))?;
-        let client = context.runtime.plugin_client(None)?;
+        let client = context.runtime.plugin_client(None, &SecretScope::Cluster)?;
         let image = push(&client, &reference, "", b"ratify", None).await?;
         output::print_line(&format!("{reference} {}", image.digest))?;
         for attachment in self.attach {

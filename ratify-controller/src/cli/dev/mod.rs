@@ -1,6 +1,7 @@
 //! `ratify dev`: tools for those who write plugins.
 
 mod image;
+mod push_layout;
 mod registry;
 
 use std::process::ExitCode;
@@ -21,6 +22,8 @@ enum DevCommand {
     Registry(registry::Registry),
     /// Push a small image, with artifacts attached to it, for a plugin to judge
     Image(image::Image),
+    /// Push an image from an OCI image layout
+    PushLayout(push_layout::PushLayout),
 }
 
 impl Dev {
@@ -28,6 +31,7 @@ impl Dev {
         match self.command {
             DevCommand::Registry(registry) => registry.run().await,
             DevCommand::Image(image) => image.run(context).await,
+            DevCommand::PushLayout(layout) => Box::pin(layout.run(context)).await,
         }
     }
 }

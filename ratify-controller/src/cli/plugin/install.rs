@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Instant,
 };
 
@@ -22,7 +23,8 @@ use crate::{
         install::{
             InstallError, InstallOptions, InstallRequest, Installation, Outcome, PlanError, install,
         },
-        inventory::{GRACE_PERIOD, Inventory, Kind},
+        inventory::{GRACE_PERIOD, Inventory, Kind, LoadedFor},
+        rules::Rules,
     },
 };
 
@@ -67,6 +69,7 @@ impl Install {
         let wanted = match (&self.config, &self.reference) {
             (Some(file), _) => {
                 let config = read_config(file)?;
+                context.runtime.rules.put(Rules::of(&config));
                 let wanted = of_config(&config, self.dir.as_deref(), &default_dir)?;
                 if wanted.is_empty() {
                     bail!(
@@ -199,9 +202,13 @@ async fn attempt(
         type_: &wanted.type_,
         source: &wanted.source,
         directory: &wanted.directory,
+        pin: None,
     };
     let give_up_at = Some(Instant::now() + PATIENCE);
-    let options = InstallOptions { give_up_at, ..InstallOptions::default() };
+    let rules = Arc::clone(&context.runtime.rules.now().plugins);
+    let who = context.runtime.environment.host_name.clone();
+    let loaded_for = LoadedFor { who, ..LoadedFor::default() };
+    let options = InstallOptions { give_up_at, rules, loaded_for, ..InstallOptions::default() };
     let connect = |source: &PluginSource| context.client_for(source);
     let mut meter = Meter::new(&wanted.type_);
     let mut progress = |received, total| meter.tell(received, total);

@@ -6,7 +6,7 @@ use clap::Args;
 use ratify_core::capped_line;
 use serde::Serialize;
 
-use super::{Output, PluginContext, human_size};
+use super::{Output, PluginContext, columns, human_size};
 use crate::{
     cli::output,
     plugin::inventory::{Inventory, InventoryError, Record},
@@ -82,11 +82,5 @@ fn table(rows: &[Row]) -> String {
             capped_line(&record.artifact, 200),
         ]
     }));
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
-    let widths: Vec<usize> = (0..head.len()).filter_map(width).collect();
-    let text = |line: &[String; 9]| {
-        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    lines.iter().map(text).collect::<Vec<_>>().join("\n")
+    columns(&lines)
 }

@@ -1,4 +1,4 @@
-//! `ratify plugin`: install, list, inspect, push and try plugins. Ours; v1 has no such command.
+//! `ratify plugin`: install, list, log, inspect, push and try plugins. Ours; v1 has no such command.
 //!
 //! The feature flag of dynamic plugins governs `source` of a configuration in `verify` and
 //! `serve`: who types one of these commands has decided already.
@@ -6,6 +6,7 @@
 mod inspect;
 mod install;
 mod list;
+mod log;
 mod progress;
 mod push;
 mod run;
@@ -18,7 +19,7 @@ use ratify_core::{
     Reference,
     config::{Config, PluginSource},
 };
-use ratify_store_oras::Client;
+use ratify_store_oras::{Client, auth::SecretScope};
 
 use crate::{plugin::inventory::Kind, reload::ConfigFile, runtime::Runtime};
 
@@ -45,6 +46,8 @@ enum Command {
     Install(install::Install),
     /// List what is installed, and whether it is still whole
     List(list::List),
+    /// Print which plugin was loaded when, for whom, and from where
+    Log(log::Log),
     /// Show what a reference stands for, without installing or running it
     Inspect(inspect::Inspect),
     /// Push a plugin for one or several platforms
@@ -55,7 +58,7 @@ enum Command {
 
 /// The form of a result on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
+pub(super) enum Output {
     /// For people.
     Text,
     /// For programs.
@@ -89,6 +92,7 @@ impl PluginCommand {
         match self.command {
             Command::Install(command) => command.run(context).await,
             Command::List(command) => command.run(context).await,
+            Command::Log(command) => command.run(context).await,
             Command::Inspect(command) => command.run(context).await,
             Command::Push(command) => command.run(context).await,
             Command::Run(command) => command.run(context).await,
@@ -99,12 +103,12 @@ impl PluginCommand {
 impl PluginContext {
     /// A client with the credentials of Docker's configuration.
     fn client(&self) -> anyhow::Result<Client> {
-        Ok(self.runtime.plugin_client(None)?)
+        Ok(self.runtime.plugin_client(None, &SecretScope::Cluster)?)
     }
 
     /// A client with the credentials that a source names.
     fn client_for(&self, source: &PluginSource) -> ratify_core::Result<Client> {
-        self.runtime.plugin_client(source.auth_provider.as_ref())
+        self.runtime.plugin_client(source.auth_provider.as_ref(), &SecretScope::Cluster)
     }
 }
 
@@ -124,6 +128,17 @@ fn reference(text: &str) -> anyhow::Result<Reference> {
 /// The type a reference suggests: what `build-plugins` pushes is at REGISTRY/.../TYPE:VERSION.
 fn suggested_type(reference: &Reference) -> &str {
     reference.repository().rsplit('/').next().unwrap_or_default()
+}
+
+/// Rows of cells, each column as wide as its widest cell.
+fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..N).filter_map(width).collect();
+    let text = |row: &[String; N]| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(text).collect::<Vec<_>>().join("\n")
 }
 
 /// Bytes as a person reads them.

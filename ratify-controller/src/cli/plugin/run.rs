@@ -134,6 +134,7 @@ impl Run {
             (None, Some(dirs)) => dirs.iter().map(PathBuf::from).collect(),
             (None, None) => vec![context.runtime.environment.default_plugin_dir()],
         };
+        let dirs = context.runtime.environment.with_shipped(dirs);
         for dir in &dirs {
             if let Some(installed) = Inventory::of(dir).open_view(entry.binary_name())? {
                 let run = installed.open_for_run()?;

@@ -37,15 +37,16 @@ pub fn definitions() -> Result<Vec<Value>, serde_json::Error> {
     Ok(all.into_iter().map(merged).collect())
 }
 
-/// Every definition as a YAML document, with the name of the file it is kept in.
+/// Every definition as a YAML document, with the name of the file it is kept in. `cargo xtask crds`
+/// writes these files into the chart.
 ///
 /// # Errors
 /// As [`definitions`].
 pub fn yaml() -> anyhow::Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     for definition in definitions()? {
-        let singular = definition["spec"]["names"]["singular"].as_str().unwrap_or_default();
-        let name = format!("{singular}-customresourcedefinition.yaml");
+        let plural = definition["spec"]["names"]["plural"].as_str().unwrap_or_default();
+        let name = format!("{GROUP}_{plural}.yaml");
         files.push((name, serde_saphyr::to_string(&definition)?));
     }
     Ok(files)
@@ -166,6 +167,24 @@ mod tests {
             assert_eq!(stored.len(), 1, "{}", definition["metadata"]["name"]);
             assert_eq!(stored[0]["name"], STORED);
             assert!(versions.iter().all(|version| version["served"] == true));
+        }
+    }
+
+    /// The chart's files are the snapshot: read their diff as a cluster's administrator would.
+    #[test]
+    fn the_chart_has_these_definitions_and_no_others() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/ratify/crds");
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        let wanted = yaml().unwrap();
+        let wanted_names: Vec<&String> = wanted.iter().map(|(name, _)| name).collect();
+        assert_eq!(names.iter().collect::<Vec<_>>(), wanted_names, "run: cargo xtask crds");
+        for (name, text) in &wanted {
+            let there = std::fs::read_to_string(format!("{folder}/{name}")).unwrap();
+            assert!(there == *text, "{name} differs; run: cargo xtask crds, and read the diff");
         }
     }
 

@@ -125,6 +125,20 @@ fn a_tenants_verifier_is_no_verdict_where_the_cluster_has_no_policy() {
 }
 
 #[test]
+fn a_tenants_store_hides_nothing_from_the_clusters_rule() {
+    let image = || MemoryStore::new("memory").image("docker.io/library/a:1", 1);
+    let all = image().artifact(1, 2, "t").artifact(1, 3, "revoked");
+    let mut parts = cluster();
+    parts.insert("", "s", Part::Store(Arc::new(all)));
+    let revoked = FunctionVerifier::failing("revoked", "revoked");
+    parts.insert("", "a", Part::Verifier(Arc::new(revoked)));
+    assert_eq!(verdict(&parts.snapshot(composition(true)), "team"), Some(false));
+    parts.insert("team", "s", Part::Store(Arc::new(image().artifact(1, 2, "t"))));
+    assert_eq!(verdict(&parts.snapshot(composition(false)), "team"), Some(true));
+    assert_eq!(verdict(&parts.snapshot(composition(true)), "team"), Some(false));
+}
+
+#[test]
 fn a_broken_policy_is_no_reason_to_fall_back_to_the_clusters() {
     let mut parts = cluster();
     let broken = ErrorCode::ConfigInvalid.detail("no such rule");

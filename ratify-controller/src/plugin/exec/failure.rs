@@ -2,7 +2,7 @@
 
 use std::{fmt, io, os::unix::process::ExitStatusExt, path::Path, process::ExitStatus};
 
-use ratify_core::without_control_characters;
+use ratify_core::{config::Denial, without_control_characters};
 use ratify_plugin_sdk::protocol::{PluginError, output};
 
 use crate::plugin::{
@@ -31,6 +31,10 @@ impl PluginFailure {
 
     pub(super) fn without_output(reason: String) -> Self {
         Self { reason, stdout: String::new(), stderr: String::new(), plugin_error: None }
+    }
+
+    pub(super) fn denied(denial: &Denial) -> Self {
+        Self::without_output(format!("its answer does not count: {denial}"))
     }
 
     pub(super) fn not_started(error: &ProcessError, source: &io::Error, path: &Path) -> Self {

@@ -10,7 +10,7 @@ mod failure;
 use std::{any::Any, ffi::OsString, path::PathBuf, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use ratify_core::config::PluginEnv;
+use ratify_core::config::{Denial, PluginEnv};
 use ratify_plugin_sdk::protocol::output::{Log, LogLevel};
 
 pub use environment::Environment;
@@ -18,15 +18,18 @@ pub use failure::PluginFailure;
 pub(super) use failure::joined_lines;
 
 use super::{
+    confined::Confinement,
     find::{FindError, find_in_dirs},
     inventory::{InstalledPlugin, InventoryError, RunnablePlugin},
     process::{End, Launch, PluginHost, ProcessError},
+    rules::{Gate, Known, RulesInForce},
 };
 
 /// What every call shares. Made once.
 pub struct ExecRunner {
     host: Arc<PluginHost>,
     environment: Environment,
+    gate: Gate,
 }
 
 /// Which program a plugin is.
@@ -40,6 +43,15 @@ pub enum Program {
         /// Where to look, first found first.
         dirs: Vec<PathBuf>,
     },
+    /// The same for a namespace: what is in the directory of its own may not be a link out of it.
+    Confined {
+        /// The file's name.
+        name: String,
+        /// Where to look, first found first.
+        dirs: Vec<PathBuf>,
+        /// The directory of its own.
+        own: Confinement,
+    },
     /// An installed one, proven again before each call.
     Installed(Arc<InstalledPlugin>),
 }
@@ -52,6 +64,8 @@ pub struct Runnable {
     pub argv0: Option<OsString>,
     /// Held until the process and all its descendants are gone: a lock on the file.
     pub guard: Option<Box<dyn Any + Send + Sync>>,
+    /// By what the rules judge it.
+    known: Known,
 }
 
 /// Why a program cannot be run.
@@ -64,6 +78,9 @@ pub enum ProgramError {
     /// The installed one is not what it was.
     #[error(transparent)]
     Installed(#[from] InventoryError),
+    /// A rule of the administrators forbids it.
+    #[error(transparent)]
+    Denied(#[from] Denial),
 }
 
 /// One call.
@@ -99,19 +116,28 @@ pub struct Written {
 
 impl Program {
     /// Finds or proves the program.
-    ///
-    /// # Errors
-    /// When there is none, or it is not what it was.
-    pub fn open(&self) -> Result<Runnable, ProgramError> {
+    fn open(&self) -> Result<Runnable, ProgramError> {
         match self {
-            Self::Search { name, dirs } => {
-                Ok(Runnable { path: find_in_dirs(name, dirs)?, argv0: None, guard: None })
+            Self::Search { name, dirs } => Ok(Runnable::file(find_in_dirs(name, dirs)?)),
+            Self::Confined { name, dirs, own } => {
+                let path = find_in_dirs(name, dirs)?;
+                own.check_file(&path)?;
+                Ok(Runnable::file(path))
             }
             Self::Installed(installed) => {
                 let RunnablePlugin { path, argv0, guard, .. } = installed.open_for_run()?;
-                Ok(Runnable { path, argv0: Some(argv0.into()), guard: Some(Box::new(guard)) })
+                let known = Known::Installed(Arc::clone(installed));
+                let guard = Some(Box::new(guard) as _);
+                Ok(Runnable { path, argv0: Some(argv0.into()), guard, known })
             }
         }
+    }
+}
+
+impl Runnable {
+    fn file(path: PathBuf) -> Self {
+        let known = Known::File(path.clone());
+        Self { path, argv0: None, guard: None, known }
     }
 }
 
@@ -138,15 +164,33 @@ impl<'a> Call<'a> {
 impl ExecRunner {
     /// A runner for one host and the environment that the process was started with.
     pub fn new(host: Arc<PluginHost>, environment: Environment) -> Self {
-        Self { host, environment }
+        Self { host, environment, gate: Gate::new(RulesInForce::default()) }
+    }
+
+    /// The same, going by rules: what they forbid is not started, and ended where it runs.
+    #[must_use]
+    pub fn with_rules(mut self, rules: RulesInForce) -> Self {
+        self.gate = Gate::new(rules);
+        self
+    }
+
+    /// Finds or proves a program that is to be run now.
+    ///
+    /// # Errors
+    /// When there is none, it is not what it was, or a rule forbids it.
+    pub fn open(&self, program: &Program) -> Result<Runnable, ProgramError> {
+        let runnable = program.open()?;
+        self.gate.check(&runnable.known)?;
+        Ok(runnable)
     }
 
     /// Runs a plugin to its end.
     ///
     /// # Errors
-    /// When it was not started, did not exit with 0, or was ended.
+    /// When it was not started, did not exit with 0, was ended, or is denied by then.
     pub async fn call(&self, call: Call<'_>) -> Result<Written, PluginFailure> {
         let path = call.program.path.clone();
+        let known = call.program.known;
         tracing::debug!("launching plugin {}", path.display());
         tracing::debug!("env vars: {:?}", call.variables);
         let mut launch = Launch::new(call.program.path);
@@ -157,12 +201,20 @@ impl ExecRunner {
         launch.most_stdout = call.most_stdout;
         launch.keep = Some(Arc::new((call.program.guard, call.keep)));
         let (most_stdout, most_stderr) = (launch.most_stdout, launch.most_stderr);
-        let finished = self.host.run(launch).await.map_err(|error| match error {
+        let run = self.host.run(launch);
+        let finished = tokio::select! {
+            // Ending the call ends the process. What was written until then counts for nothing.
+            biased;
+            denial = self.gate.denial(&known) => return Err(PluginFailure::denied(&denial)),
+            finished = run => finished,
+        };
+        let finished = finished.map_err(|error| match error {
             ProcessError::NotStarted { ref source, .. } => {
                 PluginFailure::not_started(&error, source, &path)
             }
             error => PluginFailure::without_output(error.to_string()),
         })?;
+        self.gate.check(&known).map_err(|denial| PluginFailure::denied(&denial))?;
         match finished.end {
             End::Exited(status) if status.success() => {
                 Ok(Written { stdout: finished.stdout, stderr: finished.stderr })

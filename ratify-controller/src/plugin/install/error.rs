@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ratify_core::ReferenceError;
+use ratify_core::{ReferenceError, config::Denial};
 use ratify_store_oras::OrasError;
 
 use super::PlanError;
@@ -22,6 +22,9 @@ pub enum InstallError {
     /// inner error would otherwise be the one shown, where v1 shows `DOWNLOAD_PLUGIN_FAILURE`.
     #[error("{0}")]
     Registry(String),
+    /// A rule of the administrators forbids it.
+    #[error(transparent)]
+    Denied(#[from] Denial),
     /// What the reference stands for is no plugin of this platform.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -31,6 +34,9 @@ pub enum InstallError {
     /// The plugin directory.
     #[error(transparent)]
     Inventory(#[from] InventoryError),
+    /// Nobody could tell later that it was loaded.
+    #[error("it is not loaded, for its load cannot be recorded: {0}")]
+    NotRecorded(InventoryError),
     /// The time given is over.
     #[error("gave up, the time for it is over")]
     GaveUp,

@@ -12,14 +12,17 @@ mod plan;
 mod push;
 mod walk;
 
-use std::{path::Path, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use ratify_core::{
-    ComponentType, Error, ErrorCode, Platform, Reference, Result, capped_line, config::PluginSource,
+    ComponentType, Digest, Error, ErrorCode, Platform, Reference, Result, capped_line,
+    config::{Candidate, PluginRules, PluginSource},
 };
 use ratify_store_oras::Client;
 
-use super::inventory::{InstalledPlugin, Inventory, Kind, Resource};
+use super::inventory::{
+    InstalledPlugin, Inventory, InventoryError, Kind, Load, LoadedFor, Resource,
+};
 
 pub use artifact::{PluginConfig, media_type, parse_platform, platform_text};
 pub use error::InstallError;
@@ -48,6 +51,9 @@ pub struct InstallRequest<'a> {
     pub source: &'a PluginSource,
     /// The plugin directory.
     pub directory: &'a Path,
+    /// The digest of an index or a manifest in the source's repository that was agreed on: this
+    /// one, whatever the source's tag stands for.
+    pub pin: Option<&'a Digest>,
 }
 
 /// On which node, and within which bounds.
@@ -55,10 +61,14 @@ pub struct InstallRequest<'a> {
 pub struct InstallOptions {
     /// The platform of this node.
     pub platform: Platform,
-    /// The most bytes a program may have.
+    /// The most bytes a program may have, where the rules do not say.
     pub max_size: u64,
+    /// What the administrators allow.
+    pub rules: Arc<PluginRules>,
     /// Whether a script is taken for a program.
     pub allow_scripts: bool,
+    /// For whom it is loaded, and by whom.
+    pub loaded_for: LoadedFor,
     /// When to stop trying; `None` for never.
     pub give_up_at: Option<Instant>,
 }
@@ -68,7 +78,9 @@ impl Default for InstallOptions {
         Self {
             platform: super::trust::this_platform(),
             max_size: DEFAULT_MAX_SIZE,
+            rules: Arc::default(),
             allow_scripts: true,
+            loaded_for: LoadedFor::default(),
             give_up_at: None,
         }
     }
@@ -118,11 +130,12 @@ pub fn disabled_warning(kind: Kind, type_: &str) -> String {
 ///
 /// A reference by digest whose parts are all here and whole needs no registry; a tag needs one
 /// request. Where a tag's registry is down or its answer is refused, what was installed from the
-/// same reference before is kept, with a warning that names the cause.
+/// same reference before is kept, with a warning that names the cause. What a rule forbids is not
+/// kept: neither it nor what it would replace.
 ///
 /// # Errors
-/// `DOWNLOAD_PLUGIN_FAILURE` with the cause. Nothing partial is left, and what was installed
-/// before is untouched.
+/// `DOWNLOAD_PLUGIN_FAILURE` with the cause, also where the load cannot be recorded. Nothing
+/// partial is left, and what was installed before is untouched.
 pub async fn install(
     request: &InstallRequest<'_>,
     options: &InstallOptions,
@@ -132,34 +145,48 @@ pub async fn install(
     let inventory = Inventory::of(request.directory);
     let resource = Resource { name: request.name.to_owned(), kind: request.kind };
     let failed = |error: InstallError| failure(request, error);
-    let reference = check(request, &inventory).map_err(failed)?;
+    let reference = check(request, options, &inventory).map_err(failed)?;
     let mut walk = Walk::new(request, options, &inventory, &reference, Some(connect));
     let outcome = match walk.online(progress).await {
         Ok(found) => found,
+        Err(cause @ InstallError::Denied(_)) => return Err(failed(cause)),
         Err(cause) => {
             let known = inventory.record(&resource).filter(|_| reference.tag().is_some());
             let known = known.filter(|known| known.artifact == request.source.artifact);
             let Some(known) = known else { return Err(failed(cause)) };
             let mut walk = Walk::new(request, options, &inventory, &reference, None);
-            let Ok(found) = walk.offline(&known).await else { return Err(failed(cause)) };
+            let found = match walk.offline(&known).await {
+                Ok(found) => found,
+                Err(denied @ InstallError::Denied(_)) => return Err(failed(denied)),
+                Err(_) => return Err(failed(cause)),
+            };
+            record_load(&inventory, options, &found, "kept").map_err(failed)?;
             let cause = failed(cause);
             return Ok(kept(request, found, cause));
         }
     };
+    let how = if outcome.downloaded { "downloaded" } else { "present" };
+    record_load(&inventory, options, &outcome, how).map_err(failed)?;
     Ok(finish(request, &inventory, outcome))
 }
 
 /// What can be told before anything is asked.
 fn check(
     request: &InstallRequest<'_>,
+    options: &InstallOptions,
     inventory: &Inventory,
 ) -> std::result::Result<Reference, InstallError> {
     if !is_type(request.type_) {
         return Err(InstallError::Type(capped_line(request.type_, 100)));
     }
     let reference = Reference::parse_exact(&request.source.artifact)?;
+    // By the words of the source: what it is pinned to is a digest in any case.
+    options.rules.check(&Candidate { source: Some(&reference), ..Candidate::default() })?;
     inventory.check(request.type_)?;
-    Ok(reference)
+    Ok(match request.pin {
+        Some(pin) => reference.sibling(pin),
+        None => reference,
+    })
 }
 
 /// Whether a text can name a plugin's file: the configuration's rule, for names that do not come
@@ -169,6 +196,27 @@ fn is_type(text: &str) -> bool {
         && !text.starts_with('.')
         && !text.contains(['/', '\\'])
         && !text.chars().any(char::is_control)
+}
+
+/// What is not in the record of loads is not loaded. A file system that is mounted read-only is an
+/// administrator's, and nothing new can have come there; all that can be done is to say so.
+fn record_load(
+    inventory: &Inventory,
+    options: &InstallOptions,
+    found: &Found,
+    outcome: &str,
+) -> std::result::Result<(), InstallError> {
+    let record = found.plugin.record();
+    match inventory.record_load(&Load::new(record, &options.loaded_for, outcome)) {
+        Err(InventoryError::Io { ref path, ref source, .. })
+            if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem =>
+        {
+            let path = path.display();
+            tracing::warn!("the load of {} is not recorded: {path} is read-only", record.type_);
+            Ok(())
+        }
+        other => other.map_err(InstallError::NotRecorded),
+    }
 }
 
 /// Records and shows what was found, and says it in v1's words. Where that cannot be written (a

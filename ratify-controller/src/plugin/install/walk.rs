@@ -5,7 +5,10 @@ use std::{fs::File, path::Path, sync::OnceLock};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use ratify_core::{Descriptor, Digest, Reference, capped_line};
+use ratify_core::{
+    Descriptor, Digest, Reference, capped_line,
+    config::{Candidate, Part},
+};
 use ratify_store_oras::Client;
 
 use super::{
@@ -97,23 +100,34 @@ impl<'a> Walk<'a> {
             platform: &self.options.platform,
             type_: self.request.type_,
             kind: self.request.kind,
-            max_size: self.options.max_size,
+            // A rule has words of its own.
+            max_size: self.options.rules.max_size.map_or(self.options.max_size, |_| u64::MAX),
         };
+        self.allow(Part::Root, &root.digest, None)?;
         let bytes = self.manifest(&root).await?;
         let (manifest, program) = match plan::root(&root, &bytes, &wanted)? {
             Step::Program(program) => (root.clone(), *program),
             Step::Manifest(entry) => {
+                self.allow(Part::Manifest, &entry.digest, None)?;
                 let bytes = self.manifest(&entry).await?;
                 let program = plan::program(&entry, &bytes, &wanted)?;
                 (*entry, program)
             }
         };
+        self.allow(Part::Program, &program.layer.digest, Some(program.layer.size))?;
         let config = match &program.config {
             Some(config) => Some(plan::config(&self.config(config).await?, wanted.kind)?),
             None => None,
         };
         let record = self.record(root, manifest.digest, &program.layer, config);
         self.program(record, &program.layer, progress).await
+    }
+
+    /// What the rules forbid is not read any further.
+    fn allow(&self, part: Part, digest: &Digest, size: Option<u64>) -> Result<(), InstallError> {
+        let digests = [(part, digest)];
+        let candidate = Candidate { digests: &digests, size, ..Candidate::default() };
+        Ok(self.options.rules.check(&candidate)?)
     }
 
     /// A manifest, from here or from the registry, which proves it.

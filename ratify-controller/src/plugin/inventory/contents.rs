@@ -19,7 +19,10 @@ const CHUNK: usize = 128 * 1024;
 pub(super) const TEMPORARY: &str = ".incoming-";
 
 /// The digest of what an open file holds from its start.
-pub(super) fn digest_of_file(algorithm: Algorithm, mut file: &File) -> io::Result<Digest> {
+pub(in crate::plugin) fn digest_of_file(
+    algorithm: Algorithm,
+    mut file: &File,
+) -> io::Result<Digest> {
     let mut hasher = Hasher::new(algorithm);
     let mut chunk = vec![0; CHUNK];
     io::Seek::rewind(&mut file)?;

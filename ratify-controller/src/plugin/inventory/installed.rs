@@ -46,13 +46,13 @@ pub struct RunGuard(#[allow(dead_code)] Arc<File>);
 #[derive(Debug, Clone)]
 struct Proven {
     file: Arc<File>,
-    identity: Identity,
+    identity: FileIdentity,
 }
 
 /// What changes when anyone writes to a file or puts another in its place. The change time
 /// cannot be set by a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Identity {
+pub(in crate::plugin) struct FileIdentity {
     device: u64,
     inode: u64,
     size: u64,
@@ -98,7 +98,7 @@ impl InstalledPlugin {
     pub fn open_for_run(&self) -> Result<RunnablePlugin, InventoryError> {
         // The value behind the lock is replaced whole, so a panic elsewhere leaves it good.
         let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
-        if Identity::at(&self.path, &self.record.digest)? != proven.identity {
+        if FileIdentity::at(&self.path, &self.record.digest)? != proven.identity {
             *proven = prove(&self.path, &self.record.digest)?;
         }
         Ok(RunnablePlugin {
@@ -109,9 +109,10 @@ impl InstalledPlugin {
     }
 }
 
-impl Identity {
-    fn of(file: &File, path: &Path) -> Result<Self, InventoryError> {
-        Ok(Self::from(&file.metadata().attempt("looking at", path)?))
+impl FileIdentity {
+    /// Of an open file.
+    pub(in crate::plugin) fn of(file: &File) -> io::Result<Self> {
+        Ok(Self::from(&file.metadata()?))
     }
 
     fn at(path: &Path, digest: &Digest) -> Result<Self, InventoryError> {
@@ -123,7 +124,7 @@ impl Identity {
     }
 }
 
-impl From<&std::fs::Metadata> for Identity {
+impl From<&std::fs::Metadata> for FileIdentity {
     fn from(found: &std::fs::Metadata) -> Self {
         Self {
             device: found.dev(),
@@ -145,12 +146,12 @@ fn prove(path: &Path, digest: &Digest) -> Result<Proven, InventoryError> {
     for _ in 0..ATTEMPTS {
         let file = open(path, digest)?;
         file.lock_shared().attempt("locking", path)?;
-        let identity = Identity::of(&file, path)?;
-        if Identity::at(path, digest)? != identity {
+        let identity = FileIdentity::of(&file).attempt("looking at", path)?;
+        if FileIdentity::at(path, digest)? != identity {
             continue;
         }
         let found = digest_of_file(digest.algorithm(), &file).attempt("reading", path)?;
-        if Identity::of(&file, path)? != identity {
+        if FileIdentity::of(&file).attempt("looking at", path)? != identity {
             continue;
         }
         if found != *digest {

@@ -6,6 +6,7 @@
 //! <plugins>/.store/sha256/<hex>          what runs; mode 0500, never written in place
 //! <plugins>/.store/documents/<hex>       manifests and configurations, by digest: with them a
 //!                                        pinned plugin starts without a request, and is proven
+//! <plugins>/.store/loads/loads.jsonl      which program came into force when, and for whom
 //! <plugins>/.store/sources/<name>.json   which digest a resource runs: a tag starts with the
 //!                                        registry down
 //! <plugins>/.store/pins/<hex>.json       which digest a custom resource's tag stood for at first
@@ -17,6 +18,7 @@ mod contents;
 mod draft;
 mod error;
 mod installed;
+mod loads;
 mod pins;
 mod record;
 mod view;
@@ -34,7 +36,11 @@ pub use collect::{Collected, GRACE_PERIOD};
 pub use draft::Draft;
 pub use error::InventoryError;
 pub use installed::{InstalledPlugin, RunGuard, RunnablePlugin};
+pub use loads::{Load, LoadedFor, Loads};
 pub use record::{Kind, Record, Resource};
+
+pub(super) use contents::digest_of_file;
+pub(super) use installed::FileIdentity;
 
 use error::Attempt as _;
 
@@ -42,6 +48,7 @@ use error::Attempt as _;
 const STORE: &str = ".store";
 const SOURCES: &str = "sources";
 const DOCUMENTS: &str = "documents";
+const LOADS: &str = "loads";
 const LOCK: &str = ".lock";
 /// Directories are their owner's alone.
 const PRIVATE_DIRECTORY: u32 = 0o700;
@@ -174,6 +181,26 @@ impl Inventory {
             view::show(&view_path, &record.digest)?;
         }
         Ok(first)
+    }
+
+    /// Takes away the record of a resource, and what `<plugins>/<type>` shows of it: another
+    /// resource's program of that type, or nothing. The bytes stay until they are collected.
+    ///
+    /// # Errors
+    /// When it cannot be written. Nothing recorded is no error.
+    pub fn forget(&self, resource: &Resource) -> Result<(), InventoryError> {
+        if !self.store().is_dir() {
+            return Ok(());
+        }
+        let _alone = self.lock()?;
+        let Some(record) = self.record(resource) else { return Ok(()) };
+        let path = self.sources().join(resource.file_name());
+        contents::remove(&path).attempt("removing", &path)?;
+        let view_path = self.view_path(&record.type_);
+        match self.records().iter().find(|other| other.type_ == record.type_) {
+            Some(other) => view::show(&view_path, &other.digest),
+            None => view::hide(&view_path),
+        }
     }
 
     /// What a resource runs, as last recorded; `None` where there is no record or no readable one.

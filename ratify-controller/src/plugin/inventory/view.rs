@@ -58,6 +58,15 @@ pub(super) fn show(path: &Path, digest: &Digest) -> Result<(), InventoryError> {
     contents::sync_folder(folder)
 }
 
+/// Takes the link away. What is none of ours stays.
+pub(super) fn hide(path: &Path) -> Result<(), InventoryError> {
+    if shown_digest(path).is_none() {
+        return Ok(());
+    }
+    contents::remove(path).attempt("removing", path)?;
+    contents::sync_folder(folder_of(path))
+}
+
 /// Relative, so that the directory may be moved or mounted elsewhere.
 fn target(digest: &Digest) -> PathBuf {
     [STORE, digest.algorithm().name(), digest.hex()].iter().collect()

@@ -3,11 +3,16 @@
 //! - `main_job`: a plugin is pushed, named, pulled, proven, run, and decides, by `verify` and by
 //!   `serve`; `foreign`: the same on registries and with clients that are not ours; `reload`: the
 //!   plugin changes under a server that is asked all the time; `serving`: it begins and ends.
-//! - `cluster`: the main job by custom resources, on a real API server.
-//! - `faults`: the same when the API server, the registry or the process itself fails.
+//! - `cluster`: the main job by custom resources, on a real API server; `samples`: every sample
+//!   resource of v1, and v1alpha1; `faults`: the same when the API server, the registry or the
+//!   process itself fails.
+//! - `denied`: a rule that comes into force takes what it denies out of force, and the other way;
+//!   `tenants`: the attacks of a namespace administrator; `loads`: the record of what was loaded.
+//! - `image`: the image, as it runs in a cluster.
 //! - `lies`: a registry that lies about the image and what is attached to it, on each path.
 //! - `cache`: many processes on one cache directory, killed at random.
 //! - `words`, `files`, `names`, `directories`, `answers`: bad input, a table each.
+//! - `migrate`: what is said of v1's own configurations, values and chart.
 //! - `secrets`: what a plugin sees of the process that runs it.
 
 // Helpers of tests count as tests.
@@ -16,17 +21,23 @@
 mod answers;
 mod cache;
 mod cluster;
+mod denied;
 mod directories;
 mod faults;
 mod files;
 mod foreign;
+mod image;
 mod lies;
+mod loads;
 mod main_job;
+mod migrate;
 mod names;
 mod reload;
+mod samples;
 mod secrets;
 mod server;
 mod serving;
+mod tenants;
 mod words;
 
 use std::{

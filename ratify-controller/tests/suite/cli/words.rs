@@ -126,7 +126,7 @@ async fn what_a_command_needs_and_does_not_get_is_named_in_v1s_words() {
     let home = Home::new();
     home.write(".ratify/config.json", r#"{"store":{"plugins":[{"name":"oras"}]}}"#);
     let digest = format!("sha256:{}", "a".repeat(64));
-    let lines: [&[&str]; 11] = [
+    let lines: [&[&str]; 10] = [
         &["verify"],
         &["resolve"],
         &["discover"],
@@ -136,7 +136,6 @@ async fn what_a_command_needs_and_does_not_get_is_named_in_v1s_words() {
         &["referrer", "show-blob", "-s", "a", "-d", "sha256:beef", "--store", "oras"],
         &["referrer", "show-manifest", "-s", "a", "-d", &digest, "--store", "other"],
         &["serve", "--enable-crd-manager"],
-        &["serve", "--cert-dir", "/x"],
         &["dev", "registry", "--address", "0.0.0.0:0"],
     ];
     insta::assert_snapshot!(shown(&home, &lines).await, @"
@@ -158,8 +157,6 @@ async fn what_a_command_needs_and_does_not_get_is_named_in_v1s_words() {
     [1] Error: cannot find store with name other
     $ ratify serve --enable-crd-manager
     [1] Error: --enable-crd-manager needs --http: there is nobody to ask
-    $ ratify serve --cert-dir /x
-    [1] Error: --cert-dir and --ca-cert-file are not part of this build: it serves plain HTTP only
     $ ratify dev registry --address 0.0.0.0:0
     [1] Error: the registry listens on loopback addresses only, and 0.0.0.0:0 is none
     ");
@@ -183,6 +180,7 @@ async fn ratify_alone_and_asked_for_help_prints_its_usage_and_succeeds() {
       version   Show the ratify version information
       plugin    Install, list, inspect, push and try plugins
       crds      Print or apply the definitions of the custom resources
+      migrate   Say what of an installation of v1 carries over
       dev       Tools for development
       help      Print this message or the help of the given subcommand(s)
 

@@ -37,6 +37,16 @@ impl Cluster {
         self.run(ADMIN, &arguments, documents).await.succeeded(&arguments)
     }
 
+    /// Runs `kubectl` as [`ADMIN`] with something on its standard input, to whatever end.
+    pub(crate) async fn kubectl_with(&self, arguments: &[&str], input: &str) -> Ran {
+        self.run(ADMIN, arguments, input).await
+    }
+
+    /// The same, and it has to succeed; its stdout is returned.
+    pub(crate) async fn feed(&self, arguments: &[&str], input: &str) -> String {
+        self.kubectl_with(arguments, input).await.succeeded(arguments)
+    }
+
     /// An object that has to be there. No namespace means `default`, or none for kinds without.
     pub(crate) async fn get_json(&self, kind: &str, namespace: Option<&str>, name: &str) -> Value {
         let mut arguments = vec!["get", kind, name, "-o", "json"];

@@ -4,13 +4,21 @@
 //! a deleted namespace stays `Terminating`.
 //!
 //! - `server`: [`server::Cluster`], which starts, stops and ends;
-//! - `kubectl`: what a test does with it.
+//! - `kubectl`: what a test does with it;
+//! - `schemas`: our definitions beside v1's, as values;
+//! - `stored`: objects that were stored under the other side's definitions.
+//! - `replica`: a controller on it, ours or v1's; `rotation`, `health`: what it does there.
 
 // What a test's helper cannot do fails the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod health;
 pub(crate) mod kubectl;
+mod replica;
+mod rotation;
+mod schemas;
 pub(crate) mod server;
+mod stored;
 
 use std::path::Path;
 

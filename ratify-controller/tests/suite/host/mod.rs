@@ -3,6 +3,7 @@
 //! - `process`: one call and its bounds, in this process; `limits`: what the launcher sets.
 //! - `driver`: this test binary run once more as a host of its own, for what concerns a whole
 //!   process; `alone`: what is asked of it.
+//! - `denied`: what the administrators' rules do to what runs.
 //! - `verifier`, `store`: the seams of the core over real programs; `enemy`: the plugin that
 //!   misbehaves on request, one misbehaviour after the other; `real`: the sample verifier over the sample store.
 
@@ -10,6 +11,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod alone;
+mod denied;
 mod driver;
 mod enemy;
 mod inherited;

@@ -116,6 +116,7 @@ async fn install_within(
         type_: "sample",
         source: &source,
         directory,
+        pin: None,
     };
     let give_up_at = Some(Instant::now() + patience);
     let options = InstallOptions { give_up_at, ..InstallOptions::default() };

@@ -41,6 +41,7 @@ async fn v1s_layout_is_installed_and_said_in_v1s_words() {
         ");
         insta::assert_snapshot!(fixture.files().join("\n"), @"
         .store/documents/<hex>
+        .store/loads/loads.jsonl
         .store/sha256/<hex>
         .store/sources/verifier-sample.json
         sample
@@ -241,6 +242,7 @@ async fn references_and_names_that_are_none_are_refused_without_a_request() {
             type_,
             source: &source,
             directory: &directory,
+            pin: None,
         };
         let options = InstallOptions::default();
         let result = install(&request, &options, &|_| client(), &mut |_, _| {}).await;
@@ -263,6 +265,7 @@ async fn progress_is_told_up_to_the_whole_size() {
         type_: "sample",
         source: &source,
         directory: &directory,
+        pin: None,
     };
     let mut told = Vec::new();
     let mut progress = |received, total| told.push((received, total));

@@ -1,0 +1,276 @@
+//! Entries of stores, verifiers and policies, whether a file or a resource has them. Pure.
+
+use ratify_core::{
+    Reference,
+    config::{PluginSource, PolicyConfig, StorePluginConfig, VerifierPluginConfig},
+    policy::Policy,
+};
+use ratify_store_oras::auth::{self, Availability};
+use serde_json::{Map, Value};
+
+use super::{
+    finding::{Finding, shown},
+    rows,
+};
+use crate::assemble;
+
+/// The plugins of v1's image.
+pub(super) const IMAGE_PLUGINS: [&str; 4] =
+    ["sbom", "licensechecker", "schemavalidator", "vulnerabilityreport"];
+/// The built-in store.
+const ORAS: &str = "oras";
+/// The provider of credentials that reads secrets.
+const K8_SECRETS: &str = "k8Secrets";
+/// The policy that is not built yet.
+const REGO: &str = "regopolicy";
+/// What allows `source`.
+pub(super) const DYNAMIC_PLUGINS: &str = "RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS";
+
+/// Who an entry belongs to: that says what it may do, and what becomes of one that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner<'a> {
+    /// A configuration file, of the command line or of a server without custom resources.
+    File,
+    /// A resource of the whole cluster.
+    Cluster,
+    /// A resource of a namespace.
+    Namespace(&'a str),
+}
+
+impl Owner<'_> {
+    /// Where a key of an entry is.
+    fn key(self, at: &str, key: &str) -> String {
+        match self {
+            Self::File => format!("{at}.{key}"),
+            _ if key == "source" => format!("{at} spec.source"),
+            _ => format!("{at} spec.parameters.{key}"),
+        }
+    }
+
+    /// What becomes of a verifier that this build does not have.
+    fn fate_of_verifier(self) -> (&'static str, &'static str) {
+        match self {
+            Self::File => ("the configuration is refused as a whole", rows::VERIFIERS),
+            Self::Cluster | Self::Namespace(_) => (
+                "a stand-in fails every artifact of its types, so that images that carry one are denied",
+                rows::STAND_IN,
+            ),
+        }
+    }
+}
+
+/// What becomes of a verifier.
+pub(super) fn verifier(at: &str, entry: &VerifierPluginConfig, owner: Owner<'_>) -> Vec<Finding> {
+    let type_ = entry.binary_name();
+    if is_missing_verifier(type_) {
+        return vec![missing_verifier(at, type_, owner)];
+    }
+    plugin(at, "verifier", type_, entry.source.as_ref(), owner)
+}
+
+/// Whether v1 has a verifier of this name built in, and this build has not.
+pub(super) fn is_missing_verifier(type_: &str) -> bool {
+    assemble::NOT_BUILT_IN.contains(&type_)
+}
+
+pub(super) fn missing_verifier(at: &str, type_: &str, owner: Owner<'_>) -> Finding {
+    let (fate, row) = owner.fate_of_verifier();
+    Finding::change(
+        at,
+        format!("the verifier {type_} is not part of this build"),
+        format!("it is not built yet; {fate}"),
+        format!("keep v1 where {type_} decides, or leave this verifier out for the time being"),
+    )
+    .row(row)
+}
+
+/// What becomes of a store.
+pub(super) fn store(at: &str, entry: &StorePluginConfig, owner: Owner<'_>) -> Vec<Finding> {
+    if entry.name != ORAS {
+        return plugin(at, "store", &entry.name, entry.source.as_ref(), owner);
+    }
+    let mut findings = vec![Finding::same(at, "the built-in store oras")];
+    if entry.source.is_some() {
+        let finding = Finding::look(
+            owner.key(at, "source"),
+            "the source of the built-in store oras is not downloaded",
+            "v1 downloads it and never uses it",
+            "take it away",
+        );
+        findings.push(finding.row(rows::SOURCE_OF_BUILT_IN));
+    }
+    let key = |name: &str| {
+        let mut keys = entry.raw.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        keys.next().map(|(_, value)| value)
+    };
+    if key("cacheEnabled").is_some_and(|value| *value == true) {
+        let finding = Finding::look(
+            owner.key(at, "cacheEnabled"),
+            "accepted without effect: referrers are listed anew each time",
+            "the cache of the store is not built yet",
+            "nothing, unless the load on the registry matters",
+        );
+        findings.push(finding.row(rows::STORE_CACHE));
+    }
+    if let Some(Value::Object(provider)) = key("authProvider") {
+        findings.extend(credentials(&owner.key(at, "authProvider"), provider, owner));
+    }
+    findings
+}
+
+/// What becomes of an entry that is a program.
+fn plugin(
+    at: &str,
+    kind: &str,
+    type_: &str,
+    source: Option<&PluginSource>,
+    owner: Owner<'_>,
+) -> Vec<Finding> {
+    let type_ = shown(type_);
+    let Some(source) = source else { return vec![program(at, kind, &type_)] };
+    let at = owner.key(at, "source");
+    if matches!(owner, Owner::Namespace(_)) {
+        let finding = Finding::change(
+            at,
+            format!("the source of the {kind} plugin {type_} is refused"),
+            "a tenant must not run code in the controller",
+            "make it a resource of the whole cluster, or set plugins.namespaces.source in the configuration",
+        );
+        return vec![finding.row(rows::TENANT_SOURCE)];
+    }
+    let artifact = shown(&source.artifact);
+    let mut findings = vec![match Reference::parse_exact(&source.artifact) {
+        Err(error) => Finding::change(
+            at.as_str(),
+            format!("{artifact:?} names no plugin: {}", shown(&error.to_string())),
+            "v1 refuses it too",
+            "name registry, repository and a tag or, better, a digest",
+        )
+        .row(rows::SOURCE_WITHOUT_TAG),
+        Ok(reference) if reference.digest().is_some() || owner == Owner::File => Finding::same(
+            at.as_str(),
+            format!("{artifact} is pulled and proven, where {DYNAMIC_PLUGINS} is 1"),
+        ),
+        Ok(_) => Finding::look(
+            at.as_str(),
+            format!("the digest that {artifact} stands for at first use stays in force"),
+            "a moved tag must not swap the judge silently; v1 follows it at the next reconcile",
+            "name a digest; or set source.refreshInterval where the tag is to be followed",
+        )
+        .row(rows::PINNED),
+    }];
+    if let Some(provider) = &source.auth_provider {
+        findings.extend(credentials(&format!("{at}.authProvider"), provider, owner));
+    }
+    findings
+}
+
+/// A program that has to be in a plugin directory already.
+fn program(at: &str, kind: &str, type_: &str) -> Finding {
+    if kind == "verifier" && IMAGE_PLUGINS.contains(&type_) {
+        return image_plugin(at, type_);
+    }
+    Finding::look(
+        at,
+        format!("the {kind} plugin {type_} is run from the plugin directory, as it is"),
+        "its file is not part of the image; v1's wire is spoken unchanged",
+        format!("see that the file {type_} is there, or name a source"),
+    )
+}
+
+pub(super) fn image_plugin(at: &str, type_: &str) -> Finding {
+    Finding::change(
+        at,
+        format!("v1's image has the plugin {type_}, and this one has not"),
+        "v1's own plugins are not rebuilt yet; v1's programs run unchanged",
+        format!("push v1's program with `ratify plugin push` and name it as the source, or put the file {type_} into the plugin directory"),
+    )
+    .row(rows::IMAGE_PLUGINS)
+}
+
+/// What becomes of an `authProvider`.
+fn credentials(at: &str, provider: &Map<String, Value>, owner: Owner<'_>) -> Vec<Finding> {
+    let name = provider.get("name").and_then(Value::as_str).unwrap_or_default();
+    match auth::availability(name) {
+        Availability::BuiltIn if name == K8_SECRETS => secrets(at, provider, owner),
+        Availability::BuiltIn => {
+            vec![Finding::same(at, format!("the auth provider {name}"))]
+        }
+        Availability::NotBuiltYet => vec![cloud_provider(at, name)],
+        Availability::Unknown => vec![Finding::change(
+            at,
+            format!("there is no auth provider {:?}", shown(name)),
+            "v1 refuses it too; names are matched exactly",
+            "name dockerConfig or k8Secrets",
+        )],
+    }
+}
+
+pub(super) fn cloud_provider(at: &str, name: &str) -> Finding {
+    Finding::change(
+        at,
+        format!("the auth provider {name} is not part of this build"),
+        "it is not built yet",
+        "use k8Secrets or dockerConfig with a token that is renewed from outside, or keep v1 for the time being",
+    )
+    .row(rows::CLOUD_PROVIDERS)
+}
+
+/// The secrets that `k8Secrets` names. A namespace reads its own.
+fn secrets(at: &str, provider: &Map<String, Value>, owner: Owner<'_>) -> Vec<Finding> {
+    let listed = provider.get("secrets").and_then(Value::as_array);
+    let foreign = |secret: &&Value| match (owner, secret["namespace"].as_str()) {
+        (Owner::Namespace(own), Some(named)) => !named.is_empty() && named != own,
+        _ => false,
+    };
+    let mut findings: Vec<Finding> = listed
+        .into_iter()
+        .flatten()
+        .filter(foreign)
+        .map(|secret| {
+            let name = shown(secret["secretName"].as_str().unwrap_or_default());
+            let namespace = shown(secret["namespace"].as_str().unwrap_or_default());
+            Finding::change(
+                format!("{at}.secrets"),
+                format!("the secret {name} of the namespace {namespace} is not read"),
+                "a tenant must not read others' secrets",
+                "put the secret into the namespace of the resource",
+            )
+            .row(rows::TENANT_SECRETS)
+        })
+        .collect();
+    if findings.is_empty() {
+        findings.push(Finding::same(at, "the auth provider k8Secrets"));
+    }
+    findings
+}
+
+/// What becomes of a policy.
+pub(super) fn policy(at: &str, section: &PolicyConfig, owner: Owner<'_>) -> Finding {
+    let error = match Policy::from_config(section) {
+        Ok(policy) => return Finding::same(at, format!("the policy {}", policy.name())),
+        Err(error) => shown(&error.to_string()),
+    };
+    let why = match owner {
+        Owner::File => "the configuration is refused as a whole",
+        Owner::Cluster | Owner::Namespace(_) => {
+            "it is accepted, and nothing is admitted by a rule that is not in force"
+        }
+    };
+    if !is_rego(section) {
+        return Finding::change(at, error, why, "mend it");
+    }
+    let finding =
+        Finding::change(at, error, why, "use config-policy, or keep v1 for the time being");
+    finding.row(match owner {
+        Owner::File => rows::VERIFIERS,
+        Owner::Cluster => rows::KEYS,
+        Owner::Namespace(_) => rows::BROKEN_POLICY,
+    })
+}
+
+/// Whether a policy is v1's other one. Names are matched without case and hyphens.
+fn is_rego(section: &PolicyConfig) -> bool {
+    let name = section.plugin.as_ref().and_then(|plugin| plugin.get("name")?.as_str());
+    name.is_some_and(|name| name.to_lowercase().replace('-', "") == REGO)
+}

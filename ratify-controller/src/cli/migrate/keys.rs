@@ -1,0 +1,138 @@
+//! Every key of the values of v1's chart (1.15.0), and what becomes of it. A table; the judging is
+//! in `values`.
+
+use serde_json::Value;
+
+use super::{
+    finding::Finding,
+    values::{
+        cache_type, cloud_identity, formatter, image, image_plugin, inline_keys, key_vault,
+        metrics, registry_provider, rego, request_cache, store_cache, tag, trace_headers,
+        trust_policies, verifier,
+    },
+};
+
+/// What becomes of a key.
+#[derive(Clone, Copy)]
+pub(super) enum Rule {
+    /// It has the same meaning.
+    Same,
+    /// It only matters together with another key, which is judged.
+    WithAnother,
+    /// It depends on the value.
+    Judged(fn(&str, &Value) -> Option<Finding>),
+}
+
+use Rule::{Judged, Same, WithAnother};
+
+/// What v1's chart takes where nothing is said, as far as it matters here.
+pub(super) const DEFAULTS: [(&str, Value); 5] = [
+    ("notation.enabled", Value::Bool(true)),
+    ("cosign.enabled", Value::Bool(true)),
+    ("instrumentation.metricsEnabled", Value::Bool(true)),
+    ("oras.cache.enabled", Value::Bool(true)),
+    ("provider.cache.enabled", Value::Bool(true)),
+];
+
+/// The rule of each key. What is below a key that stands here belongs to it.
+pub(super) const KEYS: &[(&str, Rule)] = &[
+    ("affinity", Same),
+    ("akvCertConfig.cert1Name", WithAnother),
+    ("akvCertConfig.cert1Version", WithAnother),
+    ("akvCertConfig.cert2Name", WithAnother),
+    ("akvCertConfig.cert2Version", WithAnother),
+    ("akvCertConfig.certificates", WithAnother),
+    ("akvCertConfig.enabled", Judged(key_vault)),
+    ("akvCertConfig.tenantId", WithAnother),
+    ("akvCertConfig.vaultURI", WithAnother),
+    ("alibabacloudAcrConfig.acrInstancesConfig", WithAnother),
+    ("alibabacloudAcrConfig.defaultInstanceId", WithAnother),
+    ("azureManagedIdentity.clientId", Judged(cloud_identity)),
+    ("azureManagedIdentity.tenantId", WithAnother),
+    ("azureWorkloadIdentity.clientId", Judged(cloud_identity)),
+    ("azurekeyvault.certificates", WithAnother),
+    ("azurekeyvault.enabled", Judged(key_vault)),
+    ("azurekeyvault.keys", WithAnother),
+    ("azurekeyvault.refreshInterval", WithAnother),
+    ("azurekeyvault.tenantId", WithAnother),
+    ("azurekeyvault.vaultURI", WithAnother),
+    ("cosign.enabled", Judged(verifier)),
+    ("cosign.key", Judged(inline_keys)),
+    ("cosign.keyless", WithAnother),
+    ("cosign.rekorURL", WithAnother),
+    ("cosign.scopes", WithAnother),
+    ("cosign.tLogVerify", WithAnother),
+    ("cosignKeys", Judged(inline_keys)),
+    ("crds", Same),
+    ("crl.cache.enabled", WithAnother),
+    ("dockerConfig", Same),
+    ("enableRuntimeDefaultSeccompProfile", Same),
+    ("env", Same),
+    ("fullnameOverride", Same),
+    ("gatekeeper.namespace", Same),
+    ("gatekeeper.version", Same),
+    ("healthPort", Same),
+    ("image.crdRepository", Judged(image)),
+    ("image.pullPolicy", Same),
+    ("image.repository", Judged(image)),
+    ("image.tag", Judged(tag)),
+    ("instrumentation.metricsEnabled", Judged(metrics)),
+    ("instrumentation.metricsPort", WithAnother),
+    ("instrumentation.metricsType", WithAnother),
+    ("logger.formatter", Judged(formatter)),
+    ("logger.level", Same),
+    ("logger.requestHeaders.traceIDHeaderName", Judged(trace_headers)),
+    ("nameOverride", Same),
+    ("notation.enabled", Judged(verifier)),
+    ("notation.trustPolicies", Judged(trust_policies)),
+    ("notationCert", Judged(inline_keys)),
+    ("notationCerts", Judged(inline_keys)),
+    ("oras.authProviders.alibabacloudAcrBasicEnabled", Judged(registry_provider)),
+    ("oras.authProviders.awsApiOverride", WithAnother),
+    ("oras.authProviders.awsEcrBasicEnabled", Judged(registry_provider)),
+    ("oras.authProviders.azureContainerRegistryEndpoints", WithAnother),
+    ("oras.authProviders.azureManagedIdentityEnabled", Judged(registry_provider)),
+    ("oras.authProviders.azureWorkloadIdentityEnabled", Judged(registry_provider)),
+    ("oras.authProviders.k8secretsEnabled", Same),
+    ("oras.cache.enabled", Judged(store_cache)),
+    ("oras.cache.ttl", WithAnother),
+    ("oras.useHttp", Same),
+    ("podAnnotations", Same),
+    ("podLabels", Same),
+    ("policy.useRego", Judged(rego)),
+    ("provider.cache.cacheSizeMb", WithAnother),
+    ("provider.cache.enabled", Judged(request_cache)),
+    ("provider.cache.name", WithAnother),
+    ("provider.cache.ttl", WithAnother),
+    ("provider.cache.type", Judged(cache_type)),
+    ("provider.enableMutation", Same),
+    ("provider.timeout.mutationTimeoutSeconds", Same),
+    ("provider.timeout.validationTimeoutSeconds", Same),
+    ("provider.tls.caCert", WithAnother),
+    ("provider.tls.caKey", WithAnother),
+    ("provider.tls.cabundle", WithAnother),
+    ("provider.tls.crt", WithAnother),
+    ("provider.tls.key", WithAnother),
+    ("rbac.create", Same),
+    ("registryCredsSecret", Same),
+    ("replicaCount", Same),
+    ("resources", Same),
+    ("sbom.disallowedLicenses", WithAnother),
+    ("sbom.disallowedPackages", WithAnother),
+    ("sbom.enabled", Judged(image_plugin)),
+    ("sbom.notaryProjectSignatureRequired", WithAnother),
+    ("serviceAccount.annotations", Same),
+    ("serviceAccount.create", Same),
+    ("serviceAccount.name", Same),
+    ("tolerations", Same),
+    ("upgradeCRDs.enabled", Same),
+    ("upgradeCRDs.extraRules", Same),
+    ("vulnerabilityreport.createdAnnotationName", WithAnother),
+    ("vulnerabilityreport.denylistCVEs", WithAnother),
+    ("vulnerabilityreport.disallowedSeverities", WithAnother),
+    ("vulnerabilityreport.enabled", Judged(image_plugin)),
+    ("vulnerabilityreport.maximumAge", WithAnother),
+    ("vulnerabilityreport.notaryProjectSignatureRequired", WithAnother),
+    ("vulnerabilityreport.passthrough", WithAnother),
+    ("vulnerabilityreport.schemaURL", WithAnother),
+];

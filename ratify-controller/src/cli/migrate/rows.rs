@@ -1,0 +1,50 @@
+//! The rows of docs/COMPATIBILITY.md that findings refer to, by the words of their first cell. A
+//! row that is gone, because something was built, takes its finding with it: the test fails.
+
+macro_rules! rows {
+    ($($name:ident = $words:literal;)+) => {
+        $(pub(super) const $name: &str = $words;)+
+        #[cfg(test)]
+        const ALL: &[&str] = &[$($words),+];
+    };
+}
+
+rows! {
+    VERIFIERS = "`notation`, `cosign`, `regopolicy`";
+    KEYS = "KeyManagementProvider and CertificateStore; the types `notation`, `cosign` and `rego-policy`";
+    STAND_IN = "a verifier that cannot be had is left out, and what it should refuse may pass";
+    BROKEN_POLICY = "a broken policy of a namespace is left out, and the cluster's counts";
+    IMAGE_PLUGINS = "the image has the plugins sbom, licensechecker, schemavalidator and vulnerabilityreport";
+    CACHE_AND_METRICS = "`--cache-enabled`, `--metrics-enabled`";
+    HIGH_AVAILABILITY = "`RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY` allows the cache type `dapr`";
+    CRL_CACHE = "`crl.cache.enabled`";
+    STORE_CACHE = "`cacheEnabled`, `ttl` of the store";
+    CLOUD_PROVIDERS = "`azureWorkloadIdentity`, `azureManagedIdentity`, `awsEcrBasic`, `alibabacloudAcrBasic`";
+    TRACE_ID = "`logger.requestHeaders.traceIDHeaderName` never has an effect";
+    SPELLINGS = "a section given in two spellings is merged";
+    SOURCE_OF_BUILT_IN = "`source` of the built-in `oras` is downloaded and never used";
+    SOURCE_WITHOUT_TAG = "`source.artifact` without tag or digest: an error";
+    PINNED = "a tag is resolved anew on each reconcile";
+    TENANT_SOURCE = "`source` of a namespaced resource runs a program in Ratify's pod, also from `parameters.source`";
+    TENANT_ADDRESS = "`address` of a namespaced resource may be anywhere";
+    TENANT_SECRETS = "`k8Secrets` of a namespaced resource may name a secret of any namespace";
+    LEGACY_POLICY = "a v1alpha1 policy named `configpolicy` or `regopolicy` is refused";
+    IMAGE_DEFAULTS = "the chart's values name the images on ghcr.io";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_row_is_in_the_document() {
+        let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/COMPATIBILITY.md");
+        let document = std::fs::read_to_string(document).unwrap();
+        for row in ALL {
+            assert!(
+                document.contains(&format!("\n| {row} |")),
+                "docs/COMPATIBILITY.md has no row that begins with: {row}"
+            );
+        }
+    }
+}

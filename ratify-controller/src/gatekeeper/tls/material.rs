@@ -1,0 +1,102 @@
+//! Bytes of files become what rustls serves: a [`pair`], the authorities of clients, a
+//! configuration of both.
+
+use std::sync::Arc;
+
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject as _},
+    },
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    sign::{CertifiedKey, SingleCertAndKey},
+};
+
+/// A certificate and a key are no pair. No text holds anything of the key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum PairError {
+    /// There is no certificate, or only the beginning of one.
+    #[error("tls: failed to find any PEM data in certificate input")]
+    NoCertificate,
+    /// There is no key in a form that is read.
+    #[error("tls: failed to find any PEM data in key input")]
+    NoKey,
+    /// A PEM block does not end, or is not what PEM is.
+    #[error("tls: the {0} is not whole")]
+    Broken(&'static str),
+    /// The key belongs to another certificate.
+    #[error("tls: private key does not match public key")]
+    Mismatch,
+    /// Anything else that is wrong with either.
+    #[error("tls: {0}")]
+    Unusable(rustls::Error),
+}
+
+/// The authorities of clients cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AuthorityError {
+    #[error("it is not whole")]
+    Broken,
+    #[error("there is no usable certificate in it")]
+    Empty,
+}
+
+/// Puts a certificate chain and its key together, if they belong together.
+pub(crate) fn pair(certificate: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, PairError> {
+    let chain = CertificateDer::pem_slice_iter(certificate)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| PairError::Broken("certificate"))?;
+    if chain.is_empty() {
+        return Err(PairError::NoCertificate);
+    }
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
+        pem::Error::NoItemsFound => PairError::NoKey,
+        _ => PairError::Broken("key"),
+    })?;
+    match CertifiedKey::from_der(chain, key, &provider()) {
+        Ok(pair) => Ok(Arc::new(pair)),
+        Err(rustls::Error::InconsistentKeys(_)) => Err(PairError::Mismatch),
+        Err(error) => Err(PairError::Unusable(error)),
+    }
+}
+
+/// The authorities in a file, and how many certificates of it cannot be used.
+pub(super) fn authorities(pem: &[u8]) -> Result<(Arc<RootCertStore>, usize), AuthorityError> {
+    let certificates = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| AuthorityError::Broken)?;
+    let mut roots = RootCertStore::empty();
+    let (used, unused) = roots.add_parsable_certificates(certificates);
+    if used == 0 {
+        return Err(AuthorityError::Empty);
+    }
+    Ok((Arc::new(roots), unused))
+}
+
+/// What is served: TLS 1.3 alone, without tickets, so that each connection proves itself anew.
+pub(super) fn config(
+    pair: Arc<CertifiedKey>,
+    clients: Option<Arc<RootCertStore>>,
+) -> Result<ServerConfig, String> {
+    let provider = provider();
+    let verifier: Arc<dyn ClientCertVerifier> = match clients {
+        None => WebPkiClientVerifier::no_client_auth(),
+        Some(roots) => WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
+            .build()
+            .map_err(|error| error.to_string())?,
+    };
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| error.to_string())?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}

@@ -1,0 +1,196 @@
+//! TLS for what the cluster asks: a certificate that changes under running connections, and
+//! clients who have to prove who they are as soon as there is an authority to prove it to.
+//!
+//! - `material`: bytes of files become what rustls serves;
+//! - `keeper`: what is in force after a look at the files. Pure, and it never opens a door again;
+//! - `handshake`: one client's, bounded in time, with what failed said now and then.
+//!
+//! The most important item is [`open`].
+
+mod handshake;
+mod keeper;
+mod material;
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::health::Check;
+use keeper::{Keeper, Noted};
+
+pub(super) use handshake::shake_hands;
+pub(crate) use material::pair;
+
+/// How often the files are looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// More bytes are no certificate, no key and no list of authorities.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The files that TLS is served from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsFiles {
+    /// `tls.crt`: the certificate, and those between it and its authority.
+    pub certificate: PathBuf,
+    /// `tls.key`: its key, as PKCS#1, PKCS#8 or SEC1.
+    pub key: PathBuf,
+    /// The authorities of clients.
+    pub client_ca: Option<PathBuf>,
+    /// Whether the pair may be missing at first, since somebody is about to make it.
+    pub wait: bool,
+    /// How often they are looked at.
+    pub interval: Duration,
+}
+
+/// What connections use. It changes when the files do.
+#[derive(Clone)]
+pub struct Tls {
+    served: watch::Receiver<Option<Arc<Served>>>,
+    failures: Arc<handshake::Failures>,
+}
+
+/// What is served at a time.
+struct Served {
+    /// `None` where nobody may come in.
+    config: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// TLS cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[error("{0}")]
+pub struct TlsError(String);
+
+impl TlsFiles {
+    /// v1's names in a directory, and the file that the other flag names; empty for none.
+    pub fn new(cert_dir: &str, ca_cert_file: &str) -> Self {
+        let directory = Path::new(cert_dir);
+        Self {
+            certificate: directory.join("tls.crt"),
+            key: directory.join("tls.key"),
+            client_ca: Some(PathBuf::from(ca_cert_file)).filter(|_| !ca_cert_file.is_empty()),
+            wait: false,
+            interval: INTERVAL,
+        }
+    }
+
+    fn read(&self) -> keeper::Seen {
+        keeper::Seen {
+            certificate: read(&self.certificate),
+            key: read(&self.key),
+            client_ca: self.client_ca.as_deref().map(read),
+        }
+    }
+}
+
+/// Reads the files, and returns what connections use and what has to run to keep it as the files
+/// are. `check` is told what is served.
+///
+/// # Errors
+/// When there is no usable pair and nobody is to be waited for; the texts are v1's.
+pub fn open(
+    files: TlsFiles,
+    check: Check,
+) -> Result<(Tls, impl Future<Output = ()> + Send), TlsError> {
+    tracing::info!(
+        "starting server using TLS: [certFile:{}] [keyFile:{}]",
+        files.certificate.display(),
+        files.key.display()
+    );
+    let mut keeper = Keeper::new(files.clone());
+    let noted = keeper.look(files.read(), Timestamp::now());
+    if let Some(error) = noted.pair_error.as_ref().filter(|_| !files.wait) {
+        return Err(TlsError(error.clone()));
+    }
+    let (sender, served) = watch::channel(None);
+    publish(&keeper, &sender, &check, &noted);
+    if keeper.is_waiting() {
+        tracing::info!(
+            "waiting for certificates: {}",
+            noted.pair_error.as_deref().unwrap_or("there are none")
+        );
+    }
+    tell(Noted { events: Vec::new(), pair_error: None, ..noted });
+    tracing::info!("Starting TLS certificate watcher");
+    let tls = Tls { served, failures: Arc::default() };
+    Ok((tls, keep(keeper, files, sender, check)))
+}
+
+/// Looks at the files again and again.
+async fn keep(
+    mut keeper: Keeper,
+    files: TlsFiles,
+    sender: watch::Sender<Option<Arc<Served>>>,
+    check: Check,
+) {
+    let files = Arc::new(files);
+    loop {
+        tokio::time::sleep(files.interval).await;
+        let reading = Arc::clone(&files);
+        // Fails only while the process ends.
+        let Ok(seen) = tokio::task::spawn_blocking(move || reading.read()).await else { return };
+        let was_waiting = keeper.is_waiting();
+        let noted = keeper.look(seen, Timestamp::now());
+        publish(&keeper, &sender, &check, &noted);
+        tell(noted);
+        if was_waiting && !keeper.is_waiting() {
+            let directory = files.certificate.parent().unwrap_or(Path::new(""));
+            tracing::info!("certs are ready in {}", directory.display());
+        }
+    }
+}
+
+fn publish(
+    keeper: &Keeper,
+    sender: &watch::Sender<Option<Arc<Served>>>,
+    check: &Check,
+    noted: &Noted,
+) {
+    if !noted.changed {
+        return;
+    }
+    if let Some(config) = keeper.config() {
+        let config = config.unwrap_or_else(|error| {
+            // Who may come in is in doubt.
+            tracing::error!("error re-reading certificates: {error}: nobody may come in");
+            None
+        });
+        sender.send_replace(Some(Arc::new(Served { config: config.map(Arc::new) })));
+    }
+    match keeper.standing() {
+        Ok(standing) => check.ready(standing),
+        Err(why) => check.waiting(why),
+    }
+}
+
+fn tell(noted: Noted) {
+    for event in noted.events {
+        tracing::info!("tls certificate rotation event: {event}");
+    }
+    for error in noted.pair_error.into_iter().chain(noted.client_error) {
+        tracing::error!("error re-reading certificates: {error}");
+    }
+    for remark in noted.remarks {
+        tracing::warn!("{remark}");
+    }
+}
+
+/// Reads a file of a bounded size. What is no file is not waited for.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(io::Error::other(format!("it has more than {MAX_BYTES} bytes")));
+    }
+    Ok(bytes)
+}

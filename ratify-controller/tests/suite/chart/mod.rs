@@ -1,0 +1,24 @@
+//! The chart `charts/ratify`, rendered by the real `helm` beside v1's own.
+//!
+//! - `keys`: each key of v1's values is flipped in both charts, and the objects are compared;
+//!   `cases` says how each is flipped, and `intended` what differs on purpose and why;
+//! - `additions`: what v1's chart has not; `values`: what operators give, right and wrong;
+//! - `cluster`: a real API server accepts what is rendered, and `helm` upgrades v1's release there;
+//!   `rights`: what is granted; `role`: the controller works with exactly that, and with v1's rights;
+//! - `documents`: what `docs/INSTALL.md` says;
+//! - `helm`: how charts are rendered; `compare`: what makes two objects the same.
+
+// Helpers of tests count as tests.
+#![allow(clippy::unwrap_used)]
+
+mod additions;
+mod cases;
+mod cluster;
+mod compare;
+mod documents;
+mod helm;
+mod intended;
+mod keys;
+mod rights;
+mod role;
+mod values;

@@ -1,0 +1,60 @@
+//! The rights that are rendered, word for word: more than these is a decision.
+
+use serde_json::{Value, json};
+
+use super::helm::{Helm, base};
+
+/// Each rule on a line.
+async fn rights(helm: &Helm, values: &Value) -> String {
+    let mut lines = Vec::new();
+    for object in helm.render(&Helm::ours(), &[&base(), values]).await {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        if !["ClusterRole", "Role"].contains(&object["kind"].as_str().unwrap()) {
+            continue;
+        }
+        for rule in object["rules"].as_array().unwrap() {
+            let words = |key: &str| match rule[key].as_array() {
+                Some(words) => words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+                None => "*".to_owned(),
+            };
+            lines.push(format!(
+                "{name}: {} {}/{} named {}",
+                words("verbs"),
+                words("apiGroups"),
+                words("resources"),
+                words("resourceNames")
+            ));
+        }
+    }
+    lines.join("\n")
+}
+
+#[tokio::test]
+async fn the_rights_are_these_and_no_more() {
+    let Some(helm) = Helm::find() else { return };
+    insta::assert_snapshot!(rights(&helm, &json!({})).await, @r"
+    ratify-manager-cluster-role: get,list,watch config.ratify.deislabs.io/certificatestores,keymanagementproviders,namespacedkeymanagementproviders,namespacedpolicies,namespacedstores,namespacedverifiers,policies,stores,verifiers named *
+    ratify-manager-cluster-role: patch config.ratify.deislabs.io/certificatestores/status,keymanagementproviders/status,namespacedkeymanagementproviders/status,namespacedpolicies/status,namespacedstores/status,namespacedverifiers/status,policies/status,stores/status,verifiers/status named *
+    ratify-manager-cluster-role: create events.k8s.io/events named *
+    ratify-admin-upgrade-crds: get,create,patch apiextensions.k8s.io/customresourcedefinitions named *
+    ");
+}
+
+#[tokio::test]
+async fn rotation_and_secrets_need_more_where_they_are_used() {
+    let Some(helm) = Helm::find() else { return };
+    let values = json!({
+        "featureFlags": {"RATIFY_CERT_ROTATION": true}, "upgradeCRDs": {"enabled": false},
+        "oras": {"authProviders": {"k8secretsEnabled": true}}, "rbac": {"readSecretsIn": ["team"]},
+    });
+    insta::assert_snapshot!(rights(&helm, &values).await, @r"
+    ratify-manager-cluster-role: get,list,watch config.ratify.deislabs.io/certificatestores,keymanagementproviders,namespacedkeymanagementproviders,namespacedpolicies,namespacedstores,namespacedverifiers,policies,stores,verifiers named *
+    ratify-manager-cluster-role: patch config.ratify.deislabs.io/certificatestores/status,keymanagementproviders/status,namespacedkeymanagementproviders/status,namespacedpolicies/status,namespacedstores/status,namespacedverifiers/status,policies/status,stores/status,verifiers/status named *
+    ratify-manager-cluster-role: create events.k8s.io/events named *
+    ratify-manager-cluster-role: list,watch externaldata.gatekeeper.sh/providers named *
+    ratify-manager-cluster-role: get,patch externaldata.gatekeeper.sh/providers named ratify-provider,ratify-mutation-provider
+    ratify-manager-role: get,list,watch,update /secrets named ratify-tls
+    ratify-secret-reader: get /secrets,serviceaccounts named *
+    ratify-secret-reader: get /secrets,serviceaccounts named *
+    ");
+}

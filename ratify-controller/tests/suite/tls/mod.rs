@@ -1,0 +1,12 @@
+//! `ratify serve` over TLS as a process, met by the real `openssl` as its client.
+//!
+//! - `handshakes`: who comes in and who does not; `keys`: every form of a key;
+//! - `reload`: files change under connections, in halves, late, or to nothing.
+
+// Helpers of tests count as tests.
+#![allow(clippy::unwrap_used)]
+
+mod handshakes;
+mod keys;
+mod parts;
+mod reload;
