@@ -18,6 +18,7 @@ use super::{
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(30);
 /// How often a claim is tried against others.
 const CLAIMS: usize = 5;
+
 /// The digest that a source stands for in this generation.
 pub(super) async fn pin(
     shared: &Shared,

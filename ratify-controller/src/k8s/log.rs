@@ -1,5 +1,7 @@
 //! v1's lines about what happens to a resource, word for word.
 
+use ratify_core::capped_line;
+
 use super::{
     kind::Role,
     resource::{Key, Resource},
@@ -30,7 +32,7 @@ pub(super) fn added(resource: &Resource) {
         ),
         Role::Store => {
             let name = resource.spec.get("name").and_then(|name| name.as_str()).unwrap_or_default();
-            let name = ratify_core::capped_line(name, 100);
+            let name = capped_line(name, 100);
             tracing::info!("store '{name}' added to store map in namespace: {namespace}");
         }
         Role::Policy | Role::Keys | Role::CertificateStore => {}

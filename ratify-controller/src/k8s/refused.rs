@@ -74,8 +74,7 @@ impl RefusedStore {
     /// Stands in for a store of a name.
     pub(super) fn new(name: &str, error: &Error) -> Self {
         let config = StoreConfig::new("", None, Map::new());
-        let reason = capped_line(&error.to_string(), MAX_REASON);
-        Self { name: name.to_owned(), config, reason }
+        Self { name: name.to_owned(), config, reason: capped_line(&error.to_string(), MAX_REASON) }
     }
 
     fn error<T>(&self) -> BoxFuture<'_, Result<T>> {
