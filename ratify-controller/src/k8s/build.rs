@@ -1,7 +1,8 @@
 //! A resource becomes a part: what its spec means is in `entry`, what it needs is fetched here.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use kube::{
     Api, Client,
     api::{DynamicObject, PatchParams},
@@ -142,13 +143,27 @@ async fn build_part(
     resource: &Resource,
     pin: Option<Pin>,
 ) -> Built {
-    match resource.key.kind.role {
-        Role::Verifier => verifier(shared, rules, resource, pin).await,
-        Role::Store => store(shared, rules, resource, pin).await,
-        Role::Policy => policy(resource),
-        Role::Keys => Built::failed(keys_error(resource), false),
-        Role::CertificateStore => Built::failed(certificates_error(resource), false),
-    }
+    let building = Box::pin(async {
+        match resource.key.kind.role {
+            Role::Verifier => verifier(shared, rules, resource, pin).await,
+            Role::Store => store(shared, rules, resource, pin).await,
+            Role::Policy => policy(resource),
+            Role::Keys => Built::failed(keys_error(resource), false),
+            Role::CertificateStore => Built::failed(certificates_error(resource), false),
+        }
+    });
+    let built = guarded(building).await;
+    let stand_in = built.part.as_ref().err().and_then(|error| stand_in(resource, error));
+    Built { stand_in, ..built }
+}
+
+/// A bug that panics must not leave a verifier out: what is built then is a failure like any other.
+async fn guarded(building: impl Future<Output = Built>) -> Built {
+    let ended = AssertUnwindSafe(building).catch_unwind().await;
+    ended.unwrap_or_else(|_| {
+        let text = "the work on it broke off; this is a bug of Ratify, and its log says more";
+        Built::failed(ErrorCode::PluginInitFailure.detail(text), true)
+    })
 }
 
 async fn verifier(
@@ -162,21 +177,7 @@ async fn verifier(
             .detail("Unable to create verifier from verifier CR")
             .with_source(error)
     };
-    let stand_in = |error: &Error| {
-        let text = |key: &str| resource.spec.get(key).and_then(Value::as_str).unwrap_or_default();
-        let type_ = if text("type").is_empty() { text("name") } else { text("type") };
-        // What is no list of types may have meant any.
-        let types = match resource.spec.get("artifactTypes") {
-            None | Some(Value::Null | Value::String(_)) => text("artifactTypes"),
-            Some(_) => "*",
-        };
-        let refused = RefusedVerifier::new(&resource.key.name, type_, types, error);
-        Some(Part::Verifier(Arc::new(refused)))
-    };
-    let refuse = |built: Built| {
-        let part = built.part.map_err(wrap);
-        Built { stand_in: part.as_ref().err().and_then(stand_in), part, ..built }
-    };
+    let refuse = |built: Built| Built { part: built.part.map_err(wrap), ..built };
     let made = match entry::verifier(resource) {
         Ok(made) => made,
         Err(error) => return refuse(Built::failed(error, false)),
@@ -204,14 +205,7 @@ async fn store(
             .detail("Unable to create store from store CR")
             .with_source(error)
     };
-    let refuse = |built: Built| {
-        let part = built.part.map_err(wrap);
-        let stand_in = part.as_ref().err().map(|error| {
-            let refused = RefusedStore::new(&resource.key.name, error);
-            Part::Store(Arc::new(refused))
-        });
-        Built { stand_in, part, ..built }
-    };
+    let refuse = |built: Built| Built { part: built.part.map_err(wrap), ..built };
     let made = match entry::store(resource) {
         Ok(made) => made,
         Err(error) => return refuse(Built::failed(error, false)),
@@ -236,13 +230,32 @@ fn policy(resource: &Resource) -> Built {
             tracing::info!("selected policy provider: {}", policy.name());
             Built::of(Ok(Some(Part::Policy(Ok(policy)))))
         }
-        Err(error) => {
-            let counts = !entry::is_misnamed_policy(resource);
-            let text = ratify_core::capped_line(&error.to_string(), 1000);
-            let broken = ErrorCode::PluginInitFailure.detail(text);
-            let stand_in = counts.then(|| Part::Policy(Err(broken)));
-            Built { stand_in, ..Built::failed(error, false) }
+        Err(error) => Built::failed(error, false),
+    }
+}
+
+/// What takes the place of what cannot be had. Nothing is in the place of keys, which nothing
+/// uses yet, nor of a policy whose name does not count.
+fn stand_in(resource: &Resource, error: &Error) -> Option<Part> {
+    let text = |key: &str| resource.spec.get(key).and_then(Value::as_str).unwrap_or_default();
+    let name = resource.key.name.as_str();
+    match resource.key.kind.role {
+        Role::Verifier => {
+            let type_ = if text("type").is_empty() { text("name") } else { text("type") };
+            // What is no list of types may have meant any.
+            let types = match resource.spec.get("artifactTypes") {
+                None | Some(Value::Null | Value::String(_)) => text("artifactTypes"),
+                Some(_) => "*",
+            };
+            Some(Part::Verifier(Arc::new(RefusedVerifier::new(name, type_, types, error))))
         }
+        Role::Store => Some(Part::Store(Arc::new(RefusedStore::new(name, error)))),
+        Role::Policy if entry::is_misnamed_policy(resource) => None,
+        Role::Policy => {
+            let text = ratify_core::capped_line(&error.to_string(), 1000);
+            Some(Part::Policy(Err(ErrorCode::PluginInitFailure.detail(text))))
+        }
+        Role::Keys | Role::CertificateStore => None,
     }
 }
 
@@ -448,4 +461,49 @@ pub(super) fn by_us() -> PatchParams {
 pub(super) async fn within<T>(answer: impl Future<Output = T>) -> Result<T, String> {
     let late = |_| format!("the API server did not answer within {} s", API_PATIENCE.as_secs());
     tokio::time::timeout(API_PATIENCE, answer).await.map_err(late)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::k8s::resource::Key;
+
+    #[tokio::test]
+    async fn a_panic_is_a_failure_that_is_tried_again() {
+        let built = guarded(async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            panic!("a bug");
+        });
+        let built = built.await;
+        let error = built.part.err().unwrap().to_string();
+        assert!(built.retry && error.contains("this is a bug of Ratify"), "{error}");
+    }
+
+    #[test]
+    fn whatever_decides_leaves_a_stand_in() {
+        let of = |role: Role, name: &str| Resource {
+            key: Key {
+                kind: Kind { role, namespaced: false },
+                namespace: String::new(),
+                name: name.into(),
+            },
+            uid: "u".into(),
+            generation: 1,
+            resource_version: "1".into(),
+            spec: Arc::new(json!({"artifactTypes": 7}).as_object().cloned().unwrap_or_default()),
+            status: Arc::default(),
+        };
+        let error = ErrorCode::ConfigInvalid.detail("d");
+        let stand_in = |role, name| stand_in(&of(role, name), &error);
+        let Some(Part::Verifier(verifier)) = stand_in(Role::Verifier, "v") else { panic!() };
+        assert!(verifier.can_verify("anything"), "what is no list may have meant any");
+        assert!(matches!(stand_in(Role::Store, "s"), Some(Part::Store(_))));
+        let policy = stand_in(Role::Policy, entry::POLICY_NAME);
+        assert!(matches!(policy, Some(Part::Policy(Err(_)))));
+        assert!(stand_in(Role::Policy, "of-no-account").is_none());
+    }
 }
