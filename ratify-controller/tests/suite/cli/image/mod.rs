@@ -88,15 +88,17 @@ impl Image {
         index["manifests"][0]["digest"].as_str().unwrap().to_owned()
     }
 
-    /// The files of the image, unpacked into a folder by umoci, with their owners.
+    /// The files of the image, unpacked into a folder by umoci, with their owners. umoci knows
+    /// nothing of platforms, so skopeo takes this one's out of the index first.
     async fn unpack(&self, layout: &Path, folder: &Path) -> PathBuf {
         let bundle = folder.join("bundle");
-        let index: Value =
-            serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
-        let annotations = &index["manifests"][0]["annotations"];
-        let name = annotations["org.opencontainers.image.ref.name"].as_str().unwrap();
-        let image = format!("{}:{name}", layout.display());
-        self.tool("umoci", &["unpack", "--image", &image, bundle.to_str().unwrap()]).await;
+        let (from, to) = (layout.display(), folder.join("one-platform:this"));
+        let names = [format!("oci:{from}"), format!("oci:{}", to.display())];
+        let copy = ["--insecure-policy", "--override-arch", "amd64", "copy"];
+        let copy = [&copy[..], &names.each_ref().map(String::as_str)].concat();
+        self.tool("skopeo", &copy).await;
+        let unpack = ["unpack", "--image", to.to_str().unwrap(), bundle.to_str().unwrap()];
+        self.tool("umoci", &unpack).await;
         bundle.join("rootfs")
     }
 
