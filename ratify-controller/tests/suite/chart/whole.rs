@@ -122,20 +122,26 @@ impl Site {
         ] {
             fs::write(folder.join(name), text).unwrap();
         }
-        std::os::unix::fs::symlink(Helm::ours().parent().unwrap(), folder.join("charts")).unwrap();
-        executable(&folder.join("helm"), HELM);
-        let block = blocks("console").into_iter().find(|block| block.contains("provider.tls.crt"));
-        let block = block.unwrap();
-        let script = block.strip_prefix("$ ").unwrap().trim_end();
-        let mut shell = Command::new("sh");
-        shell.arg("-ec").arg(format!("{script} --set-file dockerConfig=docker.json"));
-        let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
-        shell.current_dir(folder).env("PATH", path).env("REAL_HELM", self.helm.tool("helm"));
-        shell.env("HOME", folder).env("KUBECONFIG", self.cluster.kubeconfig(ADMIN));
         tokio::select! {
-            () = succeeded(shell.kill_on_drop(true)) => (),
+            () = self.type_block("provider.tls.crt", " --set-file dockerConfig=docker.json") => (),
             () = self.run_jobs() => unreachable!("jobs are run until helm ends"),
         }
+    }
+
+    /// Types the commands of the document's block that has this word, and more at their end.
+    async fn type_block(&self, word: &str, more: &str) {
+        let folder = self.helm.folder();
+        std::os::unix::fs::symlink(Helm::ours().parent().unwrap(), folder.join("charts")).unwrap();
+        std::os::unix::fs::symlink(self.helm.tool("kubectl"), folder.join("kubectl")).unwrap();
+        executable(&folder.join("helm"), HELM);
+        let block = blocks("console").into_iter().find(|block| block.contains(word)).unwrap();
+        let script = block.strip_prefix("$ ").unwrap().trim_end().replace("\n$ ", "\n");
+        let mut shell = Command::new("sh");
+        shell.arg("-ec").arg(script + more).current_dir(folder).kill_on_drop(true);
+        let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+        shell.env("PATH", path).env("REAL_HELM", self.helm.tool("helm"));
+        shell.env("HOME", folder).env("KUBECONFIG", self.cluster.kubeconfig(ADMIN));
+        succeeded(&mut shell).await;
     }
 
     /// Runs each job that appears, and says so when it has succeeded.
@@ -306,4 +312,23 @@ async fn from_an_empty_api_server_to_a_verdict_over_mutual_tls() {
         assert!(refused.contains("AlertReceived"), "{refused}");
     }
     assert_eq!(pod.controller.refused(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_helm_prints_is_installed_by_kubectl_as_the_document_tells() {
+    let Some(helm) = Helm::find() else { return };
+    let site = Site::new(helm, &Authority::new("gatekeeper")).await;
+    site.type_block("helm template", "").await;
+    let definitions = site.cluster.must(&["get", "crd", "-o", "name"]).await;
+    let ours = definitions.lines().filter(|name| name.ends_with(".config.ratify.deislabs.io"));
+    assert_eq!(ours.count(), 9, "{definitions}");
+    for (kind, namespace, name) in [
+        ("deployment", Some(NAMESPACE), "ratify"),
+        ("secret", Some(NAMESPACE), "ratify-tls"),
+        ("store", None, "store-oras"),
+        ("policy", None, "ratify-policy"),
+        ("provider", None, "ratify-provider"),
+    ] {
+        site.cluster.get_json(kind, namespace, name).await;
+    }
 }
