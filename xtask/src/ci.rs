@@ -36,8 +36,10 @@ pub(crate) fn run() -> Result<()> {
     steps.run("static ratify", || image::within_budget(Platform::Amd64))?;
     steps.run("the image is the same twice", || image::check_same(&[Platform::Amd64]))?;
     steps.run("demo", || demo::run(&demo::Options::default()))?;
-    let without_plugin = demo::Options { without_plugin: true };
+    let without_plugin = demo::Options { without_plugin: true, ..Default::default() };
     steps.run("demo without its plugin fails", || demo::run(&without_plugin))?;
+    let in_a_cluster = demo::Options { cluster: true, ..Default::default() };
+    steps.run("demo in a cluster", || demo::run(&in_a_cluster))?;
     println!("{}", steps.table());
     Ok(())
 }

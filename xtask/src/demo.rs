@@ -1,5 +1,11 @@
 //! `cargo xtask demo`: the main job, end to end, on the embedded registry, with nothing but Rust
 //! and a C compiler. It runs what a user runs, `ratify verify`, and shows what a user sees.
+//! `cluster` is the same in a cluster, with the tools that `cargo xtask tools` brings: `server` is
+//! its API server, `pod` what a node does.
+
+mod cluster;
+mod pod;
+mod server;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -27,6 +33,9 @@ pub(crate) struct Options {
     /// Delete the plugin from the registry first, and expect the demo to fail for that reason
     #[arg(long)]
     pub(crate) without_plugin: bool,
+    /// Install the chart on a real API server, and ask as Gatekeeper does
+    #[arg(long, conflicts_with = "without_plugin")]
+    pub(crate) cluster: bool,
 }
 
 /// Runs the command.
@@ -34,40 +43,10 @@ pub(crate) struct Options {
 /// # Errors
 /// When something does not build, or the verdict is not the expected one.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    say("build `ratify`, and the plugin as a static program");
-    let ratify = workspace::build_ratify()?;
-    let platform = Platform::of_this_machine()?;
-    build_plugins::run(&build_plugins::Options {
-        push: None,
-        only: vec![PLUGIN.to_owned()],
-        platform: vec![platform],
-        plain_http: false,
-    })?;
-    let folder = Folder::new()?;
-    let registry = Registry::start(&ratify)?;
-
-    say("push the plugin, and an image with an artifact attached to it");
-    let plugin = format!("{}/plugins/{PLUGIN}:{VERSION}", registry.address);
-    let program = build_plugins::folder(&workspace::metadata()?)
-        .join(PLUGIN)
-        .join(platform.folder())
-        .join(PLUGIN);
-    let program = format!("{platform}={}", program.display());
-    shown(Command::new(&ratify).args([
-        "plugin",
-        "push",
-        &plugin,
-        "--type",
-        PLUGIN,
-        "--version",
-        VERSION,
-        "--platform",
-        &program,
-    ]))?;
-    let image = format!("{}/demo/app:v1", registry.address);
-    let statement = folder.write("statement.json", r#"{"says":"built from source"}"#)?;
-    let attach = format!("{ARTIFACT_TYPE}={}", statement.display());
-    shown(Command::new(&ratify).args(["dev", "image", &image, "--attach", &attach]))?;
+    if options.cluster {
+        return cluster::run();
+    }
+    let Stage { ratify, folder, registry, plugin, image } = Stage::set()?;
     if options.without_plugin {
         registry.delete("plugins/sample", VERSION)?;
     }
@@ -81,6 +60,47 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     verify.env("RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS", "1");
     println!("$ RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS=1 {}", process::line(&verify));
     judge(options, &mut verify)
+}
+
+/// What each way to show it needs: a built `ratify`, and a registry with the plugin and an image.
+struct Stage {
+    ratify: PathBuf,
+    registry: Registry,
+    folder: Folder,
+    plugin: String,
+    image: String,
+}
+
+impl Stage {
+    fn set() -> Result<Self> {
+        say("build `ratify`, and the plugin as a static program");
+        let ratify = workspace::build_ratify()?;
+        let platform = Platform::of_this_machine()?;
+        build_plugins::run(&build_plugins::Options {
+            push: None,
+            only: vec![PLUGIN.to_owned()],
+            platform: vec![platform],
+            plain_http: false,
+        })?;
+        let folder = Folder::new()?;
+        let registry = Registry::start(&ratify)?;
+
+        say("push the plugin, and an image with an artifact attached to it");
+        let plugin = format!("{}/plugins/{PLUGIN}:{VERSION}", registry.address);
+        let program = build_plugins::folder(&workspace::metadata()?)
+            .join(PLUGIN)
+            .join(platform.folder())
+            .join(PLUGIN);
+        let program = format!("{platform}={}", program.display());
+        let mut push = Command::new(&ratify);
+        push.args(["plugin", "push", &plugin, "--type", PLUGIN, "--version", VERSION]);
+        shown(push.args(["--platform", &program]))?;
+        let image = format!("{}/demo/app:v1", registry.address);
+        let statement = folder.write("statement.json", r#"{"says":"built from source"}"#)?;
+        let attach = format!("{ARTIFACT_TYPE}={}", statement.display());
+        shown(Command::new(&ratify).args(["dev", "image", &image, "--attach", &attach]))?;
+        Ok(Self { ratify, registry, folder, plugin, image })
+    }
 }
 
 /// What `ratify verify` says where a plugin cannot be had.

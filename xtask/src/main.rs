@@ -51,7 +51,7 @@ enum Command {
     Ci,
     /// The long work: tens of thousands of plugin calls
     Soak,
-    /// The main job on an embedded registry
+    /// The main job on an embedded registry, by a configuration file or in a cluster
     Demo(demo::Options),
     /// The figures of the README, beside Ratify v1's
     Bench(bench::Options),

@@ -42,9 +42,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return bring();
     }
     let file = Cache::open()?.map_file();
-    let text = fs::read_to_string(&file).with_context(|| {
-        format!("{} is not there; run `cargo xtask tools` first", file.display())
-    })?;
+    let text = fs::read_to_string(&file).with_context(|| not_there(&file))?;
     print!("{text}");
     Ok(())
 }
@@ -77,6 +75,20 @@ pub(crate) fn bring() -> Result<()> {
     write_map(&file, &paths)?;
     println!("{} parts in {}: {}", paths.len(), seconds(started.elapsed()), file.display());
     Ok(())
+}
+
+/// The parts that are there, by name.
+///
+/// # Errors
+/// When none were brought yet.
+pub(crate) fn known() -> Result<Paths> {
+    let file = Cache::open()?.map_file();
+    let text = fs::read_to_string(&file).with_context(|| not_there(&file))?;
+    serde_json::from_str(&text).with_context(|| format!("cannot read {}", file.display()))
+}
+
+fn not_there(file: &Path) -> String {
+    format!("{} is not there; run `cargo xtask tools` first", file.display())
 }
 
 /// The file that maps each part's name to its path, whether or not it is there yet.

@@ -78,8 +78,8 @@ async fn an_api_server_accepts_every_object() {
     }
 }
 
-/// Ends every job as a cluster would that runs it, until this is dropped.
-async fn run_jobs(cluster: &Cluster) {
+/// Ends a job as a cluster would that has run it.
+pub(super) async fn end_job(cluster: &Cluster, job: &str) {
     let now = "2026-01-01T00:00:00Z";
     let condition = |name: &str| {
         json!({"type": name, "status": "True", "reason": "x",
@@ -88,13 +88,17 @@ async fn run_jobs(cluster: &Cluster) {
     let status = json!({"status": {"startTime": now, "completionTime": now, "succeeded": 1,
         "conditions": [condition("SuccessCriteriaMet"), condition("Complete")]}});
     let status = status.to_string();
-    let namespace = format!("--namespace={NAMESPACE}");
+    let patch = ["patch", job, "--subresource=status", "--type=merge", "-p", &status];
+    // Helm may have removed it meanwhile.
+    drop(cluster.kubectl(&[&patch[..], &["-n", NAMESPACE]].concat()).await);
+}
+
+/// Ends every job, until this is dropped.
+async fn run_jobs(cluster: &Cluster) {
     loop {
-        let jobs = cluster.must(&["get", "jobs", "-o", "name", &namespace]).await;
+        let jobs = cluster.must(&["get", "jobs", "-o", "name", "-n", NAMESPACE]).await;
         for job in jobs.lines() {
-            let patch = ["patch", job, "--subresource=status", "--type=merge", "-p", &status];
-            // Helm may have removed it meanwhile.
-            drop(cluster.kubectl(&[&patch[..], &[&namespace]].concat()).await);
+            end_job(cluster, job).await;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -30,13 +30,13 @@ exec "$REAL_HELM" template "$@"
 "#;
 
 /// The code blocks of a language.
-fn blocks(language: &str) -> Vec<String> {
+pub(super) fn blocks(language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
     let blocks = INSTALL.split(&fence).skip(1);
     blocks.map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
-fn executable(path: &std::path::Path, text: &str) {
+pub(super) fn executable(path: &std::path::Path, text: &str) {
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }

@@ -5,6 +5,7 @@
 //! - `additions`: what v1's chart has not; `values`: what operators give, right and wrong;
 //! - `cluster`: a real API server accepts what is rendered, and `helm` upgrades v1's release there;
 //!   `rights`: what is granted; `role`: the controller works with exactly that, and with v1's rights;
+//! - `whole`: from an empty API server to a verdict, as the document has it;
 //! - `policy`: its Rego text, judged by v1;
 //! - `documents`: what `docs/INSTALL.md` says;
 //! - `helm`: how charts are rendered; `compare`: what makes two objects the same.
@@ -24,3 +25,4 @@ mod policy;
 mod rights;
 mod role;
 mod values;
+mod whole;

@@ -23,10 +23,10 @@ const LOOKS: usize = 300;
 
 const GROUPS: &[&str] = &["system:serviceaccounts", "system:serviceaccounts:gatekeeper-system"];
 /// Who the pod is, and who the hook's job is.
-const POD: &str = "pod";
-const JOB: &str = "job";
+pub(super) const POD: &str = "pod";
+pub(super) const JOB: &str = "job";
 
-fn users() -> ClusterOptions {
+pub(super) fn users() -> ClusterOptions {
     let account = "system:serviceaccount:gatekeeper-system:ratify-admin";
     let hook = "system:serviceaccount:gatekeeper-system:ratify-admin-upgrade-crds";
     ClusterOptions { users: vec![User::new(POD, account, GROUPS), User::new(JOB, hook, GROUPS)] }
@@ -67,26 +67,26 @@ struct Lab {
 }
 
 /// The controller; it ends with the test.
-struct Controller {
-    _process: Child,
-    log: PathBuf,
-    health: String,
+pub(super) struct Controller {
+    pub(super) _process: Child,
+    pub(super) log: PathBuf,
+    pub(super) health: String,
 }
 
 impl Controller {
-    fn said(&self) -> String {
+    pub(super) fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// The lines that tell of a right that is missing.
-    fn refused(&self) -> Vec<String> {
+    pub(super) fn refused(&self) -> Vec<String> {
         let said = self.said();
         let is_refusal = |line: &&str| line.contains("forbidden") || line.contains("the right to");
         said.lines().filter(is_refusal).map(str::to_owned).collect()
     }
 
     /// Waits until the pod would be ready.
-    async fn until_ready(&self) {
+    pub(super) async fn until_ready(&self) {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = reqwest::Client::builder().tls_certs_only([]).no_proxy().build().unwrap();
         let url = format!("http://{}/readyz", self.health);

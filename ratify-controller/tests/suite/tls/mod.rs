@@ -8,5 +8,5 @@
 
 mod handshakes;
 mod keys;
-mod parts;
+pub(crate) mod parts;
 mod reload;

@@ -27,12 +27,12 @@ pub(super) const REQUEST: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nConnectio
 pub(super) const ANSWER: &str = "404 page not found";
 
 /// Somebody who signs certificates.
-pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key, as PEM.
-pub(super) struct Identity {
-    pub(super) certificate: String,
-    pub(super) key: String,
+pub(crate) struct Identity {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 /// A server, its files, and what it said. It ends with the test.
@@ -44,7 +44,7 @@ pub(super) struct Site {
 }
 
 impl Authority {
-    pub(super) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name.push(DnType::CommonName, name);
         parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -53,7 +53,7 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(parameters, key).unwrap())
     }
 
-    pub(super) fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
 
@@ -63,8 +63,13 @@ impl Authority {
         self.issue_for(usages)
     }
 
-    pub(super) fn issue_for(&self, usages: Vec<ExtendedKeyUsagePurpose>) -> Identity {
-        let mut parameters = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    pub(crate) fn issue_for(&self, usages: Vec<ExtendedKeyUsagePurpose>) -> Identity {
+        self.issue_named("localhost", usages)
+    }
+
+    /// A certificate for this name.
+    pub(crate) fn issue_named(&self, name: &str, usages: Vec<ExtendedKeyUsagePurpose>) -> Identity {
+        let mut parameters = CertificateParams::new([name.to_owned()]).unwrap();
         parameters.distinguished_name.push(DnType::CommonName, "anybody");
         parameters.extended_key_usages = usages;
         let key = KeyPair::generate().unwrap();
