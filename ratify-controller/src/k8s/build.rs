@@ -23,7 +23,7 @@ use super::{
     kind::{Kind, Role},
     parts::Part,
     pins::Pins,
-    refused::{RefusedStore, RefusedVerifier},
+    refused,
     resource::{Pin, Resource},
     tenant,
 };
@@ -153,7 +153,7 @@ async fn build_part(
         }
     });
     let built = guarded(building).await;
-    let stand_in = built.part.as_ref().err().and_then(|error| stand_in(resource, error));
+    let stand_in = built.part.as_ref().err().and_then(|error| refused::stand_in(resource, error));
     Built { stand_in, ..built }
 }
 
@@ -231,31 +231,6 @@ fn policy(resource: &Resource) -> Built {
             Built::of(Ok(Some(Part::Policy(Ok(policy)))))
         }
         Err(error) => Built::failed(error, false),
-    }
-}
-
-/// What takes the place of what cannot be had. Nothing is in the place of keys, which nothing
-/// uses yet, nor of a policy whose name does not count.
-fn stand_in(resource: &Resource, error: &Error) -> Option<Part> {
-    let text = |key: &str| resource.spec.get(key).and_then(Value::as_str).unwrap_or_default();
-    let name = resource.key.name.as_str();
-    match resource.key.kind.role {
-        Role::Verifier => {
-            let type_ = if text("type").is_empty() { text("name") } else { text("type") };
-            // What is no list of types may have meant any.
-            let types = match resource.spec.get("artifactTypes") {
-                None | Some(Value::Null | Value::String(_)) => text("artifactTypes"),
-                Some(_) => "*",
-            };
-            Some(Part::Verifier(Arc::new(RefusedVerifier::new(name, type_, types, error))))
-        }
-        Role::Store => Some(Part::Store(Arc::new(RefusedStore::new(name, error)))),
-        Role::Policy if entry::is_misnamed_policy(resource) => None,
-        Role::Policy => {
-            let text = ratify_core::capped_line(&error.to_string(), 1000);
-            Some(Part::Policy(Err(ErrorCode::PluginInitFailure.detail(text))))
-        }
-        Role::Keys | Role::CertificateStore => None,
     }
 }
 
@@ -467,10 +442,7 @@ pub(super) async fn within<T>(answer: impl Future<Output = T>) -> Result<T, Stri
 mod tests {
     use std::time::Duration;
 
-    use serde_json::json;
-
     use super::*;
-    use crate::k8s::resource::Key;
 
     #[tokio::test]
     async fn a_panic_is_a_failure_that_is_tried_again() {
@@ -481,29 +453,5 @@ mod tests {
         let built = built.await;
         let error = built.part.err().unwrap().to_string();
         assert!(built.retry && error.contains("this is a bug of Ratify"), "{error}");
-    }
-
-    #[test]
-    fn whatever_decides_leaves_a_stand_in() {
-        let of = |role: Role, name: &str| Resource {
-            key: Key {
-                kind: Kind { role, namespaced: false },
-                namespace: String::new(),
-                name: name.into(),
-            },
-            uid: "u".into(),
-            generation: 1,
-            resource_version: "1".into(),
-            spec: Arc::new(json!({"artifactTypes": 7}).as_object().cloned().unwrap_or_default()),
-            status: Arc::default(),
-        };
-        let error = ErrorCode::ConfigInvalid.detail("d");
-        let stand_in = |role, name| stand_in(&of(role, name), &error);
-        let Some(Part::Verifier(verifier)) = stand_in(Role::Verifier, "v") else { panic!() };
-        assert!(verifier.can_verify("anything"), "what is no list may have meant any");
-        assert!(matches!(stand_in(Role::Store, "s"), Some(Part::Store(_))));
-        let policy = stand_in(Role::Policy, entry::POLICY_NAME);
-        assert!(matches!(policy, Some(Part::Policy(Err(_)))));
-        assert!(stand_in(Role::Policy, "of-no-account").is_none());
     }
 }

@@ -2,7 +2,7 @@
 //! with the reason, and so does every image of which a [`RefusedStore`] would know artifacts; v1
 //! leaves both out, and what they should have refused, or shown to a verifier, may then pass.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use ratify_core::{
@@ -10,12 +10,39 @@ use ratify_core::{
     ReferrerStore, Request, Result, StoreConfig, Verifier, VerifierReport, capped_line,
     config::ArtifactTypes,
 };
-use serde_json::Map;
+use serde_json::{Map, Value};
+
+use super::{entry, kind::Role, parts::Part, resource::Resource};
 
 /// A type is cut to this: one that names a program is no longer.
 const MAX_TYPE: usize = 255;
 /// The reason is cut to this in reports: its text is the resource's author's.
 const MAX_REASON: usize = 1000;
+
+/// What takes the place of what cannot be had. Nothing is in the place of keys, which nothing
+/// uses yet, nor of a policy whose name does not count.
+pub(super) fn stand_in(resource: &Resource, error: &Error) -> Option<Part> {
+    let text = |key: &str| resource.spec.get(key).and_then(Value::as_str).unwrap_or_default();
+    let name = resource.key.name.as_str();
+    match resource.key.kind.role {
+        Role::Verifier => {
+            let type_ = if text("type").is_empty() { text("name") } else { text("type") };
+            // What is no list of types may have meant any.
+            let types = match resource.spec.get("artifactTypes") {
+                None | Some(Value::Null | Value::String(_)) => text("artifactTypes"),
+                Some(_) => "*",
+            };
+            Some(Part::Verifier(Arc::new(RefusedVerifier::new(name, type_, types, error))))
+        }
+        Role::Store => Some(Part::Store(Arc::new(RefusedStore::new(name, error)))),
+        Role::Policy if entry::is_misnamed_policy(resource) => None,
+        Role::Policy => {
+            let text = capped_line(&error.to_string(), 1000);
+            Some(Part::Policy(Err(ErrorCode::PluginInitFailure.detail(text))))
+        }
+        Role::Keys | Role::CertificateStore => None,
+    }
+}
 
 /// A verifier that refuses every artifact it is for.
 pub(super) struct RefusedVerifier {
@@ -130,5 +157,37 @@ impl ReferrerStore for RefusedStore {
         _: Option<Instant>,
     ) -> BoxFuture<'a, Result<Bytes>> {
         self.error()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::k8s::{kind::Kind, resource::Key};
+
+    #[test]
+    fn whatever_decides_leaves_a_stand_in() {
+        let of = |role: Role, name: &str| Resource {
+            key: Key {
+                kind: Kind { role, namespaced: false },
+                namespace: String::new(),
+                name: name.into(),
+            },
+            uid: "u".into(),
+            generation: 1,
+            resource_version: "1".into(),
+            spec: Arc::new(json!({"artifactTypes": 7}).as_object().cloned().unwrap_or_default()),
+            status: Arc::default(),
+        };
+        let error = ErrorCode::ConfigInvalid.detail("d");
+        let stand_in = |role, name| stand_in(&of(role, name), &error);
+        let Some(Part::Verifier(verifier)) = stand_in(Role::Verifier, "v") else { panic!() };
+        assert!(verifier.can_verify("anything"), "what is no list may have meant any");
+        assert!(matches!(stand_in(Role::Store, "s"), Some(Part::Store(_))));
+        let policy = stand_in(Role::Policy, entry::POLICY_NAME);
+        assert!(matches!(policy, Some(Part::Policy(Err(_)))));
+        assert!(stand_in(Role::Policy, "of-no-account").is_none());
     }
 }
