@@ -30,6 +30,26 @@ pub(super) struct Programs {
     pub(super) v1_sbom: PathBuf,
     /// go-containerregistry's registry, with the Referrers API.
     pub(super) registry: PathBuf,
+    /// Everything else that `cargo xtask tools` brings.
+    pub(super) tools: tools::Paths,
+}
+
+/// Builds what the figures of the cluster need, or takes this `ratify`: our program and our sample
+/// plugin.
+///
+/// # Errors
+/// As [`all`].
+pub(super) fn for_cluster(given: Option<&Path>) -> Result<[PathBuf; 2]> {
+    let platform = Platform::of_this_machine()?;
+    let ratify = match given {
+        Some(path) => path.to_owned(),
+        None => {
+            say("build `ratify`, as it ships");
+            let [ratify, _] = workspace::build_static_ratify(platform)?;
+            ratify
+        }
+    };
+    Ok([ratify, sample(platform)?])
 }
 
 /// Builds ours and finds the others.
@@ -42,12 +62,7 @@ pub(super) fn all() -> Result<Programs> {
     let target = workspace::metadata()?.target_directory.into_std_path_buf();
     let [ratify, launcher] = workspace::build_static_ratify(platform)?;
     let sample_with_store = sample_with_store(&target, platform)?;
-    build_plugins::run(&build_plugins::Options {
-        push: None,
-        only: vec!["sample".to_owned()],
-        platform: vec![platform],
-        plain_http: false,
-    })?;
+    let sample = sample(platform)?;
     let parts = parts()?;
     let part = |name: &str| {
         parts.get(name).cloned().with_context(|| format!("`cargo xtask tools` brings no {name}"))
@@ -55,13 +70,26 @@ pub(super) fn all() -> Result<Programs> {
     Ok(Programs {
         ratify,
         launcher,
-        sample: target.join("plugins/sample").join(platform.folder()).join("sample"),
+        sample,
         sample_with_store,
         v1: part("ratify-v1")?,
         v1_sample: part("v1-sample-oras")?,
         v1_sbom: part("v1-sbom")?,
         registry: part("registry-referrers")?,
+        tools: parts,
     })
+}
+
+/// The sample plugin, as it ships.
+fn sample(platform: Platform) -> Result<PathBuf> {
+    build_plugins::run(&build_plugins::Options {
+        push: None,
+        only: vec!["sample".to_owned()],
+        platform: vec![platform],
+        plain_http: false,
+    })?;
+    let target = workspace::metadata()?.target_directory.into_std_path_buf();
+    Ok(target.join("plugins/sample").join(platform.folder()).join("sample"))
 }
 
 /// The sample with feature `v1-host`. cargo gives it the plain sample's path, so it is copied away.
@@ -80,7 +108,11 @@ fn sample_with_store(target: &Path, platform: Platform) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn parts() -> Result<tools::Paths> {
+/// What `cargo xtask tools` brought.
+///
+/// # Errors
+/// When it did not run.
+pub(super) fn parts() -> Result<tools::Paths> {
     let file = tools::map_file()?;
     let text =
         fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;

@@ -2,11 +2,12 @@
 //! with Ratify v1.4.0 in one run, with a target for each.
 //!
 //! What is measured: `exec_call.rs` (one call of a plugin), `load.rs` (forty images at the server's
-//! door), `standing.rs` (start and idle memory) and `sizes.rs`. What it is measured on: `build.rs`,
+//! door), `standing.rs` (start and idle memory), `sizes.rs`, and `cluster/` (the controller). What it is measured on: `build.rs`,
 //! `images.rs`, `registry.rs`, `server.rs`. What becomes of it: `figures.rs` judges, `report.rs`
 //! writes.
 
 mod build;
+mod cluster;
 mod exec_call;
 mod figures;
 mod folder;
@@ -21,8 +22,10 @@ mod server;
 mod sizes;
 mod standing;
 
-use anyhow::{Result, bail};
-use clap::Args;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
 
 use crate::readme::{self, Part};
 use crate::tools;
@@ -41,6 +44,19 @@ pub(crate) struct Options {
     /// Measure each thing once or twice only, and write nothing into the tree
     #[arg(long)]
     quick: bool,
+    /// Measure this part only, and write nothing into the tree
+    #[arg(long, value_enum, value_name = "PART")]
+    only: Option<Only>,
+    /// With `--only cluster`: measure this `ratify`, and build none
+    #[arg(long, value_name = "FILE", requires = "only")]
+    ratify: Option<PathBuf>,
+}
+
+/// A part that can be measured alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Only {
+    /// The controller on an API server
+    Cluster,
 }
 
 /// How often each thing is measured; ours and v1's take turns.
@@ -52,11 +68,26 @@ struct Rounds {
     load_in_go: usize,
     ready: usize,
     idle: usize,
+    cluster: cluster::Rounds,
 }
 
 impl Rounds {
-    const FULL: Self = Self { exec_call: 7, load: 7, load_in_go: 3, ready: 15, idle: 3 };
-    const QUICK: Self = Self { exec_call: 2, load: 1, load_in_go: 1, ready: 3, idle: 1 };
+    const FULL: Self = Self {
+        exec_call: 7,
+        load: 7,
+        load_in_go: 3,
+        ready: 15,
+        idle: 3,
+        cluster: cluster::Rounds { active: 7, many: 3, end: 5 },
+    };
+    const QUICK: Self = Self {
+        exec_call: 2,
+        load: 1,
+        load_in_go: 1,
+        ready: 3,
+        idle: 1,
+        cluster: cluster::Rounds { active: 2, many: 1, end: 1 },
+    };
 }
 
 /// Runs the command.
@@ -65,13 +96,23 @@ impl Rounds {
 /// When something cannot be built or measured, or a target is missed.
 pub(crate) fn run(options: &Options) -> Result<()> {
     tools::bring()?;
-    let programs = build::all()?;
     let rounds = if options.quick { Rounds::QUICK } else { Rounds::FULL };
-    let before = Machine::read()?;
-    let figures = measure(&programs, &rounds)?;
-    let machine = before.until_now()?;
+    let (figures, machine) = match options.only {
+        None => {
+            let programs = build::all()?;
+            observed(|| measure(&programs, &rounds))?
+        }
+        Some(Only::Cluster) => {
+            let [ratify, sample] = build::for_cluster(options.ratify.as_deref())?;
+            let tools = build::parts()?;
+            let v1 = tools.get("ratify-v1").context("`cargo xtask tools` brings no ratify-v1")?;
+            let programs =
+                cluster::Programs { ratify: &ratify, sample: &sample, v1, tools: &tools };
+            observed(|| cluster::measure(&programs, &Folder::new()?, &rounds.cluster))?
+        }
+    };
     println!("\n{}\n{machine}", report::table(&figures));
-    if !options.quick {
+    if !options.quick && options.only.is_none() {
         let root = workspace::root()?;
         readme::replace(&root, Part::Bench, &report::for_readme(&figures, &machine))?;
         report::write_document(&root, &figures, &machine)?;
@@ -82,6 +123,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("{} of the targets are missed: {}", missed.len(), missed.join("; "));
     }
     Ok(())
+}
+
+/// What was measured, and what the machine was like before and after.
+fn observed(measure: impl FnOnce() -> Result<Vec<Figure>>) -> Result<(Vec<Figure>, Machine)> {
+    let before = Machine::read()?;
+    let figures = measure()?;
+    Ok((figures, before.until_now()?))
 }
 
 fn measure(programs: &Programs, rounds: &Rounds) -> Result<Vec<Figure>> {
@@ -137,6 +185,9 @@ fn measure(programs: &Programs, rounds: &Rounds) -> Result<Vec<Figure>> {
     }
     figures.extend(standing::ready(hosts, &sample, &folder, rounds.ready)?);
     figures.extend(standing::idle(hosts, &sample, &folder, rounds.idle)?);
+    let Programs { ratify, sample, v1, tools, .. } = programs;
+    let in_cluster = cluster::Programs { ratify, sample, v1, tools };
+    figures.extend(cluster::measure(&in_cluster, &folder, &rounds.cluster)?);
     figures.extend(sizes::measure(programs)?);
     Ok(figures)
 }

@@ -22,6 +22,8 @@ pub(super) struct Cpu {
 pub(super) struct Memory {
     /// Pages in memory, shared ones in full.
     pub(super) resident: u64,
+    /// The greatest that it ever was.
+    pub(super) most: u64,
     /// The same, each shared page divided by its users; not everyone may read it.
     pub(super) proportional: Option<u64>,
 }
@@ -44,9 +46,10 @@ pub(super) fn memory(process: u32) -> Result<Memory> {
     let path = format!("/proc/{process}/status");
     let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let resident = kibibytes(&status, "VmRSS:").with_context(|| format!("{path} has no VmRSS"))?;
+    let most = kibibytes(&status, "VmHWM:").with_context(|| format!("{path} has no VmHWM"))?;
     let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup"));
     let proportional = rollup.ok().and_then(|text| kibibytes(&text, "Pss:"));
-    Ok(Memory { resident, proportional })
+    Ok(Memory { resident, most, proportional })
 }
 
 /// Whether a process has children right now.

@@ -180,7 +180,10 @@ fn command(host: Host<'_>, plugin: Plugin<'_>, place: &Place) -> Result<Command>
 
 /// A hard link where the file system allows it: forty megabytes written for each start would be
 /// measured, too.
-fn put(program: &Path, path: &Path) -> Result<()> {
+///
+/// # Errors
+/// When neither can be made.
+pub(super) fn put(program: &Path, path: &Path) -> Result<()> {
     let placed = fs::hard_link(program, path).or_else(|_| fs::copy(program, path).map(|_| ()));
     placed.with_context(|| format!("cannot copy {} to {}", program.display(), path.display()))
 }
@@ -202,7 +205,10 @@ fn configuration(kind: &str, plugins: &Path) -> Value {
 }
 
 /// An address that was free a moment ago; v1 takes no port 0.
-fn free_address() -> Result<SocketAddr> {
+///
+/// # Errors
+/// When none is.
+pub(super) fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on loopback")?;
     Ok(listener.local_addr()?)
 }

@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -24,9 +25,15 @@ use super::{
 /// Its owner may read and run it (v1: 0700); nobody may write to it.
 pub(super) const EXECUTABLE: u32 = 0o500;
 
+/// The disk begins to write whenever so many bytes more have been received: it works while the
+/// network does, and little is left to wait for at the end.
+const WRITE_BACK: u64 = 4 << 20;
+
 /// A file under a temporary name, to be written to once, from its start.
 pub struct Draft {
     file: tokio::fs::File,
+    /// The same file, for the disk.
+    early: Early,
     path: TempPath,
     target: PathBuf,
     hasher: Hasher,
@@ -37,8 +44,9 @@ impl Draft {
     /// A file beside its target, locked so that no collection takes it for a stale one.
     pub(super) fn create(target: &Path, algorithm: Algorithm) -> Result<Self, InventoryError> {
         let (file, path) = contents::incoming(folder_of(target))?;
-        let file = tokio::fs::File::from_std(file);
-        Ok(Self { file, path, target: target.to_owned(), hasher: Hasher::new(algorithm), size: 0 })
+        let early = Early::of(&file).attempt("duplicating the handle of", target)?;
+        let (file, target) = (tokio::fs::File::from_std(file), target.to_owned());
+        Ok(Self { file, early, path, target, hasher: Hasher::new(algorithm), size: 0 })
     }
 
     /// How many bytes were written.
@@ -65,7 +73,8 @@ impl Draft {
     /// # Errors
     /// When a step fails; nothing is left then.
     pub async fn keep(self) -> Result<(), InventoryError> {
-        let Self { file, path, target, hasher, .. } = self;
+        let Self { file, early, path, target, hasher, .. } = self;
+        early.end().await;
         let digest = hasher.finish();
         file.set_permissions(Permissions::from_mode(EXECUTABLE))
             .await
@@ -74,6 +83,41 @@ impl Draft {
         drop(file.into_std().await);
         let named = tokio::task::spawn_blocking(move || name(path, &target, &digest)).await;
         named.map_err(io::Error::other).attempt("naming", Path::new("a file"))?
+    }
+}
+
+/// Brings a file to the disk while more of it is received. What fails here fails again, and is
+/// said, when the whole file is synced.
+struct Early {
+    file: Arc<std::fs::File>,
+    /// How long the file was when this began the last time.
+    until: u64,
+    running: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Early {
+    fn of(file: &std::fs::File) -> io::Result<Self> {
+        Ok(Self { file: Arc::new(file.try_clone()?), until: 0, running: None })
+    }
+
+    /// Begins where there is enough, one at a time.
+    fn write_back(&mut self, size: u64) {
+        let is_busy = self.running.as_ref().is_some_and(|running| !running.is_finished());
+        if is_busy || size - self.until < WRITE_BACK {
+            return;
+        }
+        self.until = size;
+        let file = Arc::clone(&self.file);
+        self.running = Some(tokio::task::spawn_blocking(move || {
+            let _ = file.sync_data();
+        }));
+    }
+
+    /// Gives the handle back: a file that is open for writing cannot be run.
+    async fn end(self) {
+        if let Some(running) = self.running {
+            let _ = running.await;
+        }
     }
 }
 
@@ -101,6 +145,8 @@ impl AsyncWrite for Draft {
         let written = std::task::ready!(Pin::new(&mut self.file).poll_write(context, bytes))?;
         self.hasher.update(&bytes[..written]);
         self.size += written as u64;
+        let size = self.size;
+        self.early.write_back(size);
         Poll::Ready(Ok(written))
     }
 

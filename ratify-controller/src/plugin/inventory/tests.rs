@@ -289,3 +289,15 @@ fn a_document_is_given_only_while_it_is_whole() {
     fs::write(inventory.document_path(&digest), b"[]").unwrap();
     assert_eq!(inventory.document(&digest), None);
 }
+
+#[tokio::test]
+async fn a_long_program_that_the_disk_began_to_write_early_is_whole_and_runs_at_once() {
+    let (_folder, inventory) = fixture();
+    let mut script = b"#!/bin/sh\nexit 0\n".to_vec();
+    script.resize(20 << 20, b'#');
+    let record = record("long", "long", &script);
+    let plugin = install(&inventory, &record, &script).await;
+    assert_eq!(fs::read(plugin.path()).unwrap(), script);
+    // "Text file busy" where anybody still has it open for writing.
+    assert!(std::process::Command::new(plugin.path()).status().unwrap().success());
+}
