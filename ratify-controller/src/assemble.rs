@@ -237,8 +237,8 @@ pub(crate) async fn verifier(
     site: &Site<'_>,
 ) -> Result<(Arc<dyn Verifier>, Option<Arc<InstalledPlugin>>)> {
     let type_ = entry.binary_name().to_owned();
-    if NOT_BUILT_IN.contains(&type_.as_str()) {
-        return Err(not_built_in(&type_));
+    if let Some(error) = not_built(&entry) {
+        return Err(error);
     }
     let plugin = Plugin { kind: Kind::Verifier, resource: &entry.name, type_: &type_, site };
     let program = plugin.program(entry.source.as_ref()).await.map_err(|error| match error {
@@ -262,9 +262,11 @@ fn installed(program: &Program) -> Option<Arc<InstalledPlugin>> {
     }
 }
 
-fn not_built_in(type_: &str) -> Error {
-    ErrorCode::PluginInitFailure
-        .detail(format!("the verifier {type_} is not part of this build of Ratify"))
+/// Why a verifier cannot be had of this build, if it cannot.
+pub(crate) fn not_built(entry: &VerifierPluginConfig) -> Option<Error> {
+    let type_ = entry.binary_name();
+    let text = || format!("the verifier {type_} is not part of this build of Ratify");
+    NOT_BUILT_IN.contains(&type_).then(|| ErrorCode::PluginInitFailure.detail(text()))
 }
 
 /// An entry of the configuration that names a program.

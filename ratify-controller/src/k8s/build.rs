@@ -184,6 +184,10 @@ async fn verifier(
     };
     log_defaults(shared, made.is_default_version, made.address.as_deref(), ": ");
     let entry = made.entry;
+    // No further try mends that.
+    if let Some(error) = assemble::not_built(&entry) {
+        return refuse(Built::failed(error, false));
+    }
     let address = made.address.as_deref();
     let ready = match prepare(shared, rules, resource, address, entry.source.as_ref(), pin).await {
         Ok(ready) => ready,
