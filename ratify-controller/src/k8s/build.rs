@@ -113,7 +113,14 @@ pub(super) async fn follow(
             built
         }
         Ok(theirs) => build_as(shared, rules, resource, Some(theirs)).await,
-        Err(error) => Built { pin: Some(old), ..Built { part: Err(error), ..built } },
+        // What was built of the new one counts for nothing, its plugin least of all.
+        Err(error) => Built {
+            stand_in: refused::stand_in(resource, &error),
+            part: Err(error),
+            plugin: None,
+            pin: Some(old),
+            ..built
+        },
     }
 }
 

@@ -80,8 +80,11 @@ pub(super) async fn claim(
                     return Ok(pin);
                 }
                 Ok(Err(kube::Error::Api(answer))) if answer.code == 409 => None,
-                // Without the right to write, this process agrees with itself alone.
-                Ok(Err(kube::Error::Api(answer))) if answer.is_forbidden() => return Ok(pin),
+                // Without the right to write, this process agrees with itself alone; but it does
+                // not leave what others agreed on.
+                Ok(Err(kube::Error::Api(answer))) if answer.is_forbidden() && over.is_none() => {
+                    return Ok(pin);
+                }
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(late) => Some(late),
             };

@@ -1,6 +1,8 @@
 //! The manager: watches the nine kinds and keeps what is in force as they say. One task owns the
 //! state; jobs build and write beside it, so that a slow registry holds up no other resource.
 
+mod tags;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
@@ -10,7 +12,7 @@ use std::{
 
 use anyhow::bail;
 use kube::Client;
-use ratify_core::{Digest, capped_line};
+use ratify_core::{Digest, ErrorCode, capped_line};
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, Id, JoinSet},
@@ -26,6 +28,7 @@ use super::{
     parts::{Composition, Parts},
     pins::Pins,
     queue::{Queue, Work},
+    refused,
     resource::{Key, Pin, Resource},
     tried::Tried,
     volume,
@@ -199,10 +202,24 @@ impl Manager {
                 }
                 let gone = self.shared.pins.forget_all_but(kind, &listed);
                 self.on_volume(move |plugins| volume::forget_all(plugins, &gone));
-                self.unlisted.remove(&kind);
+                if self.unlisted.remove(&kind) && self.unlisted.is_empty() {
+                    self.refuse_until_tried();
+                }
                 self.tried.listed(&self.unlisted, self.resources.keys());
             }
         }
+    }
+
+    /// What is there at the start stands in the way until it is tried: a slow registry must not
+    /// leave a namespace with the cluster's verifiers, or with half of its own.
+    fn refuse_until_tried(&mut self) {
+        let error = ErrorCode::PluginInitFailure.detail("it was not tried yet");
+        for (key, resource) in &self.resources {
+            if let Some(stand_in) = refused::stand_in(resource, &error) {
+                self.parts.insert(&key.namespace, &key.name, stand_in);
+            }
+        }
+        self.active.swap(self.parts.snapshot(self.composition));
     }
 
     /// The rules are others now: everything is tried again by them. What they deny does not run
@@ -213,6 +230,11 @@ impl Manager {
         );
         self.composition.tighten_only = rules.namespaces.tighten_only;
         self.active.swap(self.parts.snapshot(self.composition));
+        // What a namespace runs of a spec that is no more cannot be held against other rules.
+        let is_kept = |key: &Key, done: &Done| key.kind.namespaced && done.verdict.kept;
+        for (_, done) in self.done.iter_mut().filter(|(key, done)| is_kept(key, done)) {
+            done.in_force = false;
+        }
         let now = Instant::now();
         for (key, resource) in &self.resources {
             self.abandon(key);
@@ -275,63 +297,6 @@ impl Manager {
             let built = build::build(&shared, &rules.plugins, &resource).await;
             Step::Built(Box::new((resource, built, rules)))
         });
-    }
-
-    /// Nothing is to be tried: what was not told yet is, and a tag is looked up where it is time.
-    fn look_after(&mut self, key: Key, resource: Resource) {
-        let Some(done) = self.done.get(&key).filter(|done| done.told) else {
-            return self.tell(resource);
-        };
-        let is_due = done.next_look.is_some_and(|at| at <= Instant::now());
-        let Some(tag) = done.tag.clone().filter(|_| is_due) else { return self.finish(&key, true) };
-        let shared = Arc::clone(&self.shared);
-        self.spawn(key, async move {
-            let digest = tag.resolve(&shared, &resource).await;
-            Step::Looked(resource, digest)
-        });
-    }
-
-    /// Follows a tag that moved where that is asked for, and otherwise says that it moved.
-    fn looked(&mut self, resource: Resource, found: ratify_core::Result<Digest>) {
-        let key = resource.key.clone();
-        let Some(done) = self.done.get_mut(&key) else { return self.finish(&key, true) };
-        let Some((tag, pin)) = done.tag.as_ref().zip(done.pin.clone()) else {
-            return self.finish(&key, true);
-        };
-        done.next_look = tag.next_look(Instant::now(), false);
-        let found = match found {
-            Ok(digest) => digest,
-            Err(error) => {
-                let error = capped_line(&error.to_string(), 500);
-                tracing::warn!("what {} stands for was not found out: {error}", tag.reference);
-                return self.finish(&key, true);
-            }
-        };
-        let moved_to = (found != pin.digest).then_some(found);
-        match moved_to {
-            Some(digest) if tag.interval.is_some() => {
-                tracing::info!("{key} follows {} from {} to {digest}", tag.reference, pin.digest);
-                let shared = Arc::clone(&self.shared);
-                self.spawn(key, async move {
-                    let rules = shared.runtime.rules.now();
-                    let allowed = &rules.plugins;
-                    let built = build::follow(&shared, allowed, &resource, digest, pin).await;
-                    Step::Built(Box::new((resource, built, rules)))
-                });
-            }
-            // The tag that could not be followed stands for what runs again.
-            _ if done.verdict.error.is_some() => self.build(key, resource),
-            moved_to if moved_to == done.verdict.moved_to => self.finish(&key, true),
-            moved_to => {
-                if let Some(digest) = &moved_to {
-                    let (tag, pin) = (&tag.reference, &pin.digest);
-                    tracing::warn!("{tag} of {key} stands for {digest} now; {pin} runs");
-                }
-                done.verdict = Arc::new(done.verdict.with_tag_at(moved_to));
-                done.told = false;
-                self.tell(resource);
-            }
-        }
     }
 
     /// Says in the status what came of a resource, where that was not said yet.
@@ -437,7 +402,8 @@ impl Manager {
         let runs = runs.filter(|_| !is_denied);
         let directory = if error.is_none() { directory } else { directory.or(kept_directory) };
         let kept = kept && error.is_some();
-        let verdict = Verdict { kept, error, plugin, moved_to: None, ran_before };
+        let is_by_tag = tag.is_some();
+        let verdict = Verdict { kept, error, plugin, is_by_tag, moved_to: None, ran_before };
         // A failure is said once: what v1 makes of the status is not answered at each try.
         let told = verdict.error.is_some()
             && before.is_some_and(|before| {
@@ -460,8 +426,18 @@ impl Manager {
         };
         self.done.insert(key.clone(), done);
         // The latest status counts: the claim changed it meanwhile.
-        let resource = self.resources.get(&key).cloned().unwrap_or(resource);
+        let (seen, resource) =
+            (resource.pin(), self.resources.get(&key).cloned().unwrap_or(resource));
+        let agreed = resource.pin().filter(|agreed| is_by_tag && Some(agreed) != seen.as_ref());
+        if agreed.is_some_and(|agreed| !self.is_done_as(&key, &agreed)) {
+            // Others agreed on another digest while this was built: it is built instead.
+            return self.queue.succeeded(&key, Some(Instant::now()));
+        }
         self.tell(resource);
+    }
+
+    fn is_done_as(&self, key: &Key, agreed: &Pin) -> bool {
+        self.done.get(key).is_some_and(|done| done.pin.as_ref() == Some(agreed))
     }
 
     /// What was deleted is in force no more, whatever else is being done.

@@ -62,6 +62,10 @@ impl Pins {
 
     /// Keeps what a resource runs. On a volume that cannot be written it is kept in memory.
     pub(super) fn keep(&self, key: &Key, pin: &Pin) {
+        // What was agreed on since counts, and not what this process claimed once.
+        if let Some(claimed) = lock(&self.claimed).get_mut(key) {
+            claimed.clone_from(pin);
+        }
         if lock(&self.known).insert(key.clone(), pin.clone()).as_ref() == Some(pin) {
             return;
         }

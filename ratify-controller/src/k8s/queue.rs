@@ -6,7 +6,7 @@
 //! and none of them, nor all together, takes every place.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -78,9 +78,10 @@ impl Queue {
     /// turns of namespaces, then of names; no verifier is tried while what provides keys is.
     pub fn pop(&mut self, now: Instant) -> Option<Key> {
         let (keys_first, places) = (self.keys_first(now), self.places());
+        let keys_first = |key: &Key| keys_first.are_awaited_by(key);
         let ready = self.entries.iter().filter(|(key, entry)| {
             let is_due = entry.due.is_some_and(|due| due <= now);
-            is_due && places.have_room(key, entry, keys_first)
+            is_due && places.have_room(key, entry, keys_first(key))
         });
         let turn = |key: &Key| self.turns.get(&key.namespace).copied().unwrap_or_default();
         // Of two that are alike the first by name.
@@ -100,15 +101,18 @@ impl Queue {
     /// is looked for when that has ended.
     pub fn next_due(&self, now: Instant) -> Option<Instant> {
         let (keys_first, places) = (self.keys_first(now), self.places());
-        let waiting =
-            self.entries.iter().filter(|(key, entry)| places.have_room(key, entry, keys_first));
+        let waiting = self
+            .entries
+            .iter()
+            .filter(|(key, entry)| places.have_room(key, entry, keys_first.are_awaited_by(key)));
         waiting.filter_map(|(_, entry)| entry.due).min()
     }
 
-    fn keys_first(&self, now: Instant) -> bool {
-        self.entries.iter().any(|(key, entry)| {
+    fn keys_first(&self, now: Instant) -> KeysFirst<'_> {
+        let next = self.entries.iter().filter(|(key, entry)| {
             is_of_keys(key) && (entry.is_running || entry.due.is_some_and(|due| due <= now))
-        })
+        });
+        KeysFirst(next.map(|(key, _)| key.namespace.as_str()).collect())
     }
 
     fn places(&self) -> Places {
@@ -160,10 +164,21 @@ impl Queue {
     }
 }
 
+/// The namespaces, and the cluster as an empty one, of which what provides keys comes first.
+struct KeysFirst<'a>(BTreeSet<&'a str>);
+
+impl KeysFirst<'_> {
+    /// Whether it is for these that something waits: the cluster's verifiers wait for no tenant.
+    fn are_awaited_by(&self, key: &Key) -> bool {
+        key.kind.role == Role::Verifier
+            && (self.0.contains("") || self.0.contains(key.namespace.as_str()))
+    }
+}
+
 impl Places {
     /// Whether something does not run and may.
-    fn have_room(&self, key: &Key, entry: &Entry, keys_first: bool) -> bool {
-        if entry.is_running || (keys_first && key.kind.role == Role::Verifier) {
+    fn have_room(&self, key: &Key, entry: &Entry, waits_for_keys: bool) -> bool {
+        if entry.is_running || waits_for_keys {
             return false;
         }
         let left = |places: usize| if key.kind.namespaced { places } else { 0 };
@@ -319,6 +334,21 @@ mod tests {
             queue.succeeded(&key, None);
         }
         assert!(queue.turns.is_empty() && queue.entries.is_empty());
+    }
+
+    #[test]
+    fn the_clusters_verifiers_wait_for_no_tenants_keys() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let keys = Kind { role: Role::Keys, namespaced: true };
+        for number in 0..100 {
+            let key = Key { kind: keys, namespace: "a".into(), name: format!("{number:03}") };
+            queue.push(key, Work::Local, now);
+        }
+        queue.push(key(Role::Verifier, "of-the-cluster"), Work::Local, now);
+        queue.push(tenants("a", "v"), Work::Local, now);
+        queue.push(tenants("b", "v"), Work::Local, now);
+        let started = started(&mut queue, now);
+        assert_eq!(started, ["a/000", "a/001", "a/002", "of-the-cluster", "b/v"]);
     }
 
     #[test]

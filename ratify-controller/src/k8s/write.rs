@@ -22,6 +22,8 @@ pub(super) struct Verdict {
     /// Whether what was in force before still is.
     pub(super) kept: bool,
     pub(super) plugin: Option<PluginStatus>,
+    /// Whether its plugin is named by a tag, so that replicas agree on a digest.
+    pub(super) is_by_tag: bool,
     /// What the plugin's tag stands for, where that is not what runs.
     pub(super) moved_to: Option<Digest>,
     /// The plugin that was in force before.
@@ -32,7 +34,8 @@ impl Verdict {
     /// The same of a resource in force, with its tag at another digest.
     pub(super) fn with_tag_at(&self, moved_to: Option<Digest>) -> Self {
         let plugin = self.plugin.clone();
-        Self { error: None, kept: false, ran_before: plugin.clone(), plugin, moved_to }
+        let is_by_tag = self.is_by_tag;
+        Self { error: None, kept: false, is_by_tag, ran_before: plugin.clone(), plugin, moved_to }
     }
 
     fn standing(&self) -> Standing<'_> {
@@ -98,6 +101,10 @@ pub(super) async fn write(shared: &Shared, mut resource: Resource, verdict: &Ver
                     // What is said of the present spec comes from its own try.
                     return true;
                 }
+                if verdict.is_by_tag && leaves(&resource, &now, verdict.plugin.as_ref()) {
+                    // Others agreed on another digest: what is said of it comes from its own try.
+                    return true;
+                }
                 resource = now;
             }
             Ok(Err(kube::Error::Api(answer))) if answer.code == 404 => return true,
@@ -110,4 +117,12 @@ pub(super) async fn write(shared: &Shared, mut resource: Resource, verdict: &Ver
         ratify_core::capped_line(&why, 300)
     );
     false
+}
+
+/// Whether a status came to name another digest than this one.
+fn leaves(seen: &Resource, now: &Resource, plugin: Option<&PluginStatus>) -> bool {
+    let is_other = |plugin: &PluginStatus| {
+        now.pin().is_some_and(|agreed| agreed.digest.to_string() != plugin.digest)
+    };
+    now.pin() != seen.pin() && plugin.is_some_and(is_other)
 }
