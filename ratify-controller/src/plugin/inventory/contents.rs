@@ -66,6 +66,15 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), InventoryErro
     sync_folder(folder)
 }
 
+/// Writes a file that appears whole or not at all, and is proven by its digest when it is read:
+/// nobody waits for the disk.
+pub(super) fn write_proven(path: &Path, bytes: &[u8]) -> Result<(), InventoryError> {
+    let (mut file, temporary) = incoming(folder_of(path))?;
+    file.write_all(bytes).attempt("writing", path)?;
+    temporary.persist(path).map_err(|error| error.error).attempt("writing", path)?;
+    Ok(())
+}
+
 /// Makes names that were created, renamed or removed in a folder outlive a power cut.
 pub(super) fn sync_folder(folder: &Path) -> Result<(), InventoryError> {
     File::open(folder).and_then(|folder| folder.sync_all()).attempt("syncing", folder)

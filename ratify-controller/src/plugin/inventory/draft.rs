@@ -7,7 +7,6 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -18,22 +17,16 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::{
     InventoryError,
-    contents::{self, folder_of, sync_folder},
+    contents::{self, folder_of},
     error::Attempt as _,
 };
 
 /// Its owner may read and run it (v1: 0700); nobody may write to it.
 pub(super) const EXECUTABLE: u32 = 0o500;
 
-/// The disk begins to write whenever so many bytes more have been received: it works while the
-/// network does, and little is left to wait for at the end.
-const WRITE_BACK: u64 = 4 << 20;
-
 /// A file under a temporary name, to be written to once, from its start.
 pub struct Draft {
     file: tokio::fs::File,
-    /// The same file, for the disk.
-    early: Early,
     path: TempPath,
     target: PathBuf,
     hasher: Hasher,
@@ -44,9 +37,8 @@ impl Draft {
     /// A file beside its target, locked so that no collection takes it for a stale one.
     pub(super) fn create(target: &Path, algorithm: Algorithm) -> Result<Self, InventoryError> {
         let (file, path) = contents::incoming(folder_of(target))?;
-        let early = Early::of(&file).attempt("duplicating the handle of", target)?;
-        let (file, target) = (tokio::fs::File::from_std(file), target.to_owned());
-        Ok(Self { file, early, path, target, hasher: Hasher::new(algorithm), size: 0 })
+        let file = tokio::fs::File::from_std(file);
+        Ok(Self { file, path, target: target.to_owned(), hasher: Hasher::new(algorithm), size: 0 })
     }
 
     /// How many bytes were written.
@@ -67,57 +59,21 @@ impl Draft {
         std::fs::File::open(&self.path).attempt("opening", &self.path)
     }
 
-    /// Gives the proven file its name: on the disk first, then closed, since a file that is open
-    /// for writing cannot be run, then renamed.
+    /// Gives the proven file its name: closed first, since a file that is open for writing cannot
+    /// be run, then renamed. Nobody waits for the disk: what a power cut tears is found out by its
+    /// digest, since nothing comes into force that was not hashed, and is pulled again.
     ///
     /// # Errors
     /// When a step fails; nothing is left then.
     pub async fn keep(self) -> Result<(), InventoryError> {
-        let Self { file, early, path, target, hasher, .. } = self;
-        early.end().await;
+        let Self { file, path, target, hasher, .. } = self;
         let digest = hasher.finish();
         file.set_permissions(Permissions::from_mode(EXECUTABLE))
             .await
             .attempt("making executable", &target)?;
-        file.sync_all().await.attempt("writing", &target)?;
         drop(file.into_std().await);
         let named = tokio::task::spawn_blocking(move || name(path, &target, &digest)).await;
         named.map_err(io::Error::other).attempt("naming", Path::new("a file"))?
-    }
-}
-
-/// Brings a file to the disk while more of it is received. What fails here fails again, and is
-/// said, when the whole file is synced.
-struct Early {
-    file: Arc<std::fs::File>,
-    /// How long the file was when this began the last time.
-    until: u64,
-    running: Option<tokio::task::JoinHandle<()>>,
-}
-
-impl Early {
-    fn of(file: &std::fs::File) -> io::Result<Self> {
-        Ok(Self { file: Arc::new(file.try_clone()?), until: 0, running: None })
-    }
-
-    /// Begins where there is enough, one at a time.
-    fn write_back(&mut self, size: u64) {
-        let is_busy = self.running.as_ref().is_some_and(|running| !running.is_finished());
-        if is_busy || size - self.until < WRITE_BACK {
-            return;
-        }
-        self.until = size;
-        let file = Arc::clone(&self.file);
-        self.running = Some(tokio::task::spawn_blocking(move || {
-            let _ = file.sync_data();
-        }));
-    }
-
-    /// Gives the handle back: a file that is open for writing cannot be run.
-    async fn end(self) {
-        if let Some(running) = self.running {
-            let _ = running.await;
-        }
     }
 }
 
@@ -125,15 +81,14 @@ impl Early {
 /// one stays: whoever runs it sees no change.
 fn name(draft: TempPath, target: &Path, digest: &Digest) -> Result<(), InventoryError> {
     let taken = match draft.persist_noclobber(target) {
-        Ok(()) => return sync_folder(folder_of(target)),
+        Ok(()) => return Ok(()),
         Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => taken,
         Err(other) => return Err(other.error).attempt("writing", target),
     };
     if super::installed::is_whole(target, digest) {
         return Ok(());
     }
-    taken.path.persist(target).map_err(|error| error.error).attempt("writing", target)?;
-    sync_folder(folder_of(target))
+    taken.path.persist(target).map_err(|error| error.error).attempt("writing", target)
 }
 
 impl AsyncWrite for Draft {
@@ -145,8 +100,6 @@ impl AsyncWrite for Draft {
         let written = std::task::ready!(Pin::new(&mut self.file).poll_write(context, bytes))?;
         self.hasher.update(&bytes[..written]);
         self.size += written as u64;
-        let size = self.size;
-        self.early.write_back(size);
         Poll::Ready(Ok(written))
     }
 

@@ -225,7 +225,7 @@ impl Inventory {
     /// # Errors
     /// When it cannot be written.
     pub fn keep_document(&self, digest: &Digest, bytes: &[u8]) -> Result<(), InventoryError> {
-        contents::write_whole(&self.document_path(digest), bytes)
+        contents::write_proven(&self.document_path(digest), bytes)
     }
 
     fn document_path(&self, digest: &Digest) -> PathBuf {

@@ -291,7 +291,7 @@ fn a_document_is_given_only_while_it_is_whole() {
 }
 
 #[tokio::test]
-async fn a_long_program_that_the_disk_began_to_write_early_is_whole_and_runs_at_once() {
+async fn a_long_program_is_whole_and_runs_at_once() {
     let (_folder, inventory) = fixture();
     let mut script = b"#!/bin/sh\nexit 0\n".to_vec();
     script.resize(20 << 20, b'#');
