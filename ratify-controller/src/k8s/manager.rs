@@ -403,7 +403,9 @@ impl Manager {
         let directory = if error.is_none() { directory } else { directory.or(kept_directory) };
         let kept = kept && error.is_some();
         let is_by_tag = tag.is_some();
-        let verdict = Verdict { kept, error, plugin, is_by_tag, moved_to: None, ran_before };
+        let remark = self.composition.remark(key.kind);
+        let verdict =
+            Verdict { kept, error, plugin, is_by_tag, remark, moved_to: None, ran_before };
         // A failure is said once: what v1 makes of the status is not answered at each try.
         let told = verdict.error.is_some()
             && before.is_some_and(|before| {

@@ -13,7 +13,10 @@ use ratify_core::{
     policy::Policy,
 };
 
-use super::entry::POLICY_NAME;
+use super::{
+    entry::POLICY_NAME,
+    kind::{Kind, Role},
+};
 use crate::state::{Snapshot, View};
 
 /// The namespace of resources that belong to the whole cluster.
@@ -38,6 +41,26 @@ pub struct Composition {
     pub tighten_only: bool,
     /// How much one request may ask for.
     pub limits: Limits,
+}
+
+impl Composition {
+    /// What a resource of a kind that is in force does to the cluster's, where that is for an
+    /// administrator to know.
+    pub(super) fn remark(self, kind: Kind) -> Option<&'static str> {
+        if !kind.namespaced || self.tighten_only {
+            return None;
+        }
+        match kind.role {
+            Role::Verifier => Some(
+                "in this namespace it takes the place of the cluster's verifiers; namespaces.tightenOnly in the configuration keeps both",
+            ),
+            Role::Policy => Some(
+                "in this namespace it takes the place of the cluster's policy; namespaces.tightenOnly in the configuration keeps both",
+            ),
+            Role::Store => Some("in this namespace it takes the place of the cluster's stores"),
+            Role::Keys | Role::CertificateStore => None,
+        }
+    }
 }
 
 /// Everything that was built, by namespace and name.

@@ -26,6 +26,8 @@ pub(super) struct Verdict {
     pub(super) is_by_tag: bool,
     /// What the plugin's tag stands for, where that is not what runs.
     pub(super) moved_to: Option<Digest>,
+    /// What is worth knowing of it though it is in force.
+    pub(super) remark: Option<&'static str>,
     /// The plugin that was in force before.
     pub(super) ran_before: Option<PluginStatus>,
 }
@@ -34,8 +36,9 @@ impl Verdict {
     /// The same of a resource in force, with its tag at another digest.
     pub(super) fn with_tag_at(&self, moved_to: Option<Digest>) -> Self {
         let plugin = self.plugin.clone();
-        let is_by_tag = self.is_by_tag;
-        Self { error: None, kept: false, is_by_tag, ran_before: plugin.clone(), plugin, moved_to }
+        let (is_by_tag, remark) = (self.is_by_tag, self.remark);
+        let ran_before = plugin.clone();
+        Self { error: None, kept: false, is_by_tag, remark, ran_before, plugin, moved_to }
     }
 
     fn standing(&self) -> Standing<'_> {
@@ -46,7 +49,7 @@ impl Verdict {
         };
         Standing {
             outcome,
-            remark: None,
+            remark: self.remark.map(str::to_owned),
             plugin: self.plugin.clone(),
             moved_to: self.moved_to.clone(),
         }

@@ -158,3 +158,16 @@ fn v1s_policy_name_wins_over_v1alpha1s() {
     parts.insert("", POLICY_NAME, Part::Policy(Ok(policy("all"))));
     assert_eq!(of(&parts), Some(policy("all")));
 }
+
+#[test]
+fn who_takes_the_clusters_place_says_so_unless_both_count() {
+    use crate::k8s::kind::{Kind, Role};
+    let both = Composition { tighten_only: true, ..Composition::default() };
+    for role in [Role::Verifier, Role::Policy, Role::Store] {
+        let of = |namespaced, composition: Composition| {
+            composition.remark(Kind { role, namespaced }).unwrap_or_default()
+        };
+        assert!(of(true, Composition::default()).contains("takes the place of"), "{role:?}");
+        assert_eq!((of(false, Composition::default()), of(true, both)), ("", ""));
+    }
+}
