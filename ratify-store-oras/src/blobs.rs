@@ -1,18 +1,17 @@
 //! Blobs: into memory, or streamed into a sink and hashed on the way.
 
-use std::time::Instant;
+use std::{io::Write, time::Instant};
 
 use bytes::Bytes;
 use ratify_core::{Descriptor, Digest, Reference};
 use reqwest::{Method, StatusCode};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::{
-    Client, Hasher, OrasError,
+    Client, OrasError,
     client::{PULL, Target},
     exchange::{Answer, within},
     manifests::{DOCKER_CONTENT_DIGEST, check_claimed},
-    proof,
+    proof, stream,
 };
 
 impl Client {
@@ -43,29 +42,31 @@ impl Client {
         within(give_up_at, what, Box::pin(work)).await
     }
 
-    /// Streams a blob into a sink. `progress` is told how many bytes have been written so far.
-    /// At most the descriptor's size is ever written. After an error the sink holds unproven
-    /// bytes, which the caller throws away.
+    /// Streams a blob into a sink and gives it back, full and proven; the sink is written to on a
+    /// thread that may block. `progress` is told how many bytes have been received so far. At most
+    /// the descriptor's size is ever written.
     ///
     /// # Errors
-    /// As [`Client::blob_bytes`], and when the sink fails.
-    pub async fn blob_to(
+    /// As [`Client::blob_bytes`], and when the sink fails. The sink is dropped then: it held
+    /// unproven bytes.
+    pub async fn blob_into<S: Write + Send + 'static>(
         &self,
         reference: &Reference,
         descriptor: &Descriptor,
-        sink: &mut (dyn AsyncWrite + Unpin + Send),
+        sink: S,
         progress: &mut (dyn FnMut(u64) + Send),
         give_up_at: Option<Instant>,
-    ) -> Result<(), OrasError> {
+    ) -> Result<S, OrasError> {
         let reference = reference.sibling(&descriptor.digest);
         let what = reference.as_str();
         let work = async {
             let target = self.target(&reference, PULL, give_up_at).await?;
             let answer = self.ask_blob(&target, &descriptor.digest).await?;
             answer.check_length(what, Some(descriptor.size), u64::MAX)?;
-            stream(answer, what, descriptor, sink, progress).await
+            Ok(answer)
         };
-        within(give_up_at, what, Box::pin(work)).await
+        let answer = within(give_up_at, what, Box::pin(work)).await?;
+        stream::into_sink(answer, what, descriptor, sink, progress, give_up_at).await
     }
 
     async fn ask_blob(&self, target: &Target<'_>, digest: &Digest) -> Result<Answer, OrasError> {
@@ -79,40 +80,4 @@ impl Client {
         check_claimed(what, digest, claimed.as_ref())?;
         Ok(answer)
     }
-}
-
-async fn stream(
-    mut answer: Answer,
-    what: &str,
-    descriptor: &Descriptor,
-    sink: &mut (dyn AsyncWrite + Unpin + Send),
-    progress: &mut (dyn FnMut(u64) + Send),
-) -> Result<(), OrasError> {
-    let sink_error = |source| OrasError::Sink { what: what.to_owned(), source };
-    let wrong_size = |actual: String| OrasError::Size {
-        what: what.to_owned(),
-        expected: descriptor.size,
-        actual,
-    };
-    let mut hasher = Hasher::new(descriptor.digest.algorithm());
-    let mut written = 0;
-    while let Some(chunk) = answer.chunk().await? {
-        if written + chunk.len() as u64 > descriptor.size {
-            return Err(wrong_size("more".into()));
-        }
-        hasher.update(&chunk);
-        sink.write_all(&chunk).await.map_err(sink_error)?;
-        written += chunk.len() as u64;
-        progress(written);
-    }
-    if written != descriptor.size {
-        return Err(wrong_size(written.to_string()));
-    }
-    sink.flush().await.map_err(sink_error)?;
-    let actual = hasher.finish();
-    if actual == descriptor.digest {
-        return Ok(());
-    }
-    let expected = descriptor.digest.clone();
-    Err(OrasError::Digest { what: what.to_owned(), expected, actual: actual.to_string() })
 }

@@ -13,7 +13,7 @@
 //! | credentials (`auth`) | the first credentials of a registry are kept for ever, a failure to get a token is swallowed and the request goes out anonymous, `expires_in` is ignored, no refresh tokens, no single flight, no second attempt after a 401; user and password go to any realm, in clear too |
 //! | [`Client::resolve`] | a HEAD gives the digest alone, no media type and no size |
 //! | [`Client::manifest_bytes`] | the body is read whole, whatever its size, and a compressed transfer is not refused |
-//! | [`Client::blob_bytes`], [`Client::blob_to`] | the size is not compared with the descriptor's; any number of bytes reaches the sink before the digest is looked at |
+//! | [`Client::blob_bytes`], [`Client::blob_into`] | the size is not compared with the descriptor's; any number of bytes reaches the sink before the digest is looked at |
 //! | [`Client::referrers`] | `Link` is ignored, so a second page is lost; any error on the fallback tag (403, 429) reads as "no referrers" |
 //! | [`Client::push_blob`], [`Client::push_manifest`] | the upload's location gets the credentials whatever its host is; a registry that sends no `Location` for a manifest pushed by digest makes it panic |
 

@@ -23,6 +23,7 @@ mod push;
 mod referrers;
 mod retry;
 mod store;
+mod stream;
 mod tls;
 mod transport;
 

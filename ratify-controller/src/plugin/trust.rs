@@ -101,14 +101,14 @@ pub enum Distrust {
 /// When the file cannot be opened, or is nothing this node can run.
 pub fn program_at(path: &Path, node: &Node<'_>) -> Result<Program, Distrust> {
     let file = File::open(path).map_err(|error| Distrust::Read(error.to_string()))?;
-    program_in(file, node)
+    program_in(&file, node)
 }
 
 /// Tells what an open file is; see [`program`].
 ///
 /// # Errors
 /// When the file is nothing this node can run.
-pub fn program_in(file: File, node: &Node<'_>) -> Result<Program, Distrust> {
+pub fn program_in(file: &File, node: &Node<'_>) -> Result<Program, Distrust> {
     program(&ReadCache::new(file), node)
 }
 

@@ -177,8 +177,7 @@ async fn read_back(
         let blob = &manifest.blobs[0];
         let bytes = client.blob_bytes(image, &blob.digest, Some(blob.size), None).await.unwrap();
         assert!(bytes.starts_with(b"signature "));
-        let mut sink = Vec::new();
-        client.blob_to(image, blob, &mut sink, &mut |_| {}, None).await.unwrap();
+        let sink = client.blob_into(image, blob, Vec::new(), &mut |_| {}, None).await.unwrap();
         assert_eq!(sink, bytes);
     }
     let missing = image.sibling_tag("missing").unwrap();

@@ -145,10 +145,8 @@ impl Look<'_> {
         if config.media_type != artifact::media_type::CONFIG || config.size > MAX_CONFIG {
             return Ok(None);
         }
-        let mut bytes = Vec::new();
-        self.client
-            .blob_to(self.reference, config, &mut bytes, &mut |_| {}, self.give_up_at)
-            .await?;
+        let (digest, size) = (&config.digest, Some(config.size));
+        let bytes = self.client.blob_bytes(self.reference, digest, size, self.give_up_at).await?;
         Ok(serde_json::from_slice(&bytes).ok())
     }
 }

@@ -153,12 +153,11 @@ impl<'a> Walk<'a> {
             let text = format!("it has {} bytes, more than {MAX_CONFIG}", descriptor.size);
             return Err(PlanError::Config(text).into());
         }
-        let mut bytes = Vec::new();
-        let give_up_at = self.options.give_up_at;
+        let (size, give_up_at) = (Some(descriptor.size), self.options.give_up_at);
         let client = self.client()?;
-        client.blob_to(self.reference, descriptor, &mut bytes, &mut |_| {}, give_up_at).await?;
+        let bytes = client.blob_bytes(self.reference, &descriptor.digest, size, give_up_at).await?;
         self.keep(&descriptor.digest, &bytes)?;
-        Ok(bytes.into())
+        Ok(bytes)
     }
 
     fn keep(&mut self, digest: &Digest, bytes: &[u8]) -> Result<(), InstallError> {
@@ -207,7 +206,7 @@ impl<'a> Walk<'a> {
         match self.open(&record).await {
             Ok(plugin) => {
                 let file = File::open(plugin.path()).map_err(|error| self.io(error, "opening"))?;
-                trust::program_in(file, &self.node())?;
+                trust::program_in(&file, &self.node())?;
                 Ok(Found { plugin, downloaded: false })
             }
             Err(InstallError::Inventory(InventoryError::Missing(_))) => {
@@ -234,17 +233,18 @@ impl<'a> Walk<'a> {
         let inventory = self.inventory.clone();
         let cleaned = tokio::task::spawn_blocking(move || inventory.remove_abandoned()).await;
         cleaned.map_err(|error| InstallError::Task(error.to_string()))?;
-        let mut draft = self.inventory.draft(&layer.digest)?;
+        let draft = self.inventory.draft(&layer.digest)?;
         tracing::debug!("writing plugin bytes to {}", target.display());
         let size = layer.size;
         let mut told = |received: u64| progress(received, size);
-        client
-            .blob_to(self.reference, layer, &mut draft, &mut told, self.options.give_up_at)
-            .await?;
-        let file = draft.prove(&layer.digest).await?;
-        trust::program_in(file, &self.node())?;
+        let give_up_at = self.options.give_up_at;
+        let writer = draft.writer()?;
+        drop(client.blob_into(self.reference, layer, writer, &mut told, give_up_at).await?);
+        let received = draft.close()?;
+        trust::program_in(received.file(), &self.node())?;
         tracing::debug!("marking {} as executable", target.display());
-        draft.keep().await?;
+        let named = tokio::task::spawn_blocking(move || received.name()).await;
+        named.map_err(|error| InstallError::Task(error.to_string()))??;
         let plugin = self.open(&record).await?;
         Ok(Found { plugin, downloaded: true })
     }

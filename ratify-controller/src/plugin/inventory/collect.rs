@@ -3,7 +3,6 @@
 use std::{
     collections::HashSet,
     fs::{self, File},
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -13,15 +12,11 @@ use ratify_core::{Algorithm, Digest};
 use super::{
     DOCUMENTS, Inventory, InventoryError, SOURCES,
     contents::{self, TEMPORARY},
-    draft::EXECUTABLE,
 };
 
 /// How long something unnamed stays: an installation names its file last, and another process may
 /// be about to start what a record named a moment ago.
 pub const GRACE_PERIOD: Duration = Duration::from_secs(60 * 60);
-
-/// How long it may take to name a file that was received whole.
-const NAMING: Duration = Duration::from_secs(60);
 
 /// What a collection removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -82,8 +77,7 @@ impl Inventory {
         let folders = algorithms.map(Algorithm::name).into_iter().chain([DOCUMENTS, SOURCES]);
         let folders = folders.map(|folder| self.store().join(folder));
         for folder in folders.chain([self.directory().to_owned()]) {
-            for path in files_in(&folder).filter(|path| is_temporary(path) && !is_to_be_named(path))
-            {
+            for path in files_in(&folder).filter(|path| is_temporary(path)) {
                 remove_unused(&path, true, &mut collected);
             }
         }
@@ -105,14 +99,6 @@ fn is_temporary(path: &Path) -> bool {
 fn is_older(path: &Path, now: SystemTime, grace: Duration) -> bool {
     let modified = fs::symlink_metadata(path).and_then(|found| found.modified());
     modified.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age >= grace))
-}
-
-/// Whether a program was received whole a moment ago: its writer let go of it to name it, since
-/// what is open for writing cannot be run.
-fn is_to_be_named(path: &Path) -> bool {
-    let is_whole = fs::symlink_metadata(path)
-        .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o777 == EXECUTABLE);
-    is_whole && !is_older(path, SystemTime::now(), NAMING)
 }
 
 /// Removes a file that nobody holds: whoever runs or fills one has it locked.

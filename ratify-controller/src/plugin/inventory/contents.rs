@@ -39,18 +39,33 @@ pub(in crate::plugin) fn digest_of_file(
 /// How often a new file is made where a collection is faster than its lock.
 const ATTEMPTS: usize = 8;
 
-/// A new file under a temporary name, locked: what is locked has a writer, what is not was left
-/// by one that died.
-pub(super) fn incoming(folder: &Path) -> Result<(File, TempPath), InventoryError> {
+/// A file that is being written under a temporary name.
+pub(super) struct Incoming {
+    /// To be written to.
+    pub(super) file: File,
+    /// The same for reading, locked: what is locked has a writer, what is not was left by one that
+    /// died. The lock outlives `file`, which has to be closed before the program can run.
+    pub(super) held: File,
+    /// Its name for now, which goes with this value.
+    pub(super) path: TempPath,
+}
+
+/// A new file to be written to.
+pub(super) fn incoming(folder: &Path) -> Result<Incoming, InventoryError> {
     for _ in 0..ATTEMPTS {
         let made = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder);
         let (file, path) = made.attempt("creating a file in", folder)?.into_parts();
         // Before it was locked, it looked as if its writer were dead.
-        let is_ours = file.try_lock().is_ok()
+        let held = match File::open(&path) {
+            Ok(held) => held,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).attempt("opening", &path),
+        };
+        let is_ours = held.try_lock_shared().is_ok()
             && fs::symlink_metadata(&path)
                 .is_ok_and(|named| file.metadata().is_ok_and(|file| file.ino() == named.ino()));
         if is_ours {
-            return Ok((file, path));
+            return Ok(Incoming { file, held, path });
         }
     }
     Err(io::Error::from(io::ErrorKind::WouldBlock)).attempt("locking a new file in", folder)
@@ -59,19 +74,19 @@ pub(super) fn incoming(folder: &Path) -> Result<(File, TempPath), InventoryError
 /// Writes a file that appears whole, on the disk, or not at all.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), InventoryError> {
     let folder = folder_of(path);
-    let (mut file, temporary) = incoming(folder)?;
-    file.write_all(bytes).attempt("writing", path)?;
-    file.sync_all().attempt("writing", path)?;
-    temporary.persist(path).map_err(|error| error.error).attempt("writing", path)?;
+    let mut incoming = incoming(folder)?;
+    incoming.file.write_all(bytes).attempt("writing", path)?;
+    incoming.file.sync_all().attempt("writing", path)?;
+    incoming.path.persist(path).map_err(|error| error.error).attempt("writing", path)?;
     sync_folder(folder)
 }
 
-/// Writes a file that appears whole or not at all, and is proven by its digest when it is read:
-/// nobody waits for the disk.
-pub(super) fn write_proven(path: &Path, bytes: &[u8]) -> Result<(), InventoryError> {
-    let (mut file, temporary) = incoming(folder_of(path))?;
-    file.write_all(bytes).attempt("writing", path)?;
-    temporary.persist(path).map_err(|error| error.error).attempt("writing", path)?;
+/// Writes a file that appears whole or not at all. Nobody waits for the disk: what is in it is
+/// proven when it is read, or is a hint.
+pub(super) fn write_unsynced(path: &Path, bytes: &[u8]) -> Result<(), InventoryError> {
+    let mut incoming = incoming(folder_of(path))?;
+    incoming.file.write_all(bytes).attempt("writing", path)?;
+    incoming.path.persist(path).map_err(|error| error.error).attempt("writing", path)?;
     Ok(())
 }
 

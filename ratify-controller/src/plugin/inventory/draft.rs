@@ -1,113 +1,92 @@
-//! [`Draft`]: a file that is being received. It is hashed as it is written and gets its name only
-//! when it is whole, proven and on the disk; dropped before, it leaves nothing.
+//! [`Draft`]: a file that is being received. It gets its name only when it is whole; dropped before,
+//! it leaves nothing.
 
 use std::{
-    fs::Permissions,
+    fs::{File, Permissions},
     io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    pin::Pin,
-    task::{Context, Poll},
 };
 
-use ratify_core::{Algorithm, Digest};
-use ratify_store_oras::Hasher;
+use ratify_core::Digest;
 use tempfile::TempPath;
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::{
     InventoryError,
-    contents::{self, folder_of},
+    contents::{self, Incoming, folder_of},
     error::Attempt as _,
 };
 
 /// Its owner may read and run it (v1: 0700); nobody may write to it.
 pub(super) const EXECUTABLE: u32 = 0o500;
 
-/// A file under a temporary name, to be written to once, from its start.
+/// A file under a temporary name, to be written to once, from its start. No collection takes it.
 pub struct Draft {
-    file: tokio::fs::File,
+    incoming: Incoming,
+    target: PathBuf,
+    digest: Digest,
+}
+
+/// A file that is not written to any more and has no name yet.
+pub struct Received {
+    held: File,
     path: TempPath,
     target: PathBuf,
-    hasher: Hasher,
-    size: u64,
+    digest: Digest,
 }
 
 impl Draft {
-    /// A file beside its target, locked so that no collection takes it for a stale one.
-    pub(super) fn create(target: &Path, algorithm: Algorithm) -> Result<Self, InventoryError> {
-        let (file, path) = contents::incoming(folder_of(target))?;
-        let file = tokio::fs::File::from_std(file);
-        Ok(Self { file, path, target: target.to_owned(), hasher: Hasher::new(algorithm), size: 0 })
+    /// A file beside its target.
+    pub(super) fn create(target: &Path, digest: &Digest) -> Result<Self, InventoryError> {
+        let incoming = contents::incoming(folder_of(target))?;
+        Ok(Self { incoming, target: target.to_owned(), digest: digest.clone() })
     }
 
-    /// How many bytes were written.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// Flushes what was written and gives the file to be looked at before it is kept.
+    /// What to write to. The name stays with the draft, and goes with it at once, whoever still
+    /// writes. To be closed before [`Draft::close`].
     ///
     /// # Errors
-    /// When the bytes have another digest, or cannot be flushed.
-    pub async fn prove(&mut self, expected: &Digest) -> Result<std::fs::File, InventoryError> {
-        self.file.flush().await.attempt("writing", &self.target)?;
-        let found = self.hasher.clone().finish();
-        if found != *expected {
-            return Err(InventoryError::OtherBytes { expected: expected.clone(), found });
-        }
-        std::fs::File::open(&self.path).attempt("opening", &self.path)
+    /// When no descriptor is left.
+    pub fn writer(&self) -> Result<File, InventoryError> {
+        self.incoming.file.try_clone().attempt("opening", &self.target)
     }
 
-    /// Gives the proven file its name: closed first, since a file that is open for writing cannot
-    /// be run, then renamed. Nobody waits for the disk: what a power cut tears is found out by its
-    /// digest, since nothing comes into force that was not hashed, and is pulled again.
+    /// Closes the file, since what is open for writing cannot be run.
+    ///
+    /// # Errors
+    /// When it cannot be made executable.
+    pub fn close(self) -> Result<Received, InventoryError> {
+        let Self { incoming: Incoming { file, held, path }, target, digest } = self;
+        let executable = Permissions::from_mode(EXECUTABLE);
+        file.set_permissions(executable).attempt("making executable", &target)?;
+        Ok(Received { held, path, target, digest })
+    }
+}
+
+impl Received {
+    /// What was received, to be looked at.
+    pub fn file(&self) -> &File {
+        &self.held
+    }
+
+    /// Gives the file its name where that is free. Where another process was faster and its file is
+    /// whole, that one stays: whoever runs it sees no change. Nothing is proven here: whoever opens
+    /// the name proves it ([`super::Inventory::open`]). Nobody waits for the disk either: what a
+    /// power cut tears is found out by its digest, and is pulled again.
     ///
     /// # Errors
     /// When a step fails; nothing is left then.
-    pub async fn keep(self) -> Result<(), InventoryError> {
-        let Self { file, path, target, hasher, .. } = self;
-        let digest = hasher.finish();
-        file.set_permissions(Permissions::from_mode(EXECUTABLE))
-            .await
-            .attempt("making executable", &target)?;
-        drop(file.into_std().await);
-        let named = tokio::task::spawn_blocking(move || name(path, &target, &digest)).await;
-        named.map_err(io::Error::other).attempt("naming", Path::new("a file"))?
-    }
-}
-
-/// Takes the name where it is free. Where another process was faster and its file is whole, that
-/// one stays: whoever runs it sees no change.
-fn name(draft: TempPath, target: &Path, digest: &Digest) -> Result<(), InventoryError> {
-    let taken = match draft.persist_noclobber(target) {
-        Ok(()) => return Ok(()),
-        Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => taken,
-        Err(other) => return Err(other.error).attempt("writing", target),
-    };
-    if super::installed::is_whole(target, digest) {
-        return Ok(());
-    }
-    taken.path.persist(target).map_err(|error| error.error).attempt("writing", target)
-}
-
-impl AsyncWrite for Draft {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = std::task::ready!(Pin::new(&mut self.file).poll_write(context, bytes))?;
-        self.hasher.update(&bytes[..written]);
-        self.size += written as u64;
-        Poll::Ready(Ok(written))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.file).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.file).poll_shutdown(context)
+    pub fn name(self) -> Result<(), InventoryError> {
+        // Held against collection until it has its name.
+        let Self { held: _held, path, target, digest } = self;
+        let taken = match path.persist_noclobber(&target) {
+            Ok(()) => return Ok(()),
+            Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => taken,
+            Err(other) => return Err(other.error).attempt("writing", &target),
+        };
+        if super::installed::is_whole(&target, &digest) {
+            return Ok(());
+        }
+        taken.path.persist(&target).map_err(|error| error.error).attempt("writing", &target)
     }
 }

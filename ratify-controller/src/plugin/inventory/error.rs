@@ -46,14 +46,6 @@ pub enum InventoryError {
         /// What its digest should be.
         digest: Digest,
     },
-    /// What was received is not what was asked for.
-    #[error("the bytes received have the digest {found}, not {expected}")]
-    OtherBytes {
-        /// The digest asked for.
-        expected: Digest,
-        /// The digest of what came.
-        found: Digest,
-    },
 }
 
 impl From<InventoryError> for Error {

@@ -33,7 +33,7 @@ use ratify_core::Digest;
 use ratify_store_oras::digest_of;
 
 pub use collect::{Collected, GRACE_PERIOD};
-pub use draft::Draft;
+pub use draft::{Draft, Received};
 pub use error::InventoryError;
 pub use installed::{InstalledPlugin, RunGuard, RunnablePlugin};
 pub use loads::{Load, LoadedFor, Loads};
@@ -127,7 +127,7 @@ impl Inventory {
     /// # Errors
     /// When it cannot be made.
     pub fn draft(&self, digest: &Digest) -> Result<Draft, InventoryError> {
-        Draft::create(&self.content_path(digest), digest.algorithm())
+        Draft::create(&self.content_path(digest), digest)
     }
 
     /// Opens the file of a digest, hashed from its first byte to its last, and holds it against
@@ -225,7 +225,7 @@ impl Inventory {
     /// # Errors
     /// When it cannot be written.
     pub fn keep_document(&self, digest: &Digest, bytes: &[u8]) -> Result<(), InventoryError> {
-        contents::write_proven(&self.document_path(digest), bytes)
+        contents::write_unsynced(&self.document_path(digest), bytes)
     }
 
     fn document_path(&self, digest: &Digest) -> PathBuf {

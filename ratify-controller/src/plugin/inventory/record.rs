@@ -124,7 +124,7 @@ pub(super) fn write(folder: &Path, record: &Record) -> Result<(), InventoryError
         path: path.clone(),
         source: error.into(),
     })?;
-    contents::write_whole(&path, &bytes)
+    contents::write_unsynced(&path, &bytes)
 }
 
 /// A record; `None` where there is none. One that cannot be read is said and passed over: the

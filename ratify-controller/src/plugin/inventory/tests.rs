@@ -1,10 +1,9 @@
 //! The inventory against a real file system, and against a neighbour who writes into it.
 
-use std::{os::unix::fs::PermissionsExt as _, time::Duration, time::SystemTime};
+use std::{io::Write as _, os::unix::fs::PermissionsExt as _, time::Duration, time::SystemTime};
 
 use ratify_core::{Algorithm, Descriptor, media_type};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt as _;
 
 use super::*;
 
@@ -26,10 +25,9 @@ fn record(name: &str, type_: &str, bytes: &[u8]) -> Record {
 /// Installs bytes as a program.
 async fn install(inventory: &Inventory, record: &Record, bytes: &[u8]) -> InstalledPlugin {
     inventory.prepare("sha256").unwrap();
-    let mut draft = inventory.draft(&record.digest).unwrap();
-    draft.write_all(bytes).await.unwrap();
-    draft.prove(&record.digest).await.unwrap();
-    draft.keep().await.unwrap();
+    let draft = inventory.draft(&record.digest).unwrap();
+    draft.writer().unwrap().write_all(bytes).unwrap();
+    draft.close().unwrap().name().unwrap();
     let plugin = inventory.open(record).unwrap();
     inventory.publish(record).unwrap();
     plugin
@@ -76,17 +74,28 @@ async fn an_installed_file_is_private_executable_and_shown_where_v1_put_it() {
     assert_eq!(shown.digest(), &record.digest);
 }
 
-#[tokio::test]
-async fn a_draft_with_other_bytes_leaves_nothing() {
+#[test]
+fn a_draft_that_is_dropped_leaves_nothing_and_other_bytes_under_the_name_are_never_opened() {
     let (_folder, inventory) = fixture();
     inventory.prepare("sha256").unwrap();
-    let expected = sha256(b"program");
-    let mut draft = inventory.draft(&expected).unwrap();
-    draft.write_all(b"another").await.unwrap();
-    let error = draft.prove(&expected).await.unwrap_err().to_string();
-    assert!(error.starts_with("the bytes received have the digest sha256:"), "{error}");
-    drop(draft);
-    assert_eq!(files_of(&inventory), Vec::<String>::new());
+    let record = record("sample", "sample", b"program");
+    for closed in [false, true] {
+        let draft = inventory.draft(&record.digest).unwrap();
+        draft.writer().unwrap().write_all(b"prog").unwrap();
+        assert_eq!(files_of(&inventory).len(), 1);
+        if closed {
+            drop(draft.close().unwrap());
+        } else {
+            drop(draft);
+        }
+        assert_eq!(files_of(&inventory), Vec::<String>::new());
+    }
+    for (bytes, is_opened) in [(&b"another"[..], false), (b"program", true)] {
+        let draft = inventory.draft(&record.digest).unwrap();
+        draft.writer().unwrap().write_all(bytes).unwrap();
+        draft.close().unwrap().name().unwrap();
+        assert_eq!(inventory.open(&record).is_ok(), is_opened);
+    }
 }
 
 #[tokio::test]
@@ -196,19 +205,17 @@ async fn what_a_dead_writer_left_goes_at_once_and_what_has_a_writer_stays() {
     }
     let link = inventory.view_path(".incoming-link");
     std::os::unix::fs::symlink("x", &link).unwrap();
-    // Whole and closed, and its writer is about to name it.
-    let whole = named.with_file_name(".incoming-whole");
-    fs::write(&whole, b"x").unwrap();
-    fs::set_permissions(&whole, fs::Permissions::from_mode(0o500)).unwrap();
+    let closed = inventory.draft(&sha256(b"y")).unwrap().close().unwrap();
 
     inventory.remove_abandoned();
     assert!(left.iter().all(|path| !path.exists()) && fs::symlink_metadata(&link).is_err());
     let there = fs::read_dir(named.parent().unwrap()).unwrap().count();
     assert_eq!(there, 2, "the file with a writer, and the one to be named");
     drop(alive);
-    let hour = Duration::from_secs(3600);
-    File::open(&whole).unwrap().set_modified(SystemTime::now() - hour).unwrap();
+    closed.name().unwrap();
     inventory.remove_abandoned();
+    assert!(inventory.content_path(&sha256(b"y")).exists());
+    fs::remove_file(inventory.content_path(&sha256(b"y"))).unwrap();
     assert_eq!(fs::read_dir(named.parent().unwrap()).unwrap().count(), 0);
 }
 

@@ -54,8 +54,7 @@ pub(super) fn show(path: &Path, digest: &Digest) -> Result<(), InventoryError> {
         .prefix(TEMPORARY)
         .make_in(folder, |temporary| symlink(&target, temporary))
         .attempt("creating a link in", folder)?;
-    link.into_temp_path().persist(path).map_err(|error| error.error).attempt("replacing", path)?;
-    contents::sync_folder(folder)
+    link.into_temp_path().persist(path).map_err(|error| error.error).attempt("replacing", path)
 }
 
 /// Takes the link away. What is none of ours stays.
@@ -63,8 +62,7 @@ pub(super) fn hide(path: &Path) -> Result<(), InventoryError> {
     if shown_digest(path).is_none() {
         return Ok(());
     }
-    contents::remove(path).attempt("removing", path)?;
-    contents::sync_folder(folder_of(path))
+    contents::remove(path).attempt("removing", path)
 }
 
 /// Relative, so that the directory may be moved or mounted elsewhere.

@@ -16,7 +16,6 @@ use ratify_core::{
 };
 use ratify_store_oras::digest_of;
 use serde_json::{Map, Value, json};
-use tokio::io::AsyncWriteExt;
 
 use super::{in_ms, runner, script, watch_log};
 
@@ -352,10 +351,9 @@ pub(super) async fn install(
     }))
     .unwrap();
     inventory.prepare("sha256").unwrap();
-    let mut draft = inventory.draft(&digest).unwrap();
-    draft.write_all(bytes).await.unwrap();
-    draft.prove(&digest).await.unwrap();
-    draft.keep().await.unwrap();
+    let draft = inventory.draft(&digest).unwrap();
+    std::io::Write::write_all(&mut draft.writer().unwrap(), bytes).unwrap();
+    draft.close().unwrap().name().unwrap();
     inventory.open(&record).unwrap()
 }
 

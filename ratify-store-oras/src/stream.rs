@@ -1,0 +1,112 @@
+//! A blob on its way into a sink: received by the task that asks, hashed and written on a thread
+//! that may block, so that the network waits for neither. A few pieces are under way at a time,
+//! and the same few again and again.
+
+use std::{
+    io::{self, Write},
+    time::Instant,
+};
+
+use ratify_core::{Algorithm, Descriptor, Digest};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use crate::{
+    Hasher, OrasError,
+    exchange::{Answer, within},
+};
+
+/// How much is handed over at once, in bytes: so much that the hand-over costs nothing beside it.
+const PIECE: usize = 256 * 1024;
+/// How many pieces wait between the two; one more is filled, and one more written.
+const WAITING: usize = 1;
+
+/// Receives the blob of a descriptor, and gives the sink back that holds its bytes, proven.
+///
+/// # Errors
+/// When the connection, the sink or the proof fails. The sink is dropped then.
+pub(crate) async fn into_sink<S: Write + Send + 'static>(
+    answer: Answer,
+    what: &str,
+    descriptor: &Descriptor,
+    sink: S,
+    progress: &mut (dyn FnMut(u64) + Send),
+    give_up_at: Option<Instant>,
+) -> Result<S, OrasError> {
+    let (full, pieces) = channel(WAITING);
+    let (emptied, empty) = channel(WAITING + 2);
+    let algorithm = descriptor.digest.algorithm();
+    let writer =
+        tokio::task::spawn_blocking(move || write_pieces(sink, algorithm, pieces, &emptied));
+    let receiving = receive(answer, what, descriptor, &full, empty, progress);
+    let received = within(give_up_at, what, Box::pin(receiving)).await;
+    // The writer ends with what it was given; after an error the sink is gone when this returns.
+    drop(full);
+    let written = writer.await.map_err(io::Error::other).and_then(|written| written);
+    let (sink, actual) =
+        written.map_err(|source| OrasError::Sink { what: what.to_owned(), source })?;
+    received?;
+    if actual == descriptor.digest {
+        return Ok(sink);
+    }
+    let expected = descriptor.digest.clone();
+    Err(OrasError::Digest { what: what.to_owned(), expected, actual: actual.to_string() })
+}
+
+/// Ends early, and well, where the writer has ended: it says why.
+async fn receive(
+    mut answer: Answer,
+    what: &str,
+    descriptor: &Descriptor,
+    full: &Sender<Vec<u8>>,
+    mut empty: Receiver<Vec<u8>>,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<(), OrasError> {
+    let wrong_size = |actual: String| OrasError::Size {
+        what: what.to_owned(),
+        expected: descriptor.size,
+        actual,
+    };
+    let mut received = 0;
+    let mut piece = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        received += chunk.len() as u64;
+        if received > descriptor.size {
+            return Err(wrong_size("more".into()));
+        }
+        if !piece.is_empty() && piece.len() + chunk.len() > PIECE {
+            if full.send(piece).await.is_err() {
+                return Ok(());
+            }
+            piece = empty.try_recv().unwrap_or_default();
+        }
+        if piece.capacity() == 0 {
+            piece.reserve_exact(PIECE.max(chunk.len()));
+        }
+        piece.extend_from_slice(&chunk);
+        progress(received);
+    }
+    if received != descriptor.size {
+        return Err(wrong_size(received.to_string()));
+    }
+    // Where the writer has ended, it says why.
+    let _ended = full.send(piece).await;
+    Ok(())
+}
+
+fn write_pieces<S: Write>(
+    mut sink: S,
+    algorithm: Algorithm,
+    mut pieces: Receiver<Vec<u8>>,
+    emptied: &Sender<Vec<u8>>,
+) -> io::Result<(S, Digest)> {
+    let mut hasher = Hasher::new(algorithm);
+    while let Some(mut piece) = pieces.blocking_recv() {
+        hasher.update(&piece);
+        sink.write_all(&piece)?;
+        piece.clear();
+        // Nobody needs it any more at the end.
+        let _full = emptied.try_send(piece);
+    }
+    sink.flush()?;
+    Ok((sink, hasher.finish()))
+}
