@@ -7,7 +7,10 @@ use ratify_controller::dev::{RegistryOptions, RunningRegistry};
 use ratify_core::{Algorithm, Digest};
 use serde_json::{Value, json};
 
-use super::super::{Home, put_app, server::Server};
+use super::{
+    super::{Home, put_app, server::Server},
+    Proxy,
+};
 use crate::{
     cluster::server::{ADMIN, Cluster, ClusterOptions},
     parity::machines::free_address,
@@ -16,6 +19,14 @@ use crate::{
 const GROUP: &str = "apis/config.ratify.deislabs.io/v1beta1";
 /// How long a state is waited for; a busy machine takes seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a test lasts: this, or with `RATIFY_SOAK` as many seconds as that says, five minutes
+/// where it is `1`.
+pub(super) fn soak(usual: Duration) -> Duration {
+    let Some(text) = std::env::var_os("RATIFY_SOAK") else { return usual };
+    let seconds = text.to_str().and_then(|text| text.parse().ok()).filter(|seconds| *seconds > 1);
+    Duration::from_secs(seconds.unwrap_or(300))
+}
 
 /// A cluster that knows our kinds, with a store and a policy, and a registry with an image.
 pub(super) struct Lab {
@@ -304,10 +315,16 @@ impl Lab {
     }
 
     /// The same as v1.4.0 itself.
-    pub(super) fn v1(&self) -> Replica {
-        let mut replica = self.replica("v1");
+    pub(super) fn v1_by(&self, url: &str) -> Replica {
+        let mut replica = self.replica_by("v1", url);
         replica.home.program = self.cluster.tool("ratify-v1");
         replica
+    }
+
+    /// A proxy before the API server.
+    pub(super) async fn api_proxy(&self) -> Proxy {
+        let api = self.cluster.url().replace("https://", "");
+        Proxy::over_tls(&api, self.cluster.folder()).await
     }
 }
 

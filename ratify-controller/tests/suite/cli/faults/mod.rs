@@ -19,5 +19,5 @@ mod proxy;
 mod replicas;
 mod shapes;
 
-use lab::{Lab, Pushed, Replica, is_active, program, reason};
+use lab::{Lab, Pushed, Replica, is_active, program, reason, soak};
 use proxy::{Asked, Fate, Proxy};
