@@ -50,6 +50,7 @@ pub(super) struct Replica {
     name: &'static str,
     kubeconfig: PathBuf,
     server: Option<Server>,
+    probes: String,
 }
 
 /// A program that accepts everything and says this; so long that it comes in many pieces.
@@ -311,7 +312,7 @@ impl Lab {
             home.set("SSL_CERT_FILE", ca.display().to_string());
         }
         let kubeconfig = self.kubeconfig(home.path(), url);
-        Replica { home, name, kubeconfig, server: None }
+        Replica { home, name, kubeconfig, server: None, probes: free_address() }
     }
 
     /// The same as v1.4.0 itself.
@@ -332,10 +333,10 @@ impl Replica {
     /// Starts and waits until it listens.
     pub(super) async fn start(&mut self) {
         assert!(self.server.is_none());
-        let (address, probes) = (free_address(), free_address());
+        let address = free_address();
         let arguments = ["serve", "--enable-crd-manager", "--http", &address];
         let mut command = self.home.command(&arguments);
-        command.args(["--health-port", &probes]);
+        command.args(["--health-port", &self.probes]);
         command.env("KUBECONFIG", &self.kubeconfig).env("HOSTNAME", self.name);
         command.stdout(std::process::Stdio::null());
         self.server = Some(Server::run(command).await);
@@ -345,6 +346,12 @@ impl Replica {
             assert!(std::time::Instant::now() < end, "{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Whether the kubelet would have it asked.
+    pub(super) async fn is_ready(&self) -> bool {
+        let answer = reqwest::get(format!("http://{}/readyz", self.probes)).await;
+        answer.is_ok_and(|answer| answer.status().is_success())
     }
 
     /// Ends it without a goodbye, as a node does that loses its power. What it said is returned.
