@@ -22,7 +22,6 @@ async fn verdict(replica: &Replica, key: &str) -> Result<String, String> {
 }
 
 /// A verifier of the cluster and one of a namespace that judge by a plugin, beside others that are
-/// A verifier of the cluster and one of a namespace that judge by a plugin, beside others that are
 /// on the volume and accept: the first by name decides, and without it they would.
 async fn fill(lab: &Lab, replica: &Replica, artifact: &str) {
     replica.home.script_plugin("pass", YES);
