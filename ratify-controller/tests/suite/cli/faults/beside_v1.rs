@@ -13,9 +13,7 @@ use ratify_controller::dev::RegistryOptions;
 use serde_json::json;
 
 use super::{Asked, Fate, Lab, Proxy, Replica, program, soak};
-
-/// v1 listens for metrics at an address that cannot be set, so that there is one at a time.
-pub(super) static V1: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+use crate::cluster::replica::V1;
 
 /// How long the two run side by side once all is settled.
 fn length() -> Duration {

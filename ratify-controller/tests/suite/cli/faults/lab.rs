@@ -72,12 +72,17 @@ impl Lab {
     /// The same with another registry.
     pub(super) async fn start_with(options: RegistryOptions) -> Option<Self> {
         let lab = Self::with(options).await?;
-        let home = Home::new();
-        let mut definitions = home.command(&["crds", "apply"]);
-        definitions.env("KUBECONFIG", lab.cluster.kubeconfig(ADMIN));
-        assert!(definitions.stdout(std::process::Stdio::null()).status().await.unwrap().success());
+        lab.define().await;
         lab.fill().await;
         Some(lab)
+    }
+
+    /// Our definitions of the kinds come in force.
+    pub(super) async fn define(&self) {
+        let home = Home::new();
+        let mut definitions = home.command(&["crds", "apply"]);
+        definitions.env("KUBECONFIG", self.cluster.kubeconfig(ADMIN));
+        assert!(definitions.stdout(std::process::Stdio::null()).status().await.unwrap().success());
     }
 
     /// The same with v1's definitions of the kinds.
@@ -354,11 +359,28 @@ impl Replica {
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 
+    /// Waits until it is.
+    pub(super) async fn until_ready(&self) {
+        let end = std::time::Instant::now() + PATIENCE;
+        while !self.is_ready().await {
+            assert!(std::time::Instant::now() < end, "{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Ends it without a goodbye, as a node does that loses its power. What it said is returned.
     pub(super) async fn kill(&mut self) -> String {
         let mut server = self.server.take().unwrap();
         server.process.kill().await.unwrap();
         server.log()
+    }
+
+    /// Ends it as a pod is ended that has a while for it.
+    pub(super) async fn terminate(&mut self) {
+        rustix::process::kill_process(self.pid(), rustix::process::Signal::TERM).unwrap();
+        let mut server = self.server.take().unwrap();
+        let ended = tokio::time::timeout(PATIENCE, server.process.wait()).await;
+        ended.unwrap_or_else(|_| panic!("it does not end: {}", server.log())).unwrap();
     }
 
     pub(super) fn pid(&self) -> rustix::process::Pid {

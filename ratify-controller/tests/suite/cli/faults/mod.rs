@@ -14,6 +14,7 @@
 
 mod beside_v1;
 mod disagree;
+mod exchange;
 mod follow;
 mod jobs;
 mod kill;
