@@ -10,6 +10,7 @@ use ratify_core::{Digest, Error, ErrorCode, Reference, Result, config::PluginSou
 use super::{
     build::{Shared, api, by_us, scope, within},
     crd::PluginStatus,
+    pins::Choice,
     resource::{Pin, Resource},
     status,
 };
@@ -27,24 +28,18 @@ pub(super) async fn pin(
 ) -> Result<Pin> {
     let reference = Reference::parse_exact(&source.artifact)
         .map_err(|error| ErrorCode::ReferenceInvalid.detail(error.to_string()))?;
-    let of = |digest| Pin { uid: resource.uid.clone(), generation: resource.generation, digest };
-    // Whoever may write a status may not overrule the digest of a spec.
-    if let Some(digest) = reference.digest() {
-        return Ok(of(digest.clone()));
-    }
-    if let Some(pin) = resource.pin() {
-        return Ok(pin);
-    }
-    if let Some(pin) = shared.pins.claimed(resource) {
-        return Ok(pin);
-    }
-    if let Some(pin) = shared.pins.get(resource) {
-        return claim(shared, resource, pin, &source.artifact, None).await;
-    }
-    let provider = source.auth_provider.as_ref();
-    let client = shared.runtime.plugin_client(provider, &scope(resource))?;
-    let root = client.resolve(&reference, Some(Instant::now() + RESOLVE_PATIENCE)).await?;
-    claim(shared, resource, of(root.digest), &source.artifact, None).await
+    let pin = match shared.pins.known(resource, reference.digest().cloned()).choose() {
+        Choice::Settled(pin) => return Ok(pin),
+        Choice::Claim(pin) => pin,
+        Choice::Resolve => {
+            let provider = source.auth_provider.as_ref();
+            let client = shared.runtime.plugin_client(provider, &scope(resource))?;
+            let root = client.resolve(&reference, Some(Instant::now() + RESOLVE_PATIENCE)).await?;
+            let (uid, generation) = (resource.uid.clone(), resource.generation);
+            Pin { uid, generation, digest: root.digest }
+        }
+    };
+    claim(shared, resource, pin, &source.artifact, None).await
 }
 
 /// Writes a pin against the state that was read. Where another replica was first, its pin counts;

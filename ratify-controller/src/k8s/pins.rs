@@ -16,6 +16,40 @@ use super::{
 };
 use crate::plugin::inventory::Inventory;
 
+/// Each place that may know which digest a source stands for in the present generation.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// The reference in the spec names it.
+    pub(super) spec: Option<Pin>,
+    /// The status names it, which every replica sees.
+    pub(super) status: Option<Pin>,
+    /// This process claimed it in the status, which has lost it since.
+    pub(super) claimed: Option<Pin>,
+    /// It ran here, as the volume says.
+    pub(super) kept: Option<Pin>,
+}
+
+/// What is to be done about a digest before anything is pulled.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// This one.
+    Settled(Pin),
+    /// This one, once it was claimed in the status.
+    Claim(Pin),
+    /// What the tag stands for now, once that was claimed.
+    Resolve,
+}
+
+impl Known {
+    /// Whoever may write a status may not overrule the digest of a spec; what replicas agreed on
+    /// comes before what one of them remembers; and what was claimed once is not claimed again:
+    /// whoever takes it away would be answered with a write, time and again.
+    pub(super) fn choose(self) -> Choice {
+        let settled = self.spec.or(self.status).or(self.claimed).map(Choice::Settled);
+        settled.or(self.kept.map(Choice::Claim)).unwrap_or(Choice::Resolve)
+    }
+}
+
 /// The pins of one plugin directory.
 pub(super) struct Pins {
     inventory: Inventory,
@@ -44,10 +78,15 @@ impl Pins {
         Self { inventory, known: Mutex::new(known), claimed, is_said: Once::default() }
     }
 
-    /// What was claimed for the spec that a resource has now. It is not claimed again: whoever
-    /// takes it away would be answered with a write, time and again.
-    pub(super) fn claimed(&self, resource: &Resource) -> Option<Pin> {
-        of_now(&lock(&self.claimed), resource)
+    /// All that is known about the spec that a resource has now, which may name a digest itself.
+    pub(super) fn known(&self, resource: &Resource, of_spec: Option<Digest>) -> Known {
+        let (uid, generation) = (&resource.uid, resource.generation);
+        Known {
+            spec: of_spec.map(|digest| Pin { uid: uid.clone(), generation, digest }),
+            status: resource.pin(),
+            claimed: of_now(&lock(&self.claimed), resource),
+            kept: self.get(resource),
+        }
     }
 
     /// Notes what was claimed.
@@ -55,8 +94,8 @@ impl Pins {
         lock(&self.claimed).insert(key.clone(), pin.clone());
     }
 
-    /// The pin of the spec that a resource has now.
-    pub(super) fn get(&self, resource: &Resource) -> Option<Pin> {
+    /// What ran of the spec that a resource has now.
+    fn get(&self, resource: &Resource) -> Option<Pin> {
         of_now(&lock(&self.known), resource)
     }
 
@@ -153,6 +192,70 @@ mod tests {
 
     fn pin(generation: i64) -> Pin {
         Pin { uid: "u".into(), generation, digest: digest(1) }
+    }
+
+    /// All combinations of places, and the one that decides.
+    #[test]
+    fn of_all_that_know_a_digest_the_spec_comes_first_then_the_status_then_this_process() {
+        const PLACES: [&str; 4] = ["spec", "status", "claimed", "kept"];
+        let pin_of = |place: u8| Pin { digest: digest(place), ..pin(1) };
+        let name_of = |pin: &Pin| PLACES.into_iter().zip(0..).find(|(_, at)| *pin == pin_of(*at));
+        let row = |known: [bool; 4]| {
+            let words = [0, 1, 2, 3].map(|at| if known[at] { PLACES[at] } else { "-" });
+            let pin = |at: u8| known[usize::from(at)].then(|| pin_of(at));
+            let known = Known { spec: pin(0), status: pin(1), claimed: pin(2), kept: pin(3) };
+            let chosen = match known.choose() {
+                Choice::Settled(pin) => name_of(&pin).unwrap().0.to_owned(),
+                Choice::Claim(pin) => format!("{}, to be claimed", name_of(&pin).unwrap().0),
+                Choice::Resolve => "the tag, to be claimed".to_owned(),
+            };
+            format!("{}: {chosen}\n", words.join(" "))
+        };
+        let all = (0..16).rev().map(|bits: u8| [8, 4, 2, 1].map(|bit| bits & bit != 0));
+        insta::assert_snapshot!(all.map(row).collect::<String>(), @"
+        spec status claimed kept: spec
+        spec status claimed -: spec
+        spec status - kept: spec
+        spec status - -: spec
+        spec - claimed kept: spec
+        spec - claimed -: spec
+        spec - - kept: spec
+        spec - - -: spec
+        - status claimed kept: status
+        - status claimed -: status
+        - status - kept: status
+        - status - -: status
+        - - claimed kept: claimed
+        - - claimed -: claimed
+        - - - kept: kept, to be claimed
+        - - - -: the tag, to be claimed
+        ");
+    }
+
+    #[test]
+    fn what_is_known_is_of_the_present_spec_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let pins = Pins::of(Inventory::of(folder.path().join("plugins")));
+        let named = |generation: i64, of_status: i64| {
+            let plugin =
+                serde_json::json!({"digest": digest(2).to_string(), "generation": of_status});
+            let status = serde_json::json!({ "plugin": plugin }).as_object().cloned().unwrap();
+            Resource { status: Arc::new(status), ..resource("v", generation) }
+        };
+        pins.keep(&named(1, 1).key, &pin(1));
+        pins.note_claim(&named(1, 1).key, &pin(1));
+        let of = |resource: &Resource, of_spec| pins.known(resource, of_spec).choose();
+        let settled =
+            |number, generation| Choice::Settled(Pin { digest: digest(number), ..pin(generation) });
+        assert_eq!(of(&named(1, 1), None), settled(2, 1));
+        assert_eq!(of(&named(1, 1), Some(digest(3))), settled(3, 1));
+        assert_eq!(of(&named(1, 0), None), settled(1, 1), "a status of another spec");
+        assert_eq!(of(&named(2, 1), None), Choice::Resolve, "a spec that is new");
+        let recreated = Resource { uid: "other".into(), ..resource("v", 1) };
+        assert_eq!(of(&recreated, None), Choice::Resolve);
+        // A later process remembers what ran, and not what was claimed.
+        let pins = Pins::of(Inventory::of(folder.path().join("plugins")));
+        assert_eq!(pins.known(&named(1, 0), None).choose(), Choice::Claim(pin(1)));
     }
 
     #[test]

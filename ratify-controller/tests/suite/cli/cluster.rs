@@ -13,18 +13,24 @@ use crate::cluster::server::{ADMIN, Cluster, ClusterOptions};
 /// How often a state is looked for before a test gives up.
 pub(super) const LOOKS: usize = 300;
 
-/// Store and policy as v1's samples have them.
-pub(super) const BASICS: &str = "
+/// A store that reads registries in clear, and a policy that wants every verifier to accept.
+pub(super) const STORE: &str = "
 apiVersion: config.ratify.deislabs.io/v1beta1
 kind: Store
 metadata: {name: store-oras}
 spec: {name: oras, parameters: {useHttp: true}}
----
-apiVersion: config.ratify.deislabs.io/v1alpha1
-kind: Policy
-metadata: {name: configpolicy}
-spec: {parameters: {artifactVerificationPolicies: {default: all}}}
 ";
+pub(super) const POLICY: &str = "
+apiVersion: config.ratify.deislabs.io/v1beta1
+kind: Policy
+metadata: {name: ratify-policy}
+spec: {type: config-policy, parameters: {artifactVerificationPolicies: {default: all}}}
+";
+
+/// Several documents as one.
+pub(super) fn documents(documents: &[&str]) -> String {
+    documents.join("---")
+}
 
 pub(super) fn verifier(artifact: &str) -> String {
     format!(
@@ -138,7 +144,7 @@ async fn a_plugin_named_by_a_custom_resource_is_pinned_and_decides() {
     let digest = place.fill().await;
     define(&place.home, &cluster).await;
     let controller = Controller::start(&place.home, &cluster).await;
-    cluster.apply(BASICS).await;
+    cluster.apply(&documents(&[STORE, POLICY])).await;
     cluster.apply(&verifier(&place.plugin(":1.0.0"))).await;
     let is_active =
         |status: &Value| status["issuccess"] == true && !status["plugin"]["program"].is_null();
@@ -150,7 +156,7 @@ async fn a_plugin_named_by_a_custom_resource_is_pinned_and_decides() {
     assert_eq!(status["conditions"][0]["reason"], "Active");
     let succeeded = |status: &Value| status["issuccess"] == true;
     until(&cluster, &controller, "stores", "store-oras", succeeded).await;
-    until(&cluster, &controller, "policies", "configpolicy", succeeded).await;
+    until(&cluster, &controller, "policies", "ratify-policy", succeeded).await;
 
     let item = controller.ask(&place.image()).await;
     assert_eq!(item["value"]["isSuccess"], true, "{item} {}", controller.said());
@@ -229,11 +235,6 @@ spec:
   parameters: {useHttp: true, authProvider: {name: k8Secrets, secrets: [{secretName: pull}]}}
 ---
 apiVersion: config.ratify.deislabs.io/v1beta1
-kind: Policy
-metadata: {name: ratify-policy}
-spec: {type: config-policy, parameters: {artifactVerificationPolicies: {default: all}}}
----
-apiVersion: config.ratify.deislabs.io/v1beta1
 kind: Verifier
 metadata: {name: verifier-dynamic}
 spec:
@@ -276,7 +277,8 @@ async fn a_secret_of_the_cluster_opens_the_registry_for_plugins_and_images() {
     cluster.must(&[&create[..], &["--docker-password=word", &server]].concat()).await;
 
     let controller = Controller::start(&place.home, &cluster).await;
-    cluster.apply(&WITH_PASSWORD.replace("ARTIFACT", &place.plugin(":1.0.0"))).await;
+    let with_password = WITH_PASSWORD.replace("ARTIFACT", &place.plugin(":1.0.0"));
+    cluster.apply(&documents(&[POLICY, &with_password])).await;
     let is_active = |status: &Value| status["issuccess"] == true;
     until(&cluster, &controller, "verifiers", "verifier-dynamic", is_active).await;
     until(&cluster, &controller, "stores", "store-oras", is_active).await;
@@ -322,7 +324,7 @@ async fn a_moved_tag_is_reported_and_followed_only_where_that_is_asked_for() {
     let first = place.fill().await;
     define(&place.home, &cluster).await;
     let controller = Controller::start(&place.home, &cluster).await;
-    cluster.apply(BASICS).await;
+    cluster.apply(&documents(&[STORE, POLICY])).await;
     cluster.apply(&verifier(&place.plugin(":1.0.0"))).await;
     let runs = |digest: String| {
         move |status: &Value| {

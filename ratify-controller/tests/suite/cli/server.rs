@@ -69,6 +69,11 @@ impl Server {
         items[0].clone()
     }
 
+    /// Where it is asked.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
     pub(super) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }

@@ -14,7 +14,7 @@
 
 mod health;
 pub(crate) mod kubectl;
-mod replica;
+pub(crate) mod replica;
 mod rotation;
 mod schemas;
 pub(crate) mod server;

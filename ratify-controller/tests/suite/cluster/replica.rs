@@ -15,6 +15,8 @@ use tokio::process::{Child, Command};
 
 use super::server::Cluster;
 
+/// v1 listens for metrics at an address that cannot be set, so that there is one at a time.
+pub(crate) static V1: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 /// How long something may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The namespace and the secret of v1's chart.

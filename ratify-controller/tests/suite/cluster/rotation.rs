@@ -289,6 +289,7 @@ async fn three_replicas_at_once_agree_on_one_authority() {
 
 #[tokio::test]
 async fn beside_v1_neither_writes_in_circles_and_each_takes_what_the_other_made() {
+    let _alone = super::replica::V1.lock().await;
     let Some(cluster) = cluster(true).await else { return };
     let v1 = Replica::start_v1(&cluster, "ratify").await;
     let of_v1 = settled(&cluster, QUIET).await;

@@ -1,21 +1,57 @@
 //! v1.4.0 itself beside ours on one API server, as during an upgrade: first with v1's definitions
 //! of the kinds, then with ours. Neither makes the other write or pull in circles, both decide
-//! right, and what ours runs is what it ran before, wherever a tag moved.
+//! right, and what ours runs is what it ran before, wherever a tag moved. What each of them writes is
+//! counted on its way to the API server: a write that changes nothing is one as well.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use ratify_controller::dev::RegistryOptions;
 use serde_json::json;
 
-use super::{Lab, Replica, program};
-
-/// v1 listens for metrics at an address that cannot be set, so that there is one at a time.
-static V1: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+use super::{Asked, Fate, Lab, Proxy, Replica, program, soak};
+use crate::cluster::replica::V1;
 
 /// How long the two run side by side once all is settled.
 fn length() -> Duration {
-    let is_soak = std::env::var_os("RATIFY_SOAK").is_some();
-    Duration::from_secs(if is_soak { 300 } else { 25 })
+    soak(Duration::from_secs(25))
+}
+
+/// How often each of the two wrote to what.
+#[derive(Default, Clone)]
+struct Writes(Arc<Mutex<BTreeMap<(&'static str, String), usize>>>);
+
+impl Writes {
+    /// Counts what passes by a proxy.
+    fn count(&self, who: &'static str, api: &Proxy) {
+        let writes = self.clone();
+        api.rule(move |asked| {
+            if let Some(what) = written(asked) {
+                *writes.0.lock().unwrap().entry((who, what)).or_default() += 1;
+            }
+            Fate::Pass
+        });
+    }
+
+    /// What was written since it was last asked.
+    fn take(&self, when: &str) -> BTreeMap<(&'static str, String), usize> {
+        let writes = std::mem::take(&mut *self.0.lock().unwrap());
+        eprintln!("writes {when}: {writes:?}");
+        writes
+    }
+}
+
+/// What a request writes to: a resource of ours, or a kind of another group.
+fn written(asked: &Asked) -> Option<String> {
+    if !matches!(asked.method.as_str(), "PUT" | "PATCH" | "POST" | "DELETE") {
+        return None;
+    }
+    let path = asked.path.split('?').next().unwrap();
+    let of_ours = path.split_once("config.ratify.deislabs.io/v1beta1/");
+    Some(of_ours.map_or_else(|| path.rsplit('/').next().unwrap(), |(_, rest)| rest).to_owned())
 }
 
 /// Both say the same of the image, from now on.
@@ -26,9 +62,12 @@ async fn both_say(lab: &Lab, replicas: [&Replica; 2], version: &str) {
 }
 
 /// Both run for a while and are asked all the time, and nothing changes.
-async fn run_side_by_side(lab: &Lab, replicas: [&Replica; 2], version: &str) {
+async fn run_side_by_side(lab: &Lab, replicas: [&Replica; 2], writes: &Writes, version: &str) {
     let kinds = ["verifiers", "stores", "policies"];
     lab.settle(&kinds).await;
+    for ((who, what), count) in writes.take("until all was settled") {
+        assert!(who == "v1" || count <= 4, "{who} {what} {count}");
+    }
     lab.registry.forget_requests();
     let (end, mut verdicts) = (Instant::now() + length(), 0);
     let asking = async {
@@ -50,11 +89,23 @@ async fn run_side_by_side(lab: &Lab, replicas: [&Replica; 2], version: &str) {
     // Both look for what is missing, later each time.
     let looked = asked.iter().filter(|asked| asked.path.ends_with("/missing")).count();
     assert!(looked <= 8 + usize::try_from(length().as_secs()).unwrap() / 20, "{looked}");
+    let when = format!("in {} s side by side", length().as_secs());
+    eprintln!("{when}: {verdicts} verdicts, {looked} requests for the missing tag, no blob");
+    for ((who, what), count) in writes.take(&when) {
+        // v1 says again what it said, at each try of what it cannot have.
+        assert_eq!((who, what.as_str()), ("v1", "verifiers/broken/status"));
+        assert!(count <= looked, "{count}");
+    }
 }
 
 async fn upgrade(lab: Lab) {
     let _alone = V1.lock().await;
-    let (mut v1, mut ours) = (lab.v1(), lab.replica("pod-1"));
+    let writes = Writes::default();
+    let (of_v1, of_ours) = (lab.api_proxy().await, lab.api_proxy().await);
+    writes.count("v1", &of_v1);
+    writes.count("ours", &of_ours);
+    let mut v1 = lab.v1_by(&format!("https://{}", of_v1.address()));
+    let mut ours = lab.replica_by("pod-1", &format!("https://{}", of_ours.address()));
     v1.start().await;
     lab.push("stable", &program("v0", 0));
     let host = lab.registry.host();
@@ -66,12 +117,13 @@ async fn upgrade(lab: Lab) {
     let mut broken = lab.judge(&lab.plugin(&host, "missing"));
     broken["artifactTypes"] = json!("application/vnd.example.none");
     lab.apply("verifiers", "broken", &broken).await;
-    run_side_by_side(&lab, [&v1, &ours], "v0").await;
+    run_side_by_side(&lab, [&v1, &ours], &writes, "v0").await;
 
     lab.push("next", &program("v1", 0));
     lab.apply("verifiers", "judge", &lab.judge(&lab.plugin(&host, "next"))).await;
     both_say(&lab, [&v1, &ours], "v1").await;
     lab.settle(&["verifiers"]).await;
+    writes.take("during an update");
 
     // The tag moves; v1 goes, and ours is started again: what it runs is on the volume.
     lab.push("next", &program("moved", 0));

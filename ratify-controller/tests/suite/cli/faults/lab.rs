@@ -7,7 +7,10 @@ use ratify_controller::dev::{RegistryOptions, RunningRegistry};
 use ratify_core::{Algorithm, Digest};
 use serde_json::{Value, json};
 
-use super::super::{Home, put_app, server::Server};
+use super::{
+    super::{Home, put_app, server::Server},
+    Proxy,
+};
 use crate::{
     cluster::server::{ADMIN, Cluster, ClusterOptions},
     parity::machines::free_address,
@@ -16,6 +19,14 @@ use crate::{
 const GROUP: &str = "apis/config.ratify.deislabs.io/v1beta1";
 /// How long a state is waited for; a busy machine takes seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a test lasts: this, or with `RATIFY_SOAK` as many seconds as that says, five minutes
+/// where it is `1`.
+pub(super) fn soak(usual: Duration) -> Duration {
+    let Some(text) = std::env::var_os("RATIFY_SOAK") else { return usual };
+    let seconds = text.to_str().and_then(|text| text.parse().ok()).filter(|seconds| *seconds > 1);
+    Duration::from_secs(seconds.unwrap_or(300))
+}
 
 /// A cluster that knows our kinds, with a store and a policy, and a registry with an image.
 pub(super) struct Lab {
@@ -39,6 +50,7 @@ pub(super) struct Replica {
     name: &'static str,
     kubeconfig: PathBuf,
     server: Option<Server>,
+    probes: String,
 }
 
 /// A program that accepts everything and says this; so long that it comes in many pieces.
@@ -60,12 +72,17 @@ impl Lab {
     /// The same with another registry.
     pub(super) async fn start_with(options: RegistryOptions) -> Option<Self> {
         let lab = Self::with(options).await?;
-        let home = Home::new();
-        let mut definitions = home.command(&["crds", "apply"]);
-        definitions.env("KUBECONFIG", lab.cluster.kubeconfig(ADMIN));
-        assert!(definitions.stdout(std::process::Stdio::null()).status().await.unwrap().success());
+        lab.define().await;
         lab.fill().await;
         Some(lab)
+    }
+
+    /// Our definitions of the kinds come in force.
+    pub(super) async fn define(&self) {
+        let home = Home::new();
+        let mut definitions = home.command(&["crds", "apply"]);
+        definitions.env("KUBECONFIG", self.cluster.kubeconfig(ADMIN));
+        assert!(definitions.stdout(std::process::Stdio::null()).status().await.unwrap().success());
     }
 
     /// The same with v1's definitions of the kinds.
@@ -300,14 +317,20 @@ impl Lab {
             home.set("SSL_CERT_FILE", ca.display().to_string());
         }
         let kubeconfig = self.kubeconfig(home.path(), url);
-        Replica { home, name, kubeconfig, server: None }
+        Replica { home, name, kubeconfig, server: None, probes: free_address() }
     }
 
     /// The same as v1.4.0 itself.
-    pub(super) fn v1(&self) -> Replica {
-        let mut replica = self.replica("v1");
+    pub(super) fn v1_by(&self, url: &str) -> Replica {
+        let mut replica = self.replica_by("v1", url);
         replica.home.program = self.cluster.tool("ratify-v1");
         replica
+    }
+
+    /// A proxy before the API server.
+    pub(super) async fn api_proxy(&self) -> Proxy {
+        let api = self.cluster.url().replace("https://", "");
+        Proxy::over_tls(&api, self.cluster.folder()).await
     }
 }
 
@@ -315,10 +338,10 @@ impl Replica {
     /// Starts and waits until it listens.
     pub(super) async fn start(&mut self) {
         assert!(self.server.is_none());
-        let (address, probes) = (free_address(), free_address());
+        let address = free_address();
         let arguments = ["serve", "--enable-crd-manager", "--http", &address];
         let mut command = self.home.command(&arguments);
-        command.args(["--health-port", &probes]);
+        command.args(["--health-port", &self.probes]);
         command.env("KUBECONFIG", &self.kubeconfig).env("HOSTNAME", self.name);
         command.stdout(std::process::Stdio::null());
         self.server = Some(Server::run(command).await);
@@ -330,11 +353,34 @@ impl Replica {
         }
     }
 
+    /// Whether the kubelet would have it asked.
+    pub(super) async fn is_ready(&self) -> bool {
+        let answer = reqwest::get(format!("http://{}/readyz", self.probes)).await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// Waits until it is.
+    pub(super) async fn until_ready(&self) {
+        let end = std::time::Instant::now() + PATIENCE;
+        while !self.is_ready().await {
+            assert!(std::time::Instant::now() < end, "{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Ends it without a goodbye, as a node does that loses its power. What it said is returned.
     pub(super) async fn kill(&mut self) -> String {
         let mut server = self.server.take().unwrap();
         server.process.kill().await.unwrap();
         server.log()
+    }
+
+    /// Ends it as a pod is ended that has a while for it.
+    pub(super) async fn terminate(&mut self) {
+        rustix::process::kill_process(self.pid(), rustix::process::Signal::TERM).unwrap();
+        let mut server = self.server.take().unwrap();
+        let ended = tokio::time::timeout(PATIENCE, server.process.wait()).await;
+        ended.unwrap_or_else(|_| panic!("it does not end: {}", server.log())).unwrap();
     }
 
     pub(super) fn pid(&self) -> rustix::process::Pid {

@@ -3,13 +3,19 @@
 //!
 //! - `lab`: a cluster, a registry and replicas; `proxy`: what a test puts between them.
 //! - `kill`: SIGKILL at each byte of a pull, each rename and each status write.
-//! - `beside_v1`: v1.4.0 on the same API server.
+//! - `starts`: a registry that is slow at a start; `follow`: a tag that is followed where the API
+//!   server takes no claim, or a rule denies what it stands for.
+//! - `beside_v1`: v1.4.0 on the same API server; `exchange`: it goes and comes back under load.
 //! - `jobs`: what happens to a resource, and to others, while it is built.
 //! - `many`: a thousand resources at once; `shapes`: resources of every shape.
 //! - `outage`: the API server is away, forgets, or is written to by others.
-//! - `replicas`: three of them on a moving tag, and a status that others write.
+//! - `replicas`: three of them on a moving tag, and a status that others write; `disagree`: two that
+//!   found different digests while one was held up.
 
 mod beside_v1;
+mod disagree;
+mod exchange;
+mod follow;
 mod jobs;
 mod kill;
 mod lab;
@@ -18,6 +24,7 @@ mod outage;
 mod proxy;
 mod replicas;
 mod shapes;
+mod starts;
 
-use lab::{Lab, Pushed, Replica, is_active, program, reason};
+use lab::{Lab, Pushed, Replica, is_active, program, reason, soak};
 use proxy::{Asked, Fate, Proxy};

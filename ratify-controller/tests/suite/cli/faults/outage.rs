@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Fate, Lab, Proxy, Replica, is_active, program};
+use super::{Fate, Lab, Replica, is_active, program};
 
 /// What the API server says to a watch from a state that it has forgotten.
 const GONE: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old resource version: 1 (2)","reason":"Expired","code":410}"#;
@@ -70,8 +70,7 @@ async fn verdicts_go_on_while_the_api_server_is_away_and_changes_are_caught_up_w
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_status_that_cannot_be_written_is_written_later() {
     let Some(mut lab) = Lab::start().await else { return };
-    let api = lab.cluster.url().replace("https://", "");
-    let api = Proxy::over_tls(&api, lab.cluster.folder()).await;
+    let api = lab.api_proxy().await;
     let mut replica = lab.replica_by("pod-1", &format!("https://{}", api.address()));
     replica.start().await;
     update(&lab, &replica, "v0").await;
@@ -93,8 +92,7 @@ async fn a_status_that_cannot_be_written_is_written_later() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watches_that_end_or_are_too_late_are_begun_anew_and_nothing_is_missed() {
     let Some(lab) = Lab::start().await else { return };
-    let api = lab.cluster.url().replace("https://", "");
-    let api = Proxy::over_tls(&api, lab.cluster.folder()).await;
+    let api = lab.api_proxy().await;
     let mut replica = lab.replica_by("pod-1", &format!("https://{}", api.address()));
     replica.start().await;
     update(&lab, &replica, "v0").await;

@@ -24,6 +24,7 @@ pub(super) struct Asked {
     pub(super) method: String,
     /// The path with its query.
     pub(super) path: String,
+    pub(super) body: String,
 }
 
 /// What becomes of a request.
@@ -36,6 +37,8 @@ pub(super) enum Fate {
     Cut,
     /// The server is not asked, and the client waits.
     Hold,
+    /// The same until it is told to go on; then the server is asked.
+    Until(Arc<Notify>),
     /// So many bytes of the response arrive, and the client waits for more.
     After(u64),
 }
@@ -188,6 +191,11 @@ impl Shared {
                         self.held.notify_one();
                         pending::<()>().await;
                     }
+                    Fate::Until(told) => {
+                        self.held.notify_one();
+                        told.notified().await;
+                        to_server.write_all(&bytes).await?;
+                    }
                 }
             }
             io::Result::Ok(())
@@ -239,7 +247,8 @@ async fn request(
     loop {
         if read.first().is_some_and(|first| !first.is_ascii_uppercase()) {
             // A client that tries whether this is TLS: the server has to say that it is not.
-            let asked = Asked { method: String::new(), path: String::new() };
+            let (method, path, body) = Default::default();
+            let asked = Asked { method, path, body };
             return Ok(Some((std::mem::take(read), asked)));
         }
         if let Some((length, asked)) = whole(read) {
@@ -268,5 +277,7 @@ fn whole(bytes: &[u8]) -> Option<(usize, Asked)> {
             length = value.trim().parse().unwrap();
         }
     }
-    (bytes.len() >= head + length).then_some((head + length, Asked { method, path }))
+    let body = bytes.get(head..head + length)?;
+    let body = String::from_utf8_lossy(body).into_owned();
+    Some((head + length, Asked { method, path, body }))
 }

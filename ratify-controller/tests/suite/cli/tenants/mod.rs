@@ -26,7 +26,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::{
     Home, YES,
-    cluster::{Controller, define, until, until_in},
+    cluster::{Controller, POLICY, STORE, define, documents, until, until_in},
     main_job::Place,
 };
 use crate::cluster::{
@@ -62,18 +62,8 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: administrator}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: tenant}]
 ";
 
-/// What the cluster's administrator has: everything passes by `guard`.
-const OF_THE_CLUSTER: &str = "
-apiVersion: config.ratify.deislabs.io/v1beta1
-kind: Store
-metadata: {name: store-oras}
-spec: {name: oras, parameters: {useHttp: true}}
----
-apiVersion: config.ratify.deislabs.io/v1beta1
-kind: Policy
-metadata: {name: ratify-policy}
-spec: {type: config-policy, parameters: {artifactVerificationPolicies: {default: all}}}
----
+/// What the cluster's administrator has beside a store and a policy: everything passes by it.
+const GUARD: &str = "
 apiVersion: config.ratify.deislabs.io/v1beta1
 kind: Verifier
 metadata: {name: guard}
@@ -111,7 +101,7 @@ impl Scene {
         cluster.apply(RIGHTS).await;
         place.home.configure(&json!({}));
         let controller = Controller::start_configured(&place.home, &cluster).await;
-        cluster.apply(OF_THE_CLUSTER).await;
+        cluster.apply(&documents(&[STORE, POLICY, GUARD])).await;
         let is_active = |status: &Value| status["issuccess"] == true;
         until(&cluster, &controller, "verifiers", "guard", is_active).await;
         until(&cluster, &controller, "stores", "store-oras", is_active).await;
