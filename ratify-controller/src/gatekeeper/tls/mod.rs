@@ -3,10 +3,12 @@
 //!
 //! - `material`: bytes of files become what rustls serves;
 //! - `keeper`: what is in force after a look at the files. Pure, and it never opens a door again;
+//! - `admission`: who may come in, and whether who came in before still may;
 //! - `handshake`: one client's, bounded in time, with what failed said now and then.
 //!
 //! The most important item is [`open`].
 
+mod admission;
 mod handshake;
 mod keeper;
 mod material;
@@ -25,6 +27,7 @@ use tokio::sync::watch;
 use crate::health::Check;
 use keeper::{Keeper, Noted};
 
+pub(super) use admission::Admission;
 pub(super) use handshake::shake_hands;
 pub(crate) use material::pair;
 
@@ -60,6 +63,7 @@ pub struct Tls {
 struct Served {
     /// `None` where nobody may come in.
     config: Option<Arc<rustls::ServerConfig>>,
+    clients: admission::Clients,
 }
 
 /// TLS cannot be served.
@@ -162,7 +166,8 @@ fn publish(
             tracing::error!("error re-reading certificates: {error}: nobody may come in");
             None
         });
-        sender.send_replace(Some(Arc::new(Served { config: config.map(Arc::new) })));
+        let (config, clients) = (config.map(Arc::new), keeper.clients());
+        sender.send_replace(Some(Arc::new(Served { config, clients })));
     }
     match keeper.standing() {
         Ok(standing) => check.ready(standing),
