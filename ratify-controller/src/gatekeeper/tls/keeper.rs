@@ -134,6 +134,13 @@ impl Keeper {
         Ok(format!("TLS{until}, {clients}"))
     }
 
+    /// Why anybody may come in, if anybody may.
+    pub(super) fn open(&self) -> Option<&'static str> {
+        (self.pair.is_some() && matches!(self.clients, Clients::Anyone)).then_some(
+            "open: whoever reaches the server may ask it, since no client certificate is required; put the authority of clients where --ca-cert-file looks for it",
+        )
+    }
+
     pub(super) fn is_waiting(&self) -> bool {
         self.pair.is_none()
     }
