@@ -173,6 +173,7 @@ impl Runtime {
             secrets: self.secrets.clone(),
             ratify_namespace: self.environment.namespace.clone(),
             scope: scope.clone(),
+            lends_credentials: self.rules.now().namespaces.cluster_credentials,
         }
     }
 

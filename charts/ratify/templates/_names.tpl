@@ -139,6 +139,9 @@ imagePullSecrets:
 {{- with ($rules.namespaces).anyAddress }}{{ $_ := set $namespaced "anyAddress" . }}{{ end -}}
 {{- with $namespaced }}{{ $_ := set $plugins "namespaces" . }}{{ end -}}
 {{- with $plugins }}{{ $_ := set $config "plugins" . }}{{ end -}}
-{{- if (.Values.namespaces).tightenOnly }}{{ $_ := set $config "namespaces" (dict "tightenOnly" true) }}{{ end -}}
+{{- $ofNamespaces := dict -}}
+{{- with (.Values.namespaces).tightenOnly }}{{ $_ := set $ofNamespaces "tightenOnly" . }}{{ end -}}
+{{- with (.Values.namespaces).clusterCredentials }}{{ $_ := set $ofNamespaces "clusterCredentials" . }}{{ end -}}
+{{- with $ofNamespaces }}{{ $_ := set $config "namespaces" . }}{{ end -}}
 {{- toPrettyJson $config -}}
 {{- end -}}

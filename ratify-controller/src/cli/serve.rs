@@ -6,7 +6,7 @@ use std::{pin::Pin, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use ratify_core::{ErrorCode, config::Config, executor::Executor};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 
 use super::{Context, end, flag};
 use crate::{
@@ -28,6 +28,10 @@ use crate::{
     runtime::Runtime,
     state::{Active, Snapshot},
 };
+
+/// What is said where there is no TLS.
+const IN_CLEAR: &str =
+    "open: whoever reaches the server may ask it, in clear, since --cert-dir is not set";
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
@@ -143,6 +147,8 @@ impl Serve {
         let watcher = Watcher::new(context.config_file(&self.config), file, Arc::clone(&active))
             .with_rules(context.runtime.rules.clone());
         let rotating = rotation(&context.environment, &client);
+        tracing::info!("starting server at {}", listener.local_addr()?);
+        let (tls, renewing) = self.tls(&readiness, context.environment.cert_rotation())?;
         let managed = manage(
             client,
             ManagerOptions {
@@ -150,11 +156,10 @@ impl Serve {
                 active,
                 composition,
                 identity: context.environment.host_name.clone(),
+                open: tls.as_ref().map_or_else(|| watch::channel(Some(IN_CLEAR)).1, Tls::open),
                 readiness: readiness.check("resources"),
             },
         );
-        tracing::info!("starting server at {}", listener.local_addr()?);
-        let (tls, renewing) = self.tls(&readiness, context.environment.cert_rotation())?;
         tokio::select! {
             ended = answer(listener, tls, service) => ended.map(|()| ExitCode::SUCCESS),
             () = probing => bail!("probes are answered no more"),

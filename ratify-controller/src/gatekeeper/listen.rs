@@ -9,7 +9,12 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body};
+use axum::{
+    Router,
+    body::Body,
+    response::{IntoResponse as _, Response},
+};
+use http::{StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -24,7 +29,7 @@ use tower::Service as _;
 use super::{
     Service,
     routes::router,
-    tls::{Tls, shake_hands},
+    tls::{Admission, Tls, shake_hands},
 };
 
 /// A client has this long to send a request's head (v1).
@@ -118,15 +123,16 @@ async fn accept(
         connections.spawn(async move {
             let _permit = permit;
             let Some(tls) = tls else {
-                return connection(stream, router, end, Patience::default(), room).await;
+                return connection(stream, None, router, end, Patience::default(), room).await;
             };
             let shaken = tokio::select! {
                 shaken = shake_hands(&tls, stream, peer, HEAD_TIMEOUT) => shaken,
                 // Whoever is not in yet is not waited for.
                 _ = end.changed() => None,
             };
-            if let Some(stream) = shaken {
-                connection(stream, router, end, Patience::default(), room).await;
+            if let Some((stream, admission)) = shaken {
+                let admission = Some(admission);
+                connection(stream, admission, router, end, Patience::default(), room).await;
             }
         });
     }
@@ -152,10 +158,11 @@ impl Default for Patience {
     }
 }
 
-/// Serves one connection. hyper's own timer for heads also runs between requests, where v1 is
-/// patient; so the clock is ours.
+/// Serves one connection, for as long as its client would be let in. hyper's own timer for heads
+/// also runs between requests, where v1 is patient; so the clock is ours.
 async fn connection<S>(
     stream: S,
+    admission: Option<Admission>,
     router: Router,
     mut end: watch::Receiver<()>,
     patience: Patience,
@@ -164,10 +171,14 @@ async fn connection<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let phase = Arc::new(Phase::new());
-    let during = Arc::clone(&phase);
+    let (during, shown) = (Arc::clone(&phase), admission.clone());
     let service = service_fn(move |request: http::Request<Incoming>| {
         let (mut router, phase) = (router.clone(), Arc::clone(&during));
+        let may_ask = shown.as_ref().is_none_or(Admission::holds);
         async move {
+            if !may_ask {
+                return Ok(misdirected());
+            }
             phase.set(Doing::Answering);
             let response = router.call(request.map(Body::new)).await;
             phase.set(Doing::Idle(Instant::now()));
@@ -182,6 +193,12 @@ async fn connection<S>(
         .serve_connection(TokioIo::new(stream), service);
     let mut serving = pin!(serving);
     let mut expired = pin!(phase.expired(patience, &room));
+    let mut unwelcome = pin!(async {
+        match admission {
+            Some(admission) => admission.ended().await,
+            None => std::future::pending().await,
+        }
+    });
     let mut ending = false;
     loop {
         tokio::select! {
@@ -192,12 +209,22 @@ async fn connection<S>(
                 return;
             }
             () = &mut expired => return,
+            () = &mut unwelcome, if !ending => {
+                ending = true;
+                serving.as_mut().graceful_shutdown();
+            }
             _ = end.changed(), if !ending => {
                 ending = true;
                 serving.as_mut().graceful_shutdown();
             }
         }
     }
+}
+
+/// The answer to who was on the way while the door closed: another connection may do (RFC 9110).
+fn misdirected() -> Response {
+    let text = "the authorities of clients changed: a new handshake is needed\n";
+    (StatusCode::MISDIRECTED_REQUEST, [(header::CONNECTION, "close")], text).into_response()
 }
 
 /// What a connection is doing, and since when.
@@ -321,7 +348,7 @@ mod tests {
             }),
         );
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        tokio::spawn(connection(server, router, end, patience, room));
+        tokio::spawn(connection(server, None, router, end, patience, room));
         (client, ending)
     }
 

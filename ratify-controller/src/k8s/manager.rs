@@ -1,6 +1,7 @@
 //! The manager: watches the nine kinds and keeps what is in force as they say. One task owns the
 //! state; jobs build and write beside it, so that a slow registry holds up no other resource.
 
+mod open;
 mod tags;
 
 use std::{
@@ -14,7 +15,7 @@ use anyhow::bail;
 use kube::Client;
 use ratify_core::{Digest, ErrorCode, capped_line};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch as latest},
     task::{AbortHandle, Id, JoinSet},
 };
 
@@ -60,6 +61,8 @@ pub struct ManagerOptions {
     pub composition: Composition,
     /// Who this is, for the status of what it loads.
     pub identity: String,
+    /// Why anybody may ask this server, as long as anybody may.
+    pub open: latest::Receiver<Option<&'static str>>,
     /// Is set when everything was listed and tried once.
     pub readiness: Check,
 }
@@ -70,7 +73,8 @@ enum Step {
     Built(Box<(Resource, Built, Arc<Rules>)>),
     /// What a tag stands for now.
     Looked(Resource, ratify_core::Result<Digest>),
-    Written(bool),
+    /// Whether this was said in the status.
+    Written(Arc<Verdict>, bool),
 }
 
 /// What is known of a resource that was tried.
@@ -101,6 +105,8 @@ struct Manager {
     shared: Arc<Shared>,
     active: Arc<Active>,
     composition: Composition,
+    /// Why anybody may ask.
+    open: Option<&'static str>,
     queue: Queue,
     resources: BTreeMap<Key, Resource>,
     done: BTreeMap<Key, Done>,
@@ -125,7 +131,7 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
         watches.spawn(watch::watch(client.clone(), kind, sender.clone()));
     }
     drop(sender);
-    let ManagerOptions { runtime, active, composition, identity, readiness } = options;
+    let ManagerOptions { runtime, active, composition, identity, mut open, readiness } = options;
     let mut rules = runtime.rules.changes();
     let pins = Pins::of(Inventory::of(runtime.environment.default_plugin_dir()));
     let events_forbidden = Once::default();
@@ -134,6 +140,7 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
         shared: Arc::new(shared),
         active,
         composition,
+        open: *open.borrow_and_update(),
         queue: Queue::default(),
         resources: BTreeMap::new(),
         done: BTreeMap::new(),
@@ -156,6 +163,7 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
             },
             Some(ended) = manager.jobs.join_next_with_id() => manager.ended(ended),
             Ok(()) = rules.changed() => manager.obey(&rules.borrow_and_update().clone()),
+            Ok(()) = open.changed() => manager.say_whether_open(*open.borrow_and_update()),
             () = sleep_until(due) => {}
             _ = collect.tick() => manager.on_volume(volume::collect),
         }
@@ -307,7 +315,10 @@ impl Manager {
             return;
         };
         let (shared, verdict) = (Arc::clone(&self.shared), Arc::clone(&done.verdict));
-        self.spawn(key, async move { Step::Written(write(&shared, resource, &verdict).await) });
+        self.spawn(key, async move {
+            let is_told = write(&shared, resource, &verdict).await;
+            Step::Written(verdict, is_told)
+        });
     }
 
     /// A job is over; another try follows unless all is said and done.
@@ -344,8 +355,10 @@ impl Manager {
             }
             // What was built of is no more; what is instead is waiting.
             Ok((_, Step::Built(_) | Step::Looked(..))) => self.queue.succeeded(&key, None),
-            Ok((_, Step::Written(is_told))) => {
-                if let Some(done) = self.done.get_mut(&key) {
+            Ok((_, Step::Written(verdict, is_told))) => {
+                // There may be something else to be said by now.
+                let is_latest = |done: &&mut Done| Arc::ptr_eq(&done.verdict, &verdict);
+                if let Some(done) = self.done.get_mut(&key).filter(is_latest) {
                     done.told = is_told;
                 }
                 self.finish(&key, is_told);
@@ -403,7 +416,7 @@ impl Manager {
         let directory = if error.is_none() { directory } else { directory.or(kept_directory) };
         let kept = kept && error.is_some();
         let is_by_tag = tag.is_some();
-        let remark = self.composition.remark(key.kind);
+        let remark = self.composition.remark(key.kind, self.open);
         let verdict =
             Verdict { kept, error, plugin, is_by_tag, remark, moved_to: None, ran_before };
         // A failure is said once: what v1 makes of the status is not answered at each try.

@@ -44,10 +44,13 @@ pub struct Composition {
 }
 
 impl Composition {
-    /// What a resource of a kind that is in force does to the cluster's, where that is for an
-    /// administrator to know.
-    pub(super) fn remark(self, kind: Kind) -> Option<&'static str> {
-        if !kind.namespaced || self.tighten_only {
+    /// What is for an administrator to know of a resource of a kind that is in force: what it does
+    /// to the cluster's, and of the cluster's policy why its verdict is `open` to anybody.
+    pub(super) fn remark(self, kind: Kind, open: Option<&'static str>) -> Option<&'static str> {
+        if !kind.namespaced {
+            return open.filter(|_| kind.role == Role::Policy);
+        }
+        if self.tighten_only {
             return None;
         }
         match kind.role {

@@ -41,6 +41,11 @@ impl Verdict {
         Self { error: None, kept: false, is_by_tag, remark, ran_before, plugin, moved_to }
     }
 
+    /// The same of a resource in force, with something else worth knowing.
+    pub(super) fn with_remark(&self, remark: Option<&'static str>) -> Self {
+        Self { remark, ..self.with_tag_at(self.moved_to.clone()) }
+    }
+
     fn standing(&self) -> Standing<'_> {
         let outcome = match &self.error {
             None => Outcome::Active,

@@ -47,6 +47,8 @@ pub struct NamespaceRules {
     /// Whether what a namespace has of its own is only added to the cluster's (in v1 it replaces
     /// it).
     pub tighten_only: bool,
+    /// Whether the stores of a namespace may use Ratify's own credentials for registries.
+    pub cluster_credentials: bool,
 }
 
 /// `registry/repository`, or `registry/…/*` for every repository below. The registry is compared
@@ -182,8 +184,9 @@ impl NamespaceRules {
     pub(super) fn from_section(mut section: Section) -> Result<Self, ConfigError> {
         section.refuse_null()?;
         let tighten_only = section.boolean("tightenOnly")?.unwrap_or_default();
+        let cluster_credentials = section.boolean("clusterCredentials")?.unwrap_or_default();
         section.refuse_rest()?;
-        Ok(Self { tighten_only })
+        Ok(Self { tighten_only, cluster_credentials })
     }
 }
 

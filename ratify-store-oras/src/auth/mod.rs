@@ -91,6 +91,8 @@ pub struct Environment {
     pub ratify_namespace: Option<String>,
     /// Whose secrets may be read.
     pub scope: SecretScope,
+    /// Whether a namespace may use the credentials of this process, too: docker's configuration.
+    pub lends_credentials: bool,
 }
 
 impl Environment {
@@ -99,6 +101,11 @@ impl Environment {
     pub fn for_namespace(mut self, namespace: impl Into<String>) -> Self {
         self.scope = SecretScope::Namespace(namespace.into());
         self
+    }
+
+    /// Whether docker's configuration is somebody else's.
+    fn is_borrower(&self) -> bool {
+        matches!(self.scope, SecretScope::Namespace(_)) && !self.lends_credentials
     }
 }
 
@@ -111,6 +118,7 @@ impl fmt::Debug for Environment {
             .field("has_secrets", &self.secrets.is_some())
             .field("ratify_namespace", &self.ratify_namespace)
             .field("scope", &self.scope)
+            .field("lends_credentials", &self.lends_credentials)
             .finish()
     }
 }
@@ -168,7 +176,8 @@ pub fn availability(name: &str) -> Availability {
 }
 
 /// The provider that a store's or a source's `authProvider` names; docker's configuration where
-/// it is absent.
+/// it is absent. A namespace gets none of what is not its own: no credentials where it names no
+/// provider, and an error where it names docker's configuration.
 ///
 /// # Errors
 /// With v1's texts: no name, or one that nobody knows. A provider that v1 has and this version has
@@ -178,6 +187,12 @@ pub fn from_config(
     environment: &Environment,
 ) -> Result<Arc<dyn AuthProvider>> {
     let Some(config) = config else {
+        if environment.is_borrower() {
+            tracing::info!(
+                "selected no auth provider: Ratify's own credentials are no namespace's"
+            );
+            return Ok(Arc::new(NoCredentials));
+        }
         tracing::info!("selected default auth provider: {DEFAULT_PROVIDER}");
         return Ok(Arc::new(DockerConfig::new(None, environment)));
     };
@@ -195,6 +210,13 @@ pub fn from_config(
         Some(_) => return Err(denied("the name of an auth provider must be a string".into())),
     };
     let provider: Arc<dyn AuthProvider> = match name {
+        DEFAULT_PROVIDER if environment.is_borrower() => {
+            return Err(denied(format!(
+                "a namespace may not use {DEFAULT_PROVIDER}, which has Ratify's own credentials, \
+                 only {} of its own",
+                k8_secrets::NAME
+            )));
+        }
         DEFAULT_PROVIDER => Arc::new(docker_config_from(config, environment)?),
         k8_secrets::NAME => Arc::new(K8Secrets::new(config, environment)?),
         _ if NOT_BUILT_YET.contains(&name) => {
@@ -246,6 +268,23 @@ mod tests {
     fn the_default_is_dockers_configuration() {
         assert_eq!(select(&Value::Null).unwrap(), "dockerConfig");
         assert_eq!(select(&json!({"name": "dockerConfig", "x": 1})).unwrap(), "dockerConfig");
+    }
+
+    #[test]
+    fn a_namespace_gets_dockers_configuration_only_where_it_is_lent() {
+        let select = |config: &Value, lends_credentials: bool| {
+            let environment = Environment { lends_credentials, ..Environment::default() };
+            from_config(config.as_object(), &environment.for_namespace("team"))
+                .map_or_else(|error| error.to_string(), |provider| provider.name().to_owned())
+        };
+        let named = json!({"name": "dockerConfig", "configPath": "/root/.docker/config.json"});
+        assert_eq!(select(&Value::Null, false), "none");
+        assert_eq!(
+            select(&named, false),
+            "AUTH_DENIED: a namespace may not use dockerConfig, which has Ratify's own credentials, only k8Secrets of its own"
+        );
+        assert_eq!(select(&Value::Null, true), "dockerConfig");
+        assert_eq!(select(&named, true), "dockerConfig");
     }
 
     #[test]

@@ -112,10 +112,25 @@ pub(super) fn store(at: &str, entry: &StorePluginConfig, owner: Owner<'_>) -> Ve
         );
         findings.push(finding.row(rows::STORE_CACHE));
     }
-    if let Some(Value::Object(provider)) = key("authProvider") {
-        findings.extend(credentials(&owner.key(at, "authProvider"), provider, owner));
+    match (key("authProvider"), owner) {
+        (Some(Value::Object(provider)), _) => {
+            findings.extend(credentials(&owner.key(at, "authProvider"), provider, owner));
+        }
+        (_, Owner::Namespace(_)) => findings.push(lent(owner.key(at, "authProvider"))),
+        _ => {}
     }
     findings
+}
+
+/// What becomes of a namespace's use of Ratify's own credentials.
+fn lent(at: String) -> Finding {
+    Finding::change(
+        at,
+        "Ratify's own docker configuration is not used for it: registries are asked without credentials",
+        "a tenant must not read images with the cluster's credentials",
+        "name k8Secrets with a secret of the namespace where a registry asks for credentials, or set namespaces.clusterCredentials in the configuration",
+    )
+    .row(rows::TENANT_CREDENTIALS)
 }
 
 /// What becomes of an entry that is a program.
@@ -193,6 +208,7 @@ fn credentials(at: &str, provider: &Map<String, Value>, owner: Owner<'_>) -> Vec
     let name = provider.get("name").and_then(Value::as_str).unwrap_or_default();
     match auth::availability(name) {
         Availability::BuiltIn if name == K8_SECRETS => secrets(at, provider, owner),
+        Availability::BuiltIn if matches!(owner, Owner::Namespace(_)) => vec![lent(at.to_owned())],
         Availability::BuiltIn => {
             vec![Finding::same(at, format!("the auth provider {name}"))]
         }

@@ -28,6 +28,7 @@ rows! {
     TENANT_SOURCE = "`source` of a namespaced resource runs a program in Ratify's pod, also from `parameters.source`";
     TENANT_ADDRESS = "`address` of a namespaced resource may be anywhere";
     TENANT_SECRETS = "`k8Secrets` of a namespaced resource may name a secret of any namespace";
+    TENANT_CREDENTIALS = "a namespaced store without `authProvider` reads with Ratify's own docker configuration";
     LEGACY_POLICY = "a v1alpha1 policy named `configpolicy` or `regopolicy` is refused";
     IMAGE_DEFAULTS = "the chart's values name the images on ghcr.io";
 }

@@ -10,7 +10,7 @@ use std::{
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::Tls;
+use super::{Admission, Tls};
 
 /// How often failures are told.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
@@ -42,14 +42,18 @@ pub(in crate::gatekeeper) async fn shake_hands(
     stream: TcpStream,
     peer: SocketAddr,
     patience: Duration,
-) -> Option<TlsStream<TcpStream>> {
+) -> Option<(TlsStream<TcpStream>, Admission)> {
     let served = tls.served.borrow().clone()?;
     let Some(config) = served.config.clone() else {
         tls.failures.tell(peer, "the CA of clients cannot be used: nobody may come in");
         return None;
     };
     match timeout(patience, TlsAcceptor::from(config).accept(stream)).await {
-        Ok(Ok(stream)) => return Some(stream),
+        Ok(Ok(stream)) => {
+            let chain = stream.get_ref().1.peer_certificates();
+            let admission = Admission::new(tls.served.clone(), served, chain);
+            return Some((stream, admission));
+        }
         Ok(Err(error)) => tls.failures.tell(peer, &error.to_string()),
         Err(_) => tls.failures.tell(peer, "i/o timeout"),
     }

@@ -8,9 +8,9 @@ use std::{io, path::Path, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
-use rustls::{RootCertStore, ServerConfig, sign::CertifiedKey};
+use rustls::{ServerConfig, sign::CertifiedKey};
 
-use super::{TlsFiles, material};
+use super::{TlsFiles, admission::Clients, material};
 use crate::{plugin::process::go_error_text, x509::Facts};
 
 /// A certificate that ends within this time is spoken of.
@@ -36,17 +36,6 @@ pub(super) struct Noted {
     pub(super) client_error: Option<String>,
     /// What else somebody should know.
     pub(super) remarks: Vec<String>,
-}
-
-/// Who may come in.
-#[derive(Debug, Clone)]
-enum Clients {
-    /// There is no authority, and there was none.
-    Anyone,
-    /// Who has a certificate of one of these.
-    Proven(Arc<RootCertStore>),
-    /// There is an authority and it cannot be used, and there was none before it that could.
-    Nobody,
 }
 
 pub(super) struct Keeper {
@@ -121,9 +110,14 @@ impl Keeper {
         let clients = match &self.clients {
             Clients::Nobody => return Some(Ok(None)),
             Clients::Anyone => None,
-            Clients::Proven(roots) => Some(Arc::clone(roots)),
+            Clients::Proven(verifier) => Some(Arc::clone(verifier)),
         };
         Some(material::config(pair, clients).map(Some))
+    }
+
+    /// Who may come in.
+    pub(super) fn clients(&self) -> Clients {
+        self.clients.clone()
     }
 
     /// How this stands, for who asks whether the server is ready.
@@ -138,6 +132,13 @@ impl Keeper {
         };
         let until = self.good_until.map(|until| format!(" until {until}")).unwrap_or_default();
         Ok(format!("TLS{until}, {clients}"))
+    }
+
+    /// Why anybody may come in, if anybody may.
+    pub(super) fn open(&self) -> Option<&'static str> {
+        (self.pair.is_some() && matches!(self.clients, Clients::Anyone)).then_some(
+            "open: whoever reaches the server may ask it, since no client certificate is required; put the authority of clients where --ca-cert-file looks for it",
+        )
     }
 
     pub(super) fn is_waiting(&self) -> bool {
@@ -178,7 +179,7 @@ impl Keeper {
             Err(error) => Err(unreadable(&path, &error)),
         };
         match taken {
-            Ok((roots, unused)) => {
+            Ok((verifier, unused)) => {
                 if !matches!(self.clients, Clients::Proven(_)) {
                     noted.remarks.push("client certificates are required from now on".to_owned());
                 }
@@ -186,7 +187,7 @@ impl Keeper {
                     let path = path.display();
                     noted.remarks.push(format!("{unused} certificates in {path} cannot be used"));
                 }
-                self.clients = Clients::Proven(roots);
+                self.clients = Clients::Proven(verifier);
                 noted.changed = true;
             }
             Err(error) => {

@@ -10,7 +10,7 @@ use rustls::{
         CertificateDer, PrivateKeyDer,
         pem::{self, PemObject as _},
     },
-    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{VerifierBuilderError, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
 };
 
@@ -42,6 +42,8 @@ pub(super) enum AuthorityError {
     Broken,
     #[error("there is no usable certificate in it")]
     Empty,
+    #[error("{0}")]
+    Unusable(VerifierBuilderError),
 }
 
 /// Puts a certificate chain and its key together, if they belong together.
@@ -63,8 +65,10 @@ pub(crate) fn pair(certificate: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, 
     }
 }
 
-/// The authorities in a file, and how many certificates of it cannot be used.
-pub(super) fn authorities(pem: &[u8]) -> Result<(Arc<RootCertStore>, usize), AuthorityError> {
+/// What proves clients by the authorities in a file, and how many certificates of it cannot be used.
+pub(super) fn authorities(
+    pem: &[u8],
+) -> Result<(Arc<dyn ClientCertVerifier>, usize), AuthorityError> {
     let certificates = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| AuthorityError::Broken)?;
@@ -73,22 +77,19 @@ pub(super) fn authorities(pem: &[u8]) -> Result<(Arc<RootCertStore>, usize), Aut
     if used == 0 {
         return Err(AuthorityError::Empty);
     }
-    Ok((Arc::new(roots), unused))
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(AuthorityError::Unusable)?;
+    Ok((verifier, unused))
 }
 
 /// What is served: TLS 1.3 alone, without tickets, so that each connection proves itself anew.
 pub(super) fn config(
     pair: Arc<CertifiedKey>,
-    clients: Option<Arc<RootCertStore>>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 ) -> Result<ServerConfig, String> {
-    let provider = provider();
-    let verifier: Arc<dyn ClientCertVerifier> = match clients {
-        None => WebPkiClientVerifier::no_client_auth(),
-        Some(roots) => WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
-            .build()
-            .map_err(|error| error.to_string())?,
-    };
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let verifier = clients.unwrap_or_else(WebPkiClientVerifier::no_client_auth);
+    let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| error.to_string())?
         .with_client_cert_verifier(verifier)

@@ -3,10 +3,12 @@
 //!
 //! - `material`: bytes of files become what rustls serves;
 //! - `keeper`: what is in force after a look at the files. Pure, and it never opens a door again;
+//! - `admission`: who may come in, and whether who came in before still may;
 //! - `handshake`: one client's, bounded in time, with what failed said now and then.
 //!
 //! The most important item is [`open`].
 
+mod admission;
 mod handshake;
 mod keeper;
 mod material;
@@ -25,6 +27,7 @@ use tokio::sync::watch;
 use crate::health::Check;
 use keeper::{Keeper, Noted};
 
+pub(super) use admission::Admission;
 pub(super) use handshake::shake_hands;
 pub(crate) use material::pair;
 
@@ -53,13 +56,22 @@ pub struct TlsFiles {
 #[derive(Clone)]
 pub struct Tls {
     served: watch::Receiver<Option<Arc<Served>>>,
+    open: watch::Receiver<Option<&'static str>>,
     failures: Arc<handshake::Failures>,
+}
+
+/// Who is told what is in force.
+struct Told {
+    served: watch::Sender<Option<Arc<Served>>>,
+    open: watch::Sender<Option<&'static str>>,
+    check: Check,
 }
 
 /// What is served at a time.
 struct Served {
     /// `None` where nobody may come in.
     config: Option<Arc<rustls::ServerConfig>>,
+    clients: admission::Clients,
 }
 
 /// TLS cannot be served.
@@ -67,6 +79,13 @@ struct Served {
 #[non_exhaustive]
 #[error("{0}")]
 pub struct TlsError(String);
+
+impl Tls {
+    /// Why anybody may ask, as long as anybody may.
+    pub fn open(&self) -> watch::Receiver<Option<&'static str>> {
+        self.open.clone()
+    }
+}
 
 impl TlsFiles {
     /// v1's names in a directory, and the file that the other flag names; empty for none.
@@ -109,8 +128,10 @@ pub fn open(
     if let Some(error) = noted.pair_error.as_ref().filter(|_| !files.wait) {
         return Err(TlsError(error.clone()));
     }
-    let (sender, served) = watch::channel(None);
-    publish(&keeper, &sender, &check, &noted);
+    let (served_to, served) = watch::channel(None);
+    let (open_to, open) = watch::channel(None);
+    let told = Told { served: served_to, open: open_to, check };
+    told.publish(&keeper, &noted);
     if keeper.is_waiting() {
         tracing::info!(
             "waiting for certificates: {}",
@@ -119,17 +140,12 @@ pub fn open(
     }
     tell(Noted { events: Vec::new(), pair_error: None, ..noted });
     tracing::info!("Starting TLS certificate watcher");
-    let tls = Tls { served, failures: Arc::default() };
-    Ok((tls, keep(keeper, files, sender, check)))
+    let tls = Tls { served, open, failures: Arc::default() };
+    Ok((tls, keep(keeper, files, told)))
 }
 
 /// Looks at the files again and again.
-async fn keep(
-    mut keeper: Keeper,
-    files: TlsFiles,
-    sender: watch::Sender<Option<Arc<Served>>>,
-    check: Check,
-) {
+async fn keep(mut keeper: Keeper, files: TlsFiles, told: Told) {
     let files = Arc::new(files);
     loop {
         tokio::time::sleep(files.interval).await;
@@ -138,7 +154,7 @@ async fn keep(
         let Ok(seen) = tokio::task::spawn_blocking(move || reading.read()).await else { return };
         let was_waiting = keeper.is_waiting();
         let noted = keeper.look(seen, Timestamp::now());
-        publish(&keeper, &sender, &check, &noted);
+        told.publish(&keeper, &noted);
         tell(noted);
         if was_waiting && !keeper.is_waiting() {
             let directory = files.certificate.parent().unwrap_or(Path::new(""));
@@ -147,26 +163,26 @@ async fn keep(
     }
 }
 
-fn publish(
-    keeper: &Keeper,
-    sender: &watch::Sender<Option<Arc<Served>>>,
-    check: &Check,
-    noted: &Noted,
-) {
-    if !noted.changed {
-        return;
-    }
-    if let Some(config) = keeper.config() {
-        let config = config.unwrap_or_else(|error| {
-            // Who may come in is in doubt.
-            tracing::error!("error re-reading certificates: {error}: nobody may come in");
-            None
-        });
-        sender.send_replace(Some(Arc::new(Served { config: config.map(Arc::new) })));
-    }
-    match keeper.standing() {
-        Ok(standing) => check.ready(standing),
-        Err(why) => check.waiting(why),
+impl Told {
+    fn publish(&self, keeper: &Keeper, noted: &Noted) {
+        if !noted.changed {
+            return;
+        }
+        if let Some(config) = keeper.config() {
+            let config = config.unwrap_or_else(|error| {
+                // Who may come in is in doubt.
+                tracing::error!("error re-reading certificates: {error}: nobody may come in");
+                None
+            });
+            let (config, clients) = (config.map(Arc::new), keeper.clients());
+            self.served.send_replace(Some(Arc::new(Served { config, clients })));
+        }
+        let open = keeper.open();
+        self.open.send_if_modified(|said| std::mem::replace(said, open) != open);
+        match keeper.standing() {
+            Ok(standing) => self.check.ready(standing),
+            Err(why) => self.check.waiting(why),
+        }
     }
 }
 

@@ -102,8 +102,9 @@ pub struct KeyStatus {
     pub conditions: Option<Vec<Condition>>,
 }
 
-/// The status that v1alpha1 served: nothing.
+/// The status of v1beta1, as it is: v1alpha1 names nothing of it, and keeps it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct LegacyStatus {}
 
 /// The dynamic plugin of a resource: which digest its source stood for when the spec was first

@@ -165,9 +165,11 @@ fn who_takes_the_clusters_place_says_so_unless_both_count() {
     let both = Composition { tighten_only: true, ..Composition::default() };
     for role in [Role::Verifier, Role::Policy, Role::Store] {
         let of = |namespaced, composition: Composition| {
-            composition.remark(Kind { role, namespaced }).unwrap_or_default()
+            composition.remark(Kind { role, namespaced }, None).unwrap_or_default()
         };
         assert!(of(true, Composition::default()).contains("takes the place of"), "{role:?}");
         assert_eq!((of(false, Composition::default()), of(true, both)), ("", ""));
+        let open = both.remark(Kind { role, namespaced: false }, Some("open"));
+        assert_eq!(open.is_some(), role == Role::Policy, "{role:?}");
     }
 }

@@ -7,13 +7,15 @@
 //! - `kubectl`: what a test does with it;
 //! - `schemas`: our definitions beside v1's, as values;
 //! - `stored`: objects that were stored under the other side's definitions.
-//! - `replica`: a controller on it, ours or v1's; `rotation`, `health`: what it does there.
+//! - `replica`: a controller on it, ours or v1's; `rotation`, `health`,
+//!   `openness`: what it does there.
 
 // What a test's helper cannot do fails the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod health;
 pub(crate) mod kubectl;
+mod openness;
 pub(crate) mod replica;
 mod rotation;
 mod schemas;

@@ -87,6 +87,13 @@ impl Replica {
         Self { process: command.spawn().unwrap(), folder }
     }
 
+    /// Puts a file in its directory, at once.
+    pub(super) fn write(&self, name: &str, text: &str) {
+        let path = self.folder.path().join(name);
+        fs::write(path.with_extension("new"), text).unwrap();
+        fs::rename(path.with_extension("new"), path).unwrap();
+    }
+
     pub(super) fn said(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }

@@ -10,6 +10,8 @@ use crate::parity::machines::Machines;
 
 /// Parts of a schema that say nothing about what is valid.
 const WORDS: [&str; 2] = ["description", "title"];
+/// Says that what a schema does not name is kept.
+const KEEPS: &str = "x-kubernetes-preserve-unknown-fields";
 /// What a definition may not say anywhere that v1's does not say in the same place.
 const RULES: [&str; 19] = [
     "enum",
@@ -136,6 +138,8 @@ impl Compared {
                 "properties" => self.properties(at, &theirs[&key], &ours[&key]),
                 "required" => self.required(at, &theirs[&key], &ours[&key]),
                 "items" => self.schema(&format!("{at}[]"), &theirs[&key], &ours[&key]),
+                // What is kept is no reason to refuse.
+                KEEPS if theirs[KEEPS].is_null() => self.added.push(format!("{at}: keeps all")),
                 _ => self.same(&format!("{at}: {key}"), &theirs[&key], &ours[&key]),
             }
         }
@@ -197,7 +201,7 @@ fn shown(column: &Value) -> String {
 
 /// A value with every field that a schema has.
 pub(super) fn filled(schema: &Value) -> Value {
-    if schema["x-kubernetes-preserve-unknown-fields"] == true {
+    if schema[KEEPS] == true {
         return json!({"any": {"deep": [1, 2.5, "text", true, {"x": {}}]}, "source": {"artifact": "r/p:1"}});
     }
     match schema["type"].as_str().unwrap() {
@@ -218,7 +222,7 @@ pub(super) fn filled(schema: &Value) -> Value {
 
 /// What an API server keeps of a value: the fields that the schema has.
 pub(super) fn pruned(schema: &Value, value: &Value) -> Value {
-    if schema["x-kubernetes-preserve-unknown-fields"] == true {
+    if schema[KEEPS] == true {
         return value.clone();
     }
     match value {
@@ -259,6 +263,7 @@ fn our_definitions_are_nowhere_stricter_than_v1s() {
     ]
     "#);
     insta::assert_snapshot!(added[0].join("\n"), @r"
+    CertificateStore v1alpha1.status: keeps all
     CertificateStore v1beta1: column Age .metadata.creationTimestamp
     CertificateStore v1beta1.status.conditions
     CertificateStore v1beta1.status.observedGeneration
@@ -284,11 +289,13 @@ fn our_definitions_are_nowhere_stricter_than_v1s() {
     NamespacedVerifier v1beta1.status.observedGeneration
     NamespacedVerifier v1beta1.status.plugin
     Policy v1alpha1.spec.type
+    Policy v1alpha1.status: keeps all
     Policy v1beta1: column Age .metadata.creationTimestamp
     Policy v1beta1.status.conditions
     Policy v1beta1.status.observedGeneration
     Store v1alpha1.spec.source.refreshInterval
     Store v1alpha1.spec.version
+    Store v1alpha1.status: keeps all
     Store v1beta1: column Digest .status.plugin.digest (wide)
     Store v1beta1: column Age .metadata.creationTimestamp
     Store v1beta1.spec.source.refreshInterval
@@ -298,6 +305,7 @@ fn our_definitions_are_nowhere_stricter_than_v1s() {
     Verifier v1alpha1.spec.source.refreshInterval
     Verifier v1alpha1.spec.type
     Verifier v1alpha1.spec.version
+    Verifier v1alpha1.status: keeps all
     Verifier v1beta1: column Digest .status.plugin.digest (wide)
     Verifier v1beta1: column Age .metadata.creationTimestamp
     Verifier v1beta1.spec.source.refreshInterval

@@ -182,7 +182,7 @@ async fn what_is_stored_survives_the_way_to_our_definitions_and_back() {
         define(&cluster, folder).await;
         store(&cluster, &objects(&theirs, &format!("theirs-{index}"))).await;
         let mut before = Vec::new();
-        // v1alpha1 comes last: what is written through it loses its status, as in v1.
+        // v1alpha1 comes last: what is written through v1's loses its status.
         for version in [STORED, "v1alpha1"] {
             before.push((version, read(&cluster, &theirs, version).await));
         }
@@ -212,5 +212,49 @@ async fn what_is_stored_survives_the_way_to_our_definitions_and_back() {
         }
         write_back(&cluster, &back).await;
         empty(&cluster, &ours).await;
+    }
+}
+
+/// A resource of each kind that v1alpha1 has, with this text in its spec.
+fn legacy(text: &str) -> String {
+    let object = |kind: &str, spec: Value| {
+        json!({"apiVersion": format!("{GROUP}/v1alpha1"), "kind": kind,
+               "metadata": {"name": "legacy", "namespace": "default"}, "spec": spec})
+    };
+    let parameters = json!({"text": text});
+    list(&[
+        object("Verifier", json!({"name": "v", "artifactTypes": "*", "parameters": parameters})),
+        object("Store", json!({"name": "s", "parameters": parameters})),
+        object("Policy", json!({"parameters": parameters})),
+        object("CertificateStore", json!({"provider": "p", "parameters": parameters})),
+    ])
+}
+
+#[tokio::test]
+async fn a_change_through_v1alpha1_leaves_the_status_alone_where_v1s_definitions_wipe_it() {
+    let Some(cluster) = Cluster::start(ClusterOptions::default()).await else { return };
+    let machines = Machines::find().unwrap();
+    let status = json!({"issuccess": true, "conditions": [{
+        "type": "Ready", "status": "True", "reason": "Active", "message": "m",
+        "lastTransitionTime": "2026-01-02T03:04:05Z", "observedGeneration": 1,
+    }], "observedGeneration": 1});
+    let kinds = ["verifiers", "stores", "policies", "certificatestores"];
+    for (folder, is_kept) in [(our_folder(), true), (v1_folders(&machines)[0].clone(), false)] {
+        define(&cluster, &folder).await;
+        cluster.feed(&["apply", "-f", "-"], &legacy("one")).await;
+        let patch = json!({"status": status}).to_string();
+        for kind in kinds {
+            let kind = format!("{kind}.v1beta1.{GROUP}");
+            let target = ["patch", &kind, "legacy", "--subresource=status", "--type=merge"];
+            cluster.must(&[&target[..], &["-p", &patch]].concat()).await;
+        }
+        cluster.feed(&["apply", "-f", "-"], &legacy("two")).await;
+        for kind in kinds {
+            let kind = format!("{kind}.v1beta1.{GROUP}");
+            let now = cluster.get_json(&kind, None, "legacy").await;
+            assert_eq!(now["spec"]["parameters"]["text"], "two", "{now}");
+            assert_eq!(now["status"] == status, is_kept, "{now}");
+        }
+        cluster.feed(&["delete", "-f", "-"], &legacy("two")).await;
     }
 }

@@ -13,8 +13,8 @@ use rcgen::{
 };
 use serde_json::json;
 use tokio::{
-    io::AsyncWriteExt as _,
-    process::{Child, Command},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    process::{Child, ChildStdin, ChildStdout, Command},
 };
 
 use crate::{host, parity::machines::Machines};
@@ -41,6 +41,13 @@ pub(super) struct Site {
     openssl: PathBuf,
     pub(super) process: Child,
     pub(super) address: String,
+}
+
+/// A client's connection that stays open as long as the server likes.
+pub(super) struct Kept {
+    ask: ChildStdin,
+    told: ChildStdout,
+    _process: Child,
 }
 
 impl Authority {
@@ -130,7 +137,12 @@ impl Site {
 
     /// Puts an authority of clients in place at once.
     pub(super) fn require_clients_of(&self, authority: &Authority) {
-        fs::write(self.path("client/new"), authority.pem()).unwrap();
+        self.require_clients_of_all(&[authority]);
+    }
+
+    pub(super) fn require_clients_of_all(&self, authorities: &[&Authority]) {
+        let bundle: String = authorities.iter().map(|authority| authority.pem()).collect();
+        fs::write(self.path("client/new"), bundle).unwrap();
         fs::rename(self.path("client/new"), self.path("client/ca.crt")).unwrap();
     }
 
@@ -148,6 +160,13 @@ impl Site {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.kill_on_drop(true);
         command
+    }
+
+    /// A connection that stays open.
+    pub(super) fn keep(&self, trusted: &Authority, own: Option<&Identity>) -> Kept {
+        let mut process = self.client(trusted, own).spawn().unwrap();
+        let (ask, told) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        Kept { ask, told, _process: process }
     }
 
     /// What a client gets for [`REQUEST`], with all that it says of the connection.
@@ -200,6 +219,43 @@ impl Site {
         let path = self.path(&format!("{}-{name}", uuid::Uuid::new_v4()));
         fs::write(&path, text).unwrap();
         path
+    }
+}
+
+impl Kept {
+    /// Sends a request, or a part of one, which may be refused.
+    pub(super) async fn send(&mut self, text: &str) {
+        drop(self.ask.write_all(text.as_bytes()).await);
+    }
+
+    /// Sends this, and waits until the answer ends with that.
+    pub(super) async fn until_told(&mut self, text: &str, end: &str) {
+        self.send(text).await;
+        let mut told = String::new();
+        while !told.contains(end) {
+            let more = self.read().await;
+            assert_ne!(more, "", "the connection ended: {told}");
+            told.push_str(&more);
+        }
+    }
+
+    /// Sends this, and returns all that comes until the connection ends, as it has to.
+    pub(super) async fn until_ended(&mut self, text: &str) -> String {
+        self.send(text).await;
+        let mut told = String::new();
+        loop {
+            let more = self.read().await;
+            if more.is_empty() {
+                return told;
+            }
+            told.push_str(&more);
+        }
+    }
+
+    async fn read(&mut self) -> String {
+        let mut buffer = [0; 1024];
+        let read = tokio::time::timeout(PATIENCE, self.told.read(&mut buffer)).await;
+        String::from_utf8_lossy(&buffer[..read.unwrap().unwrap()]).into_owned()
     }
 }
 

@@ -10,8 +10,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
 use super::parts::{ANSWER, Authority, Identity, Site};
 
 #[tokio::test]
@@ -19,19 +17,9 @@ async fn a_new_pair_serves_new_connections_and_no_request_is_dropped() {
     let (old, new) = (Authority::new("old"), Authority::new("new"));
     let Some(site) = Site::start(&old.issue(), |_| {}).await else { return };
     // A connection that is open all the time.
-    let mut kept = site.client(&old, None).spawn().unwrap();
-    let (mut ask, mut told) = (kept.stdin.take().unwrap(), kept.stdout.take().unwrap());
-    let mut answer = async || {
-        ask.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-        let mut text = String::new();
-        let mut buffer = [0; 1024];
-        while !text.contains(ANSWER) {
-            let read = tokio::time::timeout(Duration::from_secs(30), told.read(&mut buffer));
-            let count = read.await.unwrap().unwrap();
-            assert_ne!(count, 0, "the connection ended: {text}");
-            text.push_str(&String::from_utf8_lossy(&buffer[..count]));
-        }
-    };
+    let mut kept = site.keep(&old, None);
+    let get = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut answer = async || kept.until_told(get, ANSWER).await;
     answer().await;
     let (asked, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let load = tokio::spawn(ask_until(

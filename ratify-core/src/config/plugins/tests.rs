@@ -25,7 +25,7 @@ fn every_switch_is_read() {
     let text = format!(
         r#"{{"Plugins":{{"allowedRepositories":["registry.example.com/team/*","docker.io/x"],
             "deniedDigests":["sha256:{hex}"],"requireDigest":true,"maxSizeBytes":7,
-            "namespaces":{{"source":true,"anyAddress":true}}}},"namespaces":{{"tightenOnly":true}}}}"#
+            "namespaces":{{"source":true,"anyAddress":true}}}},"namespaces":{{"tightenOnly":true,"clusterCredentials":true}}}}"#
     );
     let config = read(&text).unwrap();
     let rules = config.plugins;
@@ -35,7 +35,7 @@ fn every_switch_is_read() {
     assert!(rules.denied_digests.contains(&format!("sha256:{hex}").parse().unwrap()));
     assert!(rules.require_digest && rules.namespaced_source && rules.namespaced_any_address);
     assert_eq!(rules.max_size, Some(7));
-    assert!(config.namespaces.tighten_only);
+    assert!(config.namespaces.tighten_only && config.namespaces.cluster_credentials);
     assert!(config.rest.is_empty());
 }
 

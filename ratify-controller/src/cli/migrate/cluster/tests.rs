@@ -80,6 +80,7 @@ fn each_resource_is_judged_by_whose_it_is() {
             json!({"name": "oras", "parameters": {"authProvider":
             {"name": "k8Secrets", "secrets": [{"secretName": "own"}, {"secretName": "s", "namespace": "other"}]}}}),
         ),
+        of("NamespacedStore", "team", "lent", json!({"name": "oras"})),
         of(
             "Policy",
             "",
@@ -124,6 +125,8 @@ fn each_resource_is_judged_by_whose_it_is() {
     Look NamespacedVerifier team/address: the verifier plugin p is run from the plugin directory, as it is
     Same NamespacedStore team/secrets: the built-in store oras
     Change NamespacedStore team/secrets spec.parameters.authProvider.secrets: the secret s of the namespace other is not read [`k8Secrets` of a namespaced]
+    Same NamespacedStore team/lent: the built-in store oras
+    Change NamespacedStore team/lent spec.parameters.authProvider: Ratify's own docker configuration is not used for it: registries are asked without credentials [a namespaced store without]
     Same Policy ratify-policy: the policy configpolicy
     Change Policy regopolicy: CONFIG_INVALID: failed to create policy provider: regopolicy is not part of this build of Ratify; use configpolicy: https://ratify.dev/docs/reference/providers [KeyManagementProvider and CertificateStore; the]
     Look Policy other: it is not in force

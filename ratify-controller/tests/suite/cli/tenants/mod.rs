@@ -4,8 +4,9 @@
 //!
 //! - `table`: what a resource may say, switch by switch; `sources`: what a source of its own may
 //!   reach and whom it may pretend to be; `views`: what one namespace can do to another and to the
-//!   cluster's rule; `many`: a thousand resources.
+//!   cluster's rule; `lent`: whose credentials it reads with; `many`: a thousand resources.
 
+mod lent;
 mod many;
 mod sources;
 mod table;
