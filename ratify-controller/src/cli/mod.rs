@@ -36,7 +36,8 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// Ratify verifies what proves that a container image may be trusted.
 #[derive(Debug, Parser)]
-#[command(name = "ratify", disable_version_flag = true)]
+// As in v1, of a flag that is given twice the last one counts.
+#[command(name = "ratify", disable_version_flag = true, args_override_self = true)]
 struct Arguments {
     /// Log at level debug.
     #[arg(short = 'd', long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]
@@ -213,6 +214,13 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_flag_that_makes_a_list_may_be_given_twice() {
+        let line = ["ratify", "dev", "image", "x", "--attach", "a/b=first", "--attach", "a/b=last"];
+        let parsed = format!("{:?}", Arguments::try_parse_from(line).unwrap());
+        assert!(parsed.contains("first") && parsed.contains("last"), "{parsed}");
     }
 
     #[test]

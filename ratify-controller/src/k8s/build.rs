@@ -312,13 +312,20 @@ impl Ready {
         }
     }
 
+    fn explained(&self, error: Error) -> Error {
+        match (&self.tag, &self.pin) {
+            (Some(tag), Some(pin)) => tag.explain(&pin.digest, error),
+            _ => error,
+        }
+    }
+
     fn built(
         self,
         shared: &Shared,
         resource: &Resource,
         made: Result<(Part, Option<Arc<InstalledPlugin>>)>,
     ) -> Built {
-        let made = made.and_then(|made| self.proven(made));
+        let made = made.and_then(|made| self.proven(made)).map_err(|error| self.explained(error));
         // What a rule denies, another try does not mend; other rules are tried by themselves.
         let retry = made.as_ref().is_err_and(|error| !is_denial(error));
         let installed = made.as_ref().ok().and_then(|(_, installed)| installed.as_deref());

@@ -3,13 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use ratify_core::{Digest, ErrorCode, Reference, Result, capped_line, config::PluginSource};
+use ratify_core::{Digest, Error, ErrorCode, Reference, Result, capped_line, config::PluginSource};
 
 use super::{
     build::{Shared, scope},
     resource::Resource,
 };
-use crate::duration;
+use crate::{duration, plugin::install::InstallError};
 
 /// How often a tag is looked up that nobody wants followed.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -47,6 +47,20 @@ impl Tag {
     pub(super) fn next_look(&self, now: Instant, is_old_pin: bool) -> Option<Instant> {
         let wait = self.interval.unwrap_or(REPORT_INTERVAL);
         now.checked_add(if is_old_pin { wait.min(FIRST_REPORT) } else { wait })
+    }
+
+    /// What is wrong with the digest that is pinned. Where the registry has it no more, no further
+    /// try mends that, and what does is said.
+    pub(super) fn explain(&self, pinned: &Digest, error: Error) -> Error {
+        // The installer keeps of a registry's error its text.
+        let is_gone = |error: &InstallError| matches!(error, InstallError::Registry(text) if text.ends_with(": not found"));
+        if !error.find().is_some_and(is_gone) {
+            return error;
+        }
+        let artifact = capped_line(&self.source.artifact, 300);
+        ErrorCode::DownloadPluginFailure
+            .detail(format!("the registry has {pinned} no more, which {artifact} stood for at first use and which is pinned; change the spec to use another: name a tag or, better, a digest in source.artifact"))
+            .with_source(error)
     }
 
     /// What the tag stands for now.

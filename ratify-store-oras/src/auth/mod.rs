@@ -277,7 +277,7 @@ mod tests {
             from_config(config.as_object(), &environment.for_namespace("team"))
                 .map_or_else(|error| error.to_string(), |provider| provider.name().to_owned())
         };
-        let named = json!({"name": "dockerConfig", "configPath": "/root/.docker/config.json"});
+        let named = json!({"name": "dockerConfig", "configPath": "/etc/docker/config.json"});
         assert_eq!(select(&Value::Null, false), "none");
         assert_eq!(
             select(&named, false),

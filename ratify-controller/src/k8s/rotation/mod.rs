@@ -35,7 +35,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 
-use super::{FIELD_MANAGER, build::within};
+use super::{FIELD_MANAGER, build::within, watch::Soon};
 use decide::{AUTHORITY, Data, Decision, OVERLAP_ENDS, decide, overlap_left, renew};
 use pace::Pace;
 use providers::Providers;
@@ -147,22 +147,25 @@ async fn watch<K>(
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
     PartialObjectMeta<K>: Resource<DynamicType = K::DynamicType>,
 {
-    let mut events = pin!(watcher(api, config).default_backoff());
-    let mut is_failing = false;
+    let mut events = pin!(watcher(api, config).backoff(Soon::default()));
+    let mut said = String::new();
     while let Some(event) = events.next().await {
         match event {
+            // Only that it is tried.
+            Ok(watcher::Event::Init) => {}
             Ok(_) => {
-                is_failing = false;
+                said.clear();
                 // A nudge that waits already is enough.
                 let _ = nudge.try_send(());
             }
             Err(error) => {
-                if !std::mem::replace(&mut is_failing, true) {
-                    let error = ratify_core::capped_line(&error.to_string(), 300);
+                let error = ratify_core::capped_line(&error.to_string(), 300);
+                if said != error {
                     tracing::warn!(
                         name = NAME,
                         "[{NAME}] cannot watch {what}: {error}; trying again"
                     );
+                    said = error;
                 }
             }
         }

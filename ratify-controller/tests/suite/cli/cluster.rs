@@ -393,3 +393,38 @@ async fn a_moved_tag_is_reported_and_followed_only_where_that_is_asked_for() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
+
+#[tokio::test]
+async fn a_pin_that_the_registry_has_lost_is_told_with_what_to_do() {
+    let Some(cluster) = Cluster::start(ClusterOptions::default()).await else { return };
+    let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
+    let mut home = Home::new();
+    home.allow_sources();
+    let place = Place { home, registry: registry.host().to_string(), is_tls: false };
+    let first = place.fill().await;
+    define(&place.home, &cluster).await;
+    let controller = Controller::start(&place.home, &cluster).await;
+    cluster.apply(&verifier(&place.plugin(":1.0.0"))).await;
+    let name = "verifier-dynamic";
+    let runs = |status: &Value| !status["plugin"]["program"].is_null();
+    until(&cluster, &controller, "verifiers", name, runs).await;
+    drop(controller);
+    std::fs::remove_dir_all(place.home.plugins()).unwrap();
+    let second = move_tag(&place, "2.0.0").await;
+    assert!(registry.delete_manifest("plugins/sample", &first.parse().unwrap()));
+
+    let controller = Controller::start(&place.home, &cluster).await;
+    let is_told = |status: &Value| {
+        let message = status["conditions"][0]["message"].as_str().unwrap_or_default();
+        message.contains(&format!("the registry has {first} no more, which "))
+            && message.contains("change the spec to use another: name a tag or, better, a digest")
+    };
+    until(&cluster, &controller, "verifiers", name, is_told).await;
+    // Any other spec is a new first use.
+    let patch = r#"{"spec":{"parameters":{"touched":"yes"}}}"#;
+    cluster.must(&["patch", "verifiers", name, "--type=merge", "-p", patch]).await;
+    let is_second = |status: &Value| {
+        status["plugin"]["digest"] == second && !status["plugin"]["program"].is_null()
+    };
+    until(&cluster, &controller, "verifiers", name, is_second).await;
+}

@@ -224,3 +224,12 @@ async fn version_prints_labels_and_values() {
     Replaces:     Ratify v1.4.0
     ");
 }
+
+#[tokio::test]
+async fn of_a_flag_that_is_given_twice_the_last_one_counts() {
+    let home = Home::new();
+    let line = ["-d", "-d", "resolve", "-s", "a", "-c", "first.json", "--config", "last.json"];
+    let ran = home.run(&line).await;
+    assert!(ran.stderr.contains("last.json"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("first.json"), "{}", ran.stderr);
+}
