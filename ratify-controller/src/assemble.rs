@@ -308,8 +308,9 @@ impl Plugin<'_> {
                     pin: *pin,
                 };
                 let installed = runtime.install(&request, loaded_for.clone(), scope).await;
-                let installed = installed.map_err(Missing::Download)?;
-                return Ok(Program::Installed(Arc::new(installed)));
+                let installed = Arc::new(installed.map_err(Missing::Download)?);
+                installed.prove_soon();
+                return Ok(Program::Installed(installed));
             }
             tracing::warn!("{}", disabled_warning(self.kind, self.type_));
         }
