@@ -8,6 +8,7 @@
 //! known. This crate knows no Kubernetes and starts no process; environment and paths come in as
 //! values. (The proxy variables are the one exception: the HTTP library reads them.)
 
+mod addresses;
 mod artifact;
 pub mod auth;
 mod blobs;
@@ -27,6 +28,7 @@ mod stream;
 mod tls;
 mod transport;
 
+pub use addresses::{AddressKind, AddressRules};
 pub use artifact::{Artifact, ArtifactIndex, EMPTY_CONFIG};
 pub use auth::{AuthProvider, Credential, CredentialUse, Secret};
 pub use cache::{BlobCache, CacheError};
