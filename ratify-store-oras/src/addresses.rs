@@ -181,19 +181,13 @@ impl AddressRules {
         found.iter().try_for_each(|found| self.check(Some(name), found.ip()))
     }
 
-    /// Where `localhost` is: nobody is asked.
-    fn here(&self) -> Result<Vec<SocketAddr>, Refusal> {
-        let allowed = |address: &IpAddr| self.loopback || self.check(None, *address).is_ok();
-        let found: Vec<SocketAddr> =
-            HERE.into_iter().filter(allowed).map(|address| SocketAddr::new(address, 0)).collect();
-        match found.is_empty() {
-            true => Err(Refusal {
-                host: "localhost".into(),
-                address: HERE[0],
-                kind: AddressKind::Loopback,
-            }),
-            false => Ok(found),
-        }
+    /// Where `localhost` is: nobody is asked. Whether it may be asked at all was decided by its
+    /// name, as with an address; of its two addresses the one that is listed is taken.
+    fn here(&self) -> Vec<SocketAddr> {
+        let allowed = |address: &IpAddr| self.check(None, *address).is_ok();
+        let is_any = HERE.iter().any(allowed);
+        let here = HERE.into_iter().filter(|address| !is_any || allowed(address));
+        here.map(|address| SocketAddr::new(address, 0)).collect()
     }
 }
 
@@ -219,7 +213,7 @@ impl Resolve for CheckedResolver {
             let name = name.as_str().to_owned();
             let is_proxy = resolver.proxies.iter().any(|proxy| name.eq_ignore_ascii_case(proxy));
             if name == "localhost" && !is_proxy {
-                return Ok(Box::new((resolver.rules)().here()?.into_iter()) as Addrs);
+                return Ok(Box::new((resolver.rules)().here().into_iter()) as Addrs);
             }
             let permit = resolver.lookups.acquire_owned().await?;
             let asked = name.clone();
@@ -379,7 +373,7 @@ mod tests {
         for host in ["[::1]", "169.254.169.254", "metadata.google.internal", "0.0.0.0"] {
             assert!(rules.check_url(&url(host)).is_err(), "{host}");
         }
-        assert_eq!(rules.here().unwrap(), ["127.0.0.1:0".parse().unwrap()]);
+        assert_eq!(rules.here(), ["127.0.0.1:0".parse().unwrap()]);
         let all = AddressRules::for_anybody(ranges(&["0.0.0.0/0", "::/0"]));
         assert!(all.check_url(&url("169.254.169.254")).is_err());
         let itself = AddressRules::for_anybody(ranges(&["169.254.169.254"]));

@@ -336,7 +336,7 @@ fn refusal<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Refus
     std::iter::successors(Some(error), |error| error.source()).find_map(|e| e.downcast_ref())
 }
 
-fn unreachable_error(request: String, error: reqwest::Error) -> OrasError {
+pub(crate) fn unreachable_error(request: String, error: reqwest::Error) -> OrasError {
     let timed_out = error.is_timeout();
     let error = error.without_url();
     if let Some(refusal) = refusal(&error) {
@@ -355,7 +355,7 @@ fn unreachable_error(request: String, error: reqwest::Error) -> OrasError {
 }
 
 /// Between 0 and 1, different each time: the hasher's keys are random.
-fn jitter() -> f64 {
+pub(crate) fn jitter() -> f64 {
     let bits = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or(0);
     f64::from(bits) / f64::from(u32::MAX)
 }

@@ -30,7 +30,7 @@ mod transport;
 
 pub use addresses::{AddressKind, AddressRules};
 pub use artifact::{Artifact, ArtifactIndex, EMPTY_CONFIG};
-pub use auth::{AuthProvider, Credential, CredentialUse, Secret};
+pub use auth::{AuthProvider, Credential, CredentialUse, Granted, Secret};
 pub use cache::{BlobCache, CacheError};
 pub use client::{Client, ClientOptions, Limits};
 pub use error::OrasError;

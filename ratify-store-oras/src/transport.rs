@@ -91,11 +91,7 @@ impl Connections {
     /// The pool for a URL. Certificates are checked unless its host is a loopback one.
     pub(crate) fn pool(&self, url: &Url) -> Result<&reqwest::Client, OrasError> {
         if is_loopback(url) {
-            // A name could resolve elsewhere; nothing is unchecked that leaves this machine. The
-            // resolver knows where `localhost` is without asking anybody.
-            get_or_build(&self.0.loopback, || {
-                self.build(tls::unchecked()?, reqwest::ClientBuilder::no_proxy)
-            })
+            self.local()
         } else if url.scheme() == "http" {
             // Reading the roots takes longer than many a request, and needs them to be there.
             get_or_build(&self.0.plain, || self.build(tls::trusting(Vec::new())?, |b| b))
@@ -120,6 +116,23 @@ impl Connections {
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .pool_max_idle_per_host(100);
         with(builder).build().map_err(|error| OrasError::Setup(error.without_url().to_string()))
+    }
+}
+
+impl Connections {
+    /// The pool that asks no proxy, for plain HTTP to addresses that are this machine's own.
+    #[cfg(any(feature = "aws", feature = "azure", feature = "alibaba"))]
+    pub(crate) fn unproxied(&self) -> Result<&reqwest::Client, OrasError> {
+        self.local()
+    }
+
+    /// No certificate is checked in this one.
+    fn local(&self) -> Result<&reqwest::Client, OrasError> {
+        // A name could resolve elsewhere; nothing is unchecked that leaves this machine. The
+        // resolver knows where `localhost` is without asking anybody.
+        get_or_build(&self.0.loopback, || {
+            self.build(tls::unchecked()?, reqwest::ClientBuilder::no_proxy)
+        })
     }
 }
 
