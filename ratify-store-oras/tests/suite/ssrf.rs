@@ -15,9 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use ratify_core::{Reference, media_type};
-use ratify_store_oras::{
-    AddressRules, Client, Connections, CredentialUse, OrasError, TlsRoots, Transport,
-};
+use ratify_store_oras::{AddressRules, Client, Connections, OrasError, TlsRoots, Transport};
 
 use crate::fake::{Content, Fake, Reply, Seen, basic, client_over, index, options};
 
@@ -160,7 +158,6 @@ fn client(rules: &AddressRules, transport: Transport) -> Client {
     let mut options = options();
     options.transport = transport;
     options.auth = crate::fake::fixed(basic());
-    options.credential_use = CredentialUse::Required;
     options.connections = Connections::with_addresses(TlsRoots::default(), move || rules.clone());
     Client::new(options).unwrap()
 }
