@@ -99,7 +99,7 @@ pub enum OrasError {
         /// Whether it took too long rather than failed.
         timed_out: bool,
     },
-    /// A redirect, a token realm or a link that is not followed.
+    /// A redirect, a token realm, a link or an address that is not followed.
     #[error("{request}: {why}")]
     Forbidden {
         /// Method and URL.

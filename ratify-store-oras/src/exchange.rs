@@ -21,6 +21,7 @@ use url::Url;
 
 use crate::{
     Connections, OrasError, RetryPolicy, Transport,
+    addresses::Refusal,
     retry::Outcome,
     transport::{check_step, looks_like_plain_http},
 };
@@ -140,6 +141,7 @@ impl Exchange {
         authorization: Option<&HeaderValue>,
     ) -> Result<Answer, OrasError> {
         let request = call.label(url);
+        self.check_address(&request, url)?;
         let pool = self.connections.pool(url)?;
         let mut builder = pool.request(call.method.clone(), url.clone()).body(call.body.clone());
         for (name, value) in &call.headers {
@@ -156,11 +158,16 @@ impl Exchange {
         }
     }
 
+    fn check_address(&self, request: &str, url: &Url) -> Result<(), OrasError> {
+        self.connections.check(url).map_err(|refusal| refused(request.to_owned(), &refusal))
+    }
+
     /// Whether a loopback host speaks plain HTTP where it should speak TLS; `None` where it
     /// answers neither.
     pub(crate) async fn speaks_plain_http(&self, base: &Url) -> Result<Option<bool>, OrasError> {
         let mut url = base.clone();
         url.set_path("/v2/");
+        self.check_address(&Call::new(Method::GET, url.clone()).label(&url), &url)?;
         let pool = self.connections.pool(&url)?;
         match pool.get(url.clone()).send().await {
             Ok(_) => return Ok(Some(false)),
@@ -320,9 +327,21 @@ fn too_much(what: &str, size: Option<u64>, limit: u64) -> OrasError {
     }
 }
 
-fn unreachable_error(request: String, error: reqwest::Error) -> OrasError {
+fn refused(request: String, refusal: &Refusal) -> OrasError {
+    OrasError::Forbidden { request, why: refusal.to_string() }
+}
+
+/// The resolver's refusal, wherever in an error it is.
+fn refusal<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Refusal> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|e| e.downcast_ref())
+}
+
+pub(crate) fn unreachable_error(request: String, error: reqwest::Error) -> OrasError {
     let timed_out = error.is_timeout();
     let error = error.without_url();
+    if let Some(refusal) = refusal(&error) {
+        return refused(request, refusal);
+    }
     let mut reason = error.to_string();
     let mut next = std::error::Error::source(&error);
     while let Some(cause) = next {
@@ -336,7 +355,7 @@ fn unreachable_error(request: String, error: reqwest::Error) -> OrasError {
 }
 
 /// Between 0 and 1, different each time: the hasher's keys are random.
-fn jitter() -> f64 {
+pub(crate) fn jitter() -> f64 {
     let bits = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or(0);
     f64::from(bits) / f64::from(u32::MAX)
 }

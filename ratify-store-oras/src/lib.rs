@@ -8,6 +8,7 @@
 //! known. This crate knows no Kubernetes and starts no process; environment and paths come in as
 //! values. (The proxy variables are the one exception: the HTTP library reads them.)
 
+mod addresses;
 mod artifact;
 pub mod auth;
 mod blobs;
@@ -27,8 +28,9 @@ mod stream;
 mod tls;
 mod transport;
 
+pub use addresses::{AddressKind, AddressRules};
 pub use artifact::{Artifact, ArtifactIndex, EMPTY_CONFIG};
-pub use auth::{AuthProvider, Credential, CredentialUse, Secret};
+pub use auth::{AuthProvider, Credential, CredentialUse, Granted, Secret};
 pub use cache::{BlobCache, CacheError};
 pub use client::{Client, ClientOptions, Limits};
 pub use error::OrasError;

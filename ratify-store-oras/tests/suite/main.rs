@@ -10,5 +10,6 @@ mod pushing;
 mod reading;
 mod real;
 mod secrets;
+mod ssrf;
 mod store;
 mod transport;

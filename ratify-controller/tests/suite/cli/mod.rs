@@ -146,9 +146,10 @@ impl Home {
         Ok(())
     }
 
-    /// Writes the configuration that commands read by default.
+    /// Writes the configuration that commands read by default. The registries of tests are on
+    /// loopback, where a server asks none unless it is listed.
     fn configure(&self, config: &Value) {
-        self.write(".ratify/config.json", config.to_string());
+        self.write(".ratify/config.json", with_loopback(config).to_string());
     }
 
     fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
@@ -246,6 +247,16 @@ impl Ran {
         let text = format!("[{code}] {stdout}{error}").replace(&home, "<home>");
         without_ports(&text)
     }
+}
+
+/// A configuration that lets a server ask the registries of tests.
+pub(super) fn with_loopback(config: &Value) -> Value {
+    let mut config = config.clone();
+    if let Value::Object(sections) = &mut config {
+        let listed = json!({"allowedAddresses": ["127.0.0.0/8", "::1"]});
+        sections.entry("registries").or_insert(listed);
+    }
+    config
 }
 
 /// The configuration of most tests: the built-in store, and one verifier for everything.
