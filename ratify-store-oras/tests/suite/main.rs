@@ -5,6 +5,7 @@
 mod cache_processes;
 mod credentials;
 mod fake;
+mod layouts;
 mod listing;
 mod pushing;
 mod reading;
