@@ -93,6 +93,8 @@ struct Inner {
     tokens: Tokens,
     /// Loopback hosts of which the scheme was found out; the value is "plain HTTP".
     plain_hosts: Mutex<HashMap<String, bool>>,
+    /// Who changes a list of referrers holds it: two that take turns lose nothing.
+    attaching: tokio::sync::Mutex<()>,
 }
 
 /// A repository of a registry, and what is asked of it.
@@ -160,11 +162,16 @@ impl Client {
             exchange,
             tokens: Tokens::default(),
             plain_hosts: Mutex::default(),
+            attaching: tokio::sync::Mutex::default(),
         })))
     }
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.0.options.limits
+    }
+
+    pub(crate) fn attaching(&self) -> &tokio::sync::Mutex<()> {
+        &self.0.attaching
     }
 
     pub(crate) fn transport(&self) -> Transport {

@@ -27,8 +27,10 @@ mod retry;
 mod section;
 mod store;
 mod stream;
+mod subject;
 mod tls;
 mod transport;
+mod upload;
 
 pub use artifact::{Artifact, ArtifactIndex, EMPTY_CONFIG};
 pub use auth::{AuthProvider, Credential, CredentialUse, Secret};
@@ -37,6 +39,7 @@ pub use client::{Client, ClientOptions, Limits};
 pub use error::OrasError;
 pub use layout::{LAYOUT_STORE, Layout, LayoutStore, LayoutWriter};
 pub use proof::{Hasher, digest_of};
+pub use push::BlobPush;
 pub use retry::RetryPolicy;
 pub use section::Section;
 pub use store::{OrasStore, OrasStoreOptions};

@@ -86,7 +86,7 @@ pub(super) fn one<'a>(
 ///
 /// # Errors
 /// When it cannot be read in one way only.
-pub(super) fn attachment(
+pub(crate) fn attachment(
     descriptor: &Descriptor,
     bytes: &[u8],
 ) -> Result<Option<(Digest, Descriptor)>, OrasError> {

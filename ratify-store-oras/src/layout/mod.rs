@@ -31,6 +31,7 @@ use crate::{
 use files::{Files, Name};
 use index::Scope;
 
+pub(crate) use index::attachment;
 pub use store::{LAYOUT_STORE, LayoutStore};
 pub use write::LayoutWriter;
 
@@ -216,7 +217,7 @@ impl Layout {
                 return Err(OrasError::TooLarge { what, limit, unit: "bytes" });
             }
             let bytes = self.manifest_bytes(entry)?;
-            if let Some((subject, artifact)) = index::attachment(entry, &bytes)? {
+            if let Some((subject, artifact)) = attachment(entry, &bytes)? {
                 attached.entry(subject).or_default().push(artifact);
             }
         }

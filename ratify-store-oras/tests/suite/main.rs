@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
+mod attaching;
 mod cache_processes;
 mod credentials;
 mod fake;
@@ -13,3 +14,4 @@ mod real;
 mod secrets;
 mod store;
 mod transport;
+mod uploads;
