@@ -80,7 +80,7 @@ pub enum OrasError {
         what: String,
         /// The bound.
         limit: u64,
-        /// Its unit: `bytes`, `pages`, `referrers`.
+        /// Its unit: `bytes`, `pages`, `referrers`, `entries`.
         unit: &'static str,
     },
     /// The time given for the work is over.
@@ -121,6 +121,15 @@ pub enum OrasError {
         /// The provider's error.
         #[source]
         source: Box<ratify_core::Error>,
+    },
+    /// A file of a layout cannot be read.
+    #[error("cannot read {what}: {source}")]
+    Read {
+        /// What was being read.
+        what: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// The caller's sink failed.
     #[error("cannot write {what}: {source}")]

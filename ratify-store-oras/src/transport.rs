@@ -19,8 +19,6 @@ use crate::{
 
 /// v1's bound on a TCP connection plus that on the TLS handshake behind it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(40);
-/// A server that sends nothing for this long has hung.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How registries are spoken to.
@@ -112,7 +110,6 @@ impl Connections {
             .redirect(redirect::Policy::none())
             .referer(false)
             .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(SILENCE_TIMEOUT)
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .pool_max_idle_per_host(100);
         with(builder).build().map_err(|error| OrasError::Setup(error.without_url().to_string()))

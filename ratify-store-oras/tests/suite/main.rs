@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
+mod attaching;
 mod cache_processes;
 mod credentials;
 mod fake;
+mod layouts;
 mod listing;
 mod pushing;
 mod reading;
@@ -13,3 +15,4 @@ mod secrets;
 mod ssrf;
 mod store;
 mod transport;
+mod uploads;

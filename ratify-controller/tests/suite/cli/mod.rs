@@ -8,7 +8,7 @@
 //!   process itself fails.
 //! - `denied`: a rule that comes into force takes what it denies out of force, and the other way;
 //!   `tenants`: the attacks of a namespace administrator; `loads`: the record of what was loaded.
-//! - `image`: the image, as it runs in a cluster.
+//! - `image`: the image, as it runs in a cluster; `layout`: a layout in place of a registry.
 //! - `lies`: a registry that lies about the image and what is attached to it, on each path.
 //! - `cache`: many processes on one cache directory, killed at random.
 //! - `words`, `files`, `names`, `directories`, `answers`: bad input, a table each.
@@ -27,6 +27,7 @@ mod faults;
 mod files;
 mod foreign;
 mod image;
+mod layout;
 mod lies;
 mod loads;
 mod main_job;
