@@ -6,6 +6,7 @@ mod cache_processes;
 mod credentials;
 mod fake;
 mod listing;
+mod mirrors;
 mod pushing;
 mod reading;
 mod real;

@@ -24,9 +24,9 @@ use crate::{
 };
 
 /// A registry process, ended with the test.
-struct Registry {
+pub(crate) struct Registry {
     process: Child,
-    address: String,
+    pub(crate) address: String,
     directory: tempfile::TempDir,
 }
 
@@ -38,7 +38,7 @@ impl Drop for Registry {
 }
 
 /// The path of a tool, or `None` and a loud line.
-fn tool(name: &str) -> Option<PathBuf> {
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     let Some(list) = std::env::var_os("RATIFY_TOOLS") else {
         assert!(std::env::var_os("CI").is_none(), "RATIFY_TOOLS is not set, and this is CI");
         eprintln!("SKIPPED: RATIFY_TOOLS is not set; run `cargo xtask tools`");
@@ -59,7 +59,7 @@ fn certificate(directory: &Path) -> (PathBuf, PathBuf) {
 }
 
 /// go-containerregistry's: prints its address.
-fn with_api(tls: bool) -> Option<Registry> {
+pub(crate) fn with_api(tls: bool) -> Option<Registry> {
     let mut command = Command::new(tool("registry-referrers")?);
     let directory = tempfile::tempdir().unwrap();
     if tls {
@@ -73,7 +73,19 @@ fn with_api(tls: bool) -> Option<Registry> {
 }
 
 /// distribution's: says in its log what it listens on. The password is `hunter2`.
-fn with_tag_schema(tls: bool) -> Option<Registry> {
+pub(crate) fn with_tag_schema(tls: bool) -> Option<Registry> {
+    with_tag_schema_and(|path| match tls {
+        true => {
+            let (certificate, key) = certificate(path);
+            let (certificate, key) = (certificate.display(), key.display());
+            format!("    certificate: {certificate}\n    key: {key}\n")
+        }
+        false => String::new(),
+    })
+}
+
+/// The same with the lines of its section `tls`, for files in a directory; none for none.
+pub(crate) fn with_tag_schema_and(tls: impl FnOnce(&Path) -> String) -> Option<Registry> {
     let registry = tool("registry")?;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
@@ -82,12 +94,8 @@ fn with_tag_schema(tls: bool) -> Option<Registry> {
         .output()
         .unwrap();
     fs::write(path.join("htpasswd"), hashed.stdout).unwrap();
-    let tls = if tls {
-        let (certificate, key) = certificate(path);
-        format!("  tls:\n    certificate: {}\n    key: {}\n", certificate.display(), key.display())
-    } else {
-        String::new()
-    };
+    let lines = tls(path);
+    let tls = if lines.is_empty() { lines } else { format!("  tls:\n{lines}") };
     let config = format!(
         "version: 0.1\nlog:\n  level: info\n  formatter: json\nstorage:\n  filesystem:\n    \
          rootdirectory: {0}/data\nhttp:\n  addr: 127.0.0.1:0\n{tls}auth:\n  htpasswd:\n    realm: r\n    \
@@ -122,7 +130,11 @@ fn client(transport: Transport, credential: Option<Credential>) -> Client {
 }
 
 /// Pushes an image and `artifacts` signatures of it; returns the subject and the signatures.
-async fn fill(client: &Client, image: &Reference, artifacts: u8) -> (Descriptor, Vec<Descriptor>) {
+pub(crate) async fn fill(
+    client: &Client,
+    image: &Reference,
+    artifacts: u8,
+) -> (Descriptor, Vec<Descriptor>) {
     client.push_blob(image, Bytes::from_static(EMPTY_CONFIG)).await.unwrap();
     let subject = push(client, image, &Artifact::new("", vec![])).await;
     let mut pushed = Vec::new();
@@ -151,8 +163,21 @@ async fn push(client: &Client, reference: &Reference, artifact: &Artifact) -> De
     Descriptor::new(media_type::OCI_MANIFEST, digest, size)
 }
 
+/// Where the registry keeps no list, whoever attaches writes the tag.
+pub(crate) async fn write_tag(
+    client: &Client,
+    image: &Reference,
+    subject: &Descriptor,
+    pushed: &[Descriptor],
+) {
+    let tag = subject.digest.as_str().replace(':', "-");
+    let list = index(&pushed.iter().collect::<Vec<_>>());
+    let tagged = image.sibling_tag(&tag).unwrap();
+    client.push_manifest(&tagged, media_type::OCI_INDEX, list).await.unwrap();
+}
+
 /// Resolves, lists, and reads everything back.
-async fn read_back(
+pub(crate) async fn read_back(
     client: &Client,
     image: &Reference,
     subject: &Descriptor,
@@ -214,11 +239,7 @@ async fn a_registry_with_the_tag_schema_and_a_password_in_clear_and_over_tls() {
         let client = client_of(Some(basic()));
         let image = image(&registry);
         let (subject, pushed) = fill(&client, &image, 3).await;
-        // The registry keeps no list: whoever attaches writes the tag.
-        let tag = subject.digest.as_str().replace(':', "-");
-        let list = index(&pushed.iter().collect::<Vec<_>>());
-        let tagged = image.sibling_tag(&tag).unwrap();
-        client.push_manifest(&tagged, media_type::OCI_INDEX, list).await.unwrap();
+        write_tag(&client, &image, &subject, &pushed).await;
         read_back(&client, &image, &subject, &pushed).await;
         let refused = client_of(None).resolve(&image, None).await.unwrap_err();
         assert!(matches!(refused, OrasError::Denied { status: 401, .. }), "{refused}");

@@ -15,7 +15,9 @@ use std::{
 
 use bytes::Bytes;
 use ratify_core::{Reference, media_type};
-use ratify_store_oras::{AddressRules, Client, Connections, OrasError, TlsRoots, Transport};
+use ratify_store_oras::{
+    AddressRules, Client, ConnectionRules, Connections, OrasError, TlsRoots, Transport,
+};
 
 use crate::fake::{Content, Fake, Reply, Seen, basic, client_over, index, options};
 
@@ -158,7 +160,8 @@ fn client(rules: &AddressRules, transport: Transport) -> Client {
     let mut options = options();
     options.transport = transport;
     options.auth = crate::fake::fixed(basic());
-    options.connections = Connections::with_addresses(TlsRoots::default(), move || rules.clone());
+    options.connections =
+        Connections::with_rules(TlsRoots::default(), move || ConnectionRules::new(rules.clone()));
     Client::new(options).unwrap()
 }
 
@@ -217,12 +220,14 @@ async fn what_is_listed_is_asked_and_a_change_of_the_list_counts_at_once() {
     let fake = Fake::start(move |seen: &Seen| content.answer(seen)).await;
     let listed = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let now = Arc::clone(&listed);
-    let rules = move || match now.load(Ordering::SeqCst) {
-        true => AddressRules::for_anybody(Arc::new(["127.0.0.0/8".parse().unwrap()])),
-        false => AddressRules::for_anybody(Arc::default()),
+    let rules = move || {
+        ConnectionRules::new(match now.load(Ordering::SeqCst) {
+            true => AddressRules::for_anybody(Arc::new(["127.0.0.0/8".parse().unwrap()])),
+            false => AddressRules::for_anybody(Arc::default()),
+        })
     };
     let mut options = options();
-    options.connections = Connections::with_addresses(TlsRoots::default(), rules);
+    options.connections = Connections::with_rules(TlsRoots::default(), rules);
     let client = Client::new(options).unwrap();
     let by_name = Reference::parse(&format!("localhost:{}/app:1", fake.address.port())).unwrap();
     for image in [fake.reference("app:1"), by_name] {
