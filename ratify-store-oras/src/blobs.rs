@@ -12,6 +12,7 @@ use crate::{
     exchange::{Answer, within},
     manifests::{DOCKER_CONTENT_DIGEST, check_claimed},
     proof,
+    resume::Resumption,
     route::Purpose,
     stream,
 };
@@ -48,7 +49,7 @@ impl Client {
     }
 
     /// Streams a blob into a sink and gives it back, full and proven; the sink is written to on a
-    /// thread that may block. `progress` is told how many bytes have been received so far. At most
+    /// thread that may block. Where the connection is cut, the rest is asked for. `progress` is told how many bytes have been received so far. At most
     /// the descriptor's size is ever written.
     ///
     /// # Errors
@@ -74,12 +75,14 @@ impl Client {
                 });
                 match asked {
                     Err(error) => targets.pass(error)?,
-                    answer => return answer,
+                    Ok(answer) => return Ok((answer, target)),
                 }
             }
         };
-        let answer = within(give_up_at, what, Box::pin(work)).await?;
-        stream::into_sink(answer, what, descriptor, sink, progress, give_up_at).await
+        let (answer, target) = within(give_up_at, what, Box::pin(work)).await?;
+        let (digest, size) = (&descriptor.digest, descriptor.size);
+        let resumption = Resumption { client: self, target, digest, size, tried: 0 };
+        stream::into_sink(answer, resumption, descriptor, sink, progress, give_up_at).await
     }
 
     async fn blob_at(

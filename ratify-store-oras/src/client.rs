@@ -154,6 +154,10 @@ impl Client {
         &self.0.options.limits
     }
 
+    pub(crate) fn retry(&self) -> &RetryPolicy {
+        &self.0.options.retry
+    }
+
     pub(crate) fn exchange(&self) -> &Exchange {
         &self.0.exchange
     }
@@ -425,6 +429,7 @@ impl Client {
         };
         let mut base = base_url(scheme, registry)?;
         base.set_path("/v2");
+        self.0.options.connections.note_written(&base);
         Ok(base)
     }
 

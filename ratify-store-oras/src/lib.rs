@@ -23,6 +23,7 @@ mod manifests;
 mod proof;
 mod push;
 mod referrers;
+mod resume;
 mod retry;
 mod route;
 mod store;

@@ -119,6 +119,11 @@ impl Connections {
         (self.0.rules)().addresses.check_url(url)
     }
 
+    /// Takes a note that a reference names the host of a URL.
+    pub(crate) fn note_written(&self, url: &Url) {
+        self.0.resolver.note_written(url);
+    }
+
     /// What the files say of a registry, in order; nothing where there is no file for it.
     pub(crate) async fn endpoints(&self, registry: &str) -> Result<Arc<[Endpoint]>, OrasError> {
         match (self.0.rules)().hosts_path {

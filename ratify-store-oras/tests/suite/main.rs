@@ -10,6 +10,7 @@ mod mirrors;
 mod pushing;
 mod reading;
 mod real;
+mod resume;
 mod secrets;
 mod ssrf;
 mod store;

@@ -293,7 +293,6 @@ async fn metadata() {
             METADATA,
             "bad.example.com",
             "both.example.com:80",
-            "here.example.com:80",
             "2852039166:80",
             "0xa9fea9fe:80",
             "0251.0376.0251.0376",
@@ -302,6 +301,14 @@ async fn metadata() {
             refuse(rules, &trap, registry).await;
         }
     }
+    // A name that is found at a loopback address is meant where an operator wrote it alone.
+    let here = Trap::set("127.0.0.1".parse().unwrap(), 80);
+    refuse(&rules, &here, "here.example.com").await;
+    walk(REGISTRY.parse().unwrap(), &AddressRules::default(), &here, "here.example.com").await;
+    let operator = client(&AddressRules::default(), Transport::PlainHttp);
+    let image = Reference::parse("here.example.com/app:1").unwrap();
+    operator.resolve(&image, None).await.unwrap_err();
+    assert!(here.connections() > 0);
     // A registry on a private address, by its name.
     let content = Content::new();
     let fake = Fake::start_at(REGISTRY.parse().unwrap(), move |seen| content.answer(seen)).await;
