@@ -12,8 +12,8 @@ use std::{
 use anyhow::Context as _;
 use ratify_core::{ErrorCode, Result, config::PluginSource};
 use ratify_store_oras::{
-    AddressRules, Client, ClientOptions, Connections, CredentialUse, OrasStoreOptions, TlsRoots,
-    Transport,
+    AddressRules, Client, ClientOptions, ConnectionRules, Connections, CredentialUse,
+    OrasStoreOptions, TlsRoots, Transport,
     auth::{self, NoCredentials, SecretScope, SecretSource},
 };
 use serde_json::{Map, Value};
@@ -81,7 +81,7 @@ impl Runtime {
             file: environment.ssl_cert_file.clone(),
             directories: environment.ssl_cert_dirs.clone(),
         };
-        let connections = Connections::with_addresses(roots, addresses(rules.clone(), asking));
+        let connections = Connections::with_rules(roots, connection_rules(rules.clone(), asking));
         let secrets = environment
             .has_cluster
             .then(|| Arc::new(KubeSecrets::of_this_cluster()) as Arc<dyn SecretSource>);
@@ -203,13 +203,20 @@ impl Runtime {
     }
 }
 
-/// Which addresses registries may have, by the rules in force whenever it is asked.
-fn addresses(rules: RulesInForce, asking: Asking) -> impl Fn() -> AddressRules + Send + Sync {
+/// Where registries are, and which addresses they may have, by the rules in force whenever it is
+/// asked.
+fn connection_rules(
+    rules: RulesInForce,
+    asking: Asking,
+) -> impl Fn() -> ConnectionRules + Send + Sync {
     move || {
-        let allowed = Arc::clone(&rules.now().registries.allowed_addresses);
-        match asking {
+        let now = rules.now();
+        let allowed = Arc::clone(&now.registries.allowed_addresses);
+        let mut of_connections = ConnectionRules::new(match asking {
             Asking::Operator => AddressRules::for_operator(allowed),
             Asking::Anybody => AddressRules::for_anybody(allowed),
-        }
+        });
+        of_connections.hosts_path.clone_from(&now.registries.hosts_path);
+        of_connections
     }
 }

@@ -27,6 +27,7 @@ use crate::{
     Connections, OrasError, RetryPolicy, Section, Transport,
     addresses::Refusal,
     retry::Outcome,
+    route::Endpoint,
     transport::{check_step, looks_like_plain_http},
     upload::FileBody,
 };
@@ -46,6 +47,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     /// What is sent in place of the body: a part of a file, from its beginning at each attempt.
     pub(crate) file: Option<Section>,
+    /// What is special about where the URL leads; a redirect to elsewhere has nothing of it.
+    pub(crate) place: Option<Arc<Endpoint>>,
     /// Whether redirects are followed; never for a request that carries a body.
     pub(crate) follows_redirects: bool,
 }
@@ -70,12 +73,25 @@ pub(crate) struct Exchange {
 impl Call {
     pub(crate) fn new(method: Method, url: Url) -> Self {
         let follows_redirects = matches!(method, Method::GET | Method::HEAD);
-        Self { method, url, headers: Vec::new(), body: Bytes::new(), file: None, follows_redirects }
+        Self {
+            method,
+            url,
+            headers: Vec::new(),
+            body: Bytes::new(),
+            file: None,
+            place: None,
+            follows_redirects,
+        }
     }
 
     pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
+    }
+
+    /// What is special about a URL, if it is in the place that was asked.
+    fn place_of(&self, url: &Url) -> Option<&Endpoint> {
+        self.place.as_deref().filter(|_| url.origin() == self.url.origin())
     }
 
     fn label(&self, url: &Url) -> String {
@@ -150,8 +166,19 @@ impl Exchange {
         authorization: Option<&HeaderValue>,
     ) -> Result<Answer, OrasError> {
         let request = call.label(url);
-        self.check_address(&request, url)?;
-        let pool = self.connections.pool(url)?;
+        let place = call.place_of(url);
+        // An address that an administrator's file names is meant.
+        if !place.is_some_and(|place| place.names_address_of(url)) {
+            self.check_address(&request, url)?;
+        }
+        let own_pool = match place.and_then(|place| place.tls.as_ref()) {
+            Some(profile) => Some(self.connections.pool_of(profile, url)?),
+            None => None,
+        };
+        let pool = match &own_pool {
+            Some(pool) => pool,
+            None => self.connections.pool(url)?,
+        };
         let sent = Arc::new(AtomicU64::new(0));
         let body = match &call.file {
             None => call.body.clone().into(),
@@ -159,6 +186,9 @@ impl Exchange {
         };
         let mut builder = pool.request(call.method.clone(), url.clone()).body(body);
         for (name, value) in &call.headers {
+            builder = builder.header(name, value);
+        }
+        for (name, value) in place.iter().flat_map(|place| &place.headers) {
             builder = builder.header(name, value);
         }
         if let Some(value) = authorization {

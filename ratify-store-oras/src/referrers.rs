@@ -19,6 +19,7 @@ use crate::{
     Client, Limits, OrasError,
     client::{PULL, Target},
     exchange::{Answer, within},
+    route::Purpose,
 };
 
 /// The entries gathered so far, and how much was read for them.
@@ -46,13 +47,29 @@ impl Client {
     ) -> Result<Vec<Descriptor>, OrasError> {
         let what = format!("the referrers of {}@{subject}", reference.path());
         let work = async {
-            let target = self.target(reference, PULL, give_up_at).await?;
-            if let Some(listed) = self.list_by_api(&target, subject, &what).await? {
-                return Ok(listed);
+            let purpose = Purpose::Resolve;
+            let mut targets = self.targets(reference, purpose, PULL, give_up_at).await?;
+            loop {
+                let target = targets.next(self).await?;
+                match self.list_at(&target, subject, &what).await {
+                    Err(error) => targets.pass(error)?,
+                    listed => return listed,
+                }
             }
-            self.list_by_tag(&target, subject, &what).await
         };
         within(give_up_at, &what, Box::pin(work)).await
+    }
+
+    async fn list_at(
+        &self,
+        target: &Target<'_>,
+        subject: &Digest,
+        what: &str,
+    ) -> Result<Vec<Descriptor>, OrasError> {
+        if let Some(listed) = self.list_by_api(target, subject, what).await? {
+            return Ok(listed);
+        }
+        self.list_by_tag(target, subject, what).await
     }
 
     /// `None` where the registry has no Referrers API: a 404, or an answer that is no index.
@@ -103,7 +120,7 @@ impl Client {
         what: &str,
     ) -> Result<Vec<Descriptor>, OrasError> {
         let reference = sibling_tag(target.reference, &schema_tag(subject))?;
-        let target = Target { reference: &reference, base: target.base.clone(), ..*target };
+        let target = Target { reference: &reference, ..target.clone() };
         let mut listing = Listing::new(what, *self.limits());
         match self.index_by_tag(&target, listing.limits.manifest_bytes).await {
             Ok(body) => listing.add_page(&body)?,

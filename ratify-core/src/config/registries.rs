@@ -2,7 +2,7 @@
 //! as strictly as `plugins` and `namespaces`, for a key that is misspelt would open or shut the
 //! wrong thing.
 
-use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
+use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr, sync::Arc};
 
 use super::{ConfigError, Section, plugins::parsed};
 
@@ -13,6 +13,8 @@ pub struct RegistryRules {
     /// The addresses that registries may have although they are of this machine, of its link, or of
     /// a cloud's metadata.
     pub allowed_addresses: Arc<[AddressRange]>,
+    /// A directory of containerd's `hosts.toml` files.
+    pub hosts_path: Option<PathBuf>,
 }
 
 /// Some addresses: `127.0.0.0/8`, or one alone.
@@ -96,8 +98,15 @@ impl RegistryRules {
         let allowed = parsed(&section, "allowedAddresses", &texts, |text| {
             text.parse::<AddressRange>().map_err(|error| error.to_string())
         })?;
+        let hosts_path = section.string("hostsPath")?.map(PathBuf::from);
+        if hosts_path.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return Err(ConfigError::Value {
+                at: section.key_path("hostsPath"),
+                why: "it must be an absolute path".to_owned(),
+            });
+        }
         section.refuse_rest()?;
-        Ok(Self { allowed_addresses: allowed.into() })
+        Ok(Self { allowed_addresses: allowed.into(), hosts_path })
     }
 }
 
@@ -164,6 +173,7 @@ mod tests {
                 r#"{"allowedAddresses":null}"#,
                 "registries.allowedAddresses: expected a value, or no such key, found null",
             ),
+            (r#"{"hostsPath":"certs.d"}"#, "registries.hostsPath: it must be an absolute path"),
             (
                 r#"{"allowAddresses":[]}"#,
                 "registries: unknown key allowAddresses: a rule that is misspelt would not be kept",

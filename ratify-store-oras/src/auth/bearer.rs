@@ -63,6 +63,7 @@ pub(crate) async fn fetch_token(
         client.call_url(Method::GET, url)
     };
     call.follows_redirects = false;
+    let call = target.furnish(&call);
     let what = format!("the token for {}", target.reference.path());
     let exchange = client.exchange();
     let answer = exchange.send(&call, authorization.as_ref(), target.give_up_at).await?;
