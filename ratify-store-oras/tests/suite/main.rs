@@ -14,4 +14,5 @@ mod real;
 mod secrets;
 mod store;
 mod transport;
+mod trees;
 mod uploads;
