@@ -102,7 +102,20 @@ pub(crate) struct Target<'a> {
     pub(crate) reference: &'a Reference,
     pub(crate) base: Url,
     pub(crate) actions: &'static [&'static str],
+    /// Another repository that is read from: a blob is taken from there.
+    pub(crate) also_pull: Option<&'a str>,
     pub(crate) give_up_at: Option<Instant>,
+}
+
+impl Target<'_> {
+    /// What a token must allow; `asked` is what the challenge names.
+    fn scope(&self, asked: Option<&str>) -> String {
+        let own = challenge::scope(self.reference.repository(), self.actions, asked);
+        match self.also_pull {
+            Some(other) => format!("{own} {}", challenge::scope(other, PULL, None)),
+            None => own,
+        }
+    }
 }
 
 /// What a registry asks to be brought.
@@ -186,7 +199,7 @@ impl Client {
         give_up_at: Option<Instant>,
     ) -> Result<Target<'a>, OrasError> {
         let base = self.base(reference.registry()).await?;
-        Ok(Target { reference, base, actions, give_up_at })
+        Ok(Target { reference, base, actions, also_pull: None, give_up_at })
     }
 
     /// A call to `/v2/<repository>/<rest>`.
@@ -211,7 +224,7 @@ impl Client {
         if inner.options.credential_use == CredentialUse::Required {
             self.credential(target).await?;
         }
-        let scope = challenge::scope(target.reference.repository(), target.actions, None);
+        let scope = target.scope(None);
         let slot = inner.tokens.slot(target.reference.registry(), &scope);
         let known = slot.lock().await.clone().filter(|grant| grant.is_valid(asked));
         let header = known.as_ref().map(|grant| grant.header());
@@ -346,8 +359,7 @@ impl Client {
         credential: &Credential,
     ) -> Result<Grant, OrasError> {
         let (realm, service) = (asks.realm.clone(), asks.service.as_deref());
-        let repository = target.reference.repository();
-        let scope = challenge::scope(repository, target.actions, asks.scope.as_deref());
+        let scope = target.scope(asks.scope.as_deref());
         let mut authorization = None;
         let mut call = if let Credential::RefreshToken(token) = credential {
             self.refresh_call(realm, service, &scope, token.reveal())
@@ -356,7 +368,9 @@ impl Client {
             if let Some(service) = service {
                 url.query_pairs_mut().append_pair("service", service);
             }
-            url.query_pairs_mut().append_pair("scope", &scope);
+            for scope in scope.split(' ') {
+                url.query_pairs_mut().append_pair("scope", scope);
+            }
             if let Credential::Basic { username, password } = credential {
                 authorization = tokens::basic_header(username, password.reveal());
             }
@@ -452,7 +466,7 @@ fn challenge_of(answer: &Answer) -> Option<Challenge> {
     (!challenges.is_empty()).then(|| challenges.swap_remove(bearer.unwrap_or(0)))
 }
 
-fn is_refusal(answer: &Answer) -> bool {
+pub(crate) fn is_refusal(answer: &Answer) -> bool {
     matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 

@@ -130,9 +130,9 @@ impl Drop for Fake {
     }
 }
 
-struct TlsListener {
-    listener: TcpListener,
-    acceptor: tokio_rustls::TlsAcceptor,
+pub(crate) struct TlsListener {
+    pub(crate) listener: TcpListener,
+    pub(crate) acceptor: tokio_rustls::TlsAcceptor,
 }
 
 impl axum::serve::Listener for TlsListener {
@@ -265,6 +265,11 @@ pub(crate) fn client_over(transport: Transport, credential: Credential) -> Clien
     options.transport = transport;
     options.auth = Arc::new(Fixed(Ok(credential)));
     Client::new(options).unwrap()
+}
+
+/// A provider that always has the same.
+pub(crate) fn fixed(credential: Credential) -> Arc<dyn AuthProvider> {
+    Arc::new(Fixed(Ok(credential)))
 }
 
 pub(crate) fn client_failing(credential_use: CredentialUse) -> Client {

@@ -6,6 +6,7 @@ mod attaching;
 mod cache_processes;
 mod credentials;
 mod fake;
+mod guarded;
 mod layouts;
 mod listing;
 mod pushing;

@@ -74,7 +74,7 @@ pub(crate) fn with_api(tls: bool) -> Option<Registry> {
 
 /// distribution's: says in its log what it listens on. The password is `hunter2`.
 pub(crate) fn with_tag_schema(tls: bool) -> Option<Registry> {
-    let registry = tool("registry")?;
+    tool("registry")?;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     let hashed = Command::new(tool("htpasswd")?)
@@ -82,17 +82,28 @@ pub(crate) fn with_tag_schema(tls: bool) -> Option<Registry> {
         .output()
         .unwrap();
     fs::write(path.join("htpasswd"), hashed.stdout).unwrap();
-    let tls = if tls {
-        let (certificate, key) = certificate(path);
+    let tls = tls.then(|| certificate(path));
+    let auth = format!("  htpasswd:\n    realm: r\n    path: {}/htpasswd\n", path.display());
+    distribution(directory, "127.0.0.1", tls, &auth)
+}
+
+/// distribution's at an address, with the `auth` section of its configuration.
+pub(crate) fn distribution(
+    directory: tempfile::TempDir,
+    host: &str,
+    tls: Option<(PathBuf, PathBuf)>,
+    auth: &str,
+) -> Option<Registry> {
+    let registry = tool("registry")?;
+    let path = directory.path();
+    let tls = tls.map(|(certificate, key)| {
         format!("  tls:\n    certificate: {}\n    key: {}\n", certificate.display(), key.display())
-    } else {
-        String::new()
-    };
+    });
     let config = format!(
         "version: 0.1\nlog:\n  level: info\n  formatter: json\nstorage:\n  filesystem:\n    \
-         rootdirectory: {0}/data\nhttp:\n  addr: 127.0.0.1:0\n{tls}auth:\n  htpasswd:\n    realm: r\n    \
-         path: {0}/htpasswd\n",
-        path.display()
+         rootdirectory: {}/data\nhttp:\n  addr: {host}:0\n{}auth:\n{auth}",
+        path.display(),
+        tls.unwrap_or_default()
     );
     fs::write(path.join("config.yml"), config).unwrap();
     let mut process = Command::new(registry)
@@ -156,7 +167,7 @@ async fn push(client: &Client, reference: &Reference, artifact: &Artifact) -> De
 }
 
 /// Resolves, lists, and reads everything back.
-async fn read_back(
+pub(crate) async fn read_back(
     client: &Client,
     image: &Reference,
     subject: &Descriptor,
