@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use ratify_core::{ErrorCode, Result, config::PluginSource};
 use ratify_store_oras::{
     AddressRules, Client, ClientOptions, ConnectionRules, Connections, CredentialUse,
-    OrasStoreOptions, TlsRoots, Transport,
+    OrasStoreOptions, Origin, TlsRoots, Transport,
     auth::{self, NoCredentials, SecretScope, SecretSource},
 };
 use serde_json::{Map, Value};
@@ -174,8 +174,9 @@ impl Runtime {
             loaded_for,
             ..InstallOptions::default()
         };
-        let connect =
-            |source: &PluginSource| self.plugin_client(source.auth_provider.as_ref(), scope);
+        let connect = |source: &PluginSource| {
+            self.plugin_client(source.auth_provider.as_ref(), scope).map(Origin::from)
+        };
         let installation = install(request, &options, &connect, &mut |_, _| ()).await?;
         Ok(installation.plugin)
     }

@@ -232,7 +232,7 @@ impl Client {
         if inner.options.credential_use == CredentialUse::Required {
             self.credential(target).await?;
         }
-        let scope = challenge::scope(target.reference.repository(), target.actions, None);
+        let scope = target.scope(None);
         let slot = inner.tokens.slot(target.host(), &scope);
         let known = slot.lock().await.clone().filter(|grant| grant.is_valid(asked));
         let header = known.as_ref().map(|grant| grant.header());
@@ -457,7 +457,7 @@ impl Client {
     }
 }
 
-fn is_refusal(answer: &Answer) -> bool {
+pub(crate) fn is_refusal(answer: &Answer) -> bool {
     matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 

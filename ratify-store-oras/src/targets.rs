@@ -6,7 +6,7 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use ratify_core::Reference;
 use url::Url;
 
-use crate::{Client, OrasError, exchange::Call, route::Endpoint};
+use crate::{Client, OrasError, auth::challenge, client::PULL, exchange::Call, route::Endpoint};
 
 /// A repository at one of the places where its registry's content is, and what is asked of it.
 #[derive(Clone)]
@@ -19,6 +19,8 @@ pub(crate) struct Target<'a> {
     /// The mirror's host, where the place is one: it has credentials of its own.
     pub(crate) mirror: Option<String>,
     pub(crate) actions: &'static [&'static str],
+    /// Another repository that is read from: a blob is taken from there.
+    pub(crate) also_pull: Option<&'a str>,
     pub(crate) give_up_at: Option<Instant>,
 }
 
@@ -55,7 +57,7 @@ impl<'a> Targets<'a> {
         let is_plain = place.base.is_none() && place.tls.is_none() && place.headers.is_empty();
         let place = (!is_plain).then(|| Arc::new(place));
         let (reference, actions, give_up_at) = (self.reference, self.actions, self.give_up_at);
-        Ok(Target { reference, base, place, mirror, actions, give_up_at })
+        Ok(Target { reference, base, place, mirror, actions, also_pull: None, give_up_at })
     }
 
     /// Whether the next place is asked after an error; a failing mirror is passed by, and said.
@@ -82,6 +84,15 @@ impl Target<'_> {
     /// Whose credentials are asked for: the registry's, or a mirror's own.
     pub(crate) fn host(&self) -> &str {
         self.mirror.as_deref().unwrap_or_else(|| self.reference.registry())
+    }
+
+    /// What a token must allow; `asked` is what the challenge names.
+    pub(crate) fn scope(&self, asked: Option<&str>) -> String {
+        let own = challenge::scope(self.reference.repository(), self.actions, asked);
+        match self.also_pull {
+            Some(other) => format!("{own} {}", challenge::scope(other, PULL, None)),
+            None => own,
+        }
     }
 
     /// A call with what is special about this place, if it is to this place.

@@ -140,9 +140,9 @@ impl Drop for Fake {
     }
 }
 
-struct TlsListener {
-    listener: TcpListener,
-    acceptor: tokio_rustls::TlsAcceptor,
+pub(crate) struct TlsListener {
+    pub(crate) listener: TcpListener,
+    pub(crate) acceptor: tokio_rustls::TlsAcceptor,
 }
 
 impl axum::serve::Listener for TlsListener {
