@@ -5,15 +5,23 @@
 //! asks for, `bearer` asks its token service, `tokens` keeps what was granted. `host` says what a
 //! provider covers, `kept` keeps what a provider was given, `cloud` is how clouds are asked.
 
+#[cfg(feature = "alibaba")]
+mod alibaba;
+#[cfg(feature = "azure")]
+mod azure;
 pub(crate) mod bearer;
 pub(crate) mod challenge;
 #[cfg(any(feature = "aws", feature = "azure", feature = "alibaba"))]
-#[allow(dead_code, reason = "the providers for clouds are not built yet")]
+#[cfg_attr(
+    not(all(feature = "aws", feature = "azure", feature = "alibaba")),
+    allow(dead_code, reason = "each cloud has need of a part of it")
+)]
 mod cloud;
 mod docker_config;
 mod host;
 mod k8_secrets;
 mod kept;
+mod keys;
 mod secrets;
 pub(crate) mod tokens;
 
@@ -232,7 +240,8 @@ pub fn availability(name: &str) -> Availability {
     match name {
         DEFAULT_PROVIDER | k8_secrets::NAME => Availability::BuiltIn,
         _ => match CLOUDS.iter().find(|(known, _, _)| *known == name) {
-            Some((_, _, true)) => Availability::NotBuiltYet,
+            Some(("awsEcrBasic", _, true)) => Availability::NotBuiltYet,
+            Some((_, _, true)) => Availability::BuiltIn,
             Some((_, _, false)) => Availability::NotInThisBuild,
             None => Availability::Unknown,
         },
@@ -250,7 +259,7 @@ pub fn availability(name: &str) -> Availability {
 pub fn from_config(
     config: Option<&Map<String, Value>>,
     environment: &Environment,
-    _connections: &Connections,
+    connections: &Connections,
 ) -> Result<Arc<dyn AuthProvider>> {
     let Some(config) = config else {
         if environment.is_borrower() {
@@ -285,10 +294,37 @@ pub fn from_config(
         }
         DEFAULT_PROVIDER => Arc::new(docker_config_from(config, environment)?),
         k8_secrets::NAME => Arc::new(K8Secrets::new(config, environment)?),
-        _ => return Err(denied(unavailable(name))),
+        _ => match cloud_from(name, config, environment, connections)? {
+            Some(provider) => provider,
+            None => return Err(denied(unavailable(name))),
+        },
     };
     tracing::info!("selected auth provider: {name}");
     Ok(provider)
+}
+
+/// The provider for a cloud of that name, where this build has it.
+#[cfg_attr(
+    not(any(feature = "alibaba", feature = "aws", feature = "azure")),
+    expect(unused_variables, reason = "there is none in this build")
+)]
+fn cloud_from(
+    name: &str,
+    config: &Map<String, Value>,
+    environment: &Environment,
+    connections: &Connections,
+) -> Result<Option<Arc<dyn AuthProvider>>> {
+    #[cfg(any(feature = "alibaba", feature = "azure"))]
+    let http = cloud::CloudHttp::new(connections.clone());
+    Ok(match name {
+        #[cfg(feature = "alibaba")]
+        alibaba::NAME => Some(Arc::new(alibaba::Alibaba::new(config, environment, http)?)),
+        #[cfg(feature = "azure")]
+        azure::WORKLOAD | azure::MANAGED => {
+            Some(Arc::new(azure::Azure::new(name, config, environment, http)?))
+        }
+        _ => None,
+    })
 }
 
 /// Whether a provider gives out what belongs to this process rather than to a namespace.
@@ -397,6 +433,16 @@ mod tests {
             ("k8Secrets", Availability::BuiltIn),
             #[cfg(not(feature = "aws"))]
             ("awsEcrBasic", Availability::NotInThisBuild),
+            #[cfg(feature = "azure")]
+            ("azureWorkloadIdentity", Availability::BuiltIn),
+            #[cfg(feature = "azure")]
+            ("azureManagedIdentity", Availability::BuiltIn),
+            #[cfg(not(feature = "azure"))]
+            ("azureWorkloadIdentity", Availability::NotInThisBuild),
+            #[cfg(feature = "alibaba")]
+            ("alibabacloudAcrBasic", Availability::BuiltIn),
+            #[cfg(not(feature = "alibaba"))]
+            ("alibabacloudAcrBasic", Availability::NotInThisBuild),
             ("dockerconfig", Availability::Unknown),
         ] {
             assert_eq!(availability(name), expected);

@@ -4,12 +4,16 @@
 
 mod attaching;
 mod cache_processes;
+#[cfg(any(feature = "alibaba", feature = "azure"))]
+mod cloud;
 mod credentials;
 mod fake;
 mod guarded;
 mod layouts;
 mod listing;
 mod mirrors;
+#[cfg(any(feature = "alibaba", feature = "azure"))]
+mod network;
 mod pushing;
 mod reading;
 mod real;

@@ -168,7 +168,7 @@ fn client(rules: &AddressRules, transport: Transport) -> Client {
 /// Takes every route from a registry at one address to a trap that a text names.
 async fn walk(registry: IpAddr, rules: &AddressRules, trap: &Trap, named: &str) {
     for route in ROUTES {
-        let fake = Fake::start_at(registry, misleading(route, named)).await;
+        let fake = Fake::start_at((registry, 0), misleading(route, named)).await;
         let client = client(rules, Transport::PlainHttp);
         let ended = take(route, &client, &fake.reference("app:1")).await;
         let error = ended.expect_err(&format!("{route:?} to {named}"));
@@ -311,7 +311,7 @@ async fn metadata() {
     assert!(here.connections() > 0);
     // A registry on a private address, by its name.
     let content = Content::new();
-    let fake = Fake::start_at(REGISTRY.parse().unwrap(), move |seen| content.answer(seen)).await;
+    let fake = Fake::start_at((REGISTRY, 0), move |seen| content.answer(seen)).await;
     let image = format!("good.example.com:{}/app:1", fake.address.port());
     let client = client(&rules, Transport::PlainHttp);
     client.resolve(&Reference::parse(&image).unwrap(), None).await.unwrap();

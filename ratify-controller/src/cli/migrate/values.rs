@@ -1,6 +1,7 @@
 //! What becomes of the values of v1's chart. Pure: a key at a time, by the table in `keys`; TLS,
 //! which five keys say together, as a whole.
 
+use ratify_store_oras::auth::{self, Availability};
 use serde_json::{Map, Value};
 
 use super::{
@@ -210,18 +211,18 @@ pub(super) fn cloud_identity(path: &str, value: &Value) -> Option<Finding> {
     is_on(value).then(|| {
         Finding::look(
             path,
-            "the service account gets this identity, and nothing uses it",
-            "no provider of a cloud is built yet",
+            "the service account gets this identity for registries, and no key vault uses it",
+            "the key management provider azurekeyvault is not built yet",
             "see what it is for: a registry or a key vault",
         )
-        .row(rows::CLOUD_PROVIDERS)
+        .row(rows::KEYS)
     })
 }
 
 pub(super) fn registry_provider(path: &str, value: &Value) -> Option<Finding> {
     let key = path.rsplit('.').next().unwrap_or_default();
     let name = key.strip_suffix("Enabled").unwrap_or(key);
-    if is_on(value) {
+    if is_on(value) && auth::availability(name) != Availability::BuiltIn {
         return Some(entries::cloud_provider(path, name));
     }
     Some(Finding::same(path, "the same value"))
@@ -437,7 +438,7 @@ mod tests {
         values["oras"]["authProviders"] = json!({"awsEcrBasicEnabled": true});
         values["provider"]["cache"] = json!({"enabled": true, "type": "dapr"});
         insta::assert_snapshot!(lines(&values), @r#"
-        Look azureWorkloadIdentity.clientId: the service account gets this identity, and nothing uses it
+        Look azureWorkloadIdentity.clientId: the service account gets this identity for registries, and no key vault uses it
         Change azurekeyvault.enabled: the key management provider azurekeyvault is not part of this build
         Look featureFlags.RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY: accepted without effect
         Look featureFlags.RATIFY_OTHER: there is no such feature flag
