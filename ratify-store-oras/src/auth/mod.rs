@@ -5,10 +5,11 @@
 //! asks for, `bearer` asks its token service, `tokens` keeps what was granted. `host` says what a
 //! provider covers, `kept` keeps what a provider was given, `cloud` is how clouds are asked.
 
+#[cfg(feature = "aws")]
+mod aws;
 pub(crate) mod bearer;
 pub(crate) mod challenge;
 #[cfg(any(feature = "aws", feature = "azure", feature = "alibaba"))]
-#[allow(dead_code, reason = "the providers for clouds are not built yet")]
 mod cloud;
 mod docker_config;
 mod host;
@@ -231,6 +232,8 @@ pub enum Availability {
 pub fn availability(name: &str) -> Availability {
     match name {
         DEFAULT_PROVIDER | k8_secrets::NAME => Availability::BuiltIn,
+        #[cfg(feature = "aws")]
+        aws::NAME => Availability::BuiltIn,
         _ => match CLOUDS.iter().find(|(known, _, _)| *known == name) {
             Some((_, _, true)) => Availability::NotBuiltYet,
             Some((_, _, false)) => Availability::NotInThisBuild,
@@ -250,7 +253,11 @@ pub fn availability(name: &str) -> Availability {
 pub fn from_config(
     config: Option<&Map<String, Value>>,
     environment: &Environment,
-    _connections: &Connections,
+    #[cfg_attr(
+        not(feature = "aws"),
+        expect(unused_variables, reason = "clouds are asked over them")
+    )]
+    connections: &Connections,
 ) -> Result<Arc<dyn AuthProvider>> {
     let Some(config) = config else {
         if environment.is_borrower() {
@@ -285,6 +292,8 @@ pub fn from_config(
         }
         DEFAULT_PROVIDER => Arc::new(docker_config_from(config, environment)?),
         k8_secrets::NAME => Arc::new(K8Secrets::new(config, environment)?),
+        #[cfg(feature = "aws")]
+        aws::NAME => Arc::new(aws::AwsEcrBasic::new(environment, connections)),
         _ => return Err(denied(unavailable(name))),
     };
     tracing::info!("selected auth provider: {name}");
@@ -395,6 +404,8 @@ mod tests {
         for (name, expected) in [
             ("dockerConfig", Availability::BuiltIn),
             ("k8Secrets", Availability::BuiltIn),
+            #[cfg(feature = "aws")]
+            ("awsEcrBasic", Availability::BuiltIn),
             #[cfg(not(feature = "aws"))]
             ("awsEcrBasic", Availability::NotInThisBuild),
             ("dockerconfig", Availability::Unknown),

@@ -21,6 +21,11 @@ pub(super) const IMAGE_PLUGINS: [&str; 4] =
 const ORAS: &str = "oras";
 /// The provider of credentials that reads secrets.
 const K8_SECRETS: &str = "k8Secrets";
+/// The provider of credentials that reads docker's configuration.
+const DOCKER_CONFIG: &str = "dockerConfig";
+/// What of this process is not lent to a namespace.
+const OWN_FILE: &str = "Ratify's own docker configuration";
+const OWN_IDENTITY: &str = "the identity that the cloud gives to Ratify's pod";
 /// The policy that is not built yet.
 const REGO: &str = "regopolicy";
 /// What allows `source`.
@@ -116,17 +121,19 @@ pub(super) fn store(at: &str, entry: &StorePluginConfig, owner: Owner<'_>) -> Ve
         (Some(Value::Object(provider)), _) => {
             findings.extend(credentials(&owner.key(at, "authProvider"), provider, owner));
         }
-        (_, Owner::Namespace(_)) => findings.push(lent(owner.key(at, "authProvider"))),
+        (_, Owner::Namespace(_)) => {
+            findings.push(lent(owner.key(at, "authProvider"), OWN_FILE));
+        }
         _ => {}
     }
     findings
 }
 
 /// What becomes of a namespace's use of Ratify's own credentials.
-fn lent(at: String) -> Finding {
+fn lent(at: String, credentials: &str) -> Finding {
     Finding::change(
         at,
-        "Ratify's own docker configuration is not used for it: registries are asked without credentials",
+        format!("{credentials} is not used for it: registries are asked without credentials"),
         "a tenant must not read images with the cluster's credentials",
         "name k8Secrets with a secret of the namespace where a registry asks for credentials, or set namespaces.clusterCredentials in the configuration",
     )
@@ -208,7 +215,10 @@ fn credentials(at: &str, provider: &Map<String, Value>, owner: Owner<'_>) -> Vec
     let name = provider.get("name").and_then(Value::as_str).unwrap_or_default();
     match auth::availability(name) {
         Availability::BuiltIn if name == K8_SECRETS => secrets(at, provider, owner),
-        Availability::BuiltIn if matches!(owner, Owner::Namespace(_)) => vec![lent(at.to_owned())],
+        Availability::BuiltIn if matches!(owner, Owner::Namespace(_)) => {
+            let of_process = if name == DOCKER_CONFIG { OWN_FILE } else { OWN_IDENTITY };
+            vec![lent(at.to_owned(), of_process)]
+        }
         Availability::BuiltIn => {
             vec![Finding::same(at, format!("the auth provider {name}"))]
         }
