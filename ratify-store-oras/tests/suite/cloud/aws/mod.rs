@@ -144,8 +144,10 @@ async fn a_thousand_questions_at_once_make_one_request_of_each_service() {
     let mut options = options();
     options.auth = Arc::new(AsEcr(provider(&setup.irsa())));
     let client = Client::new(options).unwrap();
-    let reference = registry.reference("app:1");
-    let all = (0..1000).map(|_| client.resolve(&reference, None));
+    // Of as many repositories: each asks the provider for itself.
+    let references: Vec<_> =
+        (0..1000).map(|number| registry.reference(&format!("app{number}:1"))).collect();
+    let all = references.iter().map(|reference| client.resolve(reference, None));
     for result in futures_util::future::join_all(all).await {
         result.unwrap();
     }
