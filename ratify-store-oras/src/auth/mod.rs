@@ -5,16 +5,25 @@
 //! asks for, `bearer` asks its token service, `tokens` keeps what was granted. `host` says what a
 //! provider covers, `kept` keeps what a provider was given, `cloud` is how clouds are asked.
 
+#[cfg(feature = "alibaba")]
+mod alibaba;
 #[cfg(feature = "aws")]
 mod aws;
+#[cfg(feature = "azure")]
+mod azure;
 pub(crate) mod bearer;
 pub(crate) mod challenge;
 #[cfg(any(feature = "aws", feature = "azure", feature = "alibaba"))]
+#[cfg_attr(
+    not(all(feature = "aws", feature = "azure", feature = "alibaba")),
+    allow(dead_code, reason = "each cloud has need of a part of it")
+)]
 mod cloud;
 mod docker_config;
 mod host;
 mod k8_secrets;
 mod kept;
+mod keys;
 mod secrets;
 pub(crate) mod tokens;
 
@@ -222,8 +231,6 @@ pub enum Availability {
     BuiltIn,
     /// It belongs to a cargo feature that is off in this build.
     NotInThisBuild,
-    /// v1 has it, and this version has it not yet.
-    NotBuiltYet,
     /// Nobody knows it.
     Unknown,
 }
@@ -232,10 +239,8 @@ pub enum Availability {
 pub fn availability(name: &str) -> Availability {
     match name {
         DEFAULT_PROVIDER | k8_secrets::NAME => Availability::BuiltIn,
-        #[cfg(feature = "aws")]
-        aws::NAME => Availability::BuiltIn,
         _ => match CLOUDS.iter().find(|(known, _, _)| *known == name) {
-            Some((_, _, true)) => Availability::NotBuiltYet,
+            Some((_, _, true)) => Availability::BuiltIn,
             Some((_, _, false)) => Availability::NotInThisBuild,
             None => Availability::Unknown,
         },
@@ -248,15 +253,11 @@ pub fn availability(name: &str) -> Availability {
 /// `connections`.
 ///
 /// # Errors
-/// With v1's texts: no name, or one that nobody knows. A provider that v1 has and this version has
-/// not yet is refused by name.
+/// With v1's texts: no name, or one that nobody knows. A provider for a cloud that this build has not
+/// is refused by name.
 pub fn from_config(
     config: Option<&Map<String, Value>>,
     environment: &Environment,
-    #[cfg_attr(
-        not(feature = "aws"),
-        expect(unused_variables, reason = "clouds are asked over them")
-    )]
     connections: &Connections,
 ) -> Result<Arc<dyn AuthProvider>> {
     let Some(config) = config else {
@@ -292,12 +293,39 @@ pub fn from_config(
         }
         DEFAULT_PROVIDER => Arc::new(docker_config_from(config, environment)?),
         k8_secrets::NAME => Arc::new(K8Secrets::new(config, environment)?),
-        #[cfg(feature = "aws")]
-        aws::NAME => Arc::new(aws::AwsEcrBasic::new(environment, connections)),
-        _ => return Err(denied(unavailable(name))),
+        _ => match cloud_from(name, config, environment, connections)? {
+            Some(provider) => provider,
+            None => return Err(denied(unavailable(name))),
+        },
     };
     tracing::info!("selected auth provider: {name}");
     Ok(provider)
+}
+
+/// The provider for a cloud of that name, where this build has it.
+#[cfg_attr(
+    not(any(feature = "alibaba", feature = "aws", feature = "azure")),
+    expect(unused_variables, reason = "there is none in this build")
+)]
+fn cloud_from(
+    name: &str,
+    config: &Map<String, Value>,
+    environment: &Environment,
+    connections: &Connections,
+) -> Result<Option<Arc<dyn AuthProvider>>> {
+    #[cfg(any(feature = "alibaba", feature = "aws", feature = "azure"))]
+    let http = cloud::CloudHttp::new(connections.clone());
+    Ok(match name {
+        #[cfg(feature = "alibaba")]
+        alibaba::NAME => Some(Arc::new(alibaba::Alibaba::new(config, environment, http)?)),
+        #[cfg(feature = "aws")]
+        aws::NAME => Some(Arc::new(aws::AwsEcrBasic::new(environment, http))),
+        #[cfg(feature = "azure")]
+        azure::WORKLOAD | azure::MANAGED => {
+            Some(Arc::new(azure::Azure::new(name, config, environment, http)?))
+        }
+        _ => None,
+    })
 }
 
 /// Whether a provider gives out what belongs to this process rather than to a namespace.
@@ -308,8 +336,7 @@ fn is_of_this_process(name: &str) -> bool {
 /// Why there is no provider of a name.
 fn unavailable(name: &str) -> String {
     match CLOUDS.iter().find(|(known, _, _)| *known == name) {
-        Some((_, _, true)) => format!("the auth provider {name} is not built yet"),
-        Some((_, feature, false)) => {
+        Some((_, feature, _)) => {
             format!("the auth provider {name} is not part of this build: feature {feature}")
         }
         None => {
@@ -408,6 +435,16 @@ mod tests {
             ("awsEcrBasic", Availability::BuiltIn),
             #[cfg(not(feature = "aws"))]
             ("awsEcrBasic", Availability::NotInThisBuild),
+            #[cfg(feature = "azure")]
+            ("azureWorkloadIdentity", Availability::BuiltIn),
+            #[cfg(feature = "azure")]
+            ("azureManagedIdentity", Availability::BuiltIn),
+            #[cfg(not(feature = "azure"))]
+            ("azureWorkloadIdentity", Availability::NotInThisBuild),
+            #[cfg(feature = "alibaba")]
+            ("alibabacloudAcrBasic", Availability::BuiltIn),
+            #[cfg(not(feature = "alibaba"))]
+            ("alibabacloudAcrBasic", Availability::NotInThisBuild),
             ("dockerconfig", Availability::Unknown),
         ] {
             assert_eq!(availability(name), expected);

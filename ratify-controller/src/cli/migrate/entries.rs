@@ -21,11 +21,7 @@ pub(super) const IMAGE_PLUGINS: [&str; 4] =
 const ORAS: &str = "oras";
 /// The provider of credentials that reads secrets.
 const K8_SECRETS: &str = "k8Secrets";
-/// The provider of credentials that reads docker's configuration.
 const DOCKER_CONFIG: &str = "dockerConfig";
-/// What of this process is not lent to a namespace.
-const OWN_FILE: &str = "Ratify's own docker configuration";
-const OWN_IDENTITY: &str = "the identity that the cloud gives to Ratify's pod";
 /// The policy that is not built yet.
 const REGO: &str = "regopolicy";
 /// What allows `source`.
@@ -121,21 +117,30 @@ pub(super) fn store(at: &str, entry: &StorePluginConfig, owner: Owner<'_>) -> Ve
         (Some(Value::Object(provider)), _) => {
             findings.extend(credentials(&owner.key(at, "authProvider"), provider, owner));
         }
-        (_, Owner::Namespace(_)) => {
-            findings.push(lent(owner.key(at, "authProvider"), OWN_FILE));
-        }
+        (_, Owner::Namespace(_)) => findings.push(lent(owner.key(at, "authProvider"))),
         _ => {}
     }
     findings
 }
 
 /// What becomes of a namespace's use of Ratify's own credentials.
-fn lent(at: String, credentials: &str) -> Finding {
+fn lent(at: String) -> Finding {
     Finding::change(
         at,
-        format!("{credentials} is not used for it: registries are asked without credentials"),
+        "Ratify's own docker configuration is not used for it: registries are asked without credentials",
         "a tenant must not read images with the cluster's credentials",
         "name k8Secrets with a secret of the namespace where a registry asks for credentials, or set namespaces.clusterCredentials in the configuration",
+    )
+    .row(rows::TENANT_CREDENTIALS)
+}
+
+/// What becomes of a namespace's use of the identity that a cloud gives Ratify.
+fn identity(at: &str, name: &str) -> Finding {
+    Finding::change(
+        at,
+        format!("the auth provider {name} is refused for it: it has Ratify's own identity"),
+        "a tenant must not read images with the cluster's credentials",
+        "name k8Secrets with a secret of the namespace, or set namespaces.clusterCredentials in the configuration",
     )
     .row(rows::TENANT_CREDENTIALS)
 }
@@ -215,16 +220,14 @@ fn credentials(at: &str, provider: &Map<String, Value>, owner: Owner<'_>) -> Vec
     let name = provider.get("name").and_then(Value::as_str).unwrap_or_default();
     match auth::availability(name) {
         Availability::BuiltIn if name == K8_SECRETS => secrets(at, provider, owner),
-        Availability::BuiltIn if matches!(owner, Owner::Namespace(_)) => {
-            let of_process = if name == DOCKER_CONFIG { OWN_FILE } else { OWN_IDENTITY };
-            vec![lent(at.to_owned(), of_process)]
+        Availability::BuiltIn if matches!(owner, Owner::Namespace(_)) && name != DOCKER_CONFIG => {
+            vec![identity(at, name)]
         }
+        Availability::BuiltIn if matches!(owner, Owner::Namespace(_)) => vec![lent(at.to_owned())],
         Availability::BuiltIn => {
             vec![Finding::same(at, format!("the auth provider {name}"))]
         }
-        Availability::NotBuiltYet | Availability::NotInThisBuild => {
-            vec![cloud_provider(at, name)]
-        }
+        Availability::NotInThisBuild => vec![cloud_provider(at, name)],
         Availability::Unknown => vec![Finding::change(
             at,
             format!("there is no auth provider {:?}", shown(name)),
@@ -238,10 +241,9 @@ pub(super) fn cloud_provider(at: &str, name: &str) -> Finding {
     Finding::change(
         at,
         format!("the auth provider {name} is not part of this build"),
-        "it is not built yet",
-        "use k8Secrets or dockerConfig with a token that is renewed from outside, or keep v1 for the time being",
+        "each cloud is a feature of the build, and this one is off",
+        "build with it, or use k8Secrets or dockerConfig with a token that is renewed from outside",
     )
-    .row(rows::CLOUD_PROVIDERS)
 }
 
 /// The secrets that `k8Secrets` names. A namespace reads its own.

@@ -211,11 +211,11 @@ pub(super) fn cloud_identity(path: &str, value: &Value) -> Option<Finding> {
     is_on(value).then(|| {
         Finding::look(
             path,
-            "the service account gets this identity, and nothing uses it",
-            "no provider of a cloud is built yet",
+            "the service account gets this identity for registries, and no key vault uses it",
+            "the key management provider azurekeyvault is not built yet",
             "see what it is for: a registry or a key vault",
         )
-        .row(rows::CLOUD_PROVIDERS)
+        .row(rows::KEYS)
     })
 }
 
@@ -439,7 +439,7 @@ mod tests {
             json!({"alibabacloudAcrBasicEnabled": true, "awsEcrBasicEnabled": true});
         values["provider"]["cache"] = json!({"enabled": true, "type": "dapr"});
         insta::assert_snapshot!(lines(&values), @r#"
-        Look azureWorkloadIdentity.clientId: the service account gets this identity, and nothing uses it
+        Look azureWorkloadIdentity.clientId: the service account gets this identity for registries, and no key vault uses it
         Change azurekeyvault.enabled: the key management provider azurekeyvault is not part of this build
         Look featureFlags.RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY: accepted without effect
         Look featureFlags.RATIFY_OTHER: there is no such feature flag
@@ -451,7 +451,6 @@ mod tests {
         Change notation.enabled: the verifier notation is not part of this build
         Look notation.trustPolicies: verificatonLevel is read by nobody: the level is strict
         Change notationCerts: certificates and keys in values make key management providers, which say in their status that they are not in force
-        Change oras.authProviders.alibabacloudAcrBasicEnabled: the auth provider alibabacloudAcrBasic is not part of this build
         Change policy.useRego: the policy rego-policy is not part of this build
         Look provider.cache.enabled: accepted without effect
         Look provider.cache.type: replicas share no cache: dapr is not used

@@ -22,7 +22,6 @@ use super::{
     cloud::{CloudError, CloudHttp},
     kept::Kept,
 };
-use crate::Connections;
 use ecr::{Outcome, Service};
 use host::EcrHost;
 use keys::{Identity, Keys};
@@ -80,10 +79,10 @@ enum AwsError {
 impl AwsEcrBasic {
     /// A provider for what the environment says. As v1's it is built whatever that is: files and
     /// identities may come later.
-    pub(super) fn new(environment: &Environment, connections: &Connections) -> Self {
+    pub(super) fn new(environment: &Environment, http: CloudHttp) -> Self {
         let variables = Variables(&environment.lookup);
         Self {
-            http: CloudHttp::new(connections.clone()),
+            http,
             identity: variables.identity(),
             endpoints: variables.endpoints(),
             keys: Kept::renewed_ahead(AHEAD),

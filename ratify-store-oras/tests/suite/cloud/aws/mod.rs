@@ -2,6 +2,7 @@
 //! hosts are shown a password.
 
 mod judge;
+mod network;
 
 use std::{
     collections::BTreeMap,
@@ -14,14 +15,14 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use ratify_core::{BoxFuture, Result, config::StorePluginConfig};
+use ratify_core::{BoxFuture, Result};
 use ratify_store_oras::{
-    AuthProvider, Client, Connections, Credential, Granted, OrasStore, OrasStoreOptions,
+    AuthProvider, Client, Connections, Credential, Granted,
     auth::{self, Asked, Environment, RegistryHost},
 };
 
 use self::judge::{ECR, Instead, Judge, POD, ROLE, STS, life, password, refusal};
-use super::log::Log;
+use super::{Lines, granted, on_the_page};
 use crate::fake::{Content, Fake, Reply, Seen, options};
 
 const HOST: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
@@ -81,14 +82,7 @@ fn provider(variables: &[(&str, String)]) -> Arc<dyn AuthProvider> {
     assert!(lookup.keys().all(|name| auth::VARIABLES.contains(&name.as_str())));
     let environment = Environment { lookup, ..Environment::default() };
     let config = serde_json::json!({"name": "awsEcrBasic"});
-    auth::from_config(config.as_object(), &environment, &Connections::default()).unwrap()
-}
-
-async fn granted(provider: &dyn AuthProvider, host: &str) -> Result<Granted> {
-    let artifact = format!("{host}/app:1");
-    let host = RegistryHost::parse(host).unwrap();
-    let asked = Asked { host: &host, repository: "app", artifact: &artifact, give_up_at: None };
-    provider.credential(&asked).await
+    super::provider(&config, &environment, &Connections::default()).unwrap()
 }
 
 async fn found(provider: &dyn AuthProvider) -> String {
@@ -126,15 +120,19 @@ impl AuthProvider for AsEcr {
 async fn registry(number: Arc<AtomicU32>, refusal: u16) -> Fake {
     let content = Content::new();
     Fake::start(move |seen: &Seen| {
-        let pair = format!("AWS:{}", password(number.load(Ordering::Relaxed)));
-        let expected = format!("Basic {}", BASE64_STANDARD.encode(pair));
-        match seen.header("authorization") {
-            Some(shown) if shown == expected => content.answer(seen),
-            Some(_) => Reply::error(refusal, "DENIED").with("www-authenticate", "Basic"),
-            None => Reply::new(401).with("www-authenticate", r#"Basic realm="ecr""#),
-        }
+        guarded(&content, seen, &password(number.load(Ordering::Relaxed)), refusal)
     })
     .await
+}
+
+/// What a registry with a password answers; `refusal` is the status for wrong ones.
+fn guarded(content: &Content, seen: &Seen, password: &str, refusal: u16) -> Reply {
+    let expected = format!("Basic {}", BASE64_STANDARD.encode(format!("AWS:{password}")));
+    match seen.header("authorization") {
+        Some(shown) if shown == expected => content.answer(seen),
+        Some(_) => Reply::error(refusal, "DENIED").with("www-authenticate", "Basic"),
+        None => Reply::new(401).with("www-authenticate", r#"Basic realm="ecr""#),
+    }
 }
 
 #[tokio::test]
@@ -298,19 +296,17 @@ async fn v1s_override_is_for_its_region_alone_and_comes_first() {
     assert_eq!(by_override.judge.asked(), (0, 1));
 }
 
-#[test]
-fn the_example_of_the_documentation_is_a_store() {
-    let page = include_str!("../../../../../docs/registries.md");
-    let section = page.split("\n## AWS\n").nth(1).unwrap();
-    let example = section.split("```json").nth(1).unwrap().split("```").next().unwrap();
-    let example: serde_json::Value = serde_json::from_str(example).unwrap();
-    let mut entry = example["store"]["plugins"][0].as_object().unwrap().clone();
-    let directory = tempfile::tempdir().unwrap();
-    entry.insert("localCachePath".into(), directory.path().to_str().unwrap().into());
-    let config = StorePluginConfig::from_entry(&entry, "1.0.0").unwrap();
-    let log = Log::start();
-    OrasStore::new(&config, OrasStoreOptions::default()).unwrap();
-    assert!(log.text().contains("selected auth provider: awsEcrBasic"), "{}", log.text());
+#[tokio::test]
+async fn the_page_shows_a_configuration_that_works() {
+    let setup = Setup::new().await;
+    let config = on_the_page("awsEcrBasic");
+    let lookup = setup.irsa().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let environment = Environment { lookup, ..Environment::default() };
+    let provider = super::provider(&config, &environment, &Connections::default()).unwrap();
+    assert_eq!(found(&*provider).await, format!("AWS {}", password(0)));
+    let team = environment.for_namespace("team");
+    let refused = super::provider(&config, &team, &Connections::default()).err().unwrap();
+    assert!(refused.to_string().contains("a namespace may not use awsEcrBasic"), "{refused}");
 }
 
 #[tokio::test]
@@ -411,7 +407,7 @@ async fn endpoints_that_could_be_read_on_the_way_are_not_asked() {
 
 #[tokio::test]
 async fn no_line_of_the_log_holds_a_secret() {
-    let log = Log::start();
+    let (log, _guard) = Lines::watch();
     let setup = Setup::new().await;
     let by_pod = provider(&setup.pod());
     found(&*by_pod).await;
