@@ -7,6 +7,8 @@
 
 #[cfg(feature = "alibaba")]
 mod alibaba;
+#[cfg(feature = "aws")]
+mod aws;
 #[cfg(feature = "azure")]
 mod azure;
 pub(crate) mod bearer;
@@ -229,8 +231,6 @@ pub enum Availability {
     BuiltIn,
     /// It belongs to a cargo feature that is off in this build.
     NotInThisBuild,
-    /// v1 has it, and this version has it not yet.
-    NotBuiltYet,
     /// Nobody knows it.
     Unknown,
 }
@@ -240,7 +240,6 @@ pub fn availability(name: &str) -> Availability {
     match name {
         DEFAULT_PROVIDER | k8_secrets::NAME => Availability::BuiltIn,
         _ => match CLOUDS.iter().find(|(known, _, _)| *known == name) {
-            Some(("awsEcrBasic", _, true)) => Availability::NotBuiltYet,
             Some((_, _, true)) => Availability::BuiltIn,
             Some((_, _, false)) => Availability::NotInThisBuild,
             None => Availability::Unknown,
@@ -254,8 +253,8 @@ pub fn availability(name: &str) -> Availability {
 /// `connections`.
 ///
 /// # Errors
-/// With v1's texts: no name, or one that nobody knows. A provider that v1 has and this version has
-/// not yet is refused by name.
+/// With v1's texts: no name, or one that nobody knows. A provider for a cloud that this build has not
+/// is refused by name.
 pub fn from_config(
     config: Option<&Map<String, Value>>,
     environment: &Environment,
@@ -314,11 +313,13 @@ fn cloud_from(
     environment: &Environment,
     connections: &Connections,
 ) -> Result<Option<Arc<dyn AuthProvider>>> {
-    #[cfg(any(feature = "alibaba", feature = "azure"))]
+    #[cfg(any(feature = "alibaba", feature = "aws", feature = "azure"))]
     let http = cloud::CloudHttp::new(connections.clone());
     Ok(match name {
         #[cfg(feature = "alibaba")]
         alibaba::NAME => Some(Arc::new(alibaba::Alibaba::new(config, environment, http)?)),
+        #[cfg(feature = "aws")]
+        aws::NAME => Some(Arc::new(aws::AwsEcrBasic::new(environment, http))),
         #[cfg(feature = "azure")]
         azure::WORKLOAD | azure::MANAGED => {
             Some(Arc::new(azure::Azure::new(name, config, environment, http)?))
@@ -335,8 +336,7 @@ fn is_of_this_process(name: &str) -> bool {
 /// Why there is no provider of a name.
 fn unavailable(name: &str) -> String {
     match CLOUDS.iter().find(|(known, _, _)| *known == name) {
-        Some((_, _, true)) => format!("the auth provider {name} is not built yet"),
-        Some((_, feature, false)) => {
+        Some((_, feature, _)) => {
             format!("the auth provider {name} is not part of this build: feature {feature}")
         }
         None => {
@@ -431,6 +431,8 @@ mod tests {
         for (name, expected) in [
             ("dockerConfig", Availability::BuiltIn),
             ("k8Secrets", Availability::BuiltIn),
+            #[cfg(feature = "aws")]
+            ("awsEcrBasic", Availability::BuiltIn),
             #[cfg(not(feature = "aws"))]
             ("awsEcrBasic", Availability::NotInThisBuild),
             #[cfg(feature = "azure")]

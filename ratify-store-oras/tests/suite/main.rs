@@ -4,7 +4,7 @@
 
 mod attaching;
 mod cache_processes;
-#[cfg(any(feature = "alibaba", feature = "azure"))]
+#[cfg(any(feature = "alibaba", feature = "aws", feature = "azure"))]
 mod cloud;
 mod credentials;
 mod fake;
@@ -12,7 +12,7 @@ mod guarded;
 mod layouts;
 mod listing;
 mod mirrors;
-#[cfg(any(feature = "alibaba", feature = "azure"))]
+#[cfg(any(feature = "alibaba", feature = "aws", feature = "azure"))]
 mod network;
 mod pushing;
 mod reading;

@@ -9,13 +9,16 @@ const INSIDE: &str = "RATIFY_TEST_NETWORK";
 pub(crate) const ADDRESS: &str = "10.99.0.1";
 /// Where a machine of a cloud asks about itself.
 pub(crate) const METADATA: &str = "169.254.169.254";
+/// Where the agent of EKS Pod Identity answers.
+pub(crate) const AGENT: &str = "169.254.170.23";
 
 const SCRIPT: &str = r#"set -e
 ip link set lo up
 ip address add "$1/32" dev lo
 ip address add "$2/32" dev lo
-mount --bind "$3" /etc/hosts
-exec "$4" --exact "$5" --nocapture"#;
+ip address add "$3/32" dev lo
+mount --bind "$4" /etc/hosts
+exec "$5" --exact "$6" --nocapture"#;
 
 /// Whether this is the run of a test in a network of its own. Where it is not, that run is made
 /// here, and must pass; where the machine lets nobody make one, that is said.
@@ -36,7 +39,7 @@ pub(crate) fn is_own(test: &str, names: &[&str]) -> bool {
     let mut hosts = tempfile::NamedTempFile::new().unwrap();
     writeln!(hosts, "127.0.0.1 localhost\n{ADDRESS} {}", names.join(" ")).unwrap();
     let ran = Command::new("unshare")
-        .args([kind, "sh", "-c", SCRIPT, "sh", ADDRESS, METADATA])
+        .args([kind, "sh", "-c", SCRIPT, "sh", ADDRESS, METADATA, AGENT])
         .arg(hosts.path())
         .arg(std::env::current_exe().unwrap())
         .arg(test)

@@ -227,9 +227,7 @@ fn credentials(at: &str, provider: &Map<String, Value>, owner: Owner<'_>) -> Vec
         Availability::BuiltIn => {
             vec![Finding::same(at, format!("the auth provider {name}"))]
         }
-        Availability::NotBuiltYet | Availability::NotInThisBuild => {
-            vec![cloud_provider(at, name)]
-        }
+        Availability::NotInThisBuild => vec![cloud_provider(at, name)],
         Availability::Unknown => vec![Finding::change(
             at,
             format!("there is no auth provider {:?}", shown(name)),
@@ -243,10 +241,9 @@ pub(super) fn cloud_provider(at: &str, name: &str) -> Finding {
     Finding::change(
         at,
         format!("the auth provider {name} is not part of this build"),
-        "it is not built yet",
-        "use k8Secrets or dockerConfig with a token that is renewed from outside, or keep v1 for the time being",
+        "each cloud is a feature of the build, and this one is off",
+        "build with it, or use k8Secrets or dockerConfig with a token that is renewed from outside",
     )
-    .row(rows::CLOUD_PROVIDERS)
 }
 
 /// The secrets that `k8Secrets` names. A namespace reads its own.

@@ -435,7 +435,8 @@ mod tests {
         ] {
             values[&path[1..]] = value;
         }
-        values["oras"]["authProviders"] = json!({"awsEcrBasicEnabled": true});
+        values["oras"]["authProviders"] =
+            json!({"alibabacloudAcrBasicEnabled": true, "awsEcrBasicEnabled": true});
         values["provider"]["cache"] = json!({"enabled": true, "type": "dapr"});
         insta::assert_snapshot!(lines(&values), @r#"
         Look azureWorkloadIdentity.clientId: the service account gets this identity for registries, and no key vault uses it
@@ -450,7 +451,6 @@ mod tests {
         Change notation.enabled: the verifier notation is not part of this build
         Look notation.trustPolicies: verificatonLevel is read by nobody: the level is strict
         Change notationCerts: certificates and keys in values make key management providers, which say in their status that they are not in force
-        Change oras.authProviders.awsEcrBasicEnabled: the auth provider awsEcrBasic is not part of this build
         Change policy.useRego: the policy rego-policy is not part of this build
         Look provider.cache.enabled: accepted without effect
         Look provider.cache.type: replicas share no cache: dapr is not used

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "alibaba")]
 mod alibaba;
+#[cfg(feature = "aws")]
+mod aws;
 #[cfg(feature = "azure")]
 mod azure;
 
