@@ -74,7 +74,7 @@ struct Authorization {
     authorization_token: String,
     /// Milliseconds since 1970.
     #[serde(default)]
-    expire_time: u64,
+    expire_time: f64,
 }
 
 #[derive(Deserialize)]
@@ -172,7 +172,7 @@ impl Api {
         let answer = self.http.send(&call).await.map_err(|error| error.to_string())?;
         let received = Instant::now();
         let answer: Authorization = read(&call, &answer)?;
-        let ends = SystemTime::UNIX_EPOCH + Duration::from_millis(answer.expire_time);
+        let ends = clock::from_unix(answer.expire_time / 1000.0).unwrap_or(now);
         Ok(Login {
             username: answer.temp_username,
             password: Secret::new(answer.authorization_token),
