@@ -64,6 +64,9 @@ pub struct ClientOptions {
     pub retry: RetryPolicy,
     /// How much is read at most.
     pub limits: Limits,
+    /// Whose work it is, a namespace's or, empty, the cluster's: what waits for a busy registry is
+    /// let go in turn.
+    pub tenant: Arc<str>,
 }
 
 /// How much a client reads at most. Reaching a bound is an error, never a shorter answer.
@@ -125,6 +128,7 @@ impl Default for ClientOptions {
             connections: Connections::default(),
             retry: RetryPolicy::default(),
             limits: Limits::default(),
+            tenant: "".into(),
         }
     }
 }
@@ -153,6 +157,7 @@ impl Client {
             connections: options.connections.clone(),
             transport: options.transport,
             retry: options.retry,
+            tenant: options.tenant.clone(),
         };
         Ok(Self(Arc::new(Inner {
             options,

@@ -4,6 +4,7 @@
 use std::{
     collections::hash_map::RandomState,
     hash::BuildHasher,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -21,6 +22,7 @@ use url::Url;
 
 use crate::{
     Connections, OrasError, RetryPolicy, Transport,
+    limiter::Paused,
     retry::Outcome,
     transport::{check_step, looks_like_plain_http},
 };
@@ -55,6 +57,8 @@ pub(crate) struct Exchange {
     pub(crate) connections: Connections,
     pub(crate) transport: Transport,
     pub(crate) retry: RetryPolicy,
+    /// Whose work it is: a registry's limiter is fair among them.
+    pub(crate) tenant: Arc<str>,
 }
 
 impl Call {
@@ -114,14 +118,18 @@ impl Exchange {
         authorization: Option<&HeaderValue>,
         give_up_at: Option<Instant>,
     ) -> Result<Answer, OrasError> {
+        let limiter = &self.connections.registries().of(url).limiter;
         let mut retry = 0;
         loop {
+            let admitted = limiter.admit(&self.tenant, give_up_at).await;
+            let ticket = admitted.map_err(|Paused| paused_error(call.label(url)))?;
             let result = self.attempt(call, url, authorization).await;
             let outcome = match &result {
                 Ok(answer) => Outcome::Status(answer.status().as_u16(), answer.retry_after()),
                 Err(OrasError::Unreachable { timed_out: true, .. }) => Outcome::TimedOut,
                 Err(_) => Outcome::Failed,
             };
+            ticket.done(self.retry.seen(outcome));
             let Some(wait) = self.retry.wait(retry, outcome, jitter()) else { return result };
             if give_up_at.is_some_and(|end| Instant::now() + wait >= end) {
                 return result;
@@ -333,6 +341,12 @@ fn unreachable_error(request: String, error: reqwest::Error) -> OrasError {
         next = cause.source();
     }
     OrasError::Unreachable { request, reason: capped_line(&reason, 300), timed_out }
+}
+
+/// What the registry itself would say, for it said so before.
+fn paused_error(request: String) -> OrasError {
+    let reason = "the registry asks for a pause that is longer than there is time".into();
+    OrasError::Status { request, status: 429, reason }
 }
 
 /// Between 0 and 1, different each time: the hasher's keys are random.

@@ -110,6 +110,7 @@ impl OrasStore {
             connections: options.connections,
             retry: options.retry,
             limits: options.limits,
+            tenant: options.environment.scope.tenant(),
         })
         .map_err(|error| of_store(ErrorCode::PluginInitFailure).with_source(error))?;
         let config = StoreConfig::new(config.version.clone(), None, config.raw.clone());

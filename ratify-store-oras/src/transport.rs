@@ -11,7 +11,7 @@ use std::{
 use reqwest::redirect;
 use url::{Host, Url};
 
-use crate::{OrasError, TlsRoots, tls};
+use crate::{OrasError, TlsRoots, registries::Registries, tls};
 
 /// v1's bound on a TCP connection plus that on the TLS handshake behind it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(40);
@@ -45,12 +45,18 @@ struct Pools {
     plain: OnceLock<reqwest::Client>,
     checked: OnceLock<reqwest::Client>,
     loopback: OnceLock<reqwest::Client>,
+    registries: Registries,
 }
 
 impl Connections {
     /// Pools that trust these roots besides the system's.
     pub fn new(roots: TlsRoots) -> Self {
         Self(Arc::new(Pools { roots, ..Pools::default() }))
+    }
+
+    /// What is known of the registries that are asked over these connections.
+    pub(crate) fn registries(&self) -> &Registries {
+        &self.0.registries
     }
 
     /// The pool for a URL. Certificates are checked unless its host is a loopback one.

@@ -68,6 +68,16 @@ pub enum SecretScope {
     Namespace(String),
 }
 
+impl SecretScope {
+    /// Whose work is done in this scope; empty for the cluster's.
+    pub fn tenant(&self) -> Arc<str> {
+        match self {
+            Self::Cluster => "".into(),
+            Self::Namespace(name) => name.as_str().into(),
+        }
+    }
+}
+
 impl ObjectName {
     /// The name of an object in a namespace.
     ///

@@ -11,4 +11,5 @@ mod reading;
 mod real;
 mod secrets;
 mod store;
+mod throttling;
 mod transport;
