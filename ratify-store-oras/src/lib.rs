@@ -17,6 +17,7 @@ mod cache;
 mod client;
 mod error;
 mod exchange;
+mod flights;
 mod limiter;
 mod manifests;
 mod pace;
@@ -32,7 +33,7 @@ mod transport;
 
 pub use artifact::{Artifact, ArtifactIndex, EMPTY_CONFIG};
 pub use auth::{AuthProvider, Credential, CredentialUse, Secret};
-pub use cache::{BlobCache, CacheError};
+pub use cache::{BlobCache, CacheError, Partition};
 pub use client::{Client, ClientOptions, Limits};
 pub use error::OrasError;
 pub use proof::{Hasher, digest_of};

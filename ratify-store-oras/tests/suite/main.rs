@@ -10,6 +10,7 @@ mod pushing;
 mod reading;
 mod real;
 mod secrets;
+mod sharing;
 mod store;
 mod throttling;
 mod transport;
