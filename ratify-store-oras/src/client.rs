@@ -38,6 +38,7 @@ use crate::{
         tokens::{self, Grant, Slot, Tokens},
     },
     exchange::{Answer, Call, Exchange},
+    registries::Registry,
     transport::{base_url, is_loopback, wire_host},
 };
 
@@ -170,6 +171,11 @@ impl Client {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.0.options.limits
+    }
+
+    /// What is known of the registry at a URL.
+    pub(crate) fn registry(&self, url: &Url) -> Arc<Registry> {
+        self.0.options.connections.registries().of(url)
     }
 
     pub(crate) fn transport(&self) -> Transport {

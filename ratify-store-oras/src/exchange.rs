@@ -285,6 +285,11 @@ impl Answer {
         }
     }
 
+    /// The code of an error's body, in oras's words; `None` where it is no OCI error.
+    pub(crate) async fn into_code(self, what: &str) -> Option<String> {
+        oci_code(&self.read(what, None, MAX_ERROR_BYTES).await.ok()?)
+    }
+
     fn is_redirect(&self) -> bool {
         matches!(self.status().as_u16(), 301 | 302 | 303 | 307 | 308)
     }

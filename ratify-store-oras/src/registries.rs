@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use url::Url;
@@ -15,6 +16,15 @@ use crate::limiter::Limiter;
 
 /// The origins come from requests; of more than these, those asked least recently are forgotten.
 const MAX_REGISTRIES: usize = 1024;
+/// How long it is known which way a registry lists referrers. It may be upgraded.
+const REFERRERS_LIFETIME: Duration = Duration::from_secs(600);
+
+/// Which way a registry lists what is attached to a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Referrers {
+    Api,
+    TagSchema,
+}
 
 /// All registries that were asked.
 #[derive(Default)]
@@ -27,7 +37,29 @@ pub(crate) struct Registries {
 #[derive(Default)]
 pub(crate) struct Registry {
     pub(crate) limiter: Arc<Limiter>,
+    referrers: Mutex<Option<(Referrers, Instant)>>,
     used: AtomicU64,
+}
+
+impl Registry {
+    /// Whether it is known to have no Referrers API, so that asking it is of no use.
+    pub(crate) fn lists_by_tag(&self, now: Instant) -> bool {
+        self.known_referrers(now) == Some(Referrers::TagSchema)
+    }
+
+    /// It answered so. One that has the API keeps it, whatever is not found in it.
+    pub(crate) fn learn_referrers(&self, referrers: Referrers, now: Instant) {
+        if self.known_referrers(now) == Some(Referrers::Api) && referrers != Referrers::Api {
+            return;
+        }
+        *self.referrers.lock().unwrap_or_else(PoisonError::into_inner) = Some((referrers, now));
+    }
+
+    fn known_referrers(&self, now: Instant) -> Option<Referrers> {
+        let known = *self.referrers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (referrers, at) = known?;
+        (now.saturating_duration_since(at) < REFERRERS_LIFETIME).then_some(referrers)
+    }
 }
 
 impl Registries {
@@ -67,6 +99,20 @@ mod tests {
         for other in ["http://r.example.com", "https://r.example.com:8443", "https://example.com"] {
             assert!(!Arc::ptr_eq(&one, &registries.of(&url(other))), "{other}");
         }
+    }
+
+    #[test]
+    fn which_way_referrers_are_listed_is_known_for_ten_minutes_and_the_api_is_not_unlearned() {
+        let (registry, start) = (Registry::default(), Instant::now());
+        assert!(!registry.lists_by_tag(start));
+        registry.learn_referrers(Referrers::TagSchema, start);
+        assert!(registry.lists_by_tag(start + REFERRERS_LIFETIME / 2));
+        assert!(!registry.lists_by_tag(start + REFERRERS_LIFETIME));
+        registry.learn_referrers(Referrers::Api, start);
+        registry.learn_referrers(Referrers::TagSchema, start);
+        assert!(!registry.lists_by_tag(start));
+        registry.learn_referrers(Referrers::TagSchema, start + REFERRERS_LIFETIME);
+        assert!(registry.lists_by_tag(start + REFERRERS_LIFETIME));
     }
 
     #[test]

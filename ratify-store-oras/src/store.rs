@@ -59,7 +59,8 @@ pub struct OrasStore {
 #[derive(Default)]
 struct UnderWay {
     resolved: Flights<Reference, Shared<Descriptor>>,
-    listed: Flights<(Reference, Digest), Shared<Arc<[Referrer]>>>,
+    /// The last is the one type that is looked at.
+    listed: Flights<(Reference, Digest, String), Shared<Arc<[Referrer]>>>,
     /// By what a descriptor says and is checked: media type, digest, size.
     manifests: Flights<(Reference, String, Digest, u64), Shared<Bytes>>,
     blobs: Flights<(Reference, Digest, Option<u64>), Shared<Bytes>>,
@@ -156,14 +157,21 @@ impl OrasStore {
         &self,
         subject: &Reference,
         descriptor: &Descriptor,
+        artifact_types: &[String],
         give_up_at: Option<Instant>,
     ) -> Result<ReferrerPage> {
-        let key = (subject.clone(), descriptor.digest.clone());
+        // The API filters by one type only.
+        let only = match artifact_types {
+            [only] if only != "*" => only.as_str(),
+            _ => "",
+        };
+        let key = (subject.clone(), descriptor.digest.clone(), only.to_owned());
         let flight = self.flights.listed.join(key, || {
             let (client, subject) = (self.client.clone(), subject.clone());
-            let digest = descriptor.digest.clone();
+            let (digest, only) = (descriptor.digest.clone(), only.to_owned());
             Box::pin(async move {
-                let listed = client.referrers(&subject, &digest, None).await.map_err(Arc::new)?;
+                let listed = client.referrers_of_type(&subject, &digest, &only, None).await;
+                let listed = listed.map_err(Arc::new)?;
                 Ok(listed
                     .into_iter()
                     .map(|entry| Referrer::new(entry, Binding::Manifest))
@@ -175,7 +183,10 @@ impl OrasStore {
         let listed =
             listed.map_err(|e| of_store(ErrorCode::ListReferrersFailure).with_source(e))?;
         let mut referrers = listed.to_vec();
-        if self.cosign_enabled {
+        let is_wanted = |type_: &String| type_ == "*" || type_ == media_type::COSIGN_SIGNATURE;
+        if self.cosign_enabled
+            && (artifact_types.is_empty() || artifact_types.iter().any(is_wanted))
+        {
             referrers.extend(self.cosign_signature(subject, give_up_at).await?);
         }
         Ok(ReferrerPage::new(referrers, ""))
@@ -303,16 +314,21 @@ impl ReferrerStore for OrasStore {
         Box::pin(self.resolve_subject(subject, give_up_at))
     }
 
-    /// All pages at once: `artifact_types` and `next_token` are not looked at, as v1.
+    fn lists_what_is_judged(&self) -> bool {
+        true
+    }
+
+    /// All pages at once: `next_token` is not looked at, as v1. Other types than those asked for
+    /// may be listed, too.
     fn list_referrers<'a>(
         &'a self,
         subject: &'a Reference,
         descriptor: &'a Descriptor,
-        _artifact_types: &'a [String],
+        artifact_types: &'a [String],
         _next_token: &'a str,
         give_up_at: Option<Instant>,
     ) -> BoxFuture<'a, Result<ReferrerPage>> {
-        Box::pin(self.list(subject, descriptor, give_up_at))
+        Box::pin(self.list(subject, descriptor, artifact_types, give_up_at))
     }
 
     fn manifest<'a>(
