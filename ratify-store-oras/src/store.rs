@@ -59,12 +59,14 @@ pub struct OrasStore {
 #[derive(Default)]
 struct UnderWay {
     resolved: Flights<Reference, Shared<Descriptor>>,
-    /// The last is the one type that is looked at.
-    listed: Flights<(Reference, Digest, String), Shared<Arc<[Referrer]>>>,
+    listed: Flights<ListOf, Shared<Arc<[Referrer]>>>,
     /// By what a descriptor says and is checked: media type, digest, size.
     manifests: Flights<(Reference, String, Digest, u64), Shared<Bytes>>,
     blobs: Flights<(Reference, Digest, Option<u64>), Shared<Bytes>>,
 }
+
+/// A subject, its digest, and the one type that is looked at; empty for all.
+type ListOf = (Reference, Digest, String);
 
 /// A failure is everybody's who waits for it.
 type Shared<T> = std::result::Result<T, Arc<OrasError>>;
