@@ -3,7 +3,7 @@
 
 use std::{
     error::Error as StdError,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::Ipv6Addr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -11,12 +11,15 @@ use std::{
 use reqwest::redirect;
 use url::{Host, Url};
 
-use crate::{OrasError, TlsRoots, registries::Registries, tls};
+use crate::{
+    AddressRules, OrasError, TlsRoots,
+    addresses::{CheckedResolver, Refusal, RulesNow, proxy_hosts},
+    registries::Registries,
+    tls,
+};
 
 /// v1's bound on a TCP connection plus that on the TLS handshake behind it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(40);
-/// A server that sends nothing for this long has hung.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How registries are spoken to.
@@ -36,22 +39,54 @@ pub enum Transport {
 
 /// The connection pools of a process, one per kind of TLS, opened when first needed. Cloning
 /// shares them. Nothing is read and nothing connected before.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Connections(Arc<Pools>);
 
-#[derive(Default)]
 struct Pools {
     roots: TlsRoots,
+    addresses: RulesNow,
+    resolver: CheckedResolver,
     plain: OnceLock<reqwest::Client>,
     checked: OnceLock<reqwest::Client>,
     loopback: OnceLock<reqwest::Client>,
     registries: Registries,
 }
 
+impl Default for Connections {
+    fn default() -> Self {
+        Self::new(TlsRoots::default())
+    }
+}
+
 impl Connections {
-    /// Pools that trust these roots besides the system's.
+    /// Pools that trust these roots besides the system's. Where they may lead to are the
+    /// [`AddressRules`] for an operator.
     pub fn new(roots: TlsRoots) -> Self {
-        Self(Arc::new(Pools { roots, ..Pools::default() }))
+        Self::with_addresses(roots, AddressRules::default)
+    }
+
+    /// The same with other rules, which are asked for before each connection.
+    pub fn with_addresses(
+        roots: TlsRoots,
+        addresses: impl Fn() -> AddressRules + Send + Sync + 'static,
+    ) -> Self {
+        let addresses: RulesNow = Arc::new(addresses);
+        let proxies = proxy_hosts(|name| std::env::var(name).ok());
+        Self(Arc::new(Pools {
+            roots,
+            resolver: CheckedResolver::new(Arc::clone(&addresses), proxies),
+            addresses,
+            plain: OnceLock::new(),
+            checked: OnceLock::new(),
+            loopback: OnceLock::new(),
+            registries: Registries::default(),
+        }))
+    }
+
+    /// Whether a URL may be asked, as far as its name tells; its addresses are looked at when they
+    /// are found.
+    pub(crate) fn check(&self, url: &Url) -> Result<(), Refusal> {
+        (self.0.addresses)().check_url(url)
     }
 
     /// What is known of the registries that are asked over these connections.
@@ -62,18 +97,47 @@ impl Connections {
     /// The pool for a URL. Certificates are checked unless its host is a loopback one.
     pub(crate) fn pool(&self, url: &Url) -> Result<&reqwest::Client, OrasError> {
         if is_loopback(url) {
-            get_or_build(&self.0.loopback, || {
-                // A name could resolve elsewhere; nothing is unchecked that leaves this machine.
-                let here = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
-                    .map(|address: IpAddr| SocketAddr::new(address, 0));
-                build(tls::unchecked()?, |b| b.no_proxy().resolve_to_addrs("localhost", &here))
-            })
+            self.local()
         } else if url.scheme() == "http" {
             // Reading the roots takes longer than many a request, and needs them to be there.
-            get_or_build(&self.0.plain, || build(tls::trusting(Vec::new())?, |b| b))
+            get_or_build(&self.0.plain, || self.build(tls::trusting(Vec::new())?, |b| b))
         } else {
-            get_or_build(&self.0.checked, || build(tls::checked(&self.0.roots)?, |b| b))
+            get_or_build(&self.0.checked, || self.build(tls::checked(&self.0.roots)?, |b| b))
         }
+    }
+
+    fn build(
+        &self,
+        tls: rustls::ClientConfig,
+        with: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Result<reqwest::Client, OrasError> {
+        let builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .dns_resolver(self.0.resolver.clone())
+            // Followed by hand: credentials must not cross hosts, nor may a request fall to HTTP.
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .pool_max_idle_per_host(100);
+        with(builder).build().map_err(|error| OrasError::Setup(error.without_url().to_string()))
+    }
+}
+
+impl Connections {
+    /// The pool that asks no proxy, for plain HTTP to addresses that are this machine's own.
+    #[cfg(any(feature = "aws", feature = "azure", feature = "alibaba"))]
+    pub(crate) fn unproxied(&self) -> Result<&reqwest::Client, OrasError> {
+        self.local()
+    }
+
+    /// No certificate is checked in this one.
+    fn local(&self) -> Result<&reqwest::Client, OrasError> {
+        // A name could resolve elsewhere; nothing is unchecked that leaves this machine. The
+        // resolver knows where `localhost` is without asking anybody.
+        get_or_build(&self.0.loopback, || {
+            self.build(tls::unchecked()?, reqwest::ClientBuilder::no_proxy)
+        })
     }
 }
 
@@ -153,22 +217,6 @@ fn get_or_build(
     }
     let client = build()?;
     Ok(cell.get_or_init(|| client))
-}
-
-fn build(
-    tls: rustls::ClientConfig,
-    with: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
-) -> Result<reqwest::Client, OrasError> {
-    let builder = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        // Followed by hand: credentials must not cross hosts, nor may a request fall to HTTP.
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(SILENCE_TIMEOUT)
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .pool_max_idle_per_host(100);
-    with(builder).build().map_err(|error| OrasError::Setup(error.without_url().to_string()))
 }
 
 #[cfg(test)]

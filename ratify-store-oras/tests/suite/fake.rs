@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -11,8 +11,10 @@ use axum::{Router, body::Body, extract::Request, http::HeaderMap, response::Resp
 use bytes::Bytes;
 use ratify_core::{Algorithm, Descriptor, Digest, Reference, media_type};
 use ratify_store_oras::{
-    Artifact, AuthProvider, Client, ClientOptions, Connections, Credential, CredentialUse,
-    RetryPolicy, Secret, Transport, digest_of,
+    Artifact, AuthProvider, Client, ClientOptions, Connections, Credential, CredentialUse, Granted,
+    RetryPolicy, Secret, Transport,
+    auth::{Asked, RegistryHost},
+    digest_of,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -86,7 +88,15 @@ impl Reply {
 
 impl Fake {
     pub(crate) async fn start(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(IpAddr::V4(Ipv4Addr::LOCALHOST), answer).await
+    }
+
+    /// The same at another address of this machine.
+    pub(crate) async fn start_at(
+        address: IpAddr,
+        answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let router = router(answer, seen.clone());
@@ -263,8 +273,13 @@ pub(crate) fn client_with(credential: Credential) -> Client {
 pub(crate) fn client_over(transport: Transport, credential: Credential) -> Client {
     let mut options = options();
     options.transport = transport;
-    options.auth = Arc::new(Fixed(Ok(credential)));
+    options.auth = fixed(credential);
     Client::new(options).unwrap()
+}
+
+/// A provider that has these credentials for everybody.
+pub(crate) fn fixed(credential: Credential) -> Arc<dyn AuthProvider> {
+    Arc::new(Fixed(Ok(credential)))
 }
 
 pub(crate) fn client_failing(credential_use: CredentialUse) -> Client {
@@ -292,10 +307,21 @@ impl AuthProvider for Fixed {
 
     fn credential<'a>(
         &'a self,
-        _host: &'a str,
-        _artifact: &'a str,
-    ) -> ratify_core::BoxFuture<'a, ratify_core::Result<Credential>> {
-        let result = self.0.clone().map_err(|why| ratify_core::ErrorCode::AuthDenied.detail(why));
+        _asked: &'a Asked<'a>,
+    ) -> ratify_core::BoxFuture<'a, ratify_core::Result<Granted>> {
+        let result = self.0.clone().map(|credential| Granted { credential, good_until: None });
+        let result = result.map_err(|why| ratify_core::ErrorCode::AuthDenied.detail(why));
         Box::pin(std::future::ready(result))
     }
+}
+
+/// What a provider gives out for a host and an artifact there.
+pub(crate) async fn credential(
+    provider: &dyn AuthProvider,
+    host: &str,
+    artifact: &str,
+) -> ratify_core::Result<Credential> {
+    let host = RegistryHost::parse(host).unwrap();
+    let asked = Asked { host: &host, repository: "app", artifact, give_up_at: None };
+    provider.credential(&asked).await.map(|granted| granted.credential)
 }

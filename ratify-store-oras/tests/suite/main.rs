@@ -2,16 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
+mod attaching;
 mod cache_processes;
 mod counting;
 mod credentials;
 mod fake;
+mod layouts;
 mod listing;
 mod pushing;
 mod reading;
 mod real;
 mod secrets;
 mod sharing;
+mod ssrf;
 mod store;
 mod throttling;
 mod transport;
+mod uploads;

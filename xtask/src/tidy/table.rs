@@ -2,8 +2,9 @@
 //! is itself a finding.
 
 /// Crates that `ratify` links in several versions, and why that cannot be helped.
-pub(crate) const DUPLICATES: [(&str, &str); 3] = [
+pub(crate) const DUPLICATES: [(&str, &str); 4] = [
     ("base64", "hyper-util and reqwest are on 0.23, oci-client on 0.22; ours follows oci-client"),
+    ("const-oid", "x509-cert 0.2 is on 0.9, oci-client's sha2 on 0.10; names, no code"),
     ("getrandom", "kube-runtime hashes with ahash 0.8, which is on 0.3"),
     ("tower-http", "kube-client is on 0.7, reqwest on 0.6"),
 ];

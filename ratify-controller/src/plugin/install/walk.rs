@@ -243,9 +243,9 @@ impl<'a> Walk<'a> {
         let received = draft.close()?;
         trust::program_in(received.file(), &self.node())?;
         tracing::debug!("marking {} as executable", target.display());
-        let named = tokio::task::spawn_blocking(move || received.name()).await;
-        named.map_err(|error| InstallError::Task(error.to_string()))??;
-        let plugin = self.open(&record).await?;
+        let inventory = self.inventory.clone();
+        let adopted = tokio::task::spawn_blocking(move || inventory.adopt(&record, received)).await;
+        let plugin = adopted.map_err(|error| InstallError::Task(error.to_string()))??;
         Ok(Found { plugin, downloaded: true })
     }
 

@@ -69,24 +69,25 @@ impl Received {
         &self.held
     }
 
-    /// Gives the file its name where that is free. Where another process was faster and its file is
-    /// whole, that one stays: whoever runs it sees no change. Nothing is proven here: whoever opens
-    /// the name proves it ([`super::Inventory::open`]). Nobody waits for the disk either: what a
-    /// power cut tears is found out by its digest, and is pulled again.
+    /// Gives the file its name where that is free, and hands out the lock on it. Where another
+    /// process was faster and its file is whole, that one stays, and there is no lock: whoever runs
+    /// it sees no change. Nothing is proven here: whoever runs what has the name proves it first.
+    /// Nobody waits for the disk either: what a power cut tears is found out by its digest, and is
+    /// pulled again.
     ///
     /// # Errors
     /// When a step fails; nothing is left then.
-    pub fn name(self) -> Result<(), InventoryError> {
-        // Held against collection until it has its name.
-        let Self { held: _held, path, target, digest } = self;
+    pub(super) fn name(self) -> Result<Option<File>, InventoryError> {
+        let Self { held, path, target, digest } = self;
         let taken = match path.persist_noclobber(&target) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(Some(held)),
             Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => taken,
             Err(other) => return Err(other.error).attempt("writing", &target),
         };
         if super::installed::is_whole(&target, &digest) {
-            return Ok(());
+            return Ok(None);
         }
-        taken.path.persist(&target).map_err(|error| error.error).attempt("writing", &target)
+        taken.path.persist(&target).map_err(|error| error.error).attempt("writing", &target)?;
+        Ok(Some(held))
     }
 }

@@ -16,7 +16,8 @@ use super::{InventoryError, Record, contents::digest_of_file, error::Attempt as 
 /// How often a file that is replaced while it is opened is opened again.
 const ATTEMPTS: usize = 8;
 
-/// A program in the inventory, whole and proven when this value was made. While the value or a
+/// A program in the inventory, whole and proven: when this value was made, or where it has just been
+/// received, by its stream then and by its file before it first runs. While the value or a
 /// [`RunGuard`] lives, no collection takes the file.
 #[derive(Debug)]
 pub struct InstalledPlugin {
@@ -42,11 +43,11 @@ pub struct RunnablePlugin {
 #[derive(Debug, Clone)]
 pub struct RunGuard(#[allow(dead_code)] Arc<File>);
 
-/// A file under a shared lock, and what it looked like when it was hashed.
+/// A file under a shared lock, and what it looked like when it was hashed; `None` before that.
 #[derive(Debug, Clone)]
 struct Proven {
     file: Arc<File>,
-    identity: FileIdentity,
+    identity: Option<FileIdentity>,
 }
 
 /// What changes when anyone writes to a file or puts another in its place. The change time
@@ -68,6 +69,20 @@ impl InstalledPlugin {
     ) -> Result<Self, InventoryError> {
         let proven = prove(&path, &record.digest)?;
         Ok(Self { record, path, argv0, proven: Mutex::new(proven) })
+    }
+
+    /// What has just been received under the digest's proof, and named. Between the two another
+    /// process of this user may have written to it, so it is hashed again before it runs.
+    pub(super) fn received(record: Record, path: PathBuf, argv0: PathBuf, held: File) -> Self {
+        let proven = Proven { file: Arc::new(held), identity: None };
+        Self { record, path, argv0, proven: Mutex::new(proven) }
+    }
+
+    /// Hashes what was not hashed yet on a thread that may block, so that the first run need not
+    /// wait for it. What is wrong then, the first run finds too, and says.
+    pub fn prove_soon(self: &Arc<Self>) {
+        let plugin = Arc::clone(self);
+        drop(tokio::task::spawn_blocking(move || drop(plugin.open_for_run())));
     }
 
     /// What it is and where it is from.
@@ -98,7 +113,7 @@ impl InstalledPlugin {
     pub fn open_for_run(&self) -> Result<RunnablePlugin, InventoryError> {
         // The value behind the lock is replaced whole, so a panic elsewhere leaves it good.
         let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
-        if FileIdentity::at(&self.path, &self.record.digest)? != proven.identity {
+        if Some(FileIdentity::at(&self.path, &self.record.digest)?) != proven.identity {
             *proven = prove(&self.path, &self.record.digest)?;
         }
         Ok(RunnablePlugin {
@@ -157,7 +172,7 @@ fn prove(path: &Path, digest: &Digest) -> Result<Proven, InventoryError> {
         if found != *digest {
             break;
         }
-        return Ok(Proven { file: Arc::new(file), identity });
+        return Ok(Proven { file: Arc::new(file), identity: Some(identity) });
     }
     Err(InventoryError::Changed { path: path.to_owned(), digest: digest.clone() })
 }

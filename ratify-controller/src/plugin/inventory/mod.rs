@@ -143,6 +143,21 @@ impl Inventory {
         )
     }
 
+    /// Gives what was received under a record's digest its name. Where another process was faster,
+    /// its file is opened as by [`Inventory::open`]. Not for an async thread.
+    ///
+    /// # Errors
+    /// When it cannot be named.
+    pub fn adopt(
+        &self,
+        record: &Record,
+        received: Received,
+    ) -> Result<InstalledPlugin, InventoryError> {
+        let Some(held) = received.name()? else { return self.open(record) };
+        let (path, argv0) = (self.content_path(&record.digest), self.view_path(&record.type_));
+        Ok(InstalledPlugin::received(record.clone(), path, argv0, held))
+    }
+
     /// The installed plugin that `<plugins>/<type>` shows, proven; `None` where there is nothing
     /// or a file that was not installed here. Reads the whole file: not for an async thread.
     ///

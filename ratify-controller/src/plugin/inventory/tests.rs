@@ -27,8 +27,7 @@ async fn install(inventory: &Inventory, record: &Record, bytes: &[u8]) -> Instal
     inventory.prepare("sha256").unwrap();
     let draft = inventory.draft(&record.digest).unwrap();
     draft.writer().unwrap().write_all(bytes).unwrap();
-    draft.close().unwrap().name().unwrap();
-    let plugin = inventory.open(record).unwrap();
+    let plugin = inventory.adopt(record, draft.close().unwrap()).unwrap();
     inventory.publish(record).unwrap();
     plugin
 }
@@ -75,7 +74,7 @@ async fn an_installed_file_is_private_executable_and_shown_where_v1_put_it() {
 }
 
 #[test]
-fn a_draft_that_is_dropped_leaves_nothing_and_other_bytes_under_the_name_are_never_opened() {
+fn a_draft_that_is_dropped_leaves_nothing_and_other_bytes_under_the_name_never_run() {
     let (_folder, inventory) = fixture();
     inventory.prepare("sha256").unwrap();
     let record = record("sample", "sample", b"program");
@@ -90,11 +89,12 @@ fn a_draft_that_is_dropped_leaves_nothing_and_other_bytes_under_the_name_are_nev
         }
         assert_eq!(files_of(&inventory), Vec::<String>::new());
     }
-    for (bytes, is_opened) in [(&b"another"[..], false), (b"program", true)] {
+    for (bytes, is_good) in [(&b"another"[..], false), (b"program", true)] {
         let draft = inventory.draft(&record.digest).unwrap();
         draft.writer().unwrap().write_all(bytes).unwrap();
-        draft.close().unwrap().name().unwrap();
-        assert_eq!(inventory.open(&record).is_ok(), is_opened);
+        let plugin = inventory.adopt(&record, draft.close().unwrap()).unwrap();
+        assert_eq!(plugin.open_for_run().is_ok(), is_good);
+        assert_eq!(inventory.open(&record).is_ok(), is_good);
     }
 }
 

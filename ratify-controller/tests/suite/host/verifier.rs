@@ -353,8 +353,7 @@ pub(super) async fn install(
     inventory.prepare("sha256").unwrap();
     let draft = inventory.draft(&digest).unwrap();
     std::io::Write::write_all(&mut draft.writer().unwrap(), bytes).unwrap();
-    draft.close().unwrap().name().unwrap();
-    inventory.open(&record).unwrap()
+    inventory.adopt(&record, draft.close().unwrap()).unwrap()
 }
 
 /// As a process of the same user would: another file in its place.
