@@ -154,6 +154,7 @@ impl Runtime {
         };
         options.credential_use = CredentialUse::Required;
         options.connections = self.connections.clone();
+        options.tenant = scope.tenant();
         Ok(Client::new(options)?)
     }
 

@@ -39,6 +39,7 @@ use crate::{
         tokens::{Grant, Slot, Tokens},
     },
     exchange::{Answer, Call, Exchange},
+    registries::Registry,
     route::{Purpose, route},
     transport::{base_url, is_loopback, wire_host},
 };
@@ -66,6 +67,9 @@ pub struct ClientOptions {
     pub retry: RetryPolicy,
     /// How much is read at most.
     pub limits: Limits,
+    /// Whose work it is, a namespace's or, empty, the cluster's: what waits for a busy registry is
+    /// let go in turn.
+    pub tenant: Arc<str>,
 }
 
 /// How much a client reads at most. Reaching a bound is an error, never a shorter answer.
@@ -114,6 +118,7 @@ impl Default for ClientOptions {
             connections: Connections::default(),
             retry: RetryPolicy::default(),
             limits: Limits::default(),
+            tenant: "".into(),
         }
     }
 }
@@ -142,6 +147,7 @@ impl Client {
             connections: options.connections.clone(),
             transport: options.transport,
             retry: options.retry,
+            tenant: options.tenant.clone(),
         };
         Ok(Self(Arc::new(Inner {
             options,
@@ -159,6 +165,11 @@ impl Client {
 
     pub(crate) fn retry(&self) -> &RetryPolicy {
         &self.0.options.retry
+    }
+
+    /// What is known of the registry at a URL.
+    pub(crate) fn registry(&self, url: &Url) -> Arc<Registry> {
+        self.0.options.connections.registries().of(url)
     }
 
     pub(crate) fn exchange(&self) -> &Exchange {

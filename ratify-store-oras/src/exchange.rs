@@ -26,6 +26,7 @@ use url::Url;
 use crate::{
     Connections, OrasError, RetryPolicy, Section, Transport,
     addresses::Refusal,
+    limiter::Paused,
     retry::Outcome,
     route::Endpoint,
     transport::{check_step, looks_like_plain_http},
@@ -68,6 +69,8 @@ pub(crate) struct Exchange {
     pub(crate) connections: Connections,
     pub(crate) transport: Transport,
     pub(crate) retry: RetryPolicy,
+    /// Whose work it is: a registry's limiter is fair among them.
+    pub(crate) tenant: Arc<str>,
 }
 
 impl Call {
@@ -140,14 +143,18 @@ impl Exchange {
         authorization: Option<&HeaderValue>,
         give_up_at: Option<Instant>,
     ) -> Result<Answer, OrasError> {
+        let limiter = &self.connections.registries().of(url).limiter;
         let mut retry = 0;
         loop {
+            let admitted = limiter.admit(&self.tenant, give_up_at).await;
+            let ticket = admitted.map_err(|Paused| paused_error(call.label(url)))?;
             let result = self.attempt(call, url, authorization).await;
             let outcome = match &result {
                 Ok(answer) => Outcome::Status(answer.status().as_u16(), answer.retry_after()),
                 Err(OrasError::Unreachable { timed_out: true, .. }) => Outcome::TimedOut,
                 Err(_) => Outcome::Failed,
             };
+            ticket.done(self.retry.seen(outcome));
             let Some(wait) = self.retry.wait(retry, outcome, jitter()) else { return result };
             if give_up_at.is_some_and(|end| Instant::now() + wait >= end) {
                 return result;
@@ -333,6 +340,11 @@ impl Answer {
         }
     }
 
+    /// The code of an error's body, in oras's words; `None` where it is no OCI error.
+    pub(crate) async fn into_code(self, what: &str) -> Option<String> {
+        oci_code(&self.read(what, None, MAX_ERROR_BYTES).await.ok()?)
+    }
+
     fn is_redirect(&self) -> bool {
         matches!(self.status().as_u16(), 301 | 302 | 303 | 307 | 308)
     }
@@ -401,6 +413,12 @@ pub(crate) fn unreachable_error(request: String, error: reqwest::Error) -> OrasE
         next = cause.source();
     }
     OrasError::Unreachable { request, reason: capped_line(&reason, 300), timed_out }
+}
+
+/// What the registry itself would say, for it said so before.
+fn paused_error(request: String) -> OrasError {
+    let reason = "the registry asks for a pause that is longer than there is time".into();
+    OrasError::Status { request, status: 429, reason }
 }
 
 /// Waits for an answer for as long as something is sent, or has just been.

@@ -17,6 +17,7 @@ use crate::{
     AddressRules, OrasError, TlsRoots,
     addresses::{CheckedResolver, Refusal, proxy_hosts},
     hosts::Hosts,
+    registries::Registries,
     route::Endpoint,
     tls::{self, TlsProfile},
 };
@@ -76,6 +77,7 @@ struct Pools {
     checked: OnceLock<reqwest::Client>,
     loopback: OnceLock<reqwest::Client>,
     profiled: Mutex<HashMap<(Arc<TlsProfile>, bool), reqwest::Client>>,
+    registries: Registries,
 }
 
 impl Default for Connections {
@@ -108,6 +110,7 @@ impl Connections {
             checked: OnceLock::new(),
             loopback: OnceLock::new(),
             profiled: Mutex::default(),
+            registries: Registries::default(),
         }))
     }
 
@@ -159,6 +162,11 @@ impl Connections {
         }
         known.insert(key, pool.clone());
         Ok(pool)
+    }
+
+    /// What is known of the registries that are asked over these connections.
+    pub(crate) fn registries(&self) -> &Registries {
+        &self.0.registries
     }
 
     /// The pool for a URL. Certificates are checked unless its host is a loopback one.

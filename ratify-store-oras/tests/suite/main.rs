@@ -6,6 +6,7 @@ mod attaching;
 mod cache_processes;
 #[cfg(any(feature = "alibaba", feature = "aws", feature = "azure"))]
 mod cloud;
+mod counting;
 mod credentials;
 mod fake;
 mod guarded;
@@ -19,8 +20,10 @@ mod reading;
 mod real;
 mod resume;
 mod secrets;
+mod sharing;
 mod ssrf;
 mod store;
+mod throttling;
 mod transport;
 mod trees;
 mod uploads;
