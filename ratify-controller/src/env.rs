@@ -2,6 +2,7 @@
 //! values.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     path::{Path, PathBuf},
 };
@@ -46,6 +47,8 @@ pub struct Environment {
     pub temporary_dir: PathBuf,
     /// The directory `plugins` beside this program, where there is one: what an image ships with.
     pub shipped_plugin_dir: Option<PathBuf>,
+    /// What the clouds' auth providers read, where it is set and not empty.
+    pub clouds: BTreeMap<String, String>,
     /// The feature flags that are set to anything, by the log's names, and whether they are on.
     pub feature_flags: Vec<(&'static str, bool)>,
 }
@@ -76,7 +79,12 @@ impl Environment {
             value.filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
         };
         let flag = |(variable, name): (&str, &'static str)| Some((name, lookup(variable)? == "1"));
+        let cloud = |name: &str| {
+            let value = lookup(name)?.into_string().ok().filter(|value| !value.is_empty())?;
+            Some((name.to_owned(), value))
+        };
         Self {
+            clouds: ratify_store_oras::auth::VARIABLES.into_iter().filter_map(cloud).collect(),
             config_dir: path("RATIFY_CONFIG").unwrap_or_else(|| home.join(".ratify")),
             docker_config: path("DOCKER_CONFIG"),
             ssl_cert_file: path("SSL_CERT_FILE"),
@@ -218,6 +226,17 @@ mod tests {
             (environment.service_name.as_str(), environment.namespace_or_default()),
             ("r", "n")
         );
+    }
+
+    #[test]
+    fn of_a_clouds_variables_only_those_that_are_known_and_set_are_read() {
+        let environment = read(&[
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ROLE_ARN", ""),
+            ("AWS_SECRET_ACCESS_KEY", "hunter2"),
+        ]);
+        let expected = BTreeMap::from([("AWS_REGION".to_owned(), "us-east-1".to_owned())]);
+        assert_eq!(environment.clouds, expected);
     }
 
     #[test]

@@ -136,7 +136,10 @@ impl Runtime {
         options.auth = match (auth_provider, scope) {
             // The default is Ratify's own configuration of docker, which is no namespace's.
             (None, SecretScope::Namespace(_)) => Arc::new(NoCredentials),
-            _ => auth::from_config(auth_provider, &self.auth_environment(scope))?,
+            _ => {
+                let environment = self.auth_environment(scope);
+                auth::from_config(auth_provider, &environment, &self.connections)?
+            }
         };
         options.credential_use = CredentialUse::Required;
         options.connections = self.connections.clone();
@@ -174,6 +177,7 @@ impl Runtime {
             ratify_namespace: self.environment.namespace.clone(),
             scope: scope.clone(),
             lends_credentials: self.rules.now().namespaces.cluster_credentials,
+            lookup: self.environment.clouds.clone(),
         }
     }
 

@@ -23,26 +23,25 @@ use std::{
     time::Instant,
 };
 
-use ratify_core::Reference;
+use ratify_core::{ErrorCode, Reference};
 use reqwest::{
     Method, StatusCode,
-    header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT, WWW_AUTHENTICATE},
+    header::{ACCEPT_ENCODING, HeaderValue, USER_AGENT},
 };
 use url::Url;
 
 use crate::{
     AuthProvider, Connections, Credential, CredentialUse, OrasError, RetryPolicy, Transport,
     auth::{
-        self, DockerConfig,
+        self, Asked, DockerConfig, Granted, RegistryHost,
+        bearer::{TokenRequest, challenge_of, fetch_token},
         challenge::{self, Challenge},
-        tokens::{self, Grant, Slot, Tokens},
+        tokens::{Grant, Slot, Tokens},
     },
     exchange::{Answer, Call, Exchange},
     transport::{base_url, is_loopback, wire_host},
 };
 
-/// v1's bound on the answer of a token service.
-const MAX_TOKEN_BYTES: u64 = 128 << 10;
 /// Loopback hosts are few; beyond this many the scheme is found out again each time.
 const MAX_KNOWN_SCHEMES: usize = 256;
 
@@ -103,13 +102,6 @@ pub(crate) struct Target<'a> {
     pub(crate) give_up_at: Option<Instant>,
 }
 
-/// What a registry asks to be brought.
-struct TokenRequest {
-    realm: Url,
-    service: Option<String>,
-    scope: Option<String>,
-}
-
 /// What reading needs.
 pub(crate) const PULL: &[&str] = &["pull"];
 /// What pushing needs.
@@ -167,6 +159,10 @@ impl Client {
         &self.0.options.limits
     }
 
+    pub(crate) fn exchange(&self) -> &Exchange {
+        &self.0.exchange
+    }
+
     pub(crate) fn transport(&self) -> Transport {
         self.0.options.transport
     }
@@ -196,7 +192,8 @@ impl Client {
     }
 
     /// Sends a call with the credentials it needs. After a 401 it is sent once more with fresh
-    /// ones, and where those came from what the provider keeps and have changed since, once more.
+    /// ones, and where those came from what the provider keeps and have changed since, once more;
+    /// after a 403, which is what some registries answer to a password that has expired, only so.
     /// An answer that is 401 or 403 then is returned, and what was shown is forgotten.
     pub(crate) async fn ask(&self, target: &Target<'_>, call: &Call) -> Result<Answer, OrasError> {
         let inner = &*self.0;
@@ -209,13 +206,19 @@ impl Client {
         let known = slot.lock().await.clone().filter(|grant| grant.is_valid(asked));
         let header = known.as_ref().map(|grant| grant.header());
         let answer = inner.exchange.send(call, header, target.give_up_at).await?;
+        if answer.status() == StatusCode::FORBIDDEN
+            && let Some(known) = &known
+        {
+            forget(&slot, Some(known)).await;
+            let other = self.changed_grant(target, &slot, known, &answer, asked).await?;
+            let Some(other) = other else { return Ok(answer) };
+            drop(answer);
+            return self.ask_last(target, call, &slot, &other).await;
+        }
         if known.is_some() && is_refusal(&answer) {
-            inner.options.auth.forget(asked);
+            self.forget_credential(target, asked);
         }
         if answer.status() != StatusCode::UNAUTHORIZED || answer.is_from_elsewhere {
-            if answer.status() == StatusCode::FORBIDDEN {
-                forget(&slot, known.as_ref()).await;
-            }
             return Ok(answer);
         }
         let Some(grant) = self.grant(target, &slot, known.as_ref(), &answer, asked).await? else {
@@ -231,9 +234,21 @@ impl Client {
             return Ok(answer);
         };
         drop(answer);
-        let answer = inner.exchange.send(call, Some(other.header()), target.give_up_at).await?;
+        self.ask_last(target, call, &slot, &other).await
+    }
+
+    /// Sends a call for the last time; what is refused then is forgotten.
+    async fn ask_last(
+        &self,
+        target: &Target<'_>,
+        call: &Call,
+        slot: &Slot,
+        grant: &Arc<Grant>,
+    ) -> Result<Answer, OrasError> {
+        let header = Some(grant.header());
+        let answer = self.0.exchange.send(call, header, target.give_up_at).await?;
         if is_refusal(&answer) {
-            forget(&slot, Some(&other)).await;
+            forget(slot, Some(grant)).await;
         }
         Ok(answer)
     }
@@ -263,12 +278,7 @@ impl Client {
         *kept = None;
         let grant = match challenge_of(answer) {
             None => None,
-            Some(Challenge::Basic) => match self.credential(target).await? {
-                Credential::Basic { username, password } => {
-                    Grant::basic(&username, password.reveal(), Instant::now())
-                }
-                _ => None,
-            },
+            Some(Challenge::Basic) => Grant::basic(&self.credential(target).await?, Instant::now()),
             Some(Challenge::Bearer { realm, service, scope }) => {
                 let realm = challenge::checked_realm(&realm, &answer.url, self.transport())
                     .map_err(|why| OrasError::Forbidden { request: answer.request.clone(), why })?;
@@ -290,14 +300,20 @@ impl Client {
         answer: &Answer,
         asked: Instant,
     ) -> Result<Option<Arc<Grant>>, OrasError> {
-        if !self.0.options.auth.forget(asked)
-            || answer.status() != StatusCode::UNAUTHORIZED
-            || answer.is_from_elsewhere
-            || challenge_of(answer) != Some(Challenge::Basic)
-        {
+        let wants_password = match answer.status() {
+            StatusCode::UNAUTHORIZED => challenge_of(answer) == Some(Challenge::Basic),
+            _ => refused.is_basic(),
+        };
+        if !self.forget_credential(target, asked) || answer.is_from_elsewhere || !wants_password {
             return Ok(None);
         }
-        let other = self.grant(target, slot, Some(refused), answer, asked).await?;
+        let other = if answer.status() == StatusCode::UNAUTHORIZED {
+            self.grant(target, slot, Some(refused), answer, asked).await?
+        } else {
+            let grant = Grant::basic(&self.credential(target).await?, Instant::now()).map(Arc::new);
+            slot.lock().await.clone_from(&grant);
+            grant
+        };
         match other {
             Some(same) if same.header() == refused.header() => {
                 forget(slot, Some(&same)).await;
@@ -315,96 +331,66 @@ impl Client {
         asks: &TokenRequest,
         asked: Instant,
     ) -> Result<Grant, OrasError> {
-        let credential = self.credential(target).await?;
-        let refusal = match self.fetch_token(target, asks, &credential).await {
+        let credential = self.credential(target).await?.credential;
+        let refusal = match fetch_token(self, target, asks, &credential).await {
             Err(refusal @ OrasError::Denied { .. }) => refusal,
             other => return other,
         };
-        if !self.0.options.auth.forget(asked) {
+        if !self.forget_credential(target, asked) {
             return Err(refusal);
         }
-        let changed = self.credential(target).await?;
+        let changed = self.credential(target).await?.credential;
         if changed == credential || changed == Credential::Anonymous {
             return Err(refusal);
         }
-        self.fetch_token(target, asks, &changed).await
-    }
-
-    /// Asks a token service: a POST with a refresh token where there is one (OAuth2), else a GET,
-    /// with user and password where there are (distribution's token specification).
-    async fn fetch_token(
-        &self,
-        target: &Target<'_>,
-        asks: &TokenRequest,
-        credential: &Credential,
-    ) -> Result<Grant, OrasError> {
-        let (realm, service) = (asks.realm.clone(), asks.service.as_deref());
-        let repository = target.reference.repository();
-        let scope = challenge::scope(repository, target.actions, asks.scope.as_deref());
-        let mut authorization = None;
-        let mut call = if let Credential::RefreshToken(token) = credential {
-            self.refresh_call(realm, service, &scope, token.reveal())
-        } else {
-            let mut url = realm;
-            if let Some(service) = service {
-                url.query_pairs_mut().append_pair("service", service);
-            }
-            url.query_pairs_mut().append_pair("scope", &scope);
-            if let Credential::Basic { username, password } = credential {
-                authorization = tokens::basic_header(username, password.reveal());
-            }
-            self.call_url(Method::GET, url)
-        };
-        call.follows_redirects = false;
-        let what = format!("the token for {}", target.reference.path());
-        let exchange = &self.0.exchange;
-        let answer = exchange.send(&call, authorization.as_ref(), target.give_up_at).await?;
-        if answer.status() != StatusCode::OK {
-            return Err(token_error(answer, &what).await);
-        }
-        let body = answer.read(&what, None, MAX_TOKEN_BYTES).await?;
-        Grant::bearer(&body, Instant::now())
-            .ok_or_else(|| OrasError::invalid(what, "the token service sent no usable token"))
-    }
-
-    fn refresh_call(&self, realm: Url, service: Option<&str>, scope: &str, token: &str) -> Call {
-        let mut form = url::form_urlencoded::Serializer::new(String::new());
-        form.append_pair("grant_type", "refresh_token")
-            .append_pair("refresh_token", token)
-            .append_pair("client_id", "ratify")
-            .append_pair("scope", scope);
-        if let Some(service) = service {
-            form.append_pair("service", service);
-        }
-        let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
-        let mut call = self.call_url(Method::POST, realm).header(CONTENT_TYPE, form_type);
-        call.body = form.finish().into();
-        call
+        fetch_token(self, target, asks, &changed).await
     }
 
     /// Asks the provider. A failure is a warning or an error, as configured.
-    async fn credential(&self, target: &Target<'_>) -> Result<Credential, OrasError> {
+    async fn credential(&self, target: &Target<'_>) -> Result<Granted, OrasError> {
         let options = &self.0.options;
-        let registry = target.reference.registry();
-        let host = match options.credential_use {
-            CredentialUse::BestEffort => registry,
-            CredentialUse::Required => wire_host(registry),
-        };
-        match options.auth.credential(host, target.reference.as_str()).await {
-            Ok(Credential::Anonymous) => {
-                tracing::debug!("no credentials found, attempting to use anonymous credentials");
-                Ok(Credential::Anonymous)
+        let result = match self.asked_host(target) {
+            Ok(host) => {
+                let asked = Asked {
+                    host: &host,
+                    repository: target.reference.repository(),
+                    artifact: target.reference.as_str(),
+                    give_up_at: target.give_up_at,
+                };
+                options.auth.credential(&asked).await
             }
-            Ok(credential) => Ok(credential),
+            Err(error) => Err(ErrorCode::HostNameInvalid.error().with_source(error)),
+        };
+        let none = Granted { credential: Credential::Anonymous, good_until: None };
+        match result {
+            Ok(Granted { credential: Credential::Anonymous, .. }) => {
+                tracing::debug!("no credentials found, attempting to use anonymous credentials");
+                Ok(none)
+            }
+            Ok(granted) => Ok(granted),
             Err(source) if options.credential_use == CredentialUse::Required => {
                 Err(OrasError::Credentials { source: Box::new(source) })
             }
             Err(error) => {
                 tracing::warn!("auth provider failed with err, {error}");
                 tracing::debug!("attempting to use anonymous credentials");
-                Ok(Credential::Anonymous)
+                Ok(none)
             }
         }
+    }
+
+    /// The host that the provider is asked for.
+    fn asked_host(&self, target: &Target<'_>) -> Result<RegistryHost, auth::HostError> {
+        let registry = target.reference.registry();
+        RegistryHost::parse(match self.0.options.credential_use {
+            CredentialUse::BestEffort => registry,
+            CredentialUse::Required => wire_host(registry),
+        })
+    }
+
+    /// Has the provider forget what it gave out; whether it keeps anything at all.
+    fn forget_credential(&self, target: &Target<'_>, before: Instant) -> bool {
+        self.asked_host(target).is_ok_and(|host| self.0.options.auth.forget(&host, before))
     }
 
     async fn base(&self, registry: &str) -> Result<Url, OrasError> {
@@ -438,13 +424,6 @@ impl Client {
     }
 }
 
-/// The challenge that is answered: a bearer's where there is one, else the first.
-fn challenge_of(answer: &Answer) -> Option<Challenge> {
-    let mut challenges = challenge::parse(answer.all(&WWW_AUTHENTICATE));
-    let bearer = challenges.iter().position(|c| matches!(c, Challenge::Bearer { .. }));
-    (!challenges.is_empty()).then(|| challenges.swap_remove(bearer.unwrap_or(0)))
-}
-
 fn is_refusal(answer: &Answer) -> bool {
     matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
@@ -455,16 +434,5 @@ async fn forget(slot: &Slot, grant: Option<&Arc<Grant>>) {
         && Arc::ptr_eq(current, refused)
     {
         *kept = None;
-    }
-}
-
-/// A token service that is not found is a failure, not an artifact that does not exist.
-async fn token_error(answer: Answer, what: &str) -> OrasError {
-    let request = answer.request.clone();
-    match answer.into_error(what).await {
-        OrasError::NotFound { .. } => {
-            OrasError::Status { request, status: 404, reason: "Not Found".into() }
-        }
-        other => other,
     }
 }

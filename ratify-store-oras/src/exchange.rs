@@ -320,7 +320,7 @@ fn too_much(what: &str, size: Option<u64>, limit: u64) -> OrasError {
     }
 }
 
-fn unreachable_error(request: String, error: reqwest::Error) -> OrasError {
+pub(crate) fn unreachable_error(request: String, error: reqwest::Error) -> OrasError {
     let timed_out = error.is_timeout();
     let error = error.without_url();
     let mut reason = error.to_string();
@@ -336,7 +336,7 @@ fn unreachable_error(request: String, error: reqwest::Error) -> OrasError {
 }
 
 /// Between 0 and 1, different each time: the hasher's keys are random.
-fn jitter() -> f64 {
+pub(crate) fn jitter() -> f64 {
     let bits = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or(0);
     f64::from(bits) / f64::from(u32::MAX)
 }

@@ -28,7 +28,7 @@ mod tls;
 mod transport;
 
 pub use artifact::{Artifact, ArtifactIndex, EMPTY_CONFIG};
-pub use auth::{AuthProvider, Credential, CredentialUse, Secret};
+pub use auth::{AuthProvider, Credential, CredentialUse, Granted, Secret};
 pub use cache::{BlobCache, CacheError};
 pub use client::{Client, ClientOptions, Limits};
 pub use error::OrasError;

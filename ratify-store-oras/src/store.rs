@@ -84,13 +84,13 @@ impl OrasStore {
     /// cannot be created.
     pub fn new(config: &StorePluginConfig, options: OrasStoreOptions) -> Result<Self> {
         let keys = Keys::from_entry(&config.raw)?;
-        let auth = auth::from_config(keys.auth_provider.as_ref(), &options.environment).map_err(
-            |error| {
-                of_store(ErrorCode::PluginInitFailure)
-                    .with_detail("failed to create auth provider from configuration")
-                    .with_source(error)
-            },
-        )?;
+        let auth_provider = keys.auth_provider.as_ref();
+        let auth = auth::from_config(auth_provider, &options.environment, &options.connections);
+        let auth = auth.map_err(|error| {
+            of_store(ErrorCode::PluginInitFailure)
+                .with_detail("failed to create auth provider from configuration")
+                .with_source(error)
+        })?;
         let path = keys.local_cache_path.unwrap_or_else(|| {
             options.environment.home.clone().unwrap_or_else(|| "/".into()).join(DEFAULT_CACHE)
         });

@@ -56,18 +56,31 @@ impl Connections {
     /// The pool for a URL. Certificates are checked unless its host is a loopback one.
     pub(crate) fn pool(&self, url: &Url) -> Result<&reqwest::Client, OrasError> {
         if is_loopback(url) {
-            get_or_build(&self.0.loopback, || {
-                // A name could resolve elsewhere; nothing is unchecked that leaves this machine.
-                let here = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
-                    .map(|address: IpAddr| SocketAddr::new(address, 0));
-                build(tls::unchecked()?, |b| b.no_proxy().resolve_to_addrs("localhost", &here))
-            })
+            self.local()
         } else if url.scheme() == "http" {
             // Reading the roots takes longer than many a request, and needs them to be there.
             get_or_build(&self.0.plain, || build(tls::trusting(Vec::new())?, |b| b))
         } else {
             get_or_build(&self.0.checked, || build(tls::checked(&self.0.roots)?, |b| b))
         }
+    }
+}
+
+impl Connections {
+    /// The pool that asks no proxy, for plain HTTP to addresses that are this machine's own.
+    #[cfg(any(feature = "aws", feature = "azure", feature = "alibaba"))]
+    pub(crate) fn unproxied(&self) -> Result<&reqwest::Client, OrasError> {
+        self.local()
+    }
+
+    /// No certificate is checked in this one.
+    fn local(&self) -> Result<&reqwest::Client, OrasError> {
+        get_or_build(&self.0.loopback, || {
+            // A name could resolve elsewhere; nothing is unchecked that leaves this machine.
+            let here = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+                .map(|address: IpAddr| SocketAddr::new(address, 0));
+            build(tls::unchecked()?, |b| b.no_proxy().resolve_to_addrs("localhost", &here))
+        })
     }
 }
 

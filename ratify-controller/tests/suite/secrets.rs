@@ -9,8 +9,8 @@ use std::{sync::Arc, time::Instant};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use ratify_controller::k8s::secrets::KubeSecrets;
 use ratify_store_oras::{
-    AuthProvider, Credential,
-    auth::{self, Environment},
+    AuthProvider, Connections, Credential,
+    auth::{self, Asked, Environment, RegistryHost},
 };
 use serde_json::{Value, json};
 
@@ -67,12 +67,14 @@ async fn environment(cluster: &Cluster) -> Environment {
 }
 
 fn provider(config: &Value, environment: &Environment) -> Arc<dyn AuthProvider> {
-    auth::from_config(config.as_object(), environment).unwrap()
+    auth::from_config(config.as_object(), environment, &Connections::default()).unwrap()
 }
 
 /// The password for a host, or the error's text.
 async fn password(provider: &dyn AuthProvider, host: &str) -> String {
-    match provider.credential(host, ARTIFACT).await {
+    let host = RegistryHost::parse(host).unwrap();
+    let asked = Asked { host: &host, repository: "app", artifact: ARTIFACT, give_up_at: None };
+    match provider.credential(&asked).await.map(|granted| granted.credential) {
         Ok(Credential::Basic { password, .. }) => password.reveal().to_owned(),
         Ok(other) => format!("{other:?}"),
         Err(error) => error.to_string(),
@@ -93,12 +95,14 @@ async fn credentials_come_from_the_secrets_that_the_role_may_get() {
     let of_team = everywhere.clone().for_namespace("team");
     let listed = json!({"name": "k8Secrets", "secrets": [{"secretName": "new"}]});
     let own = provider(&listed, &of_team);
+    let new = RegistryHost::parse("new.example.com").unwrap();
     assert_eq!(password(&*own, "new.example.com").await, "first");
     assert_eq!(password(&*own, "old.example.com").await, "of-old");
 
     let foreign = json!({"name": "k8Secrets",
         "secrets": [{"secretName": "foreign", "namespace": "default"}]});
-    let refused = auth::from_config(foreign.as_object(), &of_team).err().unwrap().to_string();
+    let refused = auth::from_config(foreign.as_object(), &of_team, &Connections::default());
+    let refused = refused.err().unwrap().to_string();
     insta::assert_snapshot!(refused, @"AUTH_DENIED: a resource of namespace team may not read the secret foreign of namespace default: only secrets of its own namespace");
     let forbidden = password(&*provider(&foreign, &everywhere), "old.example.com").await;
     insta::assert_snapshot!(forbidden, @"GET_CLUSTER_RESOURCE_FAILURE: failed to pull secret foreign from cluster.: secrets default/foreign may not be read: the service account of Ratify needs the verb get on secrets in namespace default");
@@ -106,11 +110,11 @@ async fn credentials_come_from_the_secrets_that_the_role_may_get() {
     cluster.must(&["delete", "secret", "new", "-n", "team"]).await;
     let second = [&create[..], &login, &["--docker-password=second"]].concat();
     cluster.must(&second).await;
-    own.forget(Instant::now());
+    own.forget(&new, Instant::now());
     assert_eq!(password(&*own, "new.example.com").await, "second");
 
     cluster.stop_api_server();
-    own.forget(Instant::now());
+    own.forget(&new, Instant::now());
     let away = password(&*own, "new.example.com").await;
     assert!(
         away.starts_with("GET_CLUSTER_RESOURCE_FAILURE: failed to pull secret new from cluster.: "),

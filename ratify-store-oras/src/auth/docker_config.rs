@@ -7,7 +7,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use ratify_core::{BoxFuture, ComponentType, Error, ErrorCode, Result};
 use serde::Deserialize;
 
-use super::{AuthProvider, Credential, Environment, Secret};
+use super::{Asked, AuthProvider, Credential, Environment, Granted, Secret};
 
 /// More than any such file has, and little enough to read.
 const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -77,17 +77,14 @@ impl AuthProvider for DockerConfig {
         super::DEFAULT_PROVIDER
     }
 
-    fn credential<'a>(
-        &'a self,
-        host: &'a str,
-        _artifact: &'a str,
-    ) -> BoxFuture<'a, Result<Credential>> {
+    fn credential<'a>(&'a self, asked: &'a Asked<'a>) -> BoxFuture<'a, Result<Granted>> {
         // A small local file: reading it takes less than handing it to another thread.
         let result = self.read().and_then(|bytes| match bytes {
-            Some(bytes) => credential_of(&bytes, host),
+            Some(bytes) => credential_of(&bytes, asked.host.as_written()),
             None => Ok(Credential::Anonymous),
         });
-        Box::pin(std::future::ready(result))
+        let granted = result.map(|credential| Granted { credential, good_until: None });
+        Box::pin(std::future::ready(granted))
     }
 }
 

@@ -1,14 +1,17 @@
 //! [`K8Secrets`]: credentials from the cluster's secrets, in v1's order: the listed ones, then the
 //! `imagePullSecrets` of the service account. The first that knows the host wins.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ratify_core::{BoxFuture, ComponentType, Error, ErrorCode, Result, capped_line};
 use serde_json::{Map, Value};
 
 use super::{
-    AuthProvider, ClusterSecret, Credential, Environment, ObjectName, SecretError, SecretScope,
-    SecretSource, docker_config::Auths, secrets::Kept,
+    Asked, AuthProvider, ClusterSecret, Credential, Environment, Granted, ObjectName, RegistryHost,
+    SecretError, SecretScope, SecretSource, docker_config::Auths, kept::Kept,
 };
 
 /// The name in `authProvider.name`.
@@ -17,6 +20,8 @@ pub(super) const NAME: &str = "k8Secrets";
 const DEFAULT_SERVICE_ACCOUNT: &str = "default";
 /// More secrets than this are not asked, neither listed nor of a service account.
 const MAX_SECRETS: usize = 256;
+/// How long what was read is good for. v1 keeps credentials for 12 hours.
+const LIFETIME: Duration = Duration::from_secs(60);
 
 /// Reads the secrets that its configuration names, and those of a service account.
 pub(super) struct K8Secrets {
@@ -25,8 +30,8 @@ pub(super) struct K8Secrets {
     /// Where the service account is and its secrets are.
     namespace: String,
     service_account: String,
-    secrets: Kept<Arc<ClusterSecret>>,
-    accounts: Kept<Vec<String>>,
+    secrets: Kept<ObjectName, Option<Arc<ClusterSecret>>, SecretError>,
+    accounts: Kept<ObjectName, Option<Vec<String>>, SecretError>,
 }
 
 /// The keys of the provider.
@@ -84,8 +89,10 @@ impl K8Secrets {
             listed: listed.collect(),
             service_account: keys.service_account.unwrap_or_else(|| DEFAULT_SERVICE_ACCOUNT.into()),
             namespace,
-            secrets: Kept::default(),
-            accounts: Kept::default(),
+            // Read again when their time is over and not before: the API server is not to be asked
+            // more often than that.
+            secrets: Kept::renewed_ahead(Duration::ZERO),
+            accounts: Kept::renewed_ahead(Duration::ZERO),
         })
     }
 
@@ -135,7 +142,10 @@ impl K8Secrets {
                 .with_source(why)
         };
         let at = ObjectName::new(namespace, name).map_err(failed)?;
-        let read = async { Ok(self.source.secret(&at).await?.map(Arc::new)) };
+        let read = async {
+            let good_until = Instant::now() + LIFETIME;
+            Ok((self.source.secret(&at).await?.map(Arc::new), Some(good_until)))
+        };
         let found = self.secrets.get(&at, read).await.map_err(failed)?;
         Ok(found.map(|secret| (at, secret)))
     }
@@ -145,7 +155,10 @@ impl K8Secrets {
         let failed =
             |why: SecretError| of_provider(ErrorCode::GetClusterResourceFailure).with_source(why);
         let at = ObjectName::new(&self.namespace, &self.service_account).map_err(failed)?;
-        let read = async { self.source.service_account(&at).await };
+        let read = async {
+            let good_until = Instant::now() + LIFETIME;
+            Ok((self.source.service_account(&at).await?, Some(good_until)))
+        };
         let found = self.accounts.get(&at, read).await;
         let names = found.map_err(failed)?.ok_or_else(|| {
             let (name, namespace) = (at.name(), at.namespace());
@@ -163,17 +176,17 @@ impl AuthProvider for K8Secrets {
         NAME
     }
 
-    fn credential<'a>(
-        &'a self,
-        host: &'a str,
-        artifact: &'a str,
-    ) -> BoxFuture<'a, Result<Credential>> {
-        Box::pin(self.find(host, artifact))
+    fn credential<'a>(&'a self, asked: &'a Asked<'a>) -> BoxFuture<'a, Result<Granted>> {
+        Box::pin(async {
+            let credential = self.find(asked.host.as_written(), asked.artifact).await?;
+            Ok(Granted { credential, good_until: None })
+        })
     }
 
-    fn forget(&self, before: Instant) -> bool {
-        self.secrets.forget(before);
-        self.accounts.forget(before);
+    /// Any secret may have what was refused, so all are read again.
+    fn forget(&self, _host: &RegistryHost, before: Instant) -> bool {
+        self.secrets.forget_all(before);
+        self.accounts.forget_all(before);
         true
     }
 }

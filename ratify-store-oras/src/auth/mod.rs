@@ -2,48 +2,103 @@
 //! registry asks for.
 //!
 //! [`from_config`] picks the provider that `authProvider` names. `challenge` reads what a registry
-//! asks for, `tokens` keeps what was granted.
+//! asks for, `bearer` asks its token service, `tokens` keeps what was granted. `host` says what a
+//! provider covers, `kept` keeps what a provider was given, `cloud` is how clouds are asked.
 
+pub(crate) mod bearer;
 pub(crate) mod challenge;
+#[cfg(any(feature = "aws", feature = "azure", feature = "alibaba"))]
+#[allow(dead_code, reason = "the providers for clouds are not built yet")]
+mod cloud;
 mod docker_config;
+mod host;
 mod k8_secrets;
+mod kept;
 mod secrets;
 pub(crate) mod tokens;
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Instant};
 
 use ratify_core::{BoxFuture, ComponentType, Error, ErrorCode, Result, capped_line};
 use serde_json::{Map, Value};
 
+use crate::Connections;
 use k8_secrets::K8Secrets;
 
 pub use docker_config::DockerConfig;
+pub use host::{HostError, HostPattern, RegistryHost};
 pub use secrets::{ClusterSecret, ObjectName, SecretError, SecretScope, SecretSource};
 
 const DEFAULT_PROVIDER: &str = "dockerConfig";
-/// v1's other providers. They are known by name, so that the error can say what is the matter.
-const NOT_BUILT_YET: [&str; 4] =
-    ["azureWorkloadIdentity", "azureManagedIdentity", "awsEcrBasic", "alibabacloudAcrBasic"];
+/// v1's providers for clouds, each with the cargo feature it is part of, and whether it is on.
+const CLOUDS: [(&str, &str, bool); 4] = [
+    ("awsEcrBasic", "aws", cfg!(feature = "aws")),
+    ("azureManagedIdentity", "azure", cfg!(feature = "azure")),
+    ("azureWorkloadIdentity", "azure", cfg!(feature = "azure")),
+    ("alibabacloudAcrBasic", "alibaba", cfg!(feature = "alibaba")),
+];
+
+/// The variables of a process environment that the providers for clouds read:
+/// [`Environment::lookup`]. None of them is a secret; what they name may be one.
+pub const VARIABLES: [&str; 20] = [
+    "ALIBABA_CLOUD_ACR_INSTANCE_ID",
+    "ALIBABA_CLOUD_OIDC_PROVIDER_ARN",
+    "ALIBABA_CLOUD_OIDC_TOKEN_FILE",
+    "ALIBABA_CLOUD_ROLE_ARN",
+    "ALIBABA_CLOUD_STS_REGION",
+    "AWS_API_OVERRIDE_ENDPOINT",
+    "AWS_API_OVERRIDE_PARTITION",
+    "AWS_API_OVERRIDE_REGION",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_ECR",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_REGION",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AZURE_AUTHORITY_HOST",
+    "AZURE_CLIENT_ID",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_TENANT_ID",
+];
 
 /// Finds credentials for a registry.
 pub trait AuthProvider: Send + Sync {
     /// The name in `authProvider.name`.
     fn name(&self) -> &str;
 
-    /// The credentials for `host` (with its port where one is given); `artifact` is the whole
-    /// reference. [`Credential::Anonymous`] where there are none. Asked each time a registry
-    /// demands something and no granted token is left, so changed credentials are seen.
-    fn credential<'a>(
-        &'a self,
-        host: &'a str,
-        artifact: &'a str,
-    ) -> BoxFuture<'a, Result<Credential>>;
+    /// The credentials for a host. [`Credential::Anonymous`] where there are none. Asked each time
+    /// a registry demands something and no granted token is left, so changed credentials are seen.
+    fn credential<'a>(&'a self, asked: &'a Asked<'a>) -> BoxFuture<'a, Result<Granted>>;
 
-    /// A registry refused what was given out: whatever was read before that instant is not given
+    /// A host refused what was given out for it: whatever was read before that instant is not given
     /// out again. Whether the provider keeps anything at all, so that asking again may help.
-    fn forget(&self, _before: Instant) -> bool {
+    fn forget(&self, _host: &RegistryHost, _before: Instant) -> bool {
         false
     }
+}
+
+/// For what credentials are asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Who is to be shown them.
+    pub host: &'a RegistryHost,
+    /// The repository on that host.
+    pub repository: &'a str,
+    /// The whole reference, for what is said.
+    pub artifact: &'a str,
+    /// When nobody waits for them any more.
+    pub give_up_at: Option<Instant>,
+}
+
+/// What a provider gives out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// What to show.
+    pub credential: Credential,
+    /// Until when it is good, where that is known.
+    pub good_until: Option<Instant>,
 }
 
 /// What a registry is shown.
@@ -91,8 +146,11 @@ pub struct Environment {
     pub ratify_namespace: Option<String>,
     /// Whose secrets may be read.
     pub scope: SecretScope,
-    /// Whether a namespace may use the credentials of this process, too: docker's configuration.
+    /// Whether a namespace may use the credentials of this process, too: docker's configuration,
+    /// and the identity that a cloud gives it.
     pub lends_credentials: bool,
+    /// The values of [`VARIABLES`] that are set.
+    pub lookup: BTreeMap<String, String>,
 }
 
 impl Environment {
@@ -103,7 +161,7 @@ impl Environment {
         self
     }
 
-    /// Whether docker's configuration is somebody else's.
+    /// Whether the credentials of this process are somebody else's.
     fn is_borrower(&self) -> bool {
         matches!(self.scope, SecretScope::Namespace(_)) && !self.lends_credentials
     }
@@ -119,6 +177,7 @@ impl fmt::Debug for Environment {
             .field("ratify_namespace", &self.ratify_namespace)
             .field("scope", &self.scope)
             .field("lends_credentials", &self.lends_credentials)
+            .field("lookup", &self.lookup.keys())
             .finish()
     }
 }
@@ -150,8 +209,8 @@ impl AuthProvider for NoCredentials {
         "none"
     }
 
-    fn credential<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Credential>> {
-        Box::pin(async { Ok(Credential::Anonymous) })
+    fn credential<'a>(&'a self, _: &'a Asked<'a>) -> BoxFuture<'a, Result<Granted>> {
+        Box::pin(async { Ok(Granted { credential: Credential::Anonymous, good_until: None }) })
     }
 }
 
@@ -160,6 +219,8 @@ impl AuthProvider for NoCredentials {
 pub enum Availability {
     /// It is there.
     BuiltIn,
+    /// It belongs to a cargo feature that is off in this build.
+    NotInThisBuild,
     /// v1 has it, and this version has it not yet.
     NotBuiltYet,
     /// Nobody knows it.
@@ -170,14 +231,18 @@ pub enum Availability {
 pub fn availability(name: &str) -> Availability {
     match name {
         DEFAULT_PROVIDER | k8_secrets::NAME => Availability::BuiltIn,
-        _ if NOT_BUILT_YET.contains(&name) => Availability::NotBuiltYet,
-        _ => Availability::Unknown,
+        _ => match CLOUDS.iter().find(|(known, _, _)| *known == name) {
+            Some((_, _, true)) => Availability::NotBuiltYet,
+            Some((_, _, false)) => Availability::NotInThisBuild,
+            None => Availability::Unknown,
+        },
     }
 }
 
 /// The provider that a store's or a source's `authProvider` names; docker's configuration where
 /// it is absent. A namespace gets none of what is not its own: no credentials where it names no
-/// provider, and an error where it names docker's configuration.
+/// provider, and an error where it names docker's configuration or a cloud. Clouds are asked over
+/// `connections`.
 ///
 /// # Errors
 /// With v1's texts: no name, or one that nobody knows. A provider that v1 has and this version has
@@ -185,6 +250,7 @@ pub fn availability(name: &str) -> Availability {
 pub fn from_config(
     config: Option<&Map<String, Value>>,
     environment: &Environment,
+    _connections: &Connections,
 ) -> Result<Arc<dyn AuthProvider>> {
     let Some(config) = config else {
         if environment.is_borrower() {
@@ -210,27 +276,38 @@ pub fn from_config(
         Some(_) => return Err(denied("the name of an auth provider must be a string".into())),
     };
     let provider: Arc<dyn AuthProvider> = match name {
-        DEFAULT_PROVIDER if environment.is_borrower() => {
+        _ if environment.is_borrower() && is_of_this_process(name) => {
             return Err(denied(format!(
-                "a namespace may not use {DEFAULT_PROVIDER}, which has Ratify's own credentials, \
+                "a namespace may not use {name}, which has Ratify's own credentials, \
                  only {} of its own",
                 k8_secrets::NAME
             )));
         }
         DEFAULT_PROVIDER => Arc::new(docker_config_from(config, environment)?),
         k8_secrets::NAME => Arc::new(K8Secrets::new(config, environment)?),
-        _ if NOT_BUILT_YET.contains(&name) => {
-            return Err(denied(format!("the auth provider {name} is not built yet")));
-        }
-        _ => {
-            let name = capped_line(name, 100);
-            return Err(denied(format!(
-                "failed to find auth provider implementation with name {name}"
-            )));
-        }
+        _ => return Err(denied(unavailable(name))),
     };
     tracing::info!("selected auth provider: {name}");
     Ok(provider)
+}
+
+/// Whether a provider gives out what belongs to this process rather than to a namespace.
+fn is_of_this_process(name: &str) -> bool {
+    name == DEFAULT_PROVIDER || CLOUDS.iter().any(|(cloud, _, _)| *cloud == name)
+}
+
+/// Why there is no provider of a name.
+fn unavailable(name: &str) -> String {
+    match CLOUDS.iter().find(|(known, _, _)| *known == name) {
+        Some((_, _, true)) => format!("the auth provider {name} is not built yet"),
+        Some((_, feature, false)) => {
+            format!("the auth provider {name} is not part of this build: feature {feature}")
+        }
+        None => {
+            let name = capped_line(name, 100);
+            format!("failed to find auth provider implementation with name {name}")
+        }
+    }
 }
 
 fn docker_config_from(
@@ -261,7 +338,8 @@ mod tests {
     use super::*;
 
     fn select(config: &Value) -> Result<String> {
-        from_config(config.as_object(), &Environment::default()).map(|p| p.name().to_owned())
+        from_config(config.as_object(), &Environment::default(), &Connections::default())
+            .map(|p| p.name().to_owned())
     }
 
     #[test]
@@ -274,7 +352,8 @@ mod tests {
     fn a_namespace_gets_dockers_configuration_only_where_it_is_lent() {
         let select = |config: &Value, lends_credentials: bool| {
             let environment = Environment { lends_credentials, ..Environment::default() };
-            from_config(config.as_object(), &environment.for_namespace("team"))
+            let environment = environment.for_namespace("team");
+            from_config(config.as_object(), &environment, &Connections::default())
                 .map_or_else(|error| error.to_string(), |provider| provider.name().to_owned())
         };
         let named = json!({"name": "dockerConfig", "configPath": "/etc/docker/config.json"});
@@ -282,6 +361,10 @@ mod tests {
         assert_eq!(
             select(&named, false),
             "AUTH_DENIED: a namespace may not use dockerConfig, which has Ratify's own credentials, only k8Secrets of its own"
+        );
+        assert_eq!(
+            select(&json!({"name": "awsEcrBasic"}), false),
+            "AUTH_DENIED: a namespace may not use awsEcrBasic, which has Ratify's own credentials, only k8Secrets of its own"
         );
         assert_eq!(select(&Value::Null, true), "dockerConfig");
         assert_eq!(select(&named, true), "dockerConfig");
@@ -299,10 +382,6 @@ mod tests {
             "AUTH_DENIED: failed to find auth provider implementation with name dockerconfig"
         );
         assert_eq!(
-            text(&json!({"name": "awsEcrBasic"})),
-            "AUTH_DENIED: the auth provider awsEcrBasic is not built yet"
-        );
-        assert_eq!(
             text(&json!({"name": 1})),
             "AUTH_DENIED: the name of an auth provider must be a string"
         );
@@ -316,7 +395,8 @@ mod tests {
         for (name, expected) in [
             ("dockerConfig", Availability::BuiltIn),
             ("k8Secrets", Availability::BuiltIn),
-            ("awsEcrBasic", Availability::NotBuiltYet),
+            #[cfg(not(feature = "aws"))]
+            ("awsEcrBasic", Availability::NotInThisBuild),
             ("dockerconfig", Availability::Unknown),
         ] {
             assert_eq!(availability(name), expected);

@@ -1,24 +1,13 @@
 //! [`SecretSource`]: where the secrets of a cluster are read, and whose may be read. This crate
 //! knows no Kubernetes; the controller reads them from the API server, tests from a map.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-    sync::{Arc, Mutex as StdMutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fmt};
 
 use ratify_core::{BoxFuture, capped_line};
-use tokio::sync::Mutex;
 
 /// Longer names and namespaces are none (RFC 1123, as Kubernetes has it).
 const MAX_NAME_BYTES: usize = 253;
 const MAX_NAMESPACE_BYTES: usize = 63;
-/// How long what was read is good for. v1 keeps credentials for 12 hours.
-const LIFETIME: Duration = Duration::from_secs(60);
-/// More slots than this and those that nobody uses are dropped: a service account may name other
-/// secrets each time.
-const MAX_SLOTS: usize = 1024;
 
 /// Reads single objects of a cluster, each time anew.
 pub trait SecretSource: Send + Sync {
@@ -120,75 +109,6 @@ impl SecretError {
     }
 }
 
-/// What was read of one kind of object, kept for [`LIFETIME`]. A slot's lock is the single flight:
-/// who finds it taken gets what the other one reads, be it a failure. Failures are kept for nobody
-/// else.
-pub(super) struct Kept<T>(StdMutex<HashMap<ObjectName, Slot<T>>>);
-
-type Slot<T> = Arc<Mutex<Option<Read<T>>>>;
-
-struct Read<T> {
-    begun: Instant,
-    ended: Instant,
-    result: Result<Option<T>, SecretError>,
-}
-
-impl<T> Default for Kept<T> {
-    fn default() -> Self {
-        Self(StdMutex::default())
-    }
-}
-
-impl<T: Clone> Kept<T> {
-    /// What is kept, else what `read` finds.
-    pub(super) async fn get(
-        &self,
-        at: &ObjectName,
-        read: impl Future<Output = Result<Option<T>, SecretError>>,
-    ) -> Result<Option<T>, SecretError> {
-        let asked = Instant::now();
-        let slot = self.slot(at);
-        let mut kept = slot.lock().await;
-        if let Some(known) = kept.as_ref().filter(|known| known.answers(asked, Instant::now())) {
-            return known.result.clone();
-        }
-        let begun = Instant::now();
-        let result = read.await;
-        *kept = Some(Read { begun, ended: Instant::now(), result: result.clone() });
-        result
-    }
-
-    /// Forgets what was read before an instant. What is being read stays: it is as good as new.
-    pub(super) fn forget(&self, before: Instant) {
-        let is_newer = |slot: &Slot<T>| match slot.try_lock() {
-            Ok(kept) => kept.as_ref().is_some_and(|known| known.begun >= before),
-            Err(_) => true,
-        };
-        self.slots().retain(|_, slot| is_newer(slot));
-    }
-
-    fn slot(&self, at: &ObjectName) -> Slot<T> {
-        let mut slots = self.slots();
-        if slots.len() >= MAX_SLOTS {
-            slots.retain(|_, slot| Arc::strong_count(slot) > 1);
-        }
-        slots.entry(at.clone()).or_default().clone()
-    }
-
-    fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<ObjectName, Slot<T>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<T> Read<T> {
-    /// Whether this is an answer to who asked at `asked`: it came while that one was waiting, or
-    /// it is young and no failure.
-    fn answers(&self, asked: Instant, now: Instant) -> bool {
-        let is_young = now.saturating_duration_since(self.begun) < LIFETIME;
-        self.ended >= asked || (is_young && self.result.is_ok())
-    }
-}
-
 /// A label of RFC 1123: lower-case letters, digits, and dashes within.
 fn is_label(text: &str) -> bool {
     let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
@@ -197,8 +117,6 @@ fn is_label(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
     use super::*;
 
     fn at(name: &str) -> ObjectName {
@@ -226,65 +144,5 @@ mod tests {
             format!("{secret:?}"),
             r#"ClusterSecret { kind: "kubernetes.io/dockercfg", data: <redacted> }"#
         );
-    }
-
-    #[test]
-    fn what_was_read_is_good_for_a_minute_and_a_failure_only_for_who_waited() {
-        let start = Instant::now();
-        let second = |n| start + Duration::from_secs(n);
-        let read = |result| Read { begun: second(10), ended: second(12), result };
-        let found: Read<u8> = read(Ok(Some(1)));
-        assert!(found.answers(second(11), second(12)));
-        assert!(found.answers(second(30), second(69)));
-        assert!(!found.answers(second(30), second(70)));
-        assert!(read(Ok(None)).answers(second(30), second(69)));
-        let failed = read(Err(SecretError::new("no")));
-        assert!(failed.answers(second(11), second(12)));
-        assert!(!failed.answers(second(13), second(13)));
-    }
-
-    #[tokio::test]
-    async fn many_at_once_read_once_and_what_is_forgotten_is_read_again() {
-        let kept = Kept::<u32>::default();
-        let reads = AtomicU32::new(0);
-        let name = at("a");
-        let read = || async {
-            tokio::task::yield_now().await;
-            Ok(Some(reads.fetch_add(1, Ordering::Relaxed)))
-        };
-        let all = (0..30).map(|_| kept.get(&name, read()));
-        for result in futures_util::future::join_all(all).await {
-            assert_eq!(result, Ok(Some(0)));
-        }
-        kept.forget(Instant::now());
-        let begun_before = Instant::now();
-        assert_eq!(kept.get(&name, read()).await, Ok(Some(1)));
-        kept.forget(begun_before);
-        assert_eq!(kept.get(&name, read()).await, Ok(Some(1)), "it was read after that instant");
-    }
-
-    #[tokio::test]
-    async fn a_failure_is_shared_by_those_who_wait_and_then_tried_again() {
-        let kept = Kept::<u32>::default();
-        let reads = AtomicU32::new(0);
-        let name = at("a");
-        let read = || async {
-            tokio::task::yield_now().await;
-            reads.fetch_add(1, Ordering::Relaxed);
-            Err(SecretError::new("down"))
-        };
-        let both = futures_util::future::join(kept.get(&name, read()), kept.get(&name, read()));
-        assert!(matches!(both.await, (Err(_), Err(_))));
-        assert_eq!(reads.load(Ordering::Relaxed), 1);
-        assert_eq!(kept.get(&name, async { Ok(Some(7)) }).await, Ok(Some(7)));
-    }
-
-    #[tokio::test]
-    async fn the_number_of_slots_is_bounded() {
-        let kept = Kept::<u32>::default();
-        for index in 0..5000 {
-            kept.slot(&at(&format!("a{index}")));
-        }
-        assert!(kept.slots().len() <= MAX_SLOTS);
     }
 }

@@ -13,6 +13,8 @@ use reqwest::header::HeaderValue;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
+use super::{Credential, Granted};
+
 /// The lifetime of a token that does not say its own (distribution's token specification).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 /// No token is kept longer, whatever it says.
@@ -29,6 +31,7 @@ const MAX_SLOTS: usize = 1024;
 pub(crate) struct Grant {
     header: HeaderValue,
     expires: Instant,
+    is_basic: bool,
 }
 
 /// The place of one grant.
@@ -44,10 +47,13 @@ struct Lifetime {
 }
 
 impl Grant {
-    /// User and password.
-    pub(crate) fn basic(username: &str, password: &str, now: Instant) -> Option<Self> {
-        let header = basic_header(username, password)?;
-        Some(Self { header, expires: now + BASIC_LIFETIME })
+    /// User and password, for as long as the provider says they are good.
+    pub(crate) fn basic(granted: &Granted, now: Instant) -> Option<Self> {
+        let Credential::Basic { username, password } = &granted.credential else { return None };
+        let header = basic_header(username, password.reveal())?;
+        let expires = now + BASIC_LIFETIME;
+        let expires = granted.good_until.map_or(expires, |end| end.min(expires));
+        Some(Self { header, expires, is_basic: true })
     }
 
     /// A bearer token, from the answer of a token service.
@@ -64,11 +70,17 @@ impl Grant {
                 Duration::from_secs_f64(seconds.min(MAX_LIFETIME.as_secs_f64()))
             });
         let header = sensitive(&token.bearer_token())?;
-        Some(Self { header, expires: now + lifetime.saturating_sub(MARGIN) })
+        let expires = now + lifetime.saturating_sub(MARGIN);
+        Some(Self { header, expires, is_basic: false })
     }
 
     pub(crate) fn header(&self) -> &HeaderValue {
         &self.header
+    }
+
+    /// Whether it is a user and a password.
+    pub(crate) fn is_basic(&self) -> bool {
+        self.is_basic
     }
 
     pub(crate) fn is_valid(&self, now: Instant) -> bool {
@@ -121,6 +133,22 @@ mod tests {
         assert_eq!(lives(r#"{"token":"t","expires_in":1e300}"#), 12 * 3600 - 5);
         assert_eq!(lives(r#"{"token":"t","expires_in":-1}"#), 55);
         assert_eq!(lives(r#"{"token":"t","expires_in":3}"#), 0);
+    }
+
+    #[test]
+    fn a_password_is_used_for_ten_minutes_and_not_beyond_its_end() {
+        let now = Instant::now();
+        let lives = |end: Option<u64>| {
+            let credential = Credential::Basic {
+                username: "u".into(),
+                password: super::super::Secret::new("p"),
+            };
+            let good_until = end.map(|seconds| now + Duration::from_secs(seconds));
+            let grant = Grant::basic(&Granted { credential, good_until }, now).unwrap();
+            assert!(grant.is_basic());
+            (grant.expires - now).as_secs()
+        };
+        assert_eq!((lives(None), lives(Some(60)), lives(Some(6000))), (600, 60, 600));
     }
 
     #[test]

@@ -11,8 +11,10 @@ use axum::{Router, body::Body, extract::Request, http::HeaderMap, response::Resp
 use bytes::Bytes;
 use ratify_core::{Algorithm, Descriptor, Digest, Reference, media_type};
 use ratify_store_oras::{
-    Artifact, AuthProvider, Client, ClientOptions, Connections, Credential, CredentialUse,
-    RetryPolicy, Secret, Transport, digest_of,
+    Artifact, AuthProvider, Client, ClientOptions, Connections, Credential, CredentialUse, Granted,
+    RetryPolicy, Secret, Transport,
+    auth::{Asked, RegistryHost},
+    digest_of,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -292,10 +294,21 @@ impl AuthProvider for Fixed {
 
     fn credential<'a>(
         &'a self,
-        _host: &'a str,
-        _artifact: &'a str,
-    ) -> ratify_core::BoxFuture<'a, ratify_core::Result<Credential>> {
-        let result = self.0.clone().map_err(|why| ratify_core::ErrorCode::AuthDenied.detail(why));
+        _asked: &'a Asked<'a>,
+    ) -> ratify_core::BoxFuture<'a, ratify_core::Result<Granted>> {
+        let result = self.0.clone().map(|credential| Granted { credential, good_until: None });
+        let result = result.map_err(|why| ratify_core::ErrorCode::AuthDenied.detail(why));
         Box::pin(std::future::ready(result))
     }
+}
+
+/// What a provider gives out for a host and an artifact there.
+pub(crate) async fn credential(
+    provider: &dyn AuthProvider,
+    host: &str,
+    artifact: &str,
+) -> ratify_core::Result<Credential> {
+    let host = RegistryHost::parse(host).unwrap();
+    let asked = Asked { host: &host, repository: "app", artifact, give_up_at: None };
+    provider.credential(&asked).await.map(|granted| granted.credential)
 }

@@ -8,12 +8,13 @@ use std::{
 
 use ratify_core::{BoxFuture, Result, config::StorePluginConfig};
 use ratify_store_oras::{
-    AuthProvider, Client, Credential, CredentialUse, OrasStore, OrasStoreOptions, Secret,
-    auth::{self, ClusterSecret, Environment, ObjectName, SecretError, SecretSource},
+    AuthProvider, Client, Connections, Credential, CredentialUse, OrasStore, OrasStoreOptions,
+    Secret,
+    auth::{self, ClusterSecret, Environment, ObjectName, RegistryHost, SecretError, SecretSource},
 };
 use serde_json::{Value, json};
 
-use crate::fake::{Content, Fake, Reply, Seen, options};
+use crate::fake::{Content, Fake, Reply, Seen, credential, options};
 
 const JSON: &str = "kubernetes.io/dockerconfigjson";
 const CFG: &str = "kubernetes.io/dockercfg";
@@ -92,7 +93,7 @@ pub(crate) fn environment(cluster: &Arc<Cluster>) -> Environment {
 pub(crate) fn provider(config: &Value, environment: &Environment) -> Result<Arc<dyn AuthProvider>> {
     let mut config = config.as_object().unwrap().clone();
     config.insert("name".into(), "k8Secrets".into());
-    auth::from_config(Some(&config), environment)
+    auth::from_config(Some(&config), environment, &Connections::default())
 }
 
 /// What the provider finds for [`HOST`]: the password, or the error's text.
@@ -101,7 +102,7 @@ async fn found(config: Value, environment: &Environment) -> String {
         Ok(provider) => provider,
         Err(error) => return format!("refused: {error}"),
     };
-    match provider.credential(HOST, ARTIFACT).await {
+    match credential(&*provider, HOST, ARTIFACT).await {
         Ok(Credential::Basic { password, .. }) => password.reveal().to_owned(),
         Ok(other) => format!("{other:?}"),
         Err(error) => error.to_string(),
@@ -167,7 +168,7 @@ async fn an_identity_token_is_one_and_an_empty_entry_is_anonymous() {
     let environment = environment(&cluster);
     let provider = provider(&listed(&["token"]), &environment).unwrap();
     assert_eq!(
-        provider.credential(HOST, ARTIFACT).await.unwrap(),
+        credential(&*provider, HOST, ARTIFACT).await.unwrap(),
         Credential::RefreshToken(Secret::new("t"))
     );
     assert_eq!(found(listed(&["empty", "token"]), &environment).await, "Anonymous");
@@ -288,13 +289,13 @@ async fn what_was_read_serves_the_next_questions_until_it_is_forgotten() {
     cluster.put_account("ratify/default", &["pull"]);
     let provider = provider(&json!({}), &environment(&cluster)).unwrap();
     for _ in 0..3 {
-        provider.credential(HOST, ARTIFACT).await.unwrap();
-        provider.credential("elsewhere.example.com", "x").await.unwrap_err();
+        credential(&*provider, HOST, ARTIFACT).await.unwrap();
+        credential(&*provider, "elsewhere.example.com", "x").await.unwrap_err();
     }
     assert_eq!(cluster.asked(), "sa:ratify/default ratify/pull");
     cluster.put_password("ratify/pull", JSON, HOST, "new");
-    assert!(provider.forget(std::time::Instant::now()));
-    let credential = provider.credential(HOST, ARTIFACT).await.unwrap();
+    assert!(provider.forget(&RegistryHost::parse(HOST).unwrap(), std::time::Instant::now()));
+    let credential = credential(&*provider, HOST, ARTIFACT).await.unwrap();
     let new = Credential::Basic { username: "user".into(), password: Secret::new("new") };
     assert_eq!(credential, new);
     assert!(!format!("{credential:?} {:?}", environment(&cluster)).contains("new"));

@@ -212,7 +212,9 @@ fn credentials(at: &str, provider: &Map<String, Value>, owner: Owner<'_>) -> Vec
         Availability::BuiltIn => {
             vec![Finding::same(at, format!("the auth provider {name}"))]
         }
-        Availability::NotBuiltYet => vec![cloud_provider(at, name)],
+        Availability::NotBuiltYet | Availability::NotInThisBuild => {
+            vec![cloud_provider(at, name)]
+        }
         Availability::Unknown => vec![Finding::change(
             at,
             format!("there is no auth provider {:?}", shown(name)),
