@@ -198,7 +198,7 @@ impl Client {
     pub(crate) async fn ask(&self, target: &Target<'_>, call: &Call) -> Result<Answer, OrasError> {
         let inner = &*self.0;
         let asked = Instant::now();
-        if inner.options.credential_use == CredentialUse::Required {
+        if inner.options.credential_use != CredentialUse::BestEffort {
             self.credential(target).await?;
         }
         let scope = challenge::scope(target.reference.repository(), target.actions, None);
@@ -368,7 +368,7 @@ impl Client {
                 Ok(none)
             }
             Ok(granted) => Ok(granted),
-            Err(source) if options.credential_use == CredentialUse::Required => {
+            Err(source) if options.credential_use != CredentialUse::BestEffort => {
                 Err(OrasError::Credentials { source: Box::new(source) })
             }
             Err(error) => {
@@ -383,7 +383,7 @@ impl Client {
     fn asked_host(&self, target: &Target<'_>) -> Result<RegistryHost, auth::HostError> {
         let registry = target.reference.registry();
         RegistryHost::parse(match self.0.options.credential_use {
-            CredentialUse::BestEffort => registry,
+            CredentialUse::BestEffort | CredentialUse::ByRule => registry,
             CredentialUse::Required => wire_host(registry),
         })
     }

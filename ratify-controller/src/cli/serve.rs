@@ -10,7 +10,7 @@ use tokio::{net::TcpListener, sync::watch};
 
 use super::{Context, end, flag};
 use crate::{
-    assemble, duration,
+    assemble,
     env::Environment,
     gatekeeper::{
         self, Service, ServiceConfig,

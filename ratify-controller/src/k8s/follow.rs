@@ -9,7 +9,7 @@ use super::{
     build::{Shared, scope},
     resource::Resource,
 };
-use crate::{duration, plugin::install::InstallError};
+use crate::plugin::install::InstallError;
 
 /// How often a tag is looked up that nobody wants followed.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60 * 60);
