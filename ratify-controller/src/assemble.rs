@@ -15,7 +15,7 @@ use ratify_core::{
     executor::{Executor, Notice},
     policy::Policy,
 };
-use ratify_store_oras::{OrasStore, auth::SecretScope};
+use ratify_store_oras::{LAYOUT_STORE, LayoutStore, Limits, OrasStore, auth::SecretScope};
 
 use crate::{
     plugin::{
@@ -32,7 +32,7 @@ use crate::{
     state::Snapshot,
 };
 
-/// The built-in store.
+/// The built-in store of registries.
 const ORAS: &str = "oras";
 /// Verifiers that v1 has built in and this build does not have. A program of that name must not
 /// take their place unnoticed.
@@ -189,6 +189,16 @@ pub(crate) async fn store(
     if entry.name == ORAS {
         plugin.refuse_source_of_built_in(entry.source.as_ref());
         return Ok((Arc::new(OrasStore::new(entry, site.runtime.oras_options(site.scope))?), None));
+    }
+    if entry.name == LAYOUT_STORE {
+        plugin.refuse_source_of_built_in(entry.source.as_ref());
+        if let SecretScope::Namespace(_) = site.scope {
+            // The path is one of this process's files, of which some are other namespaces'.
+            return Err(ErrorCode::ConfigInvalid
+                .detail("the store oci-layout reads files of Ratify's, and is not for namespaces")
+                .from_component(ComponentType::ReferrerStore, LAYOUT_STORE));
+        }
+        return Ok((Arc::new(LayoutStore::new(entry, Limits::default())?), None));
     }
     let program = plugin.program(entry.source.as_ref()).await.map_err(|error| match error {
         Missing::Download(error) => error,

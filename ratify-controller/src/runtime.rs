@@ -12,7 +12,8 @@ use std::{
 use anyhow::Context as _;
 use ratify_core::{ErrorCode, Result, config::PluginSource};
 use ratify_store_oras::{
-    Client, ClientOptions, Connections, CredentialUse, OrasStoreOptions, TlsRoots, Transport,
+    AddressRules, Client, ClientOptions, Connections, CredentialUse, OrasStoreOptions, TlsRoots,
+    Transport,
     auth::{self, NoCredentials, SecretScope, SecretSource},
 };
 use serde_json::{Map, Value};
@@ -33,6 +34,15 @@ use crate::{
 /// How long one plugin may take to arrive. v1 allows 10 s a request, which is too short for a large
 /// plugin on a slow link.
 const INSTALL_PATIENCE: Duration = Duration::from_secs(300);
+
+/// Whose words the references are that this process asks registries about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asking {
+    /// Those of the person who runs a command: they may name a registry on this machine.
+    Operator,
+    /// Those of whoever may ask the server, or write a resource.
+    Anybody,
+}
 
 /// Shared by every store and verifier of this process.
 #[non_exhaustive]
@@ -58,7 +68,7 @@ impl Runtime {
     ///
     /// # Errors
     /// When the kernel refuses what ends stray processes, or there is no place for private files.
-    pub fn start(environment: Environment) -> anyhow::Result<Self> {
+    pub fn start(environment: Environment, asking: Asking) -> anyhow::Result<Self> {
         let launcher = std::env::current_exe().ok().and_then(|program| launcher_beside(&program));
         let options = HostOptions::new(launcher, MemoryBudget::of_this_machine(), Orphans::Adopt);
         let host =
@@ -67,10 +77,11 @@ impl Runtime {
         let runner =
             ExecRunner::new(Arc::clone(&host), exec::Environment::new(std::env::vars_os()))
                 .with_rules(rules.clone());
-        let connections = Connections::new(TlsRoots {
+        let roots = TlsRoots {
             file: environment.ssl_cert_file.clone(),
             directories: environment.ssl_cert_dirs.clone(),
-        });
+        };
+        let connections = Connections::with_addresses(roots, addresses(rules.clone(), asking));
         let secrets = environment
             .has_cluster
             .then(|| Arc::new(KubeSecrets::of_this_cluster()) as Arc<dyn SecretSource>);
@@ -189,5 +200,16 @@ impl Runtime {
             other => other,
         };
         format!("ratify+{} ({}/{architecture})", env!("CARGO_PKG_VERSION"), std::env::consts::OS)
+    }
+}
+
+/// Which addresses registries may have, by the rules in force whenever it is asked.
+fn addresses(rules: RulesInForce, asking: Asking) -> impl Fn() -> AddressRules + Send + Sync {
+    move || {
+        let allowed = Arc::clone(&rules.now().registries.allowed_addresses);
+        match asking {
+            Asking::Operator => AddressRules::for_operator(allowed),
+            Asking::Anybody => AddressRules::for_anybody(allowed),
+        }
     }
 }

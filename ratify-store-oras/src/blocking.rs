@@ -10,11 +10,14 @@ use ratify_core::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{Connections, OrasStore, OrasStoreOptions, TlsRoots, auth::Environment};
+use crate::{
+    Connections, LAYOUT_STORE, LayoutStore, OrasStore, OrasStoreOptions, TlsRoots,
+    auth::Environment,
+};
 
 struct BlockingHost {
     runtime: Runtime,
-    store: OrasStore,
+    store: Box<dyn ReferrerStore>,
     give_up_at: Option<Instant>,
 }
 
@@ -50,24 +53,27 @@ pub fn open_with_environment(config: &StoreConfig) -> Result<Arc<dyn Host>> {
 /// The methods of what is returned must not be called within a tokio runtime.
 ///
 /// # Errors
-/// When the configuration is not one of the `oras` store, or it cannot be built.
+/// When the configuration is not one of the `oras` or `oci-layout` store, or it cannot be built.
 pub fn open(
     config: &StoreConfig,
     options: OrasStoreOptions,
     give_up_at: Option<Instant>,
 ) -> Result<Arc<dyn Host>> {
     let entry = StorePluginConfig::from_entry(&config.store, &config.version)?;
-    if entry.name != "oras" {
-        return Err(ErrorCode::PluginNotFound.detail(format!(
-            "this plugin can open the store oras only, and was told to open {}",
-            ratify_core::capped_line(&entry.name, 100)
-        )));
-    }
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| ErrorCode::PluginInitFailure.error().with_source(error))?;
-    let store = OrasStore::new(&entry, options)?;
+    let store: Box<dyn ReferrerStore> = match entry.name.as_str() {
+        "oras" => Box::new(OrasStore::new(&entry, options)?),
+        LAYOUT_STORE => Box::new(LayoutStore::new(&entry, options.limits)?),
+        other => {
+            return Err(ErrorCode::PluginNotFound.detail(format!(
+                "this plugin can open the stores oras and {LAYOUT_STORE} only, and was told to open {}",
+                ratify_core::capped_line(other, 100)
+            )));
+        }
+    };
     Ok(Arc::new(BlockingHost { runtime, store, give_up_at }))
 }
 

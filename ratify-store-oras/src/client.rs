@@ -92,6 +92,8 @@ struct Inner {
     tokens: Tokens,
     /// Loopback hosts of which the scheme was found out; the value is "plain HTTP".
     plain_hosts: Mutex<HashMap<String, bool>>,
+    /// Who changes a list of referrers holds it: two that take turns lose nothing.
+    attaching: tokio::sync::Mutex<()>,
 }
 
 /// A repository of a registry, and what is asked of it.
@@ -152,6 +154,7 @@ impl Client {
             exchange,
             tokens: Tokens::default(),
             plain_hosts: Mutex::default(),
+            attaching: tokio::sync::Mutex::default(),
         })))
     }
 
@@ -161,6 +164,10 @@ impl Client {
 
     pub(crate) fn exchange(&self) -> &Exchange {
         &self.0.exchange
+    }
+
+    pub(crate) fn attaching(&self) -> &tokio::sync::Mutex<()> {
+        &self.0.attaching
     }
 
     pub(crate) fn transport(&self) -> Transport {

@@ -80,7 +80,7 @@ pub enum OrasError {
         what: String,
         /// The bound.
         limit: u64,
-        /// Its unit: `bytes`, `pages`, `referrers`.
+        /// Its unit: `bytes`, `pages`, `referrers`, `entries`.
         unit: &'static str,
     },
     /// The time given for the work is over.
@@ -99,7 +99,7 @@ pub enum OrasError {
         /// Whether it took too long rather than failed.
         timed_out: bool,
     },
-    /// A redirect, a token realm or a link that is not followed.
+    /// A redirect, a token realm, a link or an address that is not followed.
     #[error("{request}: {why}")]
     Forbidden {
         /// Method and URL.
@@ -121,6 +121,15 @@ pub enum OrasError {
         /// The provider's error.
         #[source]
         source: Box<ratify_core::Error>,
+    },
+    /// A file of a layout cannot be read.
+    #[error("cannot read {what}: {source}")]
+    Read {
+        /// What was being read.
+        what: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// The caller's sink failed.
     #[error("cannot write {what}: {source}")]

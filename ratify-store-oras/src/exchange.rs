@@ -4,6 +4,10 @@
 use std::{
     collections::hash_map::RandomState,
     hash::BuildHasher,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -20,12 +24,16 @@ use reqwest::{
 use url::Url;
 
 use crate::{
-    Connections, OrasError, RetryPolicy, Transport,
+    Connections, OrasError, RetryPolicy, Section, Transport,
+    addresses::Refusal,
     retry::Outcome,
     transport::{check_step, looks_like_plain_http},
+    upload::FileBody,
 };
 
 const MAX_REDIRECTS: u32 = 5;
+/// A server that sends nothing, and takes nothing, for this long has hung.
+const SILENCE: Duration = Duration::from_secs(60);
 /// An error's body is read to find its code, and this much of it at most.
 const MAX_ERROR_BYTES: u64 = 64 << 10;
 
@@ -36,6 +44,8 @@ pub(crate) struct Call {
     pub(crate) url: Url,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) body: Bytes,
+    /// What is sent in place of the body: a part of a file, from its beginning at each attempt.
+    pub(crate) file: Option<Section>,
     /// Whether redirects are followed; never for a request that carries a body.
     pub(crate) follows_redirects: bool,
 }
@@ -60,7 +70,7 @@ pub(crate) struct Exchange {
 impl Call {
     pub(crate) fn new(method: Method, url: Url) -> Self {
         let follows_redirects = matches!(method, Method::GET | Method::HEAD);
-        Self { method, url, headers: Vec::new(), body: Bytes::new(), follows_redirects }
+        Self { method, url, headers: Vec::new(), body: Bytes::new(), file: None, follows_redirects }
     }
 
     pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -140,20 +150,31 @@ impl Exchange {
         authorization: Option<&HeaderValue>,
     ) -> Result<Answer, OrasError> {
         let request = call.label(url);
+        self.check_address(&request, url)?;
         let pool = self.connections.pool(url)?;
-        let mut builder = pool.request(call.method.clone(), url.clone()).body(call.body.clone());
+        let sent = Arc::new(AtomicU64::new(0));
+        let body = match &call.file {
+            None => call.body.clone().into(),
+            Some(file) => reqwest::Body::wrap(FileBody::new(file.clone(), sent.clone())),
+        };
+        let mut builder = pool.request(call.method.clone(), url.clone()).body(body);
         for (name, value) in &call.headers {
             builder = builder.header(name, value);
         }
         if let Some(value) = authorization {
             builder = builder.header(AUTHORIZATION, value);
         }
-        match builder.send().await {
-            Ok(response) => {
+        match unless_silent(builder.send(), &sent).await {
+            None => Err(silence(request)),
+            Some(Ok(response)) => {
                 Ok(Answer { request, is_from_elsewhere: false, url: url.clone(), response })
             }
-            Err(error) => Err(unreachable_error(request, error)),
+            Some(Err(error)) => Err(unreachable_error(request, error)),
         }
+    }
+
+    fn check_address(&self, request: &str, url: &Url) -> Result<(), OrasError> {
+        self.connections.check(url).map_err(|refusal| refused(request.to_owned(), &refusal))
     }
 
     /// Whether a loopback host speaks plain HTTP where it should speak TLS; `None` where it
@@ -161,13 +182,15 @@ impl Exchange {
     pub(crate) async fn speaks_plain_http(&self, base: &Url) -> Result<Option<bool>, OrasError> {
         let mut url = base.clone();
         url.set_path("/v2/");
+        self.check_address(&Call::new(Method::GET, url.clone()).label(&url), &url)?;
         let pool = self.connections.pool(&url)?;
-        match pool.get(url.clone()).send().await {
+        match pool.get(url.clone()).timeout(SILENCE).send().await {
             Ok(_) => return Ok(Some(false)),
             Err(error) if looks_like_plain_http(&error) => {}
             Err(_) => return Ok(None),
         }
-        let answers = url.set_scheme("http").is_ok() && pool.get(url).send().await.is_ok();
+        let answers =
+            url.set_scheme("http").is_ok() && pool.get(url).timeout(SILENCE).send().await.is_ok();
         Ok(answers.then_some(true))
     }
 }
@@ -258,7 +281,10 @@ impl Answer {
     /// The next piece of the body.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, OrasError> {
         let request = &self.request;
-        self.response.chunk().await.map_err(|error| unreachable_error(request.clone(), error))
+        match tokio::time::timeout(SILENCE, self.response.chunk()).await {
+            Ok(read) => read.map_err(|error| unreachable_error(request.clone(), error)),
+            Err(_) => Err(silence(request.clone())),
+        }
     }
 
     /// The error this answer stands for. `what` is the reference that was asked for.
@@ -320,9 +346,21 @@ fn too_much(what: &str, size: Option<u64>, limit: u64) -> OrasError {
     }
 }
 
+fn refused(request: String, refusal: &Refusal) -> OrasError {
+    OrasError::Forbidden { request, why: refusal.to_string() }
+}
+
+/// The resolver's refusal, wherever in an error it is.
+fn refusal<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Refusal> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|e| e.downcast_ref())
+}
+
 pub(crate) fn unreachable_error(request: String, error: reqwest::Error) -> OrasError {
     let timed_out = error.is_timeout();
     let error = error.without_url();
+    if let Some(refusal) = refusal(&error) {
+        return refused(request, refusal);
+    }
     let mut reason = error.to_string();
     let mut next = std::error::Error::source(&error);
     while let Some(cause) = next {
@@ -333,6 +371,27 @@ pub(crate) fn unreachable_error(request: String, error: reqwest::Error) -> OrasE
         next = cause.source();
     }
     OrasError::Unreachable { request, reason: capped_line(&reason, 300), timed_out }
+}
+
+/// Waits for an answer for as long as something is sent, or has just been.
+async fn unless_silent<T>(answer: impl Future<Output = T>, sent: &AtomicU64) -> Option<T> {
+    let mut answer = std::pin::pin!(answer);
+    let mut seen = 0;
+    loop {
+        if let Ok(answer) = tokio::time::timeout(SILENCE, &mut answer).await {
+            return Some(answer);
+        }
+        let now = sent.load(Ordering::Relaxed);
+        if now == seen {
+            return None;
+        }
+        seen = now;
+    }
+}
+
+fn silence(request: String) -> OrasError {
+    let reason = format!("the server was silent for {} seconds", SILENCE.as_secs());
+    OrasError::Unreachable { request, reason, timed_out: true }
 }
 
 /// Between 0 and 1, different each time: the hasher's keys are random.

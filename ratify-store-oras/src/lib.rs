@@ -1,13 +1,15 @@
 //! Registries: what is in them, proven, and what is attached to what.
 //!
 //! [`OrasStore`] is the built-in `oras` referrer store. [`Client`] below it resolves, reads and
-//! pushes; dynamic plugins are pulled with it too. [`auth`] finds credentials. With the feature
+//! pushes; dynamic plugins are pulled with it too. [`LayoutStore`] reads an OCI image layout in
+//! their place, without a network. [`auth`] finds credentials. With the feature
 //! `blocking`, `blocking::open` serves a plugin that must open its own store.
 //!
 //! Every byte that leaves this crate has the digest it was asked for, and the size where one was
 //! known. This crate knows no Kubernetes and starts no process; environment and paths come in as
 //! values. (The proxy variables are the one exception: the HTTP library reads them.)
 
+mod addresses;
 mod artifact;
 pub mod auth;
 mod blobs;
@@ -17,23 +19,31 @@ mod cache;
 mod client;
 mod error;
 mod exchange;
+mod layout;
 mod manifests;
 mod proof;
 mod push;
 mod referrers;
 mod retry;
+mod section;
 mod store;
 mod stream;
+mod subject;
 mod tls;
 mod transport;
+mod upload;
 
+pub use addresses::{AddressKind, AddressRules};
 pub use artifact::{Artifact, ArtifactIndex, EMPTY_CONFIG};
 pub use auth::{AuthProvider, Credential, CredentialUse, Granted, Secret};
 pub use cache::{BlobCache, CacheError};
 pub use client::{Client, ClientOptions, Limits};
 pub use error::OrasError;
+pub use layout::{LAYOUT_STORE, Layout, LayoutStore, LayoutWriter};
 pub use proof::{Hasher, digest_of};
+pub use push::BlobPush;
 pub use retry::RetryPolicy;
+pub use section::Section;
 pub use store::{OrasStore, OrasStoreOptions};
 pub use tls::TlsRoots;
 pub use transport::{Connections, Transport};

@@ -1,19 +1,37 @@
 //! Pushing blobs and manifests.
 
 use bytes::Bytes;
-use ratify_core::{Algorithm, Digest, Reference};
+use ratify_core::{Algorithm, Descriptor, Digest, Reference};
 use reqwest::{
     Method, StatusCode,
     header::{CONTENT_TYPE, HeaderValue, LOCATION},
 };
 
 use crate::{
-    Client, OrasError,
+    Client, OrasError, Section,
     client::{PUSH, Target},
     digest_of,
-    exchange::{Answer, redirect_target},
+    exchange::{Answer, Call, redirect_target},
     manifests::{DOCKER_CONTENT_DIGEST, check_claimed},
 };
+
+/// What a blob is sent from.
+enum Content {
+    Memory(Bytes),
+    File(Section),
+}
+
+/// How a blob came to be in a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BlobPush {
+    /// It was there.
+    WasThere,
+    /// The registry took it from another repository of its own; nothing was sent.
+    Mounted,
+    /// It was sent.
+    Sent,
+}
 
 impl Client {
     /// Pushes a blob into the reference's repository, unless it is there already.
@@ -26,13 +44,47 @@ impl Client {
         bytes: Bytes,
     ) -> Result<Digest, OrasError> {
         let digest = digest_of(Algorithm::Sha256, &bytes);
-        let reference = reference.sibling(&digest);
+        self.push_content(reference, &digest, Content::Memory(bytes), None).await?;
+        Ok(digest)
+    }
+
+    /// Pushes a blob from a file, however large: it is never whole in memory. Where `from` names
+    /// another repository of the same registry, the registry is asked to take it from there first.
+    ///
+    /// # Errors
+    /// When the file is not as long as its descriptor says, or the registry refuses any step; it
+    /// is the registry that finds out that the bytes have another digest.
+    pub async fn push_file(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        file: Section,
+        from: Option<&str>,
+    ) -> Result<BlobPush, OrasError> {
+        if file.length() != descriptor.size {
+            return Err(OrasError::Size {
+                what: descriptor.digest.to_string(),
+                expected: descriptor.size,
+                actual: file.length().to_string(),
+            });
+        }
+        self.push_content(reference, &descriptor.digest, Content::File(file), from).await
+    }
+
+    async fn push_content(
+        &self,
+        reference: &Reference,
+        digest: &Digest,
+        content: Content,
+        from: Option<&str>,
+    ) -> Result<BlobPush, OrasError> {
+        let reference = reference.sibling(digest);
         Box::pin(async {
             let target = self.target(&reference, PUSH, None).await?;
-            if !self.has_blob(&target, &digest).await? {
-                self.upload(&target, &digest, bytes).await?;
+            if self.has_blob(&target, digest).await? {
+                return Ok(BlobPush::WasThere);
             }
-            Ok(digest.clone())
+            self.upload(&target, digest, content, from).await
         })
         .await
     }
@@ -47,6 +99,16 @@ impl Client {
         media_type: &str,
         bytes: Bytes,
     ) -> Result<Digest, OrasError> {
+        self.put_manifest(reference, media_type, bytes).await.map(|(digest, _)| digest)
+    }
+
+    /// Pushes a manifest; returns its digest and the registry's answer.
+    pub(crate) async fn put_manifest(
+        &self,
+        reference: &Reference,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<(Digest, Answer), OrasError> {
         let what = reference.as_str();
         let algorithm = reference.digest().map_or(Algorithm::Sha256, Digest::algorithm);
         let digest = digest_of(algorithm, &bytes);
@@ -64,7 +126,7 @@ impl Client {
                 return Err(answer.into_error(what).await);
             }
             check_stored(what, &digest, &answer)?;
-            Ok(digest.clone())
+            Ok((digest.clone(), answer))
         })
         .await
     }
@@ -79,19 +141,30 @@ impl Client {
         }
     }
 
-    /// A POST that opens an upload, and a PUT of all bytes to where it says (OCI distribution
-    /// specification, "POST then PUT").
+    /// A POST that opens an upload, or takes the blob from elsewhere, and a PUT of all bytes to
+    /// where it says (OCI distribution specification, "POST then PUT", "Mounting a blob from
+    /// another repository").
     async fn upload(
         &self,
         target: &Target<'_>,
         digest: &Digest,
-        bytes: Bytes,
-    ) -> Result<(), OrasError> {
+        content: Content,
+        from: Option<&str>,
+    ) -> Result<BlobPush, OrasError> {
         let what = target.reference.as_str();
-        let open = self.call(Method::POST, target, "blobs/uploads/");
+        let mut open = self.call(Method::POST, target, "blobs/uploads/");
+        if let Some(from) = from {
+            let mut query = open.url.query_pairs_mut();
+            query.append_pair("mount", digest.as_str()).append_pair("from", from);
+        }
         let answer = self.ask(target, &open).await?;
-        if answer.status() != StatusCode::ACCEPTED {
-            return Err(answer.into_error(what).await);
+        match answer.status() {
+            StatusCode::CREATED if from.is_some() => {
+                check_stored(what, digest, &answer)?;
+                return Ok(BlobPush::Mounted);
+            }
+            StatusCode::ACCEPTED => {}
+            _ => return Err(answer.into_error(what).await),
         }
         let location = answer.single(&LOCATION)?.ok_or_else(|| {
             OrasError::invalid(what, "the registry opened an upload and did not say where")
@@ -102,7 +175,7 @@ impl Client {
         let octets = HeaderValue::from_static("application/octet-stream");
         let is_elsewhere = url.origin() != target.base.origin();
         let mut call = self.call_url(Method::PUT, url).header(CONTENT_TYPE, octets);
-        call.body = bytes;
+        content.put_into(&mut call);
         // Storage elsewhere has its own signature in the URL and gets no credentials.
         let answer = if is_elsewhere {
             self.send_anonymously(&call).await?
@@ -112,7 +185,17 @@ impl Client {
         if answer.status() != StatusCode::CREATED {
             return Err(answer.into_error(what).await);
         }
-        check_stored(what, digest, &answer)
+        check_stored(what, digest, &answer)?;
+        Ok(BlobPush::Sent)
+    }
+}
+
+impl Content {
+    fn put_into(self, call: &mut Call) {
+        match self {
+            Self::Memory(bytes) => call.body = bytes,
+            Self::File(section) => call.file = Some(section),
+        }
     }
 }
 

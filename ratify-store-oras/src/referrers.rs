@@ -8,7 +8,6 @@ use std::{
     time::Instant,
 };
 
-use bytes::Bytes;
 use ratify_core::{Descriptor, Digest, Index, Reference, capped_line, media_type};
 use reqwest::{
     Method, StatusCode,
@@ -23,7 +22,7 @@ use crate::{
 };
 
 /// The entries gathered so far, and how much was read for them.
-struct Listing<'a> {
+pub(crate) struct Listing<'a> {
     what: &'a str,
     limits: Limits,
     entries: Vec<Descriptor>,
@@ -137,7 +136,7 @@ impl Client {
 }
 
 impl<'a> Listing<'a> {
-    fn new(what: &'a str, limits: Limits) -> Self {
+    pub(crate) fn new(what: &'a str, limits: Limits) -> Self {
         Self {
             what,
             limits,
@@ -159,7 +158,7 @@ impl<'a> Listing<'a> {
         Ok(())
     }
 
-    fn add_page(&mut self, page: &Bytes) -> Result<(), OrasError> {
+    pub(crate) fn add_page(&mut self, page: &[u8]) -> Result<(), OrasError> {
         self.bytes += page.len() as u64;
         if self.bytes > self.limits.referrer_bytes {
             return Err(self.too_large(self.limits.referrer_bytes, "bytes"));
@@ -174,7 +173,7 @@ impl<'a> Listing<'a> {
 
     /// The same entry twice is one; one artifact with two descriptions is refused, for who reads
     /// the one would judge something else than who reads the other.
-    fn add(&mut self, entry: Descriptor) -> Result<(), OrasError> {
+    pub(crate) fn add(&mut self, entry: Descriptor) -> Result<(), OrasError> {
         if let Some(index) = self.by_digest.get(&entry.digest) {
             let known = &self.entries[*index];
             let is_same = known.media_type == entry.media_type
@@ -196,13 +195,17 @@ impl<'a> Listing<'a> {
         Ok(())
     }
 
+    pub(crate) fn into_entries(self) -> Vec<Descriptor> {
+        self.entries
+    }
+
     fn too_large(&self, limit: u64, unit: &'static str) -> OrasError {
         OrasError::TooLarge { what: self.what.to_owned(), limit, unit }
     }
 }
 
 /// The tag of the tag schema: the digest with a `-` for the `:`, cut to the lengths it allows.
-fn schema_tag(subject: &Digest) -> String {
+pub(crate) fn schema_tag(subject: &Digest) -> String {
     let hex = &subject.hex()[..subject.hex().len().min(64)];
     format!("{}-{hex}", subject.algorithm().name())
 }
@@ -277,6 +280,8 @@ fn links(value: &str) -> Option<Vec<(&str, bool)>> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn next(values: &[&str]) -> Result<Option<String>, String> {

@@ -110,3 +110,41 @@ fn write_pieces<S: Write>(
     sink.flush()?;
     Ok((sink, hasher.finish()))
 }
+
+/// Copies the blob of a descriptor from a file, a piece at a time, and gives the sink back that
+/// holds its bytes, proven. It blocks.
+///
+/// # Errors
+/// When the file, the sink or the proof fails. The sink is dropped then.
+pub(crate) fn copy<S: Write>(
+    mut from: impl io::Read,
+    what: &str,
+    descriptor: &Descriptor,
+    mut sink: S,
+) -> Result<S, OrasError> {
+    let mut hasher = Hasher::new(descriptor.digest.algorithm());
+    let mut piece = vec![0; PIECE];
+    let mut copied = 0;
+    loop {
+        let read = from.read(&mut piece);
+        let read = read.map_err(|source| OrasError::Read { what: what.to_owned(), source })?;
+        if read == 0 {
+            break;
+        }
+        copied += read as u64;
+        if copied > descriptor.size {
+            let (what, expected) = (what.to_owned(), descriptor.size);
+            return Err(OrasError::Size { what, expected, actual: "more".into() });
+        }
+        hasher.update(&piece[..read]);
+        let written = sink.write_all(&piece[..read]);
+        written.map_err(|source| OrasError::Sink { what: what.to_owned(), source })?;
+    }
+    sink.flush().map_err(|source| OrasError::Sink { what: what.to_owned(), source })?;
+    let actual = hasher.finish();
+    if actual == descriptor.digest {
+        return Ok(sink);
+    }
+    let expected = descriptor.digest.clone();
+    Err(OrasError::Digest { what: what.to_owned(), expected, actual: actual.to_string() })
+}

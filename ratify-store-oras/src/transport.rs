@@ -3,7 +3,7 @@
 
 use std::{
     error::Error as StdError,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::Ipv6Addr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -11,12 +11,14 @@ use std::{
 use reqwest::redirect;
 use url::{Host, Url};
 
-use crate::{OrasError, TlsRoots, tls};
+use crate::{
+    AddressRules, OrasError, TlsRoots,
+    addresses::{CheckedResolver, Refusal, RulesNow, proxy_hosts},
+    tls,
+};
 
 /// v1's bound on a TCP connection plus that on the TLS handshake behind it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(40);
-/// A server that sends nothing for this long has hung.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How registries are spoken to.
@@ -36,21 +38,52 @@ pub enum Transport {
 
 /// The connection pools of a process, one per kind of TLS, opened when first needed. Cloning
 /// shares them. Nothing is read and nothing connected before.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Connections(Arc<Pools>);
 
-#[derive(Default)]
 struct Pools {
     roots: TlsRoots,
+    addresses: RulesNow,
+    resolver: CheckedResolver,
     plain: OnceLock<reqwest::Client>,
     checked: OnceLock<reqwest::Client>,
     loopback: OnceLock<reqwest::Client>,
 }
 
+impl Default for Connections {
+    fn default() -> Self {
+        Self::new(TlsRoots::default())
+    }
+}
+
 impl Connections {
-    /// Pools that trust these roots besides the system's.
+    /// Pools that trust these roots besides the system's. Where they may lead to are the
+    /// [`AddressRules`] for an operator.
     pub fn new(roots: TlsRoots) -> Self {
-        Self(Arc::new(Pools { roots, ..Pools::default() }))
+        Self::with_addresses(roots, AddressRules::default)
+    }
+
+    /// The same with other rules, which are asked for before each connection.
+    pub fn with_addresses(
+        roots: TlsRoots,
+        addresses: impl Fn() -> AddressRules + Send + Sync + 'static,
+    ) -> Self {
+        let addresses: RulesNow = Arc::new(addresses);
+        let proxies = proxy_hosts(|name| std::env::var(name).ok());
+        Self(Arc::new(Pools {
+            roots,
+            resolver: CheckedResolver::new(Arc::clone(&addresses), proxies),
+            addresses,
+            plain: OnceLock::new(),
+            checked: OnceLock::new(),
+            loopback: OnceLock::new(),
+        }))
+    }
+
+    /// Whether a URL may be asked, as far as its name tells; its addresses are looked at when they
+    /// are found.
+    pub(crate) fn check(&self, url: &Url) -> Result<(), Refusal> {
+        (self.0.addresses)().check_url(url)
     }
 
     /// The pool for a URL. Certificates are checked unless its host is a loopback one.
@@ -59,10 +92,27 @@ impl Connections {
             self.local()
         } else if url.scheme() == "http" {
             // Reading the roots takes longer than many a request, and needs them to be there.
-            get_or_build(&self.0.plain, || build(tls::trusting(Vec::new())?, |b| b))
+            get_or_build(&self.0.plain, || self.build(tls::trusting(Vec::new())?, |b| b))
         } else {
-            get_or_build(&self.0.checked, || build(tls::checked(&self.0.roots)?, |b| b))
+            get_or_build(&self.0.checked, || self.build(tls::checked(&self.0.roots)?, |b| b))
         }
+    }
+
+    fn build(
+        &self,
+        tls: rustls::ClientConfig,
+        with: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Result<reqwest::Client, OrasError> {
+        let builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .dns_resolver(self.0.resolver.clone())
+            // Followed by hand: credentials must not cross hosts, nor may a request fall to HTTP.
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .pool_max_idle_per_host(100);
+        with(builder).build().map_err(|error| OrasError::Setup(error.without_url().to_string()))
     }
 }
 
@@ -75,11 +125,10 @@ impl Connections {
 
     /// No certificate is checked in this one.
     fn local(&self) -> Result<&reqwest::Client, OrasError> {
+        // A name could resolve elsewhere; nothing is unchecked that leaves this machine. The
+        // resolver knows where `localhost` is without asking anybody.
         get_or_build(&self.0.loopback, || {
-            // A name could resolve elsewhere; nothing is unchecked that leaves this machine.
-            let here = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
-                .map(|address: IpAddr| SocketAddr::new(address, 0));
-            build(tls::unchecked()?, |b| b.no_proxy().resolve_to_addrs("localhost", &here))
+            self.build(tls::unchecked()?, reqwest::ClientBuilder::no_proxy)
         })
     }
 }
@@ -160,22 +209,6 @@ fn get_or_build(
     }
     let client = build()?;
     Ok(cell.get_or_init(|| client))
-}
-
-fn build(
-    tls: rustls::ClientConfig,
-    with: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
-) -> Result<reqwest::Client, OrasError> {
-    let builder = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        // Followed by hand: credentials must not cross hosts, nor may a request fall to HTTP.
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(SILENCE_TIMEOUT)
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .pool_max_idle_per_host(100);
-    with(builder).build().map_err(|error| OrasError::Setup(error.without_url().to_string()))
 }
 
 #[cfg(test)]

@@ -142,6 +142,7 @@ fn configuration(plugin: &str) -> String {
     let config = json!({
         "store": {"version": "1.0.0", "plugins": [{"name": "oras", "useHttp": true}]},
         "policy": {"version": "1.0.0", "plugin": {"name": "configPolicy"}},
+        "registries": {"allowedAddresses": ["127.0.0.0/8"]},
         "verifier": {"version": "1.0.0", "plugins": [{
             "name": "demo",
             "type": PLUGIN,

@@ -143,5 +143,6 @@ imagePullSecrets:
 {{- with (.Values.namespaces).tightenOnly }}{{ $_ := set $ofNamespaces "tightenOnly" . }}{{ end -}}
 {{- with (.Values.namespaces).clusterCredentials }}{{ $_ := set $ofNamespaces "clusterCredentials" . }}{{ end -}}
 {{- with $ofNamespaces }}{{ $_ := set $config "namespaces" . }}{{ end -}}
+{{- with (.Values.registries).allowedAddresses }}{{ $_ := set $config "registries" (dict "allowedAddresses" .) }}{{ end -}}
 {{- toPrettyJson $config -}}
 {{- end -}}

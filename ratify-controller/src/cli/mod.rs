@@ -27,7 +27,7 @@ use crate::{
     env::Environment,
     plugin::sandbox::harden_self,
     reload::ConfigFile,
-    runtime::Runtime,
+    runtime::{Asking, Runtime},
     telemetry::{Format, Telemetry},
 };
 
@@ -75,6 +75,11 @@ impl Command {
     /// Servers end in order when they are told to; whatever else runs is stopped where it is.
     fn ends_itself(&self) -> bool {
         matches!(self, Self::Serve(_) | Self::Dev(_))
+    }
+
+    /// Of a server anybody may ask about anything.
+    fn asking(&self) -> Asking {
+        if matches!(self, Self::Serve(_)) { Asking::Anybody } else { Asking::Operator }
     }
 
     /// v1's `-d` is a flag of the root that every command takes.
@@ -152,7 +157,7 @@ fn run(
     harden_self().context("cannot make this process unreadable for plugins")?;
     let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = threads.block_on(async {
-        let runtime = Arc::new(Runtime::start(environment.clone())?);
+        let runtime = Arc::new(Runtime::start(environment.clone(), command.asking())?);
         let context = Context { environment, telemetry, runtime };
         if command.ends_itself() {
             return command.run(&context).await;

@@ -1,15 +1,13 @@
 //! What a namespace may bring, where an administrator lets it bring anything: a program from a
 //! registry that is not the node's own, with credentials that are not Ratify's.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use ratify_core::{
     Reference, capped_line,
     config::{Candidate, Denial, PluginRules, PluginSource},
 };
+use ratify_store_oras::AddressKind;
 use serde_json::Value;
 use url::{Host, Url};
 
@@ -19,12 +17,6 @@ use crate::plugin::confined::Confinement;
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(10);
 /// The one provider whose credentials are the namespace's.
 const OWN_CREDENTIALS: &str = "k8Secrets";
-/// What clouds serve credentials on, beside link-local addresses.
-const METADATA: [IpAddr; 3] = [
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-];
 
 /// Whether a source of a namespaced resource is allowed, apart from what is so for any source. A
 /// registry by name is looked up; that its name means something else a moment later is not seen
@@ -91,7 +83,7 @@ async fn check_host(registry: &str) -> Result<(), Denial> {
     match url.host() {
         Some(Host::Ipv4(address)) if !is_local(address.into()) => Ok(()),
         Some(Host::Ipv6(address)) if !is_local(address.into()) => Ok(()),
-        Some(Host::Domain(name)) if !is_local_name(name) => {
+        Some(Host::Domain(name)) if AddressKind::of_name(name).is_none() => {
             let port = url.port_or_known_default().unwrap_or(443);
             let lookup = tokio::net::lookup_host((name, port));
             // A name that cannot be looked up is no way to anywhere.
@@ -104,39 +96,9 @@ async fn check_host(registry: &str) -> Result<(), Denial> {
     }
 }
 
-fn is_local_name(name: &str) -> bool {
-    let name = name.trim_end_matches('.').to_ascii_lowercase();
-    name == "localhost" || name.ends_with(".localhost")
-}
-
 /// Whether an address is of this machine, of its link, or of the cloud's metadata.
 fn is_local(address: IpAddr) -> bool {
-    if METADATA.contains(&address) {
-        return true;
-    }
-    match address {
-        IpAddr::V4(v4) => {
-            let is_this_network = v4.octets()[0] == 0;
-            let is_special = v4.is_loopback() || v4.is_link_local() || v4.is_broadcast();
-            is_this_network || is_special || v4.is_multicast()
-        }
-        IpAddr::V6(v6) => {
-            let embedded = embedded(v6);
-            let is_special = v6.is_loopback() || v6.is_unspecified() || v6.is_multicast();
-            let is_link_local = v6.segments()[0] & 0xffc0 == 0xfe80;
-            is_special || is_link_local || embedded.is_some_and(|v4| is_local(v4.into()))
-        }
-    }
-}
-
-/// The IPv4 address within an IPv6 one: mapped, or of NAT64 (RFC 6052).
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let is_nat64 = address.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0];
-    let last = || {
-        let [.., a, b, c, d] = address.octets();
-        Ipv4Addr::new(a, b, c, d)
-    };
-    address.to_ipv4_mapped().or_else(|| is_nat64.then(last))
+    AddressKind::of(address).is_some()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ratify_core::{
     Error,
-    config::{Config, Denial, NamespaceRules, PluginRules},
+    config::{Config, Denial, NamespaceRules, PluginRules, RegistryRules},
 };
 use tokio::sync::watch;
 
@@ -23,6 +23,8 @@ pub struct Rules {
     pub plugins: Arc<PluginRules>,
     /// About namespaces.
     pub namespaces: NamespaceRules,
+    /// About registries.
+    pub registries: RegistryRules,
 }
 
 /// The rules that hold now. Clones are the same rules.
@@ -38,7 +40,11 @@ pub struct Gate {
 impl Rules {
     /// The rules in a configuration.
     pub fn of(config: &Config) -> Self {
-        Self { plugins: Arc::new(config.plugins.clone()), namespaces: config.namespaces }
+        Self {
+            plugins: Arc::new(config.plugins.clone()),
+            namespaces: config.namespaces,
+            registries: config.registries.clone(),
+        }
     }
 }
 

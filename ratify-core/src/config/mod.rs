@@ -7,6 +7,7 @@ mod executor;
 mod plugin;
 mod plugins;
 mod policy;
+mod registries;
 mod store;
 mod verifier;
 
@@ -18,6 +19,7 @@ pub use plugins::{
     Candidate, Denial, NamespaceRules, Part, PatternError, PluginRules, RepositoryPattern,
 };
 pub use policy::PolicyConfig;
+pub use registries::{AddressRange, RangeError, RegistryRules};
 pub use store::{StorePluginConfig, StoresConfig};
 pub use verifier::{ArtifactTypes, VerifierPluginConfig, VerifiersConfig};
 
@@ -44,6 +46,8 @@ pub struct Config {
     pub plugins: PluginRules,
     /// What administrators allow of namespaces.
     pub namespaces: NamespaceRules,
+    /// What administrators allow of registries.
+    pub registries: RegistryRules,
     /// What Ratify does not know, as written.
     pub rest: Map<String, Value>,
 }
@@ -114,6 +118,8 @@ impl Config {
         let plugins = root.section("plugins")?.map(PluginRules::from_section).transpose()?;
         let namespaces =
             root.section("namespaces")?.map(NamespaceRules::from_section).transpose()?;
+        let registries =
+            root.section("registries")?.map(RegistryRules::from_section).transpose()?;
         Ok(Self {
             store: root.section("store")?.map(StoresConfig::from_section).transpose()?,
             policy: root.section("policy")?.map(PolicyConfig::from_section).transpose()?,
@@ -127,6 +133,7 @@ impl Config {
             crl_cache_enabled: crl.unwrap_or_default(),
             plugins: plugins.unwrap_or_default(),
             namespaces: namespaces.unwrap_or_default(),
+            registries: registries.unwrap_or_default(),
             rest: root.values,
         })
     }

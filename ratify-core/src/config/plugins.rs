@@ -201,7 +201,7 @@ fn max_size(section: &mut Section) -> Result<Option<u64>, ConfigError> {
     }
 }
 
-fn parsed<T>(
+pub(super) fn parsed<T>(
     section: &Section,
     key: &str,
     texts: &[String],
@@ -218,7 +218,7 @@ fn parsed<T>(
 
 impl Section {
     /// `null` would count as absent.
-    fn refuse_null(&self) -> Result<(), ConfigError> {
+    pub(super) fn refuse_null(&self) -> Result<(), ConfigError> {
         match self.values.iter().find(|(_, value)| value.is_null()) {
             Some((key, _)) => self.wrong(key, "a value, or no such key", &Value::Null),
             None => Ok(()),
@@ -226,7 +226,7 @@ impl Section {
     }
 
     /// What is left is known to nobody.
-    fn refuse_rest(&self) -> Result<(), ConfigError> {
+    pub(super) fn refuse_rest(&self) -> Result<(), ConfigError> {
         match self.values.keys().next() {
             Some(key) => Err(ConfigError::UnknownKey {
                 at: self.at.clone(),

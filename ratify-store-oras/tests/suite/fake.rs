@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -88,7 +88,15 @@ impl Reply {
 
 impl Fake {
     pub(crate) async fn start(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(IpAddr::V4(Ipv4Addr::LOCALHOST), answer).await
+    }
+
+    /// The same at another address of this machine.
+    pub(crate) async fn start_at(
+        address: IpAddr,
+        answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let router = router(answer, seen.clone());
@@ -265,8 +273,13 @@ pub(crate) fn client_with(credential: Credential) -> Client {
 pub(crate) fn client_over(transport: Transport, credential: Credential) -> Client {
     let mut options = options();
     options.transport = transport;
-    options.auth = Arc::new(Fixed(Ok(credential)));
+    options.auth = fixed(credential);
     Client::new(options).unwrap()
+}
+
+/// A provider that has these credentials for everybody.
+pub(crate) fn fixed(credential: Credential) -> Arc<dyn AuthProvider> {
+    Arc::new(Fixed(Ok(credential)))
 }
 
 pub(crate) fn client_failing(credential_use: CredentialUse) -> Client {

@@ -24,10 +24,10 @@ use crate::{
 };
 
 /// A registry process, ended with the test.
-struct Registry {
+pub(crate) struct Registry {
     process: Child,
-    address: String,
-    directory: tempfile::TempDir,
+    pub(crate) address: String,
+    pub(crate) directory: tempfile::TempDir,
 }
 
 impl Drop for Registry {
@@ -38,7 +38,7 @@ impl Drop for Registry {
 }
 
 /// The path of a tool, or `None` and a loud line.
-fn tool(name: &str) -> Option<PathBuf> {
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     let Some(list) = std::env::var_os("RATIFY_TOOLS") else {
         assert!(std::env::var_os("CI").is_none(), "RATIFY_TOOLS is not set, and this is CI");
         eprintln!("SKIPPED: RATIFY_TOOLS is not set; run `cargo xtask tools`");
@@ -59,7 +59,7 @@ fn certificate(directory: &Path) -> (PathBuf, PathBuf) {
 }
 
 /// go-containerregistry's: prints its address.
-fn with_api(tls: bool) -> Option<Registry> {
+pub(crate) fn with_api(tls: bool) -> Option<Registry> {
     let mut command = Command::new(tool("registry-referrers")?);
     let directory = tempfile::tempdir().unwrap();
     if tls {
@@ -73,7 +73,7 @@ fn with_api(tls: bool) -> Option<Registry> {
 }
 
 /// distribution's: says in its log what it listens on. The password is `hunter2`.
-fn with_tag_schema(tls: bool) -> Option<Registry> {
+pub(crate) fn with_tag_schema(tls: bool) -> Option<Registry> {
     let registry = tool("registry")?;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
@@ -122,7 +122,11 @@ fn client(transport: Transport, credential: Option<Credential>) -> Client {
 }
 
 /// Pushes an image and `artifacts` signatures of it; returns the subject and the signatures.
-async fn fill(client: &Client, image: &Reference, artifacts: u8) -> (Descriptor, Vec<Descriptor>) {
+pub(crate) async fn fill(
+    client: &Client,
+    image: &Reference,
+    artifacts: u8,
+) -> (Descriptor, Vec<Descriptor>) {
     client.push_blob(image, Bytes::from_static(EMPTY_CONFIG)).await.unwrap();
     let subject = push(client, image, &Artifact::new("", vec![])).await;
     let mut pushed = Vec::new();
@@ -187,7 +191,7 @@ async fn read_back(
     assert_eq!(client.cosign_signature(image, &subject.digest, None).await.unwrap(), None);
 }
 
-fn image(registry: &Registry) -> Reference {
+pub(crate) fn image(registry: &Registry) -> Reference {
     Reference::parse(&format!("{}/a/app:1", registry.address)).unwrap()
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ratify_core::Reference;
-use ratify_store_oras::{Client, Connections, OrasError, TlsRoots, Transport};
+use ratify_store_oras::{AddressRules, Client, Connections, OrasError, TlsRoots, Transport};
 use tokio::{io::AsyncWriteExt, net::TcpListener};
 
 use crate::fake::{Content, Fake, Reply, Seen, options};
@@ -34,6 +34,13 @@ fn client(transport: Transport) -> Client {
     let mut options = options();
     options.transport = transport;
     Client::new(options).unwrap()
+}
+
+/// Connections that may lead to 0.0.0.0.
+fn listing_unspecified(roots: TlsRoots) -> Connections {
+    Connections::with_addresses(roots, || {
+        AddressRules::for_operator(Arc::new(["0.0.0.0".parse().unwrap()]))
+    })
 }
 
 #[tokio::test]
@@ -72,7 +79,11 @@ async fn other_hosts_are_never_spoken_to_in_clear_nor_believed_unchecked() {
         let reference = format!("0.0.0.0:{}/127.0.0.1/app:1", fake.address.port());
         let reference = Reference::parse(&reference).unwrap();
         for transport in [Transport::Https, Transport::HttpsOrLoopbackHttp] {
-            let error = client(transport).resolve(&reference, None).await.unwrap_err();
+            let mut options = options();
+            options.transport = transport;
+            options.connections = listing_unspecified(TlsRoots::default());
+            let client = Client::new(options).unwrap();
+            let error = client.resolve(&reference, None).await.unwrap_err();
             assert!(matches!(error, OrasError::Unreachable { .. }), "{error}");
         }
         assert!(fake.seen().is_empty());
@@ -100,7 +111,7 @@ async fn the_file_of_ssl_cert_file_is_trusted_besides_the_systems_roots() {
     let resolve = async |roots: TlsRoots| {
         let mut options = options();
         options.transport = Transport::Https;
-        options.connections = Connections::new(roots);
+        options.connections = listing_unspecified(roots);
         let reference = Reference::parse(&format!("0.0.0.0:{port}/app:1")).unwrap();
         Client::new(options).unwrap().resolve(&reference, None).await.unwrap_err()
     };

@@ -201,6 +201,7 @@ fn configuration(kind: &str, plugins: &Path) -> Value {
             "artifactTypes": ARTIFACT_TYPE,
         }]},
         "executor": {"verificationRequestTimeout": REQUEST_TIMEOUT_MS},
+        "registries": {"allowedAddresses": ["127.0.0.0/8", "::1"]},
     })
 }
 

@@ -88,6 +88,8 @@ fn install(cluster: &Cluster, stage: &Stage) -> Result<()> {
         "upgradeCRDs.enabled=false",
         // The registry of this demo has no certificate.
         "oras.useHttp=true",
+        // It is on this machine, where a server asks none that is not listed.
+        "registries.allowedAddresses={127.0.0.1}",
     ] {
         helm.args(["--set", value]);
     }

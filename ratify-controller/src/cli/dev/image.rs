@@ -6,8 +6,8 @@ use std::{path::PathBuf, process::ExitCode, str::FromStr};
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Args;
-use ratify_core::{Descriptor, Reference, media_type};
-use ratify_store_oras::{Artifact, ArtifactIndex, Client, EMPTY_CONFIG, auth::SecretScope};
+use ratify_core::{Algorithm, Descriptor, Reference, media_type};
+use ratify_store_oras::{Artifact, Client, EMPTY_CONFIG, auth::SecretScope, digest_of};
 
 use super::super::{Context, output};
 
@@ -54,7 +54,6 @@ impl Image {
                 std::fs::read(&attachment.file).with_context(|| format!("cannot read {file}"))?;
             let type_ = &attachment.artifact_type;
             let artifact = push(&client, &reference, type_, &bytes, Some(image.clone())).await?;
-            list(&client, &reference, &image, artifact.clone().with_artifact_type(type_)).await?;
             output::print_line(&format!("{} {}", attachment.artifact_type, artifact.digest))?;
         }
         Ok(ExitCode::SUCCESS)
@@ -83,31 +82,14 @@ async fn push(
     }
     artifact.subject = subject;
     let document = artifact.to_bytes()?;
+    let digest = digest_of(Algorithm::Sha256, &document);
     let size = document.len() as u64;
-    let place = match &artifact.subject {
-        None => reference.clone(),
-        Some(_) => reference
-            .sibling(&ratify_store_oras::digest_of(ratify_core::Algorithm::Sha256, &document)),
-    };
-    let digest = client.push_manifest(&place, media_type::OCI_MANIFEST, document).await?;
-    Ok(Descriptor::new(media_type::OCI_MANIFEST, digest, size))
-}
-
-/// Adds an artifact to the list of its subject's referrers where the registry keeps none (OCI
-/// distribution specification, "Referrers Tag Schema").
-async fn list(
-    client: &Client,
-    image: &Reference,
-    subject: &Descriptor,
-    artifact: Descriptor,
-) -> anyhow::Result<()> {
-    let mut listed = client.referrers(image, &subject.digest, None).await?;
-    if listed.iter().any(|entry| entry.digest == artifact.digest) {
-        return Ok(());
+    let descriptor = Descriptor::new(media_type::OCI_MANIFEST, digest, size);
+    match &artifact.subject {
+        None => {
+            client.push_manifest(reference, media_type::OCI_MANIFEST, document).await?;
+        }
+        Some(_) => client.attach(reference, &descriptor, document).await?,
     }
-    listed.push(artifact);
-    let index = ArtifactIndex { manifests: listed, ..ArtifactIndex::default() };
-    let tag = image.sibling_tag(&subject.digest.as_str().replacen(':', "-", 1))?;
-    client.push_manifest(&tag, media_type::OCI_INDEX, index.to_bytes()?).await?;
-    Ok(())
+    Ok(descriptor)
 }

@@ -93,6 +93,8 @@ const ADDITIONS: &[Addition] = &[
     to("plugins>namespaces>anyAddress", "true", CONFIG, "/data/config.json/plugins", r#"{"namespaces":{"anyAddress":true}}"#),
     to("namespaces>tightenOnly", "true", CONFIG, "/data/config.json/namespaces", r#"{"tightenOnly":true}"#),
     to("namespaces>clusterCredentials", "true", CONFIG, "/data/config.json/namespaces", r#"{"clusterCredentials":true}"#),
+    to("registries>allowedAddresses", r#"["127.0.0.1","::1/128"]"#, CONFIG, "/data/config.json/registries",
+        r#"{"allowedAddresses":["127.0.0.1","::1/128"]}"#),
     to("rbac>readSecretsIn", r#"["team"]"#, "Role/ratify-secret-reader", "/metadata/namespace", r#""team""#),
     to("rbac>readSecretsIn", r#"["*"]"#, "ClusterRole/ratify-manager-cluster-role", "/rules/3",
         r#"{"apiGroups":[""],"resources":["secrets","serviceaccounts"],"verbs":["get"]}"#),

@@ -38,7 +38,7 @@ fn values(certificates: &Path) -> Value {
     let [authority, certificate, key] = ["ca.pem", "cert.pem", "key.pem"]
         .map(|name| std::fs::read_to_string(certificates.join(name)).unwrap());
     json!({
-        "oras": {"useHttp": true}, "notation": {"enabled": false}, "cosign": {"enabled": false},
+        "oras": {"useHttp": true}, "registries": {"allowedAddresses": ["127.0.0.1"]}, "notation": {"enabled": false}, "cosign": {"enabled": false},
         "provider": {"tls": {"crt": certificate, "key": key, "caCert": authority, "caKey": "none",
             "cabundle": STANDARD.encode(&authority)}},
     })

@@ -55,6 +55,10 @@ const LINES: [&str; 9] = [
     "verifier 'verifier-dynamic' added to verifier map in namespace: ",
 ];
 
+/// What the document's reader does not need: a password, and a registry on this machine.
+const MORE: &str = " --set-file dockerConfig=docker.json \
+                    --set 'registries.allowedAddresses={127.0.0.1}'";
+
 /// A cluster in which Gatekeeper is, and nothing of Ratify, with a registry that wants a password.
 struct Site {
     helm: Helm,
@@ -123,7 +127,7 @@ impl Site {
             fs::write(folder.join(name), text).unwrap();
         }
         tokio::select! {
-            () = self.type_block("provider.tls.crt", " --set-file dockerConfig=docker.json") => (),
+            () = self.type_block("provider.tls.crt", MORE) => (),
             () = self.run_jobs() => unreachable!("jobs are run until helm ends"),
         }
     }

@@ -8,7 +8,7 @@
 //!   process itself fails.
 //! - `denied`: a rule that comes into force takes what it denies out of force, and the other way;
 //!   `tenants`: the attacks of a namespace administrator; `loads`: the record of what was loaded.
-//! - `image`: the image, as it runs in a cluster.
+//! - `image`: the image, as it runs in a cluster; `layout`: a layout in place of a registry.
 //! - `lies`: a registry that lies about the image and what is attached to it, on each path.
 //! - `cache`: many processes on one cache directory, killed at random.
 //! - `words`, `files`, `names`, `directories`, `answers`: bad input, a table each.
@@ -27,6 +27,7 @@ mod faults;
 mod files;
 mod foreign;
 mod image;
+mod layout;
 mod lies;
 mod loads;
 mod main_job;
@@ -146,9 +147,10 @@ impl Home {
         Ok(())
     }
 
-    /// Writes the configuration that commands read by default.
+    /// Writes the configuration that commands read by default. The registries of tests are on
+    /// loopback, where a server asks none unless it is listed.
     fn configure(&self, config: &Value) {
-        self.write(".ratify/config.json", config.to_string());
+        self.write(".ratify/config.json", with_loopback(config).to_string());
     }
 
     fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
@@ -246,6 +248,16 @@ impl Ran {
         let text = format!("[{code}] {stdout}{error}").replace(&home, "<home>");
         without_ports(&text)
     }
+}
+
+/// A configuration that lets a server ask the registries of tests.
+pub(super) fn with_loopback(config: &Value) -> Value {
+    let mut config = config.clone();
+    if let Value::Object(sections) = &mut config {
+        let listed = json!({"allowedAddresses": ["127.0.0.0/8", "::1"]});
+        sections.entry("registries").or_insert(listed);
+    }
+    config
 }
 
 /// The configuration of most tests: the built-in store, and one verifier for everything.

@@ -38,7 +38,10 @@ impl Controller {
     pub(super) fn start(host: Host<'_>, site: &Site<'_>, home: &Path) -> Result<Self> {
         let folder = home.join(".ratify");
         fs::create_dir_all(folder.join("plugins"))?;
-        let config = json!({"executor": {"verificationRequestTimeout": REQUEST_TIMEOUT_MS}});
+        let config = json!({
+            "executor": {"verificationRequestTimeout": REQUEST_TIMEOUT_MS},
+            "registries": {"allowedAddresses": ["127.0.0.0/8", "::1"]},
+        });
         fs::write(folder.join("config.json"), config.to_string())?;
         wait("port 8080 to become free", || TcpListener::bind(V1_METRICS).is_ok())?;
         let (address, probes) = (free_address()?, free_address()?);

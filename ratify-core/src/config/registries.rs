@@ -1,0 +1,179 @@
+//! The section `registries`: what administrators allow of registries. An addition to v1; it is read
+//! as strictly as `plugins` and `namespaces`, for a key that is misspelt would open or shut the
+//! wrong thing.
+
+use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
+
+use super::{ConfigError, Section, plugins::parsed};
+
+/// The section `registries`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RegistryRules {
+    /// The addresses that registries may have although they are of this machine, of its link, or of
+    /// a cloud's metadata.
+    pub allowed_addresses: Arc<[AddressRange]>,
+}
+
+/// Some addresses: `127.0.0.0/8`, or one alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressRange {
+    first: IpAddr,
+    prefix: u8,
+}
+
+/// Why a text is no [`AddressRange`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RangeError {
+    /// Neither an address nor a network.
+    #[error("it must be an address or a network, as 127.0.0.1 or 127.0.0.0/8")]
+    Form,
+    /// Bits that the prefix does not cover: one of the two is a mistake.
+    #[error("the address has bits beyond its prefix")]
+    Bits,
+}
+
+impl AddressRange {
+    /// Whether an address is among these. An IPv4 address within an IPv6 one is another address.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.first.is_ipv4() == address.is_ipv4()
+            && self.network_of(address) == self.network_of(self.first)
+    }
+
+    /// Whether it is one address alone.
+    pub fn is_single(&self) -> bool {
+        self.prefix == width(self.first)
+    }
+
+    /// The bits of an address that the prefix covers.
+    fn network_of(&self, address: IpAddr) -> u128 {
+        let shift = u32::from(width(self.first) - self.prefix);
+        let bits = match address {
+            IpAddr::V4(v4) => u128::from(v4.to_bits()),
+            IpAddr::V6(v6) => v6.to_bits(),
+        };
+        bits.checked_shr(shift).unwrap_or(0)
+    }
+}
+
+impl FromStr for AddressRange {
+    type Err = RangeError;
+
+    fn from_str(text: &str) -> Result<Self, RangeError> {
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
+        let first: IpAddr = address.parse().map_err(|_| RangeError::Form)?;
+        let is_number = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let prefix = match prefix {
+            None => width(first),
+            Some(prefix) => Some(prefix)
+                .filter(is_number)
+                .and_then(|prefix| prefix.parse().ok())
+                .filter(|prefix| *prefix <= width(first))
+                .ok_or(RangeError::Form)?,
+        };
+        let range = Self { first, prefix };
+        let shift = u32::from(width(first) - prefix);
+        let whole = match first {
+            IpAddr::V4(v4) => u128::from(v4.to_bits()),
+            IpAddr::V6(v6) => v6.to_bits(),
+        };
+        let kept = range.network_of(first).checked_shl(shift).unwrap_or(0);
+        if kept == whole { Ok(range) } else { Err(RangeError::Bits) }
+    }
+}
+
+impl fmt::Display for AddressRange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.first, self.prefix)
+    }
+}
+
+impl RegistryRules {
+    pub(super) fn from_section(mut section: Section) -> Result<Self, ConfigError> {
+        section.refuse_null()?;
+        let texts = section.strings("allowedAddresses")?.unwrap_or_default();
+        let allowed = parsed(&section, "allowedAddresses", &texts, |text| {
+            text.parse::<AddressRange>().map_err(|error| error.to_string())
+        })?;
+        section.refuse_rest()?;
+        Ok(Self { allowed_addresses: allowed.into() })
+    }
+}
+
+fn width(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    use super::*;
+
+    fn range(text: &str) -> AddressRange {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_range_holds_its_addresses_and_no_others() {
+        let cases = [
+            (
+                "127.0.0.0/8",
+                &["127.0.0.1", "127.255.0.9"][..],
+                &["128.0.0.1", "::1", "::ffff:127.0.0.1"][..],
+            ),
+            ("127.0.0.1", &["127.0.0.1"], &["127.0.0.2"]),
+            ("0.0.0.0/0", &["1.2.3.4"], &["::1"]),
+            ("::/0", &["::1", "fe80::1"], &["1.2.3.4"]),
+            ("fd00:ec2::/32", &["fd00:ec2::254"], &["fd00:ec3::254"]),
+        ];
+        for (text, inside, outside) in cases {
+            for address in inside {
+                assert!(range(text).contains(address.parse().unwrap()), "{text} {address}");
+            }
+            for address in outside {
+                assert!(!range(text).contains(address.parse().unwrap()), "{text} {address}");
+            }
+        }
+        assert!(range("::1").is_single() && !range("127.0.0.0/8").is_single());
+        assert_eq!(range("::1").to_string(), "::1/128");
+    }
+
+    #[test]
+    fn a_mistaken_range_or_key_is_said_with_its_place() {
+        let read = |text: &str| Config::from_json(text.as_bytes());
+        for (given, expected) in [
+            (
+                r#"{"allowedAddresses":["127.0.0.1/8"]}"#,
+                "registries.allowedAddresses[0]: \"127.0.0.1/8\": the address has bits beyond its prefix",
+            ),
+            (
+                r#"{"allowedAddresses":["::1","localhost"]}"#,
+                "registries.allowedAddresses[1]: \"localhost\": it must be an address or a network, as 127.0.0.1 or 127.0.0.0/8",
+            ),
+            (
+                r#"{"allowedAddresses":["127.0.0.0/33"]}"#,
+                "registries.allowedAddresses[0]: \"127.0.0.0/33\": it must be an address or a network, as 127.0.0.1 or 127.0.0.0/8",
+            ),
+            (
+                r#"{"allowedAddresses":["127.0.0.0/+8"]}"#,
+                "registries.allowedAddresses[0]: \"127.0.0.0/+8\": it must be an address or a network, as 127.0.0.1 or 127.0.0.0/8",
+            ),
+            (
+                r#"{"allowedAddresses":null}"#,
+                "registries.allowedAddresses: expected a value, or no such key, found null",
+            ),
+            (
+                r#"{"allowAddresses":[]}"#,
+                "registries: unknown key allowAddresses: a rule that is misspelt would not be kept",
+            ),
+        ] {
+            let error = read(&format!(r#"{{"registries":{given}}}"#)).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+        let config = read(r#"{"registries":{"allowedAddresses":["::1"]}}"#).unwrap();
+        assert_eq!(*config.registries.allowed_addresses, [range("::1")]);
+        assert_eq!(read("{}").unwrap().registries, RegistryRules::default());
+    }
+}

@@ -1,0 +1,118 @@
+//! [`Client::attach`]: an artifact is pushed and listed with its subject, by the registry itself
+//! or, where it has no Referrers API, by the tag that stands for the list (OCI distribution
+//! specification, "Pushing Manifests with Subject").
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ratify_core::{Descriptor, Digest, Index, Reference, capped_line, media_type};
+use reqwest::header::HeaderName;
+use serde_json::{Value, json};
+
+use crate::{
+    Client, OrasError,
+    client::{PULL, Target},
+    exchange::jitter,
+    layout::attachment,
+    referrers::schema_tag,
+};
+
+/// By which a registry says that it lists the manifest with its subject.
+const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+/// How often the list is written before somebody else is found to write it all the time.
+const MAX_TRIES: u32 = 5;
+/// How long another writer may take from reading the list to writing it.
+const SETTLE: Duration = Duration::from_millis(150);
+
+impl Client {
+    /// Pushes a manifest or an index by its digest into the reference's repository, and where it
+    /// names a subject, sees to it that it is listed there.
+    ///
+    /// Nothing locks the list of a registry without the Referrers API: it is written, and read
+    /// again to see whether another writer was faster. Clones of one client take turns.
+    ///
+    /// # Errors
+    /// When the document is none, the registry refuses, or other writers are faster each time.
+    pub async fn attach(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        bytes: Bytes,
+    ) -> Result<(), OrasError> {
+        let attached = attachment(descriptor, &bytes)?;
+        let place = reference.sibling(&descriptor.digest);
+        let (_, answer) = self.put_manifest(&place, &descriptor.media_type, bytes).await?;
+        let Some((subject, entry)) = attached else { return Ok(()) };
+        match answer.single(&OCI_SUBJECT)? {
+            Some(listed) if listed == subject.as_str() => return Ok(()),
+            Some(_) => {
+                let why = "the registry lists it with another subject";
+                return Err(OrasError::invalid(place.as_str(), why));
+            }
+            None => {}
+        }
+        drop(answer);
+        self.list_under_tag(reference, &subject, &entry).await
+    }
+
+    async fn list_under_tag(
+        &self,
+        reference: &Reference,
+        subject: &Digest,
+        entry: &Descriptor,
+    ) -> Result<(), OrasError> {
+        let tag = schema_tag(subject);
+        let tagged = reference.sibling_tag(&tag);
+        let tagged = tagged.map_err(|error| OrasError::invalid(&tag, error.to_string()))?;
+        let _turn = self.attaching().lock().await;
+        for attempt in 0..MAX_TRIES {
+            let Some(changed) = with_entry(&tagged, self.list_of(&tagged).await?, entry)? else {
+                return Ok(());
+            };
+            self.push_manifest(&tagged, media_type::OCI_INDEX, changed).await?;
+            // Whoever read the list before this was written may write it without this entry.
+            tokio::time::sleep(SETTLE.mul_f64(f64::from(attempt) + jitter())).await;
+        }
+        if with_entry(&tagged, self.list_of(&tagged).await?, entry)?.is_none() {
+            return Ok(());
+        }
+        let why = format!("{MAX_TRIES} times another writer took {} off the list", entry.digest);
+        Err(OrasError::invalid(tagged.as_str(), why))
+    }
+
+    /// The list as it is now; `None` where there is none yet.
+    async fn list_of(&self, tagged: &Reference) -> Result<Option<Bytes>, OrasError> {
+        let target: Target<'_> = self.target(tagged, PULL, None).await?;
+        match Box::pin(self.index_by_tag(&target, self.limits().manifest_bytes)).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(OrasError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A list with one more entry; `None` where it has it already. Whatever else is in it stays.
+fn with_entry(
+    tagged: &Reference,
+    list: Option<Bytes>,
+    entry: &Descriptor,
+) -> Result<Option<Bytes>, OrasError> {
+    let malformed = |error: String| OrasError::invalid(tagged.as_str(), capped_line(&error, 200));
+    let mut list: Value = match &list {
+        None => json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX}),
+        Some(bytes) => {
+            let index = Index::from_bytes(media_type::OCI_INDEX, bytes);
+            let index = index.map_err(|error| malformed(error.to_string()))?;
+            if index.manifests.iter().any(|known| known.digest == entry.digest) {
+                return Ok(None);
+            }
+            serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?
+        }
+    };
+    let entry = serde_json::to_value(entry).map_err(|error| malformed(error.to_string()))?;
+    match list.get_mut("manifests").and_then(Value::as_array_mut) {
+        Some(entries) => entries.push(entry),
+        None => list["manifests"] = json!([entry]),
+    }
+    Ok(Some(list.to_string().into()))
+}
