@@ -2,7 +2,7 @@
 //! as strictly as `plugins` and `namespaces`, for a key that is misspelt would open or shut the
 //! wrong thing.
 
-use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
+use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr, sync::Arc};
 
 use super::{ConfigError, Section, plugins::parsed};
 
@@ -13,6 +13,17 @@ pub struct RegistryRules {
     /// The addresses that registries may have although they are of this machine, of its link, or of
     /// a cloud's metadata.
     pub allowed_addresses: Arc<[AddressRange]>,
+    /// The programs that give out credentials by the kubelet's contract.
+    pub credential_providers: Option<CredentialProviderFiles>,
+}
+
+/// Where the kubelet's `CredentialProviderConfig` and the programs that it names are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialProviderFiles {
+    /// The file, YAML or JSON.
+    pub config_path: PathBuf,
+    /// The directory of the programs.
+    pub bin_dir: PathBuf,
 }
 
 /// Some addresses: `127.0.0.0/8`, or one alone.
@@ -96,9 +107,31 @@ impl RegistryRules {
         let allowed = parsed(&section, "allowedAddresses", &texts, |text| {
             text.parse::<AddressRange>().map_err(|error| error.to_string())
         })?;
+        let programs = section.section("credentialProviders")?;
+        let credential_providers =
+            programs.map(CredentialProviderFiles::from_section).transpose()?;
         section.refuse_rest()?;
-        Ok(Self { allowed_addresses: allowed.into() })
+        Ok(Self { allowed_addresses: allowed.into(), credential_providers })
     }
+}
+
+impl CredentialProviderFiles {
+    fn from_section(mut section: Section) -> Result<Self, ConfigError> {
+        section.refuse_null()?;
+        let read = Self {
+            config_path: absolute(&mut section, "configPath")?,
+            bin_dir: absolute(&mut section, "binDir")?,
+        };
+        section.refuse_rest()?;
+        Ok(read)
+    }
+}
+
+/// A path that does not depend on where this process was started.
+fn absolute(section: &mut Section, key: &'static str) -> Result<PathBuf, ConfigError> {
+    let path = section.string(key)?.map(PathBuf::from).filter(|path| path.is_absolute());
+    let why = || "it must be an absolute path".to_owned();
+    path.ok_or_else(|| ConfigError::Value { at: section.key_path(key), why: why() })
 }
 
 fn width(address: IpAddr) -> u8 {
@@ -167,6 +200,18 @@ mod tests {
             (
                 r#"{"allowAddresses":[]}"#,
                 "registries: unknown key allowAddresses: a rule that is misspelt would not be kept",
+            ),
+            (
+                r#"{"credentialProviders":{"configPath":"/c.yaml","binDir":"bin"}}"#,
+                "credentialProviders.binDir: it must be an absolute path",
+            ),
+            (
+                r#"{"credentialProviders":{"binDir":"/bin"}}"#,
+                "credentialProviders.configPath: it must be an absolute path",
+            ),
+            (
+                r#"{"credentialProviders":{"configPath":"/c","binDir":"/b","bindir2":""}}"#,
+                "credentialProviders: unknown key bindir2: a rule that is misspelt would not be kept",
             ),
         ] {
             let error = read(&format!(r#"{{"registries":{given}}}"#)).unwrap_err();

@@ -9,7 +9,7 @@ use ratify_core::{BoxFuture, ComponentType, Error, ErrorCode, Result};
 use serde::Deserialize;
 
 use super::{
-    Asked, AuthProvider, Credential, Environment, Granted, RegistryHost, Secret,
+    Asked, AuthProvider, Credential, Environment, Granted, RegistryHost, Secret, SecretScope,
     helper::Helpers,
     scope::{Scope, most_specific},
 };
@@ -73,7 +73,10 @@ impl DockerConfig {
         let directory = set(&environment.docker_config)
             .or_else(|| set(&environment.home).map(|home| home.join(".docker")));
         let path = path.or_else(|| directory.map(|directory| directory.join("config.json")));
-        let helpers = Arc::new(Helpers::new(environment.programs.clone()));
+        // A file that a namespace names is not the administrator's: nothing is run by it.
+        let is_administrators = !must_exist || environment.scope == SecretScope::Cluster;
+        let programs = environment.programs.clone().filter(|_| is_administrators);
+        let helpers = Arc::new(Helpers::new(programs));
         Self { path, must_exist, helpers }
     }
 
