@@ -14,7 +14,6 @@
 pub mod assemble;
 pub mod cli;
 pub mod dev;
-mod duration;
 pub mod env;
 pub mod gatekeeper;
 pub mod health;

@@ -9,19 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
-use ratify_core::{ErrorCode, Result, config::PluginSource};
-use ratify_store_oras::{
-    AddressRules, Client, ClientOptions, ConnectionRules, Connections, CredentialUse,
-    OrasStoreOptions, Origin, TlsRoots, Transport,
-    auth::{self, NoCredentials, SecretScope, SecretSource},
-};
-use serde_json::{Map, Value};
-
 use crate::{
     env::Environment,
     k8s::secrets::KubeSecrets,
     plugin::{
+        credentials::{HostPrograms, read_providers},
         exec::{self, ExecRunner},
         install::{InstallOptions, InstallRequest, install},
         inventory::{InstalledPlugin, LoadedFor},
@@ -29,6 +21,13 @@ use crate::{
         rules::RulesInForce,
         sandbox::{MemoryBudget, launcher_beside},
     },
+};
+use anyhow::Context as _;
+use ratify_core::{ErrorCode, Result, config::PluginSource};
+use ratify_store_oras::{
+    AddressRules, Client, ClientOptions, ConnectionRules, Connections, CredentialUse,
+    OrasStoreOptions, Origin, TlsRoots, Transport,
+    auth::{self, NoCredentials, SecretScope, SecretSource},
 };
 
 /// How long one plugin may take to arrive. v1 allows 10 s a request, which is too short for a large
@@ -59,6 +58,8 @@ pub struct Runtime {
     connections: Connections,
     /// The secrets of the cluster, where there is one.
     secrets: Option<Arc<dyn SecretSource>>,
+    /// Runs the programs that give out credentials.
+    programs: Arc<HostPrograms>,
     /// Made when the first plugin is configured; removed when the process ends.
     private: Mutex<Option<tempfile::TempDir>>,
 }
@@ -85,9 +86,11 @@ impl Runtime {
         let secrets = environment
             .has_cluster
             .then(|| Arc::new(KubeSecrets::of_this_cluster()) as Arc<dyn SecretSource>);
+        let programs = Arc::new(HostPrograms::new(Arc::clone(&host), std::env::vars_os()));
         Ok(Self {
             environment,
             secrets,
+            programs,
             host,
             runner: Arc::new(runner),
             rules,
@@ -138,18 +141,21 @@ impl Runtime {
     /// When `authProvider` names none that is known, or what the scope has no right to.
     pub fn plugin_client(
         &self,
-        auth_provider: Option<&Map<String, Value>>,
+        source: Option<&PluginSource>,
         scope: &SecretScope,
     ) -> Result<Client> {
+        let auth_provider = source.and_then(|source| source.auth_provider.as_ref());
+        let auth_providers = source.and_then(|source| source.auth_providers.as_ref());
         let mut options = ClientOptions::default();
         options.user_agent = Self::user_agent();
         options.transport = Transport::HttpsOrLoopbackHttp;
-        options.auth = match (auth_provider, scope) {
+        options.auth = match (auth_provider.is_some() || auth_providers.is_some(), scope) {
             // The default is Ratify's own configuration of docker, which is no namespace's.
-            (None, SecretScope::Namespace(_)) => Arc::new(NoCredentials),
+            (false, SecretScope::Namespace(_)) => Arc::new(NoCredentials),
             _ => {
                 let environment = self.auth_environment(scope);
-                auth::from_config(auth_provider, &environment, &self.connections)?
+                let connections = &self.connections;
+                auth::from_entry(auth_provider, auth_providers, &environment, connections)?
             }
         };
         options.credential_use = CredentialUse::Required;
@@ -175,22 +181,25 @@ impl Runtime {
             loaded_for,
             ..InstallOptions::default()
         };
-        let connect = |source: &PluginSource| {
-            self.plugin_client(source.auth_provider.as_ref(), scope).map(Origin::from)
-        };
+        let connect =
+            |source: &PluginSource| self.plugin_client(Some(source), scope).map(Origin::from);
         let installation = install(request, &options, &connect, &mut |_, _| ()).await?;
         Ok(installation.plugin)
     }
 
     fn auth_environment(&self, scope: &SecretScope) -> auth::Environment {
+        let rules = self.rules.now();
+        let providers = rules.registries.credential_providers.as_ref();
         auth::Environment {
             home: Some(self.environment.home.clone()),
             docker_config: self.environment.docker_config.clone(),
             secrets: self.secrets.clone(),
             ratify_namespace: self.environment.namespace.clone(),
             scope: scope.clone(),
-            lends_credentials: self.rules.now().namespaces.cluster_credentials,
+            lends_credentials: rules.namespaces.cluster_credentials,
             lookup: self.environment.clouds.clone(),
+            programs: Some(self.programs.clone()),
+            credential_providers: providers.map(|files| read_providers(files).map(Arc::new)),
         }
     }
 

@@ -22,6 +22,7 @@ mod text;
 mod verifier;
 
 pub mod config;
+pub mod duration;
 pub mod go_json;
 
 #[cfg(feature = "engine")]

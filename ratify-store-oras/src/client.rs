@@ -240,7 +240,7 @@ impl Client {
         let inner = &*self.0;
         let call = &target.furnish(call);
         let asked = Instant::now();
-        if inner.options.credential_use == CredentialUse::Required {
+        if inner.options.credential_use != CredentialUse::BestEffort {
             self.credential(target).await?;
         }
         let scope = target.scope(None);
@@ -410,7 +410,7 @@ impl Client {
                 Ok(none)
             }
             Ok(granted) => Ok(granted),
-            Err(source) if options.credential_use == CredentialUse::Required => {
+            Err(source) if options.credential_use != CredentialUse::BestEffort => {
                 Err(OrasError::Credentials { source: Box::new(source) })
             }
             Err(error) => {
@@ -425,7 +425,7 @@ impl Client {
     fn asked_host(&self, target: &Target<'_>) -> Result<RegistryHost, auth::HostError> {
         let registry = target.host();
         RegistryHost::parse(match self.0.options.credential_use {
-            CredentialUse::BestEffort => registry,
+            CredentialUse::BestEffort | CredentialUse::ByRule => registry,
             CredentialUse::Required => wire_host(registry),
         })
     }

@@ -77,6 +77,7 @@ struct Keys {
     use_http: bool,
     cosign_enabled: bool,
     auth_provider: Option<Map<String, Value>>,
+    auth_providers: Option<Value>,
     local_cache_path: Option<PathBuf>,
     /// Ours; v1's cache has no bound.
     local_cache_bytes: Option<u64>,
@@ -104,7 +105,13 @@ impl OrasStore {
     pub fn new(config: &StorePluginConfig, options: OrasStoreOptions) -> Result<Self> {
         let keys = Keys::from_entry(&config.raw)?;
         let auth_provider = keys.auth_provider.as_ref();
-        let auth = auth::from_config(auth_provider, &options.environment, &options.connections);
+        let auth_providers = keys.auth_providers.as_ref();
+        let credential_use = match auth_providers {
+            Some(_) => CredentialUse::ByRule,
+            None => CredentialUse::BestEffort,
+        };
+        let (environment, connections) = (&options.environment, &options.connections);
+        let auth = auth::from_entry(auth_provider, auth_providers, environment, connections);
         let auth = auth.map_err(|error| {
             of_store(ErrorCode::PluginInitFailure)
                 .with_detail("failed to create auth provider from configuration")
@@ -126,7 +133,7 @@ impl OrasStore {
             user_agent: options.user_agent,
             transport,
             auth,
-            credential_use: CredentialUse::BestEffort,
+            credential_use,
             connections: options.connections,
             retry: options.retry,
             limits: options.limits,
@@ -368,6 +375,7 @@ impl Keys {
                     let object = value.as_object().ok_or_else(|| wrong_type(key, "an object"))?;
                     keys.auth_provider = Some(object.clone());
                 }
+                "authproviders" => keys.auth_providers = Some(value.clone()),
                 "localcachepath" => {
                     let path = value.as_str().ok_or_else(|| wrong_type(key, "a string"))?;
                     keys.local_cache_path = (!path.is_empty()).then(|| path.into());
@@ -431,6 +439,7 @@ mod tests {
             use_http: true,
             cosign_enabled: true,
             auth_provider: json!({"name": "dockerConfig"}).as_object().cloned(),
+            auth_providers: None,
             local_cache_path: Some("/c".into()),
             local_cache_bytes: Some(65536),
         };

@@ -1,6 +1,6 @@
 //! `ratify-launch`: puts limits on itself and then becomes the plugin.
 //!
-//! `ratify-launch <data> <files> <file size> <argv0> <program>`. Limits set after a spawn can be
+//! `ratify-launch <data> <files> <file size> <argv0> <program> [argument…]`. Limits set after a spawn can be
 //! outrun by a grandchild; a process that limits itself before it runs the plugin cannot. Whatever
 //! fails here ends with status 125 and one line on stderr, `ratify-launch: <step>: <errno>`, which
 //! the host of plugins tells from a plugin's own failure.
@@ -28,6 +28,7 @@ struct Order {
     file_bytes: u64,
     argv0: OsString,
     program: OsString,
+    arguments: Vec<OsString>,
 }
 
 struct Failure {
@@ -49,14 +50,14 @@ impl Order {
     fn read(mut arguments: impl Iterator<Item = OsString>) -> Option<Self> {
         let mut number = || arguments.next()?.to_str()?.parse().ok();
         let (data_bytes, open_files, file_bytes) = (number()?, number()?, number()?);
-        let order = Self {
+        Some(Self {
             data_bytes,
             open_files,
             file_bytes,
             argv0: arguments.next()?,
             program: arguments.next()?,
-        };
-        arguments.next().is_none().then_some(order)
+            arguments: arguments.collect(),
+        })
     }
 
     /// Returns only where something failed.
@@ -66,7 +67,10 @@ impl Order {
             Ok(()) => {
                 let error = match no_program(&self.program) {
                     true => Errno::NOEXEC.into(),
-                    false => Command::new(&self.program).arg0(&self.argv0).exec(),
+                    false => {
+                        let mut command = Command::new(&self.program);
+                        command.arg0(&self.argv0).args(&self.arguments).exec()
+                    }
                 };
                 Failure { step: "exec", errno: error.raw_os_error().unwrap_or(0) }
             }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use crate::duration;
+use ratify_core::duration;
 
 /// `-d`, `--debug`.
 #[derive(Debug, Clone, Args)]

@@ -10,7 +10,7 @@ use tokio::{net::TcpListener, sync::watch};
 
 use super::{Context, end, flag};
 use crate::{
-    assemble, duration,
+    assemble,
     env::Environment,
     gatekeeper::{
         self, Service, ServiceConfig,
@@ -63,7 +63,7 @@ pub(crate) struct Serve {
     #[arg(long, default_value_t = 256)]
     cache_size: i64,
     /// Cache TTL for the verifier http server
-    #[arg(long, default_value = "10s", value_parser = duration::parse)]
+    #[arg(long, default_value = "10s", value_parser = ratify_core::duration::parse)]
     cache_ttl: Duration,
     /// Enable metrics exporter if enabled (default: false)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]

@@ -32,8 +32,7 @@ pub(super) async fn pin(
         Choice::Settled(pin) => return Ok(pin),
         Choice::Claim(pin) => pin,
         Choice::Resolve => {
-            let provider = source.auth_provider.as_ref();
-            let client = shared.runtime.plugin_client(provider, &scope(resource))?;
+            let client = shared.runtime.plugin_client(Some(source), &scope(resource))?;
             let root = client.resolve(&reference, Some(Instant::now() + RESOLVE_PATIENCE)).await?;
             let (uid, generation) = (resource.uid.clone(), resource.generation);
             Pin { uid, generation, digest: root.digest }

@@ -9,7 +9,7 @@ use super::{
     build::{Shared, scope},
     resource::Resource,
 };
-use crate::{duration, plugin::install::InstallError};
+use crate::plugin::install::InstallError;
 
 /// How often a tag is looked up that nobody wants followed.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -65,8 +65,7 @@ impl Tag {
 
     /// What the tag stands for now.
     pub(super) async fn resolve(&self, shared: &Shared, resource: &Resource) -> Result<Digest> {
-        let provider = self.source.auth_provider.as_ref();
-        let client = shared.runtime.plugin_client(provider, &scope(resource))?;
+        let client = shared.runtime.plugin_client(Some(&self.source), &scope(resource))?;
         let give_up_at = Some(Instant::now() + RESOLVE_PATIENCE);
         Ok(client.resolve(&self.reference, give_up_at).await?.digest)
     }
@@ -77,7 +76,7 @@ fn interval_of(text: &str) -> Result<Duration> {
         ErrorCode::ConfigInvalid
             .detail(format!("source.refreshInterval: {}", capped_line(&why, 200)))
     };
-    let interval = duration::parse(text).map_err(wrong)?;
+    let interval = ratify_core::duration::parse(text).map_err(wrong)?;
     if interval < SHORTEST_INTERVAL {
         return Err(wrong(format!("{text:?} is less than {} s", SHORTEST_INTERVAL.as_secs())));
     }

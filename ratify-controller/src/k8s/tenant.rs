@@ -66,14 +66,17 @@ pub(super) fn check_words(rules: &PluginRules, source: &PluginSource) -> Result<
 }
 
 fn check_credentials(source: &PluginSource) -> Result<(), Denial> {
-    let Some(provider) = &source.auth_provider else { return Ok(()) };
-    match provider.get("name") {
-        Some(Value::String(name)) if name == OWN_CREDENTIALS => Ok(()),
-        name => {
-            let name = name.and_then(Value::as_str).unwrap_or_default();
-            Err(Denial::NamespacedCredentials { provider: capped_line(name, 100) })
+    let single = source.auth_provider.as_ref().map(|provider| provider.get("name"));
+    // Whatever is not a list of rules is refused where it is read.
+    let rules = source.auth_providers.as_ref().and_then(Value::as_array).into_iter().flatten();
+    let several = rules.filter_map(|rule| Some(rule.get("provider")?.get("name")));
+    for name in single.into_iter().chain(several) {
+        let name = name.and_then(Value::as_str).unwrap_or_default();
+        if name != OWN_CREDENTIALS {
+            return Err(Denial::NamespacedCredentials { provider: capped_line(name, 100) });
         }
     }
+    Ok(())
 }
 
 async fn check_host(registry: &str) -> Result<(), Denial> {

@@ -2,6 +2,7 @@
 
 mod call_directory;
 pub mod confined;
+pub mod credentials;
 pub mod exec;
 pub mod find;
 pub mod install;

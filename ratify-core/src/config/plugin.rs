@@ -14,6 +14,9 @@ pub struct PluginSource {
     pub artifact: String,
     /// Which credentials to use; `None` for the default, `dockerConfig`.
     pub auth_provider: Option<Map<String, Value>>,
+    /// Which credentials to use by registry, in place of that; an addition to v1. It is read where
+    /// it is used.
+    pub auth_providers: Option<Value>,
     /// How often a tag is asked for again and followed, as a duration in Go's notation; an addition
     /// to v1 for custom resources.
     pub refresh_interval: Option<String>,
@@ -31,8 +34,9 @@ impl PluginSource {
         let mut section = Section::from_value("source", value.clone())?;
         let artifact = section.string("artifact")?.unwrap_or_default();
         let auth_provider = section.section("authProvider")?.map(|section| section.values);
+        let auth_providers = section.take("authProviders")?;
         let refresh_interval = section.string("refreshInterval")?;
-        Ok(Some(Self { artifact, auth_provider, refresh_interval }))
+        Ok(Some(Self { artifact, auth_provider, auth_providers, refresh_interval }))
     }
 }
 

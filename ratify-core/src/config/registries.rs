@@ -15,6 +15,17 @@ pub struct RegistryRules {
     pub allowed_addresses: Arc<[AddressRange]>,
     /// A directory of containerd's `hosts.toml` files.
     pub hosts_path: Option<PathBuf>,
+    /// The programs that give out credentials by the kubelet's contract.
+    pub credential_providers: Option<CredentialProviderFiles>,
+}
+
+/// Where the kubelet's `CredentialProviderConfig` and the programs that it names are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialProviderFiles {
+    /// The file, YAML or JSON.
+    pub config_path: PathBuf,
+    /// The directory of the programs.
+    pub bin_dir: PathBuf,
 }
 
 /// Some addresses: `127.0.0.0/8`, or one alone.
@@ -105,9 +116,31 @@ impl RegistryRules {
                 why: "it must be an absolute path".to_owned(),
             });
         }
+        let programs = section.section("credentialProviders")?;
+        let credential_providers =
+            programs.map(CredentialProviderFiles::from_section).transpose()?;
         section.refuse_rest()?;
-        Ok(Self { allowed_addresses: allowed.into(), hosts_path })
+        Ok(Self { allowed_addresses: allowed.into(), hosts_path, credential_providers })
     }
+}
+
+impl CredentialProviderFiles {
+    fn from_section(mut section: Section) -> Result<Self, ConfigError> {
+        section.refuse_null()?;
+        let read = Self {
+            config_path: absolute(&mut section, "configPath")?,
+            bin_dir: absolute(&mut section, "binDir")?,
+        };
+        section.refuse_rest()?;
+        Ok(read)
+    }
+}
+
+/// A path that does not depend on where this process was started.
+fn absolute(section: &mut Section, key: &'static str) -> Result<PathBuf, ConfigError> {
+    let path = section.string(key)?.map(PathBuf::from).filter(|path| path.is_absolute());
+    let why = || "it must be an absolute path".to_owned();
+    path.ok_or_else(|| ConfigError::Value { at: section.key_path(key), why: why() })
 }
 
 fn width(address: IpAddr) -> u8 {
@@ -177,6 +210,18 @@ mod tests {
             (
                 r#"{"allowAddresses":[]}"#,
                 "registries: unknown key allowAddresses: a rule that is misspelt would not be kept",
+            ),
+            (
+                r#"{"credentialProviders":{"configPath":"/c.yaml","binDir":"bin"}}"#,
+                "credentialProviders.binDir: it must be an absolute path",
+            ),
+            (
+                r#"{"credentialProviders":{"binDir":"/bin"}}"#,
+                "credentialProviders.configPath: it must be an absolute path",
+            ),
+            (
+                r#"{"credentialProviders":{"configPath":"/c","binDir":"/b","bindir2":""}}"#,
+                "credentialProviders: unknown key bindir2: a rule that is misspelt would not be kept",
             ),
         ] {
             let error = read(&format!(r#"{{"registries":{given}}}"#)).unwrap_err();

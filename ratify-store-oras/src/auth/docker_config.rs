@@ -1,33 +1,59 @@
-//! [`DockerConfig`]: credentials from docker's `config.json`, as v1 reads it: the key of `auths`
-//! must be the host exactly, `credsStore` and `credHelpers` are not asked.
+//! [`DockerConfig`]: credentials from docker's `config.json`. A key of `auths` that is the host
+//! exactly counts first, as in v1, which knows nothing else. Then what a helper of the host has,
+//! the most specific of the other keys, and what the default helper has.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ratify_core::{BoxFuture, ComponentType, Error, ErrorCode, Result};
 use serde::Deserialize;
 
-use super::{Asked, AuthProvider, Credential, Environment, Granted, Secret};
+use super::{
+    Asked, AuthProvider, Credential, Environment, Granted, RegistryHost, Secret, SecretScope,
+    helper::Helpers,
+    scope::{Scope, most_specific},
+};
 
 /// More than any such file has, and little enough to read.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// Reads docker's `config.json` each time it is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct DockerConfig {
     path: Option<PathBuf>,
     /// A file that was named must exist; the default one may be missing.
     must_exist: bool,
+    helpers: Arc<Helpers>,
+}
+
+/// The whole file: an administrator's. Of a secret only its `auths` count, since what else stands
+/// there would choose programs.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct File {
+    #[serde(default)]
+    auths: Option<BTreeMap<String, Entry>>,
+    #[serde(default)]
+    creds_store: Option<String>,
+    #[serde(default)]
+    cred_helpers: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
-struct File {
+struct AuthsAlone {
     #[serde(default)]
     auths: Option<BTreeMap<String, Entry>>,
 }
 
 /// The credentials of docker's configuration, by host.
 pub(super) struct Auths(BTreeMap<String, Entry>);
+
+/// What a map of credentials has for a repository.
+pub(super) struct Found {
+    pub(super) credential: Credential,
+    /// Under the host as it was written, which is all that v1 finds.
+    pub(super) is_exact: bool,
+}
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -47,7 +73,45 @@ impl DockerConfig {
         let directory = set(&environment.docker_config)
             .or_else(|| set(&environment.home).map(|home| home.join(".docker")));
         let path = path.or_else(|| directory.map(|directory| directory.join("config.json")));
-        Self { path, must_exist }
+        // A file that a namespace names is not the administrator's: nothing is run by it.
+        let is_administrators = !must_exist || environment.scope == SecretScope::Cluster;
+        let programs = environment.programs.clone().filter(|_| is_administrators);
+        let helpers = Arc::new(Helpers::new(programs));
+        Self { path, must_exist, helpers }
+    }
+
+    async fn find(&self, asked: &Asked<'_>) -> Result<Credential> {
+        // A small local file: reading it takes less than handing it to another thread.
+        let Some(bytes) = self.read()? else { return Ok(Credential::Anonymous) };
+        let file: File = serde_json::from_slice(&bytes).map_err(malformed)?;
+        let auths = Auths(file.auths.unwrap_or_default());
+        let found = auths.find(asked.host, asked.repository)?;
+        let found = found.filter(|found| found.credential != Credential::Anonymous);
+        let (exact, other) = match found {
+            Some(Found { credential, is_exact: true }) => (Some(credential), None),
+            other => (None, other.map(|found| found.credential)),
+        };
+        if let Some(exact) = exact {
+            return Ok(exact);
+        }
+        let own = value_of(&file.cred_helpers.unwrap_or_default(), asked).cloned();
+        if let Some(helper) = named(own.as_deref())
+            && let Some(credential) = self.helpers.get(helper, asked).await?
+        {
+            return Ok(credential);
+        }
+        if let Some(other) = other {
+            return Ok(other);
+        }
+        if let (None, Some(helper)) = (&own, named(file.creds_store.as_deref()))
+            && let Some(credential) = self.helpers.get(helper, asked).await?
+        {
+            return Ok(credential);
+        }
+        let (host, hosts) = (asked.host.as_written(), auths.hosts());
+        tracing::debug!("no credentials found for registry hostname: {host}");
+        tracing::debug!("list of registry host names in config : [{hosts}]");
+        Ok(Credential::Anonymous)
     }
 
     fn read(&self) -> Result<Option<Vec<u8>>> {
@@ -78,34 +142,44 @@ impl AuthProvider for DockerConfig {
     }
 
     fn credential<'a>(&'a self, asked: &'a Asked<'a>) -> BoxFuture<'a, Result<Granted>> {
-        // A small local file: reading it takes less than handing it to another thread.
-        let result = self.read().and_then(|bytes| match bytes {
-            Some(bytes) => credential_of(&bytes, asked.host.as_written()),
-            None => Ok(Credential::Anonymous),
-        });
-        let granted = result.map(|credential| Granted { credential, good_until: None });
-        Box::pin(std::future::ready(granted))
+        Box::pin(async { Ok(Granted { credential: self.find(asked).await?, good_until: None }) })
+    }
+
+    /// The file is read each time; what helpers said is kept.
+    fn forget(&self, _host: &RegistryHost, before: Instant) -> bool {
+        self.helpers.forget(before);
+        true
     }
 }
 
-/// Finds a host's credentials in the bytes of a `config.json`.
-fn credential_of(bytes: &[u8], host: &str) -> Result<Credential> {
-    let auths = Auths::of_file(bytes)?;
-    let found = auths.credential(host)?;
-    if found.is_none() {
-        tracing::debug!("no credentials found for registry hostname: {host}");
-        tracing::debug!("list of registry host names in config : [{}]", auths.hosts());
-    }
-    Ok(found.unwrap_or(Credential::Anonymous))
+/// The value of the key that is the host, or of the most specific one that covers the repository.
+fn value_of<'a, T>(map: &'a BTreeMap<String, T>, asked: &Asked<'_>) -> Option<&'a T> {
+    let exact = map.get(asked.host.as_written());
+    exact.or_else(|| covering(map, asked.host, asked.repository))
+}
+
+fn covering<'a, T>(
+    map: impl IntoIterator<Item = (&'a String, &'a T)>,
+    host: &RegistryHost,
+    repository: &str,
+) -> Option<&'a T> {
+    // A key that is no host covers nothing, as any key that is not asked for.
+    let scopes = map.into_iter().filter_map(|(key, value)| Some((Scope::of_key(key).ok()?, value)));
+    let scopes: Vec<(Scope, &T)> = scopes.collect();
+    most_specific(scopes.iter().map(|(scope, value)| (scope, *value)), host, repository)
+}
+
+fn named(helper: Option<&str>) -> Option<&str> {
+    helper.filter(|helper| !helper.is_empty())
 }
 
 impl Auths {
-    /// The credentials in the bytes of a `config.json`.
+    /// The credentials in the bytes of a secret's `config.json`.
     ///
     /// # Errors
     /// Where the bytes are none. The text holds none of them.
     pub(super) fn of_file(bytes: &[u8]) -> Result<Self> {
-        let file: File = serde_json::from_slice(bytes).map_err(malformed)?;
+        let file: AuthsAlone = serde_json::from_slice(bytes).map_err(malformed)?;
         Ok(Self(file.auths.unwrap_or_default()))
     }
 
@@ -117,12 +191,22 @@ impl Auths {
         serde_json::from_slice(bytes).map(Self).map_err(malformed)
     }
 
-    /// What is known of a host; `None` where it is not there.
+    /// What is known of a repository; `None` where its host is not there. The key that is the host
+    /// counts even where a longer one covers the repository, since v1 looks at nothing else. One that
+    /// is empty gives way to others.
     ///
     /// # Errors
     /// Where its entry is malformed.
-    pub(super) fn credential(&self, host: &str) -> Result<Option<Credential>> {
-        self.0.get(host).map(Entry::credential).transpose()
+    pub(super) fn find(&self, host: &RegistryHost, repository: &str) -> Result<Option<Found>> {
+        let exact = self.0.get(host.as_written());
+        if let Some(entry) = exact.filter(|entry| !entry.is_empty()) {
+            return Ok(Some(Found { credential: entry.credential()?, is_exact: true }));
+        }
+        let others = self.0.iter().filter(|(_, entry)| !entry.is_empty());
+        if let Some(entry) = covering(others, host, repository) {
+            return Ok(Some(Found { credential: entry.credential()?, is_exact: false }));
+        }
+        Ok(exact.map(|_| Found { credential: Credential::Anonymous, is_exact: true }))
     }
 
     /// The hosts, for v1's log lines.
@@ -142,6 +226,12 @@ fn malformed(error: serde_json::Error) -> Error {
 }
 
 impl Entry {
+    fn is_empty(&self) -> bool {
+        [&self.auth, &self.username, &self.password, &self.identitytoken]
+            .into_iter()
+            .all(|text| text.as_deref().is_none_or(str::is_empty))
+    }
+
     fn credential(&self) -> Result<Credential> {
         if let Some(token) = self.identitytoken.as_deref().filter(|token| !token.is_empty()) {
             return Ok(Credential::RefreshToken(Secret::new(token)));
@@ -182,6 +272,16 @@ fn invalid() -> Error {
 mod tests {
     use super::*;
 
+    fn auths_find(file: &[u8], host: &str, repository: &str) -> Result<Credential> {
+        let host = RegistryHost::parse(host).unwrap();
+        let found = Auths::of_file(file)?.find(&host, repository)?;
+        Ok(found.map_or(Credential::Anonymous, |found| found.credential))
+    }
+
+    fn credential_of(file: &[u8], host: &str) -> Result<Credential> {
+        auths_find(file, host, "app")
+    }
+
     fn basic(username: &str, password: &str) -> Credential {
         Credential::Basic { username: username.into(), password: Secret::new(password) }
     }
@@ -202,12 +302,44 @@ mod tests {
     }
 
     #[test]
-    fn a_host_matches_exactly_or_not_at_all() {
-        let file =
-            br#"{"auths":{"https://index.docker.io/v1/":{"auth":"dTpw"},"a.io":{"auth":"dTpw"}}}"#;
-        for host in ["docker.io", "A.io", "a.io:443", "x.a.io", "a.io.example.com"] {
+    fn what_v1_finds_is_found_first_and_then_the_most_specific_key() {
+        let file = br#"{"auths":{
+            "a.io":{"username":"exact","password":"p"},
+            "a.io/team":{"username":"never","password":"p"},
+            "https://b.io/v2/":{"username":"whole","password":"p"},
+            "b.io/team":{"username":"team","password":"p"},
+            "b.io/team/app":{"username":"app","password":"p"},
+            "*.io":{"username":"glob","password":"p"},
+            "*.c.io:5000":{"username":"port","password":"p"},
+            "empty.io":{},
+            "https://index.docker.io/v1/":{"username":"hub","password":"p"},
+            "not a host":{"username":"x","password":"p"}}}"#;
+        for (host, repository, user) in [
+            ("a.io", "team/app", "exact"),
+            ("A.io:443", "app", "exact"),
+            ("A.io:443", "team/app", "never"),
+            ("b.io", "app", "whole"),
+            ("b.io", "teams/app", "whole"),
+            ("b.io", "team/x", "team"),
+            ("b.io", "team/app/y", "app"),
+            ("x.io", "app", "glob"),
+            ("empty.io", "app", "glob"),
+            ("x.c.io:5000", "app", "port"),
+            ("docker.io", "library/x", "hub"),
+            ("registry-1.docker.io", "library/x", "hub"),
+        ] {
+            let found = auths_find(file, host, repository).unwrap();
+            assert_eq!(found, basic(user, "p"), "{host}/{repository}");
+        }
+        for host in ["x.a.io", "a.io.example.com", "c.io:5000", "docker.io:5000", "a.io:80"] {
             assert_eq!(credential_of(file, host).unwrap(), Credential::Anonymous, "{host}");
         }
+    }
+
+    #[test]
+    fn of_a_secret_nothing_counts_that_chooses_a_program() {
+        let file = br#"{"auths":{"a.io":{"auth":"dTpw"}},"credsStore":["x"],"credHelpers":1}"#;
+        assert_eq!(credential_of(file, "a.io").unwrap(), basic("u", "p"));
     }
 
     #[test]

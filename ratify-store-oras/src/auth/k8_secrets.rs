@@ -11,7 +11,10 @@ use serde_json::{Map, Value};
 
 use super::{
     Asked, AuthProvider, ClusterSecret, Credential, Environment, Granted, ObjectName, RegistryHost,
-    SecretError, SecretScope, SecretSource, docker_config::Auths, kept::Kept, keys,
+    SecretError, SecretScope, SecretSource,
+    docker_config::{Auths, Found},
+    kept::Kept,
+    keys,
 };
 
 /// The name in `authProvider.name`.
@@ -96,8 +99,12 @@ impl K8Secrets {
         })
     }
 
-    async fn find(&self, host: &str, artifact: &str) -> Result<Credential> {
+    /// The first secret that has the host itself wins, as in v1; where none has, the first in which
+    /// another key covers the repository.
+    async fn find(&self, asked: &Asked<'_>) -> Result<Credential> {
+        let host = asked.host.as_written();
         tracing::debug!("attempting to resolve credentials for registry hostname: {host}");
+        let mut covering = None;
         check_number(self.listed.len(), "the configuration lists")?;
         for Listed { namespace, name } in &self.listed {
             let Some((at, secret)) = self.secret(namespace, name).await? else {
@@ -106,8 +113,9 @@ impl K8Secrets {
                 continue;
             };
             let form = Form::of(&secret.kind).ok_or_else(|| unsupported(&secret.kind, &at))?;
-            if let Some(credential) = credential_in(&secret, form, &at, host)? {
-                return Ok(credential);
+            match found_in(&secret, form, &at, asked)? {
+                Some(Found { credential, is_exact: true }) => return Ok(credential),
+                other => covering = covering.or(other),
             }
         }
         for name in self.pull_secrets().await? {
@@ -121,11 +129,15 @@ impl K8Secrets {
                 tracing::debug!("image pull secret {name} of type {kind} not supported");
                 continue;
             };
-            if let Some(credential) = credential_in(&secret, form, &at, host)? {
-                return Ok(credential);
+            match found_in(&secret, form, &at, asked)? {
+                Some(Found { credential, is_exact: true }) => return Ok(credential),
+                other => covering = covering.or(other),
             }
         }
-        let artifact = capped_line(artifact, 500);
+        if let Some(found) = covering {
+            return Ok(found.credential);
+        }
+        let artifact = capped_line(asked.artifact, 500);
         Err(of_provider(ErrorCode::NoMatchingCredential)
             .with_detail(format!("could not find credentials for {artifact}")))
     }
@@ -177,10 +189,7 @@ impl AuthProvider for K8Secrets {
     }
 
     fn credential<'a>(&'a self, asked: &'a Asked<'a>) -> BoxFuture<'a, Result<Granted>> {
-        Box::pin(async {
-            let credential = self.find(asked.host.as_written(), asked.artifact).await?;
-            Ok(Granted { credential, good_until: None })
-        })
+        Box::pin(async { Ok(Granted { credential: self.find(asked).await?, good_until: None }) })
     }
 
     /// Any secret may have what was refused, so all are read again.
@@ -243,13 +252,13 @@ fn refuse_others(keys: &Keys, scope: &SecretScope) -> Result<()> {
     )))
 }
 
-/// The credentials for a host in a secret; `None` where it does not know the host.
-fn credential_in(
+/// What a secret has for a repository; `None` where it does not know its host.
+fn found_in(
     secret: &ClusterSecret,
     form: Form,
     at: &ObjectName,
-    host: &str,
-) -> Result<Option<Credential>> {
+    asked: &Asked<'_>,
+) -> Result<Option<Found>> {
     let bytes = secret.data.get(form.key()).ok_or_else(|| {
         of_provider(ErrorCode::ConfigInvalid)
             .with_detail("could not extract auth configs from docker config")
@@ -265,13 +274,13 @@ fn credential_in(
         Form::DockerCfg => Auths::of_bare_map(bytes),
     };
     let auths = auths.map_err(of_secret)?;
-    let credential = auths.credential(host).map_err(of_secret)?;
-    if credential.is_none() {
-        let (name, hosts) = (at.name(), auths.hosts());
+    let found = auths.find(asked.host, asked.repository).map_err(of_secret)?;
+    if found.is_none() {
+        let (host, name, hosts) = (asked.host.as_written(), at.name(), auths.hosts());
         tracing::debug!("host name {host} not found in image pull secret {name}");
         tracing::debug!("list of host names in image pull secret {name}: [{hosts}]");
     }
-    Ok(credential)
+    Ok(found)
 }
 
 fn check_number(number: usize, whose: &str) -> Result<()> {

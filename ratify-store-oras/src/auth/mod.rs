@@ -1,9 +1,11 @@
 //! [`AuthProvider`]: where credentials for a registry come from, and how they become the header a
 //! registry asks for.
 //!
-//! [`from_config`] picks the provider that `authProvider` names. `challenge` reads what a registry
-//! asks for, `bearer` asks its token service, `tokens` keeps what was granted. `host` says what a
-//! provider covers, `kept` keeps what a provider was given, `cloud` is how clouds are asked.
+//! [`from_config`] picks the provider that `authProvider` names, [`from_entry`] those that
+//! `authProviders` does, by `rules`. `program` is how programs are run that give out credentials:
+//! docker's helpers (`helper`) and those of the kubelet's contract (`credential_provider`). `challenge` reads what a registry
+//! asks for, `bearer` asks its token service, `tokens` keeps what was granted. `host` and `scope` say
+//! what a provider covers, `kept` keeps what a provider was given, `cloud` is how clouds are asked.
 
 #[cfg(feature = "alibaba")]
 mod alibaba;
@@ -19,11 +21,16 @@ pub(crate) mod challenge;
     allow(dead_code, reason = "each cloud has need of a part of it")
 )]
 mod cloud;
+mod credential_provider;
 mod docker_config;
+mod helper;
 mod host;
 mod k8_secrets;
 mod kept;
 mod keys;
+mod program;
+mod rules;
+mod scope;
 mod secrets;
 pub(crate) mod tokens;
 
@@ -33,10 +40,14 @@ use ratify_core::{BoxFuture, ComponentType, Error, ErrorCode, Result, capped_lin
 use serde_json::{Map, Value};
 
 use crate::Connections;
+use credential_provider::CredentialProvider;
 use k8_secrets::K8Secrets;
+use rules::Rules;
 
+pub use credential_provider::{CredentialProviders, ProvidersError};
 pub use docker_config::DockerConfig;
 pub use host::{HostError, HostPattern, RegistryHost};
+pub use program::{CredentialPrograms, ProgramCall, ProgramEnd, ProgramFailure, ProgramName};
 pub use secrets::{ClusterSecret, ObjectName, SecretError, SecretScope, SecretSource};
 
 const DEFAULT_PROVIDER: &str = "dockerConfig";
@@ -134,6 +145,9 @@ pub enum CredentialUse {
     /// A warning, and the registry is asked without credentials: the oras store, as v1.
     #[default]
     BestEffort,
+    /// As [`CredentialUse::Required`], and the provider is given the host as it was written: a store
+    /// with `authProviders`.
+    ByRule,
     /// The operation fails, also where the registry would have asked for none; the provider is
     /// given the host on the wire: dynamic plugins, as v1.
     Required,
@@ -161,6 +175,10 @@ pub struct Environment {
     pub lends_credentials: bool,
     /// The values of [`VARIABLES`] that are set.
     pub lookup: BTreeMap<String, String>,
+    /// What runs programs that give out credentials; `None` where none are run.
+    pub programs: Option<Arc<dyn CredentialPrograms>>,
+    /// The administrator's programs of the kubelet's contract, or why their file cannot be used.
+    pub credential_providers: Option<Result<Arc<CredentialProviders>, String>>,
 }
 
 impl Environment {
@@ -188,6 +206,8 @@ impl fmt::Debug for Environment {
             .field("scope", &self.scope)
             .field("lends_credentials", &self.lends_credentials)
             .field("lookup", &self.lookup.keys())
+            .field("runs_programs", &self.programs.is_some())
+            .field("credential_providers", &self.credential_providers)
             .finish()
     }
 }
@@ -238,12 +258,37 @@ pub enum Availability {
 /// Whether there is an auth provider of this name, without making one.
 pub fn availability(name: &str) -> Availability {
     match name {
-        DEFAULT_PROVIDER | k8_secrets::NAME => Availability::BuiltIn,
+        DEFAULT_PROVIDER | k8_secrets::NAME | credential_provider::NAME => Availability::BuiltIn,
         _ => match CLOUDS.iter().find(|(known, _, _)| *known == name) {
             Some((_, _, true)) => Availability::BuiltIn,
             Some((_, _, false)) => Availability::NotInThisBuild,
             None => Availability::Unknown,
         },
+    }
+}
+
+/// The provider of a store or a source: the one that `authProvider` names, or those that
+/// `authProviders` does, by scope.
+///
+/// # Errors
+/// When both are given, and as [`from_config`]; a rule that could mean something else, with its place.
+pub fn from_entry(
+    auth_provider: Option<&Map<String, Value>>,
+    auth_providers: Option<&Value>,
+    environment: &Environment,
+    connections: &Connections,
+) -> Result<Arc<dyn AuthProvider>> {
+    match (auth_provider, auth_providers) {
+        (_, None) => from_config(auth_provider, environment, connections),
+        (None, Some(rules)) => {
+            let rules = Rules::from_config(rules, environment, connections)?;
+            tracing::info!("selected auth providers by registry");
+            Ok(Arc::new(rules))
+        }
+        (Some(_), Some(_)) => Err(rules::invalid(
+            "authProviders",
+            "authProvider is given, too: one of the two counts",
+        )),
     }
 }
 
@@ -293,6 +338,7 @@ pub fn from_config(
         }
         DEFAULT_PROVIDER => Arc::new(docker_config_from(config, environment)?),
         k8_secrets::NAME => Arc::new(K8Secrets::new(config, environment)?),
+        credential_provider::NAME => Arc::new(CredentialProvider::new(environment)?),
         _ => match cloud_from(name, config, environment, connections)? {
             Some(provider) => provider,
             None => return Err(denied(unavailable(name))),
@@ -330,7 +376,8 @@ fn cloud_from(
 
 /// Whether a provider gives out what belongs to this process rather than to a namespace.
 fn is_of_this_process(name: &str) -> bool {
-    name == DEFAULT_PROVIDER || CLOUDS.iter().any(|(cloud, _, _)| *cloud == name)
+    [DEFAULT_PROVIDER, credential_provider::NAME].contains(&name)
+        || CLOUDS.iter().any(|(cloud, _, _)| *cloud == name)
 }
 
 /// Why there is no provider of a name.

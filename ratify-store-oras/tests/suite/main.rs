@@ -15,10 +15,12 @@ mod listing;
 mod mirrors;
 #[cfg(any(feature = "alibaba", feature = "aws", feature = "azure"))]
 mod network;
+mod programs;
 mod pushing;
 mod reading;
 mod real;
 mod resume;
+mod rules;
 mod secrets;
 mod sharing;
 mod ssrf;

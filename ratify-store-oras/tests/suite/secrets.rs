@@ -175,14 +175,21 @@ async fn an_identity_token_is_one_and_an_empty_entry_is_anonymous() {
 }
 
 #[tokio::test]
-async fn a_host_matches_exactly_or_not_at_all() {
+async fn the_host_itself_counts_before_any_key_that_covers_it_whatever_the_order() {
     let cluster = Arc::new(Cluster::default());
     cluster.put_account("ratify/default", &["pull"]);
-    for host in ["https://registry.example.com/v1/", "*.example.com", "registry.example.com:443"] {
+    let environment = environment(&cluster);
+    for host in ["https://registry.example.com/v1/", "*.example.com", "registry.example.com/app"] {
+        cluster.put_password("ratify/pull", JSON, HOST, "exact");
+        cluster.put_password("ratify/first", JSON, host, "covering");
+        assert_eq!(found(listed(&["first"]), &environment).await, "exact", "{host}");
+        cluster.put_password("ratify/pull", JSON, host, "later");
+        assert_eq!(found(listed(&["first"]), &environment).await, "covering", "{host}");
+    }
+    for host in ["registry.example.com:5000", "*.registry.example.com", "registry.example.com/ap"] {
         cluster.put_password("ratify/pull", JSON, host, "hunter2");
-        let text = found(json!({}), &environment(&cluster)).await;
         assert_eq!(
-            text,
+            found(json!({}), &environment).await,
             "NO_MATCHING_CREDENTIAL: could not find credentials for registry.example.com/app:1"
         );
     }

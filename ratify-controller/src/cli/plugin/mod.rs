@@ -116,7 +116,7 @@ impl PluginContext {
 
     /// A client with the credentials that a source names.
     fn client_for(&self, source: &PluginSource) -> ratify_core::Result<Client> {
-        self.runtime.plugin_client(source.auth_provider.as_ref(), &SecretScope::Cluster)
+        self.runtime.plugin_client(Some(source), &SecretScope::Cluster)
     }
 }
 

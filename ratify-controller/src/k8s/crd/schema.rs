@@ -7,6 +7,12 @@ pub(super) fn free(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }
 
+/// A list of such objects.
+pub(super) fn free_list(_: &mut SchemaGenerator) -> Schema {
+    let item = json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+    json_schema!({ "type": "array", "items": item })
+}
+
 /// A point in time (RFC 3339).
 pub(super) fn date_time(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "format": "date-time" })

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::schema::{free, no_default_interval};
+use super::schema::{free, free_list, no_default_interval};
 
 /// A verifier: what judges artifacts.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -65,6 +65,11 @@ pub struct PluginSourceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "free")]
     pub auth_provider: Option<Map<String, Value>>,
+    /// Which credentials registries are given, by registry and repository, in place of
+    /// authProvider. Not known to Ratify v1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "free_list")]
+    pub auth_providers: Option<Vec<Map<String, Value>>>,
     /// How often a tag is asked for again and followed, as a duration such as 1h30m. If empty, the
     /// digest that the tag stood for at first use stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]

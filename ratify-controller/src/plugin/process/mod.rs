@@ -88,6 +88,8 @@ pub struct Launch {
     pub program: PathBuf,
     /// What it sees as its own name; the file where `None`.
     pub argv0: Option<OsString>,
+    /// What follows that name.
+    pub arguments: Vec<OsString>,
     /// The whole environment.
     pub environment: Vec<(OsString, OsString)>,
     /// What it is fed, then the end of input.
@@ -103,11 +105,12 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// A program without input or environment, 64 MiB of stdout, 1 MiB of stderr, no deadline.
+    /// A program without arguments, input or environment, 64 MiB of stdout, 1 MiB of stderr, no deadline.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
             argv0: None,
+            arguments: Vec::new(),
             environment: Vec::new(),
             stdin: Bytes::new(),
             give_up_at: None,

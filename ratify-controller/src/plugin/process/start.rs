@@ -69,6 +69,7 @@ impl Starter {
                 command
             }
         };
+        command.args(&launch.arguments);
         command.env_clear().envs(launch.environment.iter().map(|(name, value)| (name, value)));
         command.process_group(0);
         command

@@ -1,9 +1,12 @@
-//! Durations in Go's notation, as flags and resources have them.
+//! Durations in Go's notation, as flags, resources and the kubelet's files have them.
 
 use std::time::Duration;
 
 /// A duration as Go writes it: `10s`, `1m30s`, `1.5h`, `250ms`.
-pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// When it is none: negative, or without a unit.
+pub fn parse(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, f64); 7] = [
         ("ns", 1e-9),
         ("us", 1e-6),
@@ -13,7 +16,10 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         ("m", 60.0),
         ("s", 1.0),
     ];
-    let wrong = || format!("{text:?} is no duration; write it as 10s, 1m30s or 250ms");
+    let wrong = || {
+        let text = crate::capped_line(text, 100);
+        format!("{text:?} is no duration; write it as 10s, 1m30s or 250ms")
+    };
     if text == "0" {
         return Ok(Duration::ZERO);
     }
