@@ -3,9 +3,10 @@
 //!
 //! [`from_config`] picks the provider that `authProvider` names, [`from_entry`] those that
 //! `authProviders` does, by `rules`. `program` is how programs are run that give out credentials:
-//! docker's helpers (`helper`) and those of the kubelet's contract (`credential_provider`). `challenge` reads what a registry
-//! asks for, `bearer` asks its token service, `tokens` keeps what was granted. `host` and `scope` say
-//! what a provider covers, `kept` keeps what a provider was given, `cloud` is how clouds are asked.
+//! docker's helpers (`helper`) and those of the kubelet's contract (`credential_provider`).
+//! `challenge` reads what a registry asks for, `bearer` asks its token service, `tokens` keeps what
+//! was granted. `host` and `scope` say what a provider covers, `kept` keeps what a provider was
+//! given, `cloud` is how clouds are asked.
 
 #[cfg(feature = "alibaba")]
 mod alibaba;

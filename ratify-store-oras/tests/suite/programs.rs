@@ -24,7 +24,7 @@ type Program = Box<dyn Fn(&ProgramCall) -> (bool, String) + Send + Sync>;
 
 /// Programs by name, and the calls of them.
 #[derive(Default)]
-struct Programs {
+pub(crate) struct Programs {
     programs: BTreeMap<String, Program>,
     calls: Mutex<Vec<ProgramCall>>,
     pause: Duration,
@@ -193,8 +193,8 @@ async fn a_changed_password_of_a_helper_is_asked_for_once_after_a_refusal() {
     assert_eq!(programs.calls().len(), 1);
 }
 
-/// Providers of the kubelet's contract over one program.
-fn kubelet(programs: &Arc<Programs>, names: &[&str]) -> Arc<dyn AuthProvider> {
+/// The configuration of programs of the kubelet's contract.
+pub(crate) fn providers(names: &[&str]) -> CredentialProviders {
     let provider = |name: &&str| {
         json!({
             "name": name, "matchImages": ["*.example.com", "docker.io"],
@@ -207,7 +207,11 @@ fn kubelet(programs: &Arc<Programs>, names: &[&str]) -> Arc<dyn AuthProvider> {
         "apiVersion": "kubelet.config.k8s.io/v1", "kind": "CredentialProviderConfig",
         "providers": names.iter().map(provider).collect::<Vec<_>>(),
     });
-    let config = CredentialProviders::new(document, "/providers").unwrap();
+    CredentialProviders::new(document, "/providers").unwrap()
+}
+
+fn kubelet(programs: &Arc<Programs>, names: &[&str]) -> Arc<dyn AuthProvider> {
+    let config = providers(names);
     let environment = Environment {
         programs: Some(programs.clone()),
         credential_providers: Some(Ok(Arc::new(config))),

@@ -131,3 +131,25 @@ fn one_and_several_providers_at_once_are_refused_and_a_namespace_gets_no_more_th
         assert!(text.contains(&format!("a namespace may not use {name}")), "{text}");
     }
 }
+
+/// What the page on registries shows is what is read.
+#[test]
+fn the_rules_of_the_documentation_are_rules() {
+    let page = include_str!("../../../docs/registries.md");
+    let blocks = page.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let shown = blocks.filter(|block| block.contains("authProviders"));
+    let shown: Vec<Value> = shown.map(|block| serde_json::from_str(block).unwrap()).collect();
+    let rules = shown.iter().filter_map(|block| {
+        block.pointer("/store/plugins/0/authProviders").map(|rules| json!({"authProviders": rules}))
+    });
+    let rules: Vec<Value> = rules.collect();
+    assert!(!rules.is_empty());
+    let cluster = Arc::new(Cluster::default());
+    let mut environment = secrets::environment(&cluster);
+    environment.programs = Some(Arc::new(crate::programs::Programs::default()));
+    environment.credential_providers = Some(Ok(Arc::new(crate::programs::providers(&["p"]))));
+    let directory = tempfile::tempdir().unwrap();
+    for keys in rules {
+        store(directory.path(), &keys, environment.clone()).unwrap();
+    }
+}

@@ -8,6 +8,7 @@
 //!   process itself fails.
 //! - `denied`: a rule that comes into force takes what it denies out of force, and the other way;
 //!   `tenants`: the attacks of a namespace administrator; `loads`: the record of what was loaded.
+//! - `credentials`: several registries, several passwords, and programs that give them out.
 //! - `image`: the image, as it runs in a cluster; `layout`: a layout in place of a registry.
 //! - `lies`: a registry that lies about the image and what is attached to it, on each path.
 //! - `cache`: many processes on one cache directory, killed at random.
@@ -21,6 +22,7 @@
 mod answers;
 mod cache;
 mod cluster;
+mod credentials;
 mod denied;
 mod directories;
 mod faults;

@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod alone;
+mod credentials;
 mod denied;
 mod driver;
 mod enemy;
