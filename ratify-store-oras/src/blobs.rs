@@ -9,8 +9,9 @@ use reqwest::{Method, StatusCode};
 use crate::{
     Client, OrasError,
     client::{PULL, Target},
-    exchange::{Answer, within},
+    exchange::Answer,
     manifests::{DOCKER_CONTENT_DIGEST, check_claimed},
+    patience::within,
     proof,
     resume::Resumption,
     route::Purpose,

@@ -2,12 +2,7 @@
 //! credentials; [`crate::Client`] does.
 
 use std::{
-    collections::hash_map::RandomState,
-    hash::BuildHasher,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -27,6 +22,7 @@ use crate::{
     Connections, OrasError, RetryPolicy, Section, Transport,
     addresses::Refusal,
     limiter::Paused,
+    patience::{SILENCE, jitter, silence, unless_silent},
     retry::Outcome,
     route::Endpoint,
     transport::{check_step, looks_like_plain_http},
@@ -34,8 +30,6 @@ use crate::{
 };
 
 const MAX_REDIRECTS: u32 = 5;
-/// A server that sends nothing, and takes nothing, for this long has hung.
-const SILENCE: Duration = Duration::from_secs(60);
 /// An error's body is read to find its code, and this much of it at most.
 const MAX_ERROR_BYTES: u64 = 64 << 10;
 
@@ -421,47 +415,6 @@ fn paused_error(request: String) -> OrasError {
     OrasError::Status { request, status: 429, reason }
 }
 
-/// Waits for an answer for as long as something is sent, or has just been.
-async fn unless_silent<T>(answer: impl Future<Output = T>, sent: &AtomicU64) -> Option<T> {
-    let mut answer = std::pin::pin!(answer);
-    let mut seen = 0;
-    loop {
-        if let Ok(answer) = tokio::time::timeout(SILENCE, &mut answer).await {
-            return Some(answer);
-        }
-        let now = sent.load(Ordering::Relaxed);
-        if now == seen {
-            return None;
-        }
-        seen = now;
-    }
-}
-
-fn silence(request: String) -> OrasError {
-    let reason = format!("the server was silent for {} seconds", SILENCE.as_secs());
-    OrasError::Unreachable { request, reason, timed_out: true }
-}
-
-/// Between 0 and 1, different each time: the hasher's keys are random.
-pub(crate) fn jitter() -> f64 {
-    let bits = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or(0);
-    f64::from(bits) / f64::from(u32::MAX)
-}
-
-/// Runs some work, but not beyond the time given for it.
-pub(crate) async fn within<T>(
-    give_up_at: Option<Instant>,
-    what: &str,
-    work: impl Future<Output = Result<T, OrasError>>,
-) -> Result<T, OrasError> {
-    let gave_up = || OrasError::GaveUp { what: what.to_owned() };
-    let Some(end) = give_up_at else { return work.await };
-    if end.saturating_duration_since(Instant::now()) == Duration::ZERO {
-        return Err(gave_up());
-    }
-    tokio::time::timeout_at(end.into(), work).await.unwrap_or_else(|_| Err(gave_up()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -519,10 +472,5 @@ mod tests {
         let url = Url::parse("https://cdn.example.com/blob?signature=s").unwrap();
         let label = Call::new(Method::GET, url.clone()).label(&url);
         assert_eq!(label, r#"GET "https://cdn.example.com/blob""#);
-    }
-
-    #[test]
-    fn jitter_is_a_fraction() {
-        assert!((0..100).map(|_| jitter()).all(|jitter| (0.0..=1.0).contains(&jitter)));
     }
 }

@@ -26,6 +26,7 @@ mod limiter;
 mod manifests;
 mod origin;
 mod pace;
+mod patience;
 mod proof;
 mod push;
 mod referrers;

@@ -12,7 +12,8 @@ use reqwest::{
 use crate::{
     Client, OrasError,
     client::{PULL, Target},
-    exchange::{Answer, within},
+    exchange::Answer,
+    patience::within,
     proof,
     route::Purpose,
 };

@@ -18,7 +18,8 @@ use url::Url;
 use crate::{
     Client, Limits, OrasError,
     client::{PULL, Target},
-    exchange::{Answer, within},
+    exchange::Answer,
+    patience::within,
     registries::Referrers,
     route::Purpose,
 };

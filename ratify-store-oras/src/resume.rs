@@ -8,10 +8,7 @@ use reqwest::{
 };
 
 use crate::{
-    Client, OrasError,
-    client::Target,
-    exchange::{Answer, jitter},
-    retry::Outcome,
+    Client, OrasError, client::Target, exchange::Answer, patience::jitter, retry::Outcome,
 };
 
 /// How a blob can be asked for again.

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     BlobCache, Client, ClientOptions, Connections, CredentialUse, Limits, OrasError, RetryPolicy,
-    Transport, auth, exchange::within, flights::Flights,
+    Transport, auth, flights::Flights, patience::within,
 };
 
 const STORE_NAME: &str = "oras";

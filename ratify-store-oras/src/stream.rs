@@ -11,11 +11,7 @@ use bytes::Buf as _;
 use ratify_core::{Algorithm, Descriptor, Digest};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use crate::{
-    Hasher, OrasError,
-    exchange::{Answer, within},
-    resume::Resumption,
-};
+use crate::{Hasher, OrasError, exchange::Answer, patience::within, resume::Resumption};
 
 /// How much is handed over at once, in bytes: so much that the hand-over costs nothing beside it.
 const PIECE: usize = 256 * 1024;

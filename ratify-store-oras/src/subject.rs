@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use crate::{
     Client, OrasError,
     client::{PULL, Target},
-    exchange::jitter,
     layout::attachment,
+    patience::jitter,
     referrers::schema_tag,
 };
 

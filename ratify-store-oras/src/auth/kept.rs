@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::Mutex;
 
-use crate::exchange::jitter;
+use crate::patience::jitter;
 
 /// More keys than this and those that nobody waits for and that hold nothing valid are dropped; if
 /// that is not enough, all that nobody waits for. The keys come from requests.

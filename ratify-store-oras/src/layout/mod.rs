@@ -26,7 +26,7 @@ use ratify_core::{
 use serde::Deserialize;
 
 use crate::{
-    Limits, OrasError, Section, digest_of, exchange::within, proof, referrers::schema_tag, stream,
+    Limits, OrasError, Section, digest_of, patience::within, proof, referrers::schema_tag, stream,
 };
 use files::{Files, Name};
 use index::Scope;

@@ -14,6 +14,14 @@ fn over_layout(entry: &Value) -> Value {
     config
 }
 
+/// The configuration of the documentation, for another repository.
+fn documented(repository: &str) -> Value {
+    let page = include_str!("../../../../docs/LAYOUTS.md");
+    let (_, example) = page.split_once("```json\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    serde_json::from_str(&example.replace("registry.example.com/app", repository)).unwrap()
+}
+
 /// From here on there is no network for the commands of a home, not even loopback.
 fn cut_off(home: &mut Home) {
     let unshare = if host::is_root() { "-n" } else { "-rn" };
@@ -25,6 +33,7 @@ async fn an_image_that_oras_copied_is_verified_without_a_network() {
     let Some(machines) = Machines::find() else { return };
     let mut home = Home::new();
     home.script_plugin("yes", YES);
+    home.script_plugin("sample", YES);
     let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
     let image = put_app(&registry);
     let layout = home.path().join("layout");
@@ -36,10 +45,12 @@ async fn an_image_that_oras_copied_is_verified_without_a_network() {
     cut_off(&mut home);
     let repository = image.trim_end_matches(":v1");
     let entry = json!({"name": "oci-layout", "path": "layout", "repository": repository});
-    home.configure(&over_layout(&entry));
-    let ran = home.verify(&image).await;
-    assert!(ran.is_success(), "{} {}", ran.stdout, ran.stderr);
-    assert_eq!(ran.verdict()["verifierReports"][0]["artifactType"], STATEMENT);
+    for config in [over_layout(&entry), documented(repository)] {
+        home.configure(&config);
+        let ran = home.verify(&image).await;
+        assert!(ran.is_success(), "{} {}", ran.stdout, ran.stderr);
+        assert_eq!(ran.verdict()["verifierReports"][0]["artifactType"], STATEMENT);
+    }
     let found = home.must(&["discover", "-s", &image]).await;
     assert!(found.contains(STATEMENT), "{found}");
 

@@ -15,10 +15,8 @@ use reqwest::{
 use url::{Host, Url};
 
 use crate::{
-    Connections, OrasError, RetryPolicy,
-    exchange::{jitter, unreachable_error},
-    retry::Outcome,
-    transport::is_loopback,
+    Connections, OrasError, RetryPolicy, exchange::unreachable_error, patience::jitter,
+    retry::Outcome, transport::is_loopback,
 };
 
 /// No answer of such a service is longer.
