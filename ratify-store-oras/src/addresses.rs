@@ -190,7 +190,7 @@ impl AddressRules {
             self.loopback && is_written && AddressKind::of(address) == Some(AddressKind::Loopback)
         };
         let unmeant = found.iter().map(SocketAddr::ip).filter(|address| !is_meant(*address));
-        unmeant.map(|address| self.check(Some(name), address)).collect()
+        unmeant.try_for_each(|address| self.check(Some(name), address))
     }
 
     /// Where `localhost` is: nobody is asked. Whether it may be asked at all was decided by its
