@@ -192,12 +192,7 @@ pub(crate) async fn store(
     }
     if entry.name == LAYOUT_STORE {
         plugin.refuse_source_of_built_in(entry.source.as_ref());
-        if let SecretScope::Namespace(_) = site.scope {
-            // The path is one of this process's files, of which some are other namespaces'.
-            return Err(ErrorCode::ConfigInvalid
-                .detail("the store oci-layout reads files of Ratify's, and is not for namespaces")
-                .from_component(ComponentType::ReferrerStore, LAYOUT_STORE));
-        }
+        check_layout_scope(site.scope)?;
         return Ok((Arc::new(LayoutStore::new(entry, Limits::default())?), None));
     }
     let program = plugin.program(entry.source.as_ref()).await.map_err(|error| match error {
@@ -211,6 +206,16 @@ pub(crate) async fn store(
     let installed = installed(&program);
     let store = ExecStore::new(entry, told, program, Arc::clone(&site.runtime.runner));
     Ok((Arc::new(store), installed))
+}
+
+/// A layout is one of this process's files, of which some are other namespaces'.
+fn check_layout_scope(scope: &SecretScope) -> Result<()> {
+    match scope {
+        SecretScope::Cluster => Ok(()),
+        SecretScope::Namespace(_) => Err(ErrorCode::ConfigInvalid
+            .detail("the store oci-layout reads files of Ratify's, and is not for namespaces")
+            .from_component(ComponentType::ReferrerStore, LAYOUT_STORE)),
+    }
 }
 
 /// Builds the verifiers. What the configuration forbids is forbidden from here on.
@@ -353,4 +358,16 @@ impl Plugin<'_> {
 
 fn paths(dirs: Option<&[String]>) -> Vec<PathBuf> {
     dirs.unwrap_or_default().iter().map(PathBuf::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_reads_no_layout() {
+        assert!(check_layout_scope(&SecretScope::Cluster).is_ok());
+        let refused = check_layout_scope(&SecretScope::Namespace("team".into())).unwrap_err();
+        assert!(refused.to_string().contains("is not for namespaces"), "{refused}");
+    }
 }

@@ -9,6 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
+use ratify_core::{ErrorCode, Result, config::PluginSource};
+use ratify_store_oras::{
+    AddressRules, Client, ClientOptions, ConnectionRules, Connections, CredentialUse,
+    OrasStoreOptions, Origin, TlsRoots, Transport,
+    auth::{self, NoCredentials, SecretScope, SecretSource},
+};
+
 use crate::{
     env::Environment,
     k8s::secrets::KubeSecrets,
@@ -21,13 +29,6 @@ use crate::{
         rules::RulesInForce,
         sandbox::{MemoryBudget, launcher_beside},
     },
-};
-use anyhow::Context as _;
-use ratify_core::{ErrorCode, Result, config::PluginSource};
-use ratify_store_oras::{
-    AddressRules, Client, ClientOptions, Connections, CredentialUse, OrasStoreOptions, TlsRoots,
-    Transport,
-    auth::{self, NoCredentials, SecretScope, SecretSource},
 };
 
 /// How long one plugin may take to arrive. v1 allows 10 s a request, which is too short for a large
@@ -82,7 +83,7 @@ impl Runtime {
             file: environment.ssl_cert_file.clone(),
             directories: environment.ssl_cert_dirs.clone(),
         };
-        let connections = Connections::with_addresses(roots, addresses(rules.clone(), asking));
+        let connections = Connections::with_rules(roots, connection_rules(rules.clone(), asking));
         let secrets = environment
             .has_cluster
             .then(|| Arc::new(KubeSecrets::of_this_cluster()) as Arc<dyn SecretSource>);
@@ -160,6 +161,7 @@ impl Runtime {
         };
         options.credential_use = CredentialUse::Required;
         options.connections = self.connections.clone();
+        options.tenant = scope.tenant();
         Ok(Client::new(options)?)
     }
 
@@ -180,7 +182,8 @@ impl Runtime {
             loaded_for,
             ..InstallOptions::default()
         };
-        let connect = |source: &PluginSource| self.plugin_client(Some(source), scope);
+        let connect =
+            |source: &PluginSource| self.plugin_client(Some(source), scope).map(Origin::from);
         let installation = install(request, &options, &connect, &mut |_, _| ()).await?;
         Ok(installation.plugin)
     }
@@ -212,13 +215,20 @@ impl Runtime {
     }
 }
 
-/// Which addresses registries may have, by the rules in force whenever it is asked.
-fn addresses(rules: RulesInForce, asking: Asking) -> impl Fn() -> AddressRules + Send + Sync {
+/// Where registries are, and which addresses they may have, by the rules in force whenever it is
+/// asked.
+fn connection_rules(
+    rules: RulesInForce,
+    asking: Asking,
+) -> impl Fn() -> ConnectionRules + Send + Sync {
     move || {
-        let allowed = Arc::clone(&rules.now().registries.allowed_addresses);
-        match asking {
+        let now = rules.now();
+        let allowed = Arc::clone(&now.registries.allowed_addresses);
+        let mut of_connections = ConnectionRules::new(match asking {
             Asking::Operator => AddressRules::for_operator(allowed),
             Asking::Anybody => AddressRules::for_anybody(allowed),
-        }
+        });
+        of_connections.hosts_path.clone_from(&now.registries.hosts_path);
+        of_connections
     }
 }

@@ -88,6 +88,13 @@ pub trait ReferrerStore: Send + Sync {
     /// What a plugin is told about it.
     fn config(&self) -> &StoreConfig;
 
+    /// Whether [`ReferrerStore::list_referrers`] is to be given the types that verifiers judge
+    /// (none, or `*`, for all) rather than those of the request: it spares itself what nobody
+    /// looks at.
+    fn lists_what_is_judged(&self) -> bool {
+        false
+    }
+
     /// Finds out what the subject's tag stands for, or whether its digest is there.
     fn resolve<'a>(
         &'a self,

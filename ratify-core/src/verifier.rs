@@ -45,6 +45,12 @@ pub trait Verifier: Send + Sync {
     /// Whether it judges artifacts of this type.
     fn can_verify(&self, artifact_type: &str) -> bool;
 
+    /// The types of artifact it judges, where it knows them by name; `None` where it may judge any.
+    /// Stores are asked for these alone where they can tell types apart.
+    fn artifact_types(&self) -> Option<&[String]> {
+        None
+    }
+
     /// Whether what is attached to the artifact must pass as well.
     fn verifies_nested(&self) -> bool;
 

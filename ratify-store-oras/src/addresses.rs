@@ -6,8 +6,9 @@
 //! or an upload's location. Private networks stay allowed, since registries in a cluster are there.
 
 use std::{
+    collections::HashSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use ratify_core::{capped_line, config::AddressRange};
@@ -35,6 +36,8 @@ const METADATA: [IpAddr; 9] = [
 ];
 /// Names of the same, which a proxy would look up for us.
 const METADATA_NAMES: [&str; 2] = ["metadata.google.internal", "metadata.goog"];
+/// A command asks few registries; what a server notes is not used.
+const MAX_WRITTEN: usize = 256;
 const HERE: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 /// What an address that no registry should have is.
@@ -54,7 +57,7 @@ pub enum AddressKind {
 }
 
 /// Which addresses may be connected to. The default is for references that the person in front of
-/// this machine wrote: a registry may be `localhost` or a loopback address, if that is written.
+/// this machine wrote: a registry may be on loopback, if the reference names it.
 #[derive(Debug, Clone)]
 pub struct AddressRules {
     loopback: bool,
@@ -176,9 +179,18 @@ impl AddressRules {
     }
 
     /// The addresses of a name, if all may be connected to: of a good and a bad one the bad one
-    /// might be taken.
-    fn check_found(&self, name: &str, found: &[SocketAddr]) -> Result<(), Refusal> {
-        found.iter().try_for_each(|found| self.check(Some(name), found.ip()))
+    /// might be taken. A name that an operator wrote may be this machine's.
+    fn check_found(
+        &self,
+        name: &str,
+        found: &[SocketAddr],
+        is_written: bool,
+    ) -> Result<(), Refusal> {
+        let is_meant = |address: IpAddr| {
+            self.loopback && is_written && AddressKind::of(address) == Some(AddressKind::Loopback)
+        };
+        let unmeant = found.iter().map(SocketAddr::ip).filter(|address| !is_meant(*address));
+        unmeant.map(|address| self.check(Some(name), address)).collect()
     }
 
     /// Where `localhost` is: nobody is asked. Whether it may be asked at all was decided by its
@@ -198,11 +210,31 @@ pub(crate) struct CheckedResolver {
     lookups: Arc<Semaphore>,
     /// The hosts of the proxies: the administrator's own words, wherever they are.
     proxies: Arc<[String]>,
+    /// The hosts of references; a redirect adds none.
+    written: Arc<Mutex<HashSet<String>>>,
 }
 
 impl CheckedResolver {
     pub(crate) fn new(rules: RulesNow, proxies: Vec<String>) -> Self {
-        Self { rules, lookups: Arc::new(Semaphore::new(LOOKUPS)), proxies: proxies.into() }
+        Self {
+            rules,
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            proxies: proxies.into(),
+            written: Arc::default(),
+        }
+    }
+
+    /// Takes a note that a reference names this host.
+    pub(crate) fn note_written(&self, url: &Url) {
+        let Some(Host::Domain(name)) = url.host() else { return };
+        let mut written = self.written();
+        if written.len() < MAX_WRITTEN && !written.contains(name) {
+            written.insert(name.to_owned());
+        }
+    }
+
+    fn written(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -215,7 +247,7 @@ impl Resolve for CheckedResolver {
             if name == "localhost" && !is_proxy {
                 return Ok(Box::new((resolver.rules)().here().into_iter()) as Addrs);
             }
-            let permit = resolver.lookups.acquire_owned().await?;
+            let permit = Arc::clone(&resolver.lookups).acquire_owned().await?;
             let asked = name.clone();
             // A look-up that nobody waits for any more still occupies its thread, and its permit.
             let lookup = tokio::task::spawn_blocking(move || {
@@ -225,7 +257,8 @@ impl Resolve for CheckedResolver {
             });
             let found = lookup.await??;
             if !is_proxy {
-                (resolver.rules)().check_found(&name, &found)?;
+                let is_written = resolver.written().contains(&name);
+                (resolver.rules)().check_found(&name, &found, is_written)?;
             }
             Ok(Box::new(found.into_iter()) as Addrs)
         })
@@ -357,9 +390,15 @@ mod tests {
         for host in ["localhost.", "a.localhost", "[::ffff:127.0.0.1]", "0.0.0.0", "169.254.1.1"] {
             assert!(operator.check_url(&url(host)).is_err(), "{host}");
         }
-        // A name that is found at a loopback address was not written as one.
+        // A name that is found at a loopback address may be meant only where it was written.
         let found = ["127.0.0.1:0".parse().unwrap()];
-        assert!(operator.check_found("registry.example.com", &found).is_err());
+        let name = "registry.example.com";
+        assert!(operator.check_found(name, &found, false).is_err());
+        assert_eq!(operator.check_found(name, &found, true), Ok(()));
+        let anybody = AddressRules::for_anybody(Arc::default());
+        assert!(anybody.check_found(name, &found, true).is_err());
+        let metadata = ["169.254.169.254:0".parse().unwrap()];
+        assert!(operator.check_found(name, &metadata, true).is_err());
     }
 
     #[test]
@@ -385,8 +424,8 @@ mod tests {
         let rules = AddressRules::default();
         let good = "203.0.113.1:0".parse().unwrap();
         let bad = "169.254.169.254:0".parse().unwrap();
-        assert_eq!(rules.check_found("r.example.com", &[good]), Ok(()));
-        let refusal = rules.check_found("r.example.com", &[good, bad]).unwrap_err();
+        assert_eq!(rules.check_found("r.example.com", &[good], true), Ok(()));
+        let refusal = rules.check_found("r.example.com", &[good, bad], true).unwrap_err();
         assert_eq!(
             refusal.to_string(),
             "the host r.example.com is at 169.254.169.254, the address of a cloud's metadata, where no \

@@ -11,7 +11,10 @@ use crate::{
     client::{PULL, Target},
     exchange::{Answer, within},
     manifests::{DOCKER_CONTENT_DIGEST, check_claimed},
-    proof, stream,
+    proof,
+    resume::Resumption,
+    route::Purpose,
+    stream,
 };
 
 impl Client {
@@ -33,17 +36,20 @@ impl Client {
             return Err(OrasError::TooLarge { what: what.to_owned(), limit, unit: "bytes" });
         }
         let work = async {
-            let target = self.target(&reference, PULL, give_up_at).await?;
-            let answer = self.ask_blob(&target, digest).await?;
-            let body = answer.read(what, size, limit).await?;
-            proof::check(what, &body, digest, size)?;
-            Ok(body)
+            let mut targets = self.targets(&reference, Purpose::Pull, PULL, give_up_at).await?;
+            loop {
+                let target = targets.next(self).await?;
+                match self.blob_at(&target, digest, size).await {
+                    Err(error) => targets.pass(error)?,
+                    read => return read,
+                }
+            }
         };
         within(give_up_at, what, Box::pin(work)).await
     }
 
     /// Streams a blob into a sink and gives it back, full and proven; the sink is written to on a
-    /// thread that may block. `progress` is told how many bytes have been received so far. At most
+    /// thread that may block. Where the connection is cut, the rest is asked for. `progress` is told how many bytes have been received so far. At most
     /// the descriptor's size is ever written.
     ///
     /// # Errors
@@ -60,13 +66,36 @@ impl Client {
         let reference = reference.sibling(&descriptor.digest);
         let what = reference.as_str();
         let work = async {
-            let target = self.target(&reference, PULL, give_up_at).await?;
-            let answer = self.ask_blob(&target, &descriptor.digest).await?;
-            answer.check_length(what, Some(descriptor.size), u64::MAX)?;
-            Ok(answer)
+            let mut targets = self.targets(&reference, Purpose::Pull, PULL, give_up_at).await?;
+            loop {
+                let target = targets.next(self).await?;
+                let asked = self.ask_blob(&target, &descriptor.digest).await.and_then(|answer| {
+                    answer.check_length(what, Some(descriptor.size), u64::MAX)?;
+                    Ok(answer)
+                });
+                match asked {
+                    Err(error) => targets.pass(error)?,
+                    Ok(answer) => return Ok((answer, target)),
+                }
+            }
         };
-        let answer = within(give_up_at, what, Box::pin(work)).await?;
-        stream::into_sink(answer, what, descriptor, sink, progress, give_up_at).await
+        let (answer, target) = within(give_up_at, what, Box::pin(work)).await?;
+        let (digest, size) = (&descriptor.digest, descriptor.size);
+        let resumption = Resumption { client: self, target, digest, size, tried: 0 };
+        stream::into_sink(answer, resumption, descriptor, sink, progress, give_up_at).await
+    }
+
+    async fn blob_at(
+        &self,
+        target: &Target<'_>,
+        digest: &Digest,
+        size: Option<u64>,
+    ) -> Result<Bytes, OrasError> {
+        let (what, limit) = (target.reference.as_str(), self.limits().blob_bytes);
+        let answer = self.ask_blob(target, digest).await?;
+        let body = answer.read(what, size, limit).await?;
+        proof::check(what, &body, digest, size)?;
+        Ok(body)
     }
 
     async fn ask_blob(&self, target: &Target<'_>, digest: &Digest) -> Result<Answer, OrasError> {

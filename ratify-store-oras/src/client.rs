@@ -39,8 +39,12 @@ use crate::{
         tokens::{Grant, Slot, Tokens},
     },
     exchange::{Answer, Call, Exchange},
+    registries::Registry,
+    route::{Purpose, route},
     transport::{base_url, is_loopback, wire_host},
 };
+
+pub(crate) use crate::targets::{Target, Targets};
 
 /// Loopback hosts are few; beyond this many the scheme is found out again each time.
 const MAX_KNOWN_SCHEMES: usize = 256;
@@ -63,6 +67,9 @@ pub struct ClientOptions {
     pub retry: RetryPolicy,
     /// How much is read at most.
     pub limits: Limits,
+    /// Whose work it is, a namespace's or, empty, the cluster's: what waits for a busy registry is
+    /// let go in turn.
+    pub tenant: Arc<str>,
 }
 
 /// How much a client reads at most. Reaching a bound is an error, never a shorter answer.
@@ -96,14 +103,6 @@ struct Inner {
     attaching: tokio::sync::Mutex<()>,
 }
 
-/// A repository of a registry, and what is asked of it.
-pub(crate) struct Target<'a> {
-    pub(crate) reference: &'a Reference,
-    pub(crate) base: Url,
-    pub(crate) actions: &'static [&'static str],
-    pub(crate) give_up_at: Option<Instant>,
-}
-
 /// What reading needs.
 pub(crate) const PULL: &[&str] = &["pull"];
 /// What pushing needs.
@@ -119,6 +118,7 @@ impl Default for ClientOptions {
             connections: Connections::default(),
             retry: RetryPolicy::default(),
             limits: Limits::default(),
+            tenant: "".into(),
         }
     }
 }
@@ -147,6 +147,7 @@ impl Client {
             connections: options.connections.clone(),
             transport: options.transport,
             retry: options.retry,
+            tenant: options.tenant.clone(),
         };
         Ok(Self(Arc::new(Inner {
             options,
@@ -162,6 +163,15 @@ impl Client {
         &self.0.options.limits
     }
 
+    pub(crate) fn retry(&self) -> &RetryPolicy {
+        &self.0.options.retry
+    }
+
+    /// What is known of the registry at a URL.
+    pub(crate) fn registry(&self, url: &Url) -> Arc<Registry> {
+        self.0.options.connections.registries().of(url)
+    }
+
     pub(crate) fn exchange(&self) -> &Exchange {
         &self.0.exchange
     }
@@ -174,21 +184,45 @@ impl Client {
         self.0.options.transport
     }
 
-    /// The repository of a reference, with the scheme found out.
+    /// The repository of a reference at the first place that may say what is there, or be pushed
+    /// to, with the scheme found out.
     pub(crate) async fn target<'a>(
         &self,
         reference: &'a Reference,
         actions: &'static [&'static str],
         give_up_at: Option<Instant>,
     ) -> Result<Target<'a>, OrasError> {
-        let base = self.base(reference.registry()).await?;
-        Ok(Target { reference, base, actions, give_up_at })
+        let purpose = if actions == PUSH { Purpose::Push } else { Purpose::Resolve };
+        let mut targets = self.targets(reference, purpose, actions, give_up_at).await?;
+        targets.next(self).await
+    }
+
+    /// The same at every place that may be asked for something, one after another.
+    pub(crate) async fn targets<'a>(
+        &self,
+        reference: &'a Reference,
+        purpose: Purpose,
+        actions: &'static [&'static str],
+        give_up_at: Option<Instant>,
+    ) -> Result<Targets<'a>, OrasError> {
+        let registry = reference.registry();
+        let configured = self.0.options.connections.endpoints(registry).await?;
+        let places = route(&configured, purpose);
+        if places.is_empty() {
+            let why = format!("its hosts.toml lets no host be asked for this ({purpose:?})");
+            return Err(OrasError::Registry { registry: registry.to_owned(), why });
+        }
+        Ok(Targets::new(reference, places, actions, give_up_at))
     }
 
     /// A call to `/v2/<repository>/<rest>`.
     pub(crate) fn call(&self, method: Method, target: &Target<'_>, rest: &str) -> Call {
         let mut url = target.base.clone();
-        url.set_path(&format!("/v2/{}/{rest}", target.reference.repository()));
+        let root = target.base.path().trim_end_matches('/');
+        url.set_path(&format!("{root}/{}/{rest}", target.reference.repository()));
+        if target.mirror.is_some() {
+            url.query_pairs_mut().append_pair("ns", target.reference.registry());
+        }
         self.call_url(method, url)
     }
 
@@ -204,12 +238,13 @@ impl Client {
     /// An answer that is 401 or 403 then is returned, and what was shown is forgotten.
     pub(crate) async fn ask(&self, target: &Target<'_>, call: &Call) -> Result<Answer, OrasError> {
         let inner = &*self.0;
+        let call = &target.furnish(call);
         let asked = Instant::now();
         if inner.options.credential_use != CredentialUse::BestEffort {
             self.credential(target).await?;
         }
-        let scope = challenge::scope(target.reference.repository(), target.actions, None);
-        let slot = inner.tokens.slot(target.reference.registry(), &scope);
+        let scope = target.scope(None);
+        let slot = inner.tokens.slot(target.host(), &scope);
         let known = slot.lock().await.clone().filter(|grant| grant.is_valid(asked));
         let header = known.as_ref().map(|grant| grant.header());
         let answer = inner.exchange.send(call, header, target.give_up_at).await?;
@@ -388,7 +423,7 @@ impl Client {
 
     /// The host that the provider is asked for.
     fn asked_host(&self, target: &Target<'_>) -> Result<RegistryHost, auth::HostError> {
-        let registry = target.reference.registry();
+        let registry = target.host();
         RegistryHost::parse(match self.0.options.credential_use {
             CredentialUse::BestEffort | CredentialUse::ByRule => registry,
             CredentialUse::Required => wire_host(registry),
@@ -400,18 +435,20 @@ impl Client {
         self.asked_host(target).is_ok_and(|host| self.0.options.auth.forget(&host, before))
     }
 
-    async fn base(&self, registry: &str) -> Result<Url, OrasError> {
-        match self.transport() {
-            Transport::PlainHttp => base_url("http", registry),
-            Transport::Https => base_url("https", registry),
+    pub(crate) async fn base(&self, registry: &str) -> Result<Url, OrasError> {
+        let scheme = match self.transport() {
+            Transport::PlainHttp => "http",
+            Transport::Https => "https",
             Transport::HttpsOrLoopbackHttp => {
                 let base = base_url("https", registry)?;
-                if is_loopback(&base) && self.is_plain(registry, &base).await? {
-                    return base_url("http", registry);
-                }
-                Ok(base)
+                let is_plain = is_loopback(&base) && self.is_plain(registry, &base).await?;
+                if is_plain { "http" } else { "https" }
             }
-        }
+        };
+        let mut base = base_url(scheme, registry)?;
+        base.set_path("/v2");
+        self.0.options.connections.note_written(&base);
+        Ok(base)
     }
 
     async fn is_plain(&self, registry: &str, base: &Url) -> Result<bool, OrasError> {
@@ -431,7 +468,7 @@ impl Client {
     }
 }
 
-fn is_refusal(answer: &Answer) -> bool {
+pub(crate) fn is_refusal(answer: &Answer) -> bool {
     matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 

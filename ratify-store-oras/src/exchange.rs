@@ -26,7 +26,9 @@ use url::Url;
 use crate::{
     Connections, OrasError, RetryPolicy, Section, Transport,
     addresses::Refusal,
+    limiter::Paused,
     retry::Outcome,
+    route::Endpoint,
     transport::{check_step, looks_like_plain_http},
     upload::FileBody,
 };
@@ -46,6 +48,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     /// What is sent in place of the body: a part of a file, from its beginning at each attempt.
     pub(crate) file: Option<Section>,
+    /// What is special about where the URL leads; a redirect to elsewhere has nothing of it.
+    pub(crate) place: Option<Arc<Endpoint>>,
     /// Whether redirects are followed; never for a request that carries a body.
     pub(crate) follows_redirects: bool,
 }
@@ -65,17 +69,32 @@ pub(crate) struct Exchange {
     pub(crate) connections: Connections,
     pub(crate) transport: Transport,
     pub(crate) retry: RetryPolicy,
+    /// Whose work it is: a registry's limiter is fair among them.
+    pub(crate) tenant: Arc<str>,
 }
 
 impl Call {
     pub(crate) fn new(method: Method, url: Url) -> Self {
         let follows_redirects = matches!(method, Method::GET | Method::HEAD);
-        Self { method, url, headers: Vec::new(), body: Bytes::new(), file: None, follows_redirects }
+        Self {
+            method,
+            url,
+            headers: Vec::new(),
+            body: Bytes::new(),
+            file: None,
+            place: None,
+            follows_redirects,
+        }
     }
 
     pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
+    }
+
+    /// What is special about a URL, if it is in the place that was asked.
+    fn place_of(&self, url: &Url) -> Option<&Endpoint> {
+        self.place.as_deref().filter(|_| url.origin() == self.url.origin())
     }
 
     fn label(&self, url: &Url) -> String {
@@ -124,14 +143,18 @@ impl Exchange {
         authorization: Option<&HeaderValue>,
         give_up_at: Option<Instant>,
     ) -> Result<Answer, OrasError> {
+        let limiter = &self.connections.registries().of(url).limiter;
         let mut retry = 0;
         loop {
+            let admitted = limiter.admit(&self.tenant, give_up_at).await;
+            let ticket = admitted.map_err(|Paused| paused_error(call.label(url)))?;
             let result = self.attempt(call, url, authorization).await;
             let outcome = match &result {
                 Ok(answer) => Outcome::Status(answer.status().as_u16(), answer.retry_after()),
                 Err(OrasError::Unreachable { timed_out: true, .. }) => Outcome::TimedOut,
                 Err(_) => Outcome::Failed,
             };
+            ticket.done(self.retry.seen(outcome));
             let Some(wait) = self.retry.wait(retry, outcome, jitter()) else { return result };
             if give_up_at.is_some_and(|end| Instant::now() + wait >= end) {
                 return result;
@@ -150,8 +173,19 @@ impl Exchange {
         authorization: Option<&HeaderValue>,
     ) -> Result<Answer, OrasError> {
         let request = call.label(url);
-        self.check_address(&request, url)?;
-        let pool = self.connections.pool(url)?;
+        let place = call.place_of(url);
+        // An address that an administrator's file names is meant.
+        if !place.is_some_and(|place| place.names_address_of(url)) {
+            self.check_address(&request, url)?;
+        }
+        let own_pool = match place.and_then(|place| place.tls.as_ref()) {
+            Some(profile) => Some(self.connections.pool_of(profile, url)?),
+            None => None,
+        };
+        let pool = match &own_pool {
+            Some(pool) => pool,
+            None => self.connections.pool(url)?,
+        };
         let sent = Arc::new(AtomicU64::new(0));
         let body = match &call.file {
             None => call.body.clone().into(),
@@ -159,6 +193,9 @@ impl Exchange {
         };
         let mut builder = pool.request(call.method.clone(), url.clone()).body(body);
         for (name, value) in &call.headers {
+            builder = builder.header(name, value);
+        }
+        for (name, value) in place.iter().flat_map(|place| &place.headers) {
             builder = builder.header(name, value);
         }
         if let Some(value) = authorization {
@@ -303,6 +340,11 @@ impl Answer {
         }
     }
 
+    /// The code of an error's body, in oras's words; `None` where it is no OCI error.
+    pub(crate) async fn into_code(self, what: &str) -> Option<String> {
+        oci_code(&self.read(what, None, MAX_ERROR_BYTES).await.ok()?)
+    }
+
     fn is_redirect(&self) -> bool {
         matches!(self.status().as_u16(), 301 | 302 | 303 | 307 | 308)
     }
@@ -371,6 +413,12 @@ pub(crate) fn unreachable_error(request: String, error: reqwest::Error) -> OrasE
         next = cause.source();
     }
     OrasError::Unreachable { request, reason: capped_line(&reason, 300), timed_out }
+}
+
+/// What the registry itself would say, for it said so before.
+fn paused_error(request: String) -> OrasError {
+    let reason = "the registry asks for a pause that is longer than there is time".into();
+    OrasError::Status { request, status: 429, reason }
 }
 
 /// Waits for an answer for as long as something is sent, or has just been.

@@ -14,6 +14,7 @@ use crate::{
     client::{PULL, Target},
     exchange::{Answer, within},
     proof,
+    route::Purpose,
 };
 
 pub(crate) const DOCKER_CONTENT_DIGEST: HeaderName =
@@ -49,20 +50,18 @@ impl Client {
         give_up_at: Option<Instant>,
     ) -> Result<Descriptor, OrasError> {
         let work = async {
-            let target = self.target(reference, PULL, give_up_at).await?;
-            let answer = self.ask_manifest(Method::HEAD, &target, &MANIFEST_TYPES).await?;
-            match answer.status() {
-                StatusCode::OK => {
-                    let claim = claim_of(&answer)?;
-                    if let Some(descriptor) = describe(reference, claim)? {
-                        return Ok(descriptor);
-                    }
+            let purpose = match reference.digest() {
+                Some(_) => Purpose::Pull,
+                None => Purpose::Resolve,
+            };
+            let mut targets = self.targets(reference, purpose, PULL, give_up_at).await?;
+            loop {
+                let target = targets.next(self).await?;
+                match self.resolve_at(&target).await {
+                    Err(error) => targets.pass(error)?,
+                    found => return found,
                 }
-                // Some registries know no HEAD here.
-                StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {}
-                _ => return Err(answer.into_error(reference.as_str()).await),
             }
-            self.resolve_by_body(&target).await
         };
         within(give_up_at, reference.as_str(), Box::pin(work)).await
     }
@@ -84,24 +83,56 @@ impl Client {
             return Err(OrasError::TooLarge { what: what.to_owned(), limit, unit: "bytes" });
         }
         let work = async {
-            let target = self.target(&reference, PULL, give_up_at).await?;
-            let asked = [descriptor.media_type.as_str()];
-            let types: &[&str] = if asked[0].is_empty() { &MANIFEST_TYPES } else { &asked };
-            let answer = self.ask_manifest(Method::GET, &target, types).await?;
-            if answer.status() != StatusCode::OK {
-                return Err(answer.into_error(what).await);
+            let mut targets = self.targets(&reference, Purpose::Pull, PULL, give_up_at).await?;
+            loop {
+                let target = targets.next(self).await?;
+                match self.manifest_at(&target, descriptor).await {
+                    Err(error) => targets.pass(error)?,
+                    read => return read,
+                }
             }
-            answer.refuse_encoding()?;
-            let claim = claim_of(&answer)?;
-            if !asked[0].is_empty() && claim.media_type != asked[0].to_ascii_lowercase() {
-                return Err(OrasError::media_type(what, asked[0], &claim.media_type));
-            }
-            check_claimed(what, &descriptor.digest, claim.digest.as_ref())?;
-            let body = answer.read(what, Some(descriptor.size), limit).await?;
-            proof::check(what, &body, &descriptor.digest, Some(descriptor.size))?;
-            Ok(body)
         };
         within(give_up_at, what, Box::pin(work)).await
+    }
+
+    async fn manifest_at(
+        &self,
+        target: &Target<'_>,
+        descriptor: &Descriptor,
+    ) -> Result<Bytes, OrasError> {
+        let (what, limit) = (target.reference.as_str(), self.limits().manifest_bytes);
+        let asked = [descriptor.media_type.as_str()];
+        let types: &[&str] = if asked[0].is_empty() { &MANIFEST_TYPES } else { &asked };
+        let answer = self.ask_manifest(Method::GET, target, types).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(answer.into_error(what).await);
+        }
+        answer.refuse_encoding()?;
+        let claim = claim_of(&answer)?;
+        if !asked[0].is_empty() && claim.media_type != asked[0].to_ascii_lowercase() {
+            return Err(OrasError::media_type(what, asked[0], &claim.media_type));
+        }
+        check_claimed(what, &descriptor.digest, claim.digest.as_ref())?;
+        let body = answer.read(what, Some(descriptor.size), limit).await?;
+        proof::check(what, &body, &descriptor.digest, Some(descriptor.size))?;
+        Ok(body)
+    }
+
+    async fn resolve_at(&self, target: &Target<'_>) -> Result<Descriptor, OrasError> {
+        let reference = target.reference;
+        let answer = self.ask_manifest(Method::HEAD, target, &MANIFEST_TYPES).await?;
+        match answer.status() {
+            StatusCode::OK => {
+                let claim = claim_of(&answer)?;
+                if let Some(descriptor) = describe(reference, claim)? {
+                    return Ok(descriptor);
+                }
+            }
+            // Some registries know no HEAD here.
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {}
+            _ => return Err(answer.into_error(reference.as_str()).await),
+        }
+        self.resolve_by_body(target).await
     }
 
     async fn resolve_by_body(&self, target: &Target<'_>) -> Result<Descriptor, OrasError> {

@@ -9,7 +9,7 @@ use reqwest::{
 
 use crate::{
     Client, OrasError, Section,
-    client::{PUSH, Target},
+    client::{PUSH, Target, is_refusal},
     digest_of,
     exchange::{Answer, Call, redirect_target},
     manifests::{DOCKER_CONTENT_DIGEST, check_claimed},
@@ -141,6 +141,29 @@ impl Client {
         }
     }
 
+    async fn ask_for_upload(&self, target: &Target<'_>) -> Result<Answer, OrasError> {
+        let open = self.call(Method::POST, target, "blobs/uploads/");
+        self.ask(target, &open).await
+    }
+
+    /// Where the other repository may not be read, the blob is sent as if it were not there.
+    async fn ask_for_mount(
+        &self,
+        target: &Target<'_>,
+        digest: &Digest,
+        from: &str,
+    ) -> Result<Answer, OrasError> {
+        let both = Target { also_pull: Some(from), ..target.clone() };
+        let mut mount = self.call(Method::POST, target, "blobs/uploads/");
+        let pairs = [("mount", digest.as_str()), ("from", from)];
+        mount.url.query_pairs_mut().extend_pairs(pairs);
+        match self.ask(&both, &mount).await {
+            Ok(answer) if !is_refusal(&answer) => Ok(answer),
+            Ok(_) | Err(OrasError::Denied { .. }) => self.ask_for_upload(target).await,
+            Err(error) => Err(error),
+        }
+    }
+
     /// A POST that opens an upload, or takes the blob from elsewhere, and a PUT of all bytes to
     /// where it says (OCI distribution specification, "POST then PUT", "Mounting a blob from
     /// another repository").
@@ -152,12 +175,10 @@ impl Client {
         from: Option<&str>,
     ) -> Result<BlobPush, OrasError> {
         let what = target.reference.as_str();
-        let mut open = self.call(Method::POST, target, "blobs/uploads/");
-        if let Some(from) = from {
-            let mut query = open.url.query_pairs_mut();
-            query.append_pair("mount", digest.as_str()).append_pair("from", from);
-        }
-        let answer = self.ask(target, &open).await?;
+        let answer = match from {
+            Some(from) => self.ask_for_mount(target, digest, from).await?,
+            None => self.ask_for_upload(target).await?,
+        };
         match answer.status() {
             StatusCode::CREATED if from.is_some() => {
                 check_stored(what, digest, &answer)?;

@@ -19,6 +19,8 @@ use crate::{
     Client, Limits, OrasError,
     client::{PULL, Target},
     exchange::{Answer, within},
+    registries::Referrers,
+    route::Purpose,
 };
 
 /// The entries gathered so far, and how much was read for them.
@@ -44,15 +46,49 @@ impl Client {
         subject: &Digest,
         give_up_at: Option<Instant>,
     ) -> Result<Vec<Descriptor>, OrasError> {
+        self.referrers_of_type(reference, subject, "", give_up_at).await
+    }
+
+    /// The same for a caller that looks at one type of artifact alone: the registry is asked to
+    /// leave out the others, and may list them all the same. Empty for every type.
+    ///
+    /// # Errors
+    /// As [`Client::referrers`].
+    pub async fn referrers_of_type(
+        &self,
+        reference: &Reference,
+        subject: &Digest,
+        artifact_type: &str,
+        give_up_at: Option<Instant>,
+    ) -> Result<Vec<Descriptor>, OrasError> {
         let what = format!("the referrers of {}@{subject}", reference.path());
         let work = async {
-            let target = self.target(reference, PULL, give_up_at).await?;
-            if let Some(listed) = self.list_by_api(&target, subject, &what).await? {
-                return Ok(listed);
+            let purpose = Purpose::Resolve;
+            let mut targets = self.targets(reference, purpose, PULL, give_up_at).await?;
+            loop {
+                let target = targets.next(self).await?;
+                match self.list_at(&target, subject, artifact_type, &what).await {
+                    Err(error) => targets.pass(error)?,
+                    listed => return listed,
+                }
             }
-            self.list_by_tag(&target, subject, &what).await
         };
         within(give_up_at, &what, Box::pin(work)).await
+    }
+
+    async fn list_at(
+        &self,
+        target: &Target<'_>,
+        subject: &Digest,
+        artifact_type: &str,
+        what: &str,
+    ) -> Result<Vec<Descriptor>, OrasError> {
+        if !self.registry(&target.base).lists_by_tag(Instant::now())
+            && let Some(listed) = self.list_by_api(target, subject, artifact_type, what).await?
+        {
+            return Ok(listed);
+        }
+        self.list_by_tag(target, subject, what).await
     }
 
     /// `None` where the registry has no Referrers API: a 404, or an answer that is no index.
@@ -60,17 +96,27 @@ impl Client {
         &self,
         target: &Target<'_>,
         subject: &Digest,
+        artifact_type: &str,
         what: &str,
     ) -> Result<Option<Vec<Descriptor>>, OrasError> {
+        let learn = |way| self.registry(&target.base).learn_referrers(way, Instant::now());
         let mut listing = Listing::new(what, *self.limits());
         let mut call = self
             .call(Method::GET, target, &format!("referrers/{subject}"))
             .header(ACCEPT, HeaderValue::from_static(media_type::OCI_INDEX));
+        if !artifact_type.is_empty() {
+            call.url.query_pairs_mut().append_pair("artifactType", artifact_type);
+        }
         loop {
             listing.begin_page(&call.url)?;
             let answer = self.ask(target, &call).await?;
             let is_first = listing.pages.len() == 1;
             if is_first && answer.status() == StatusCode::NOT_FOUND {
+                // A repository or a subject that is not known says nothing about the API.
+                let code = answer.into_code(what).await;
+                if code.is_none_or(|code| matches!(code.as_str(), "unsupported" | "not found")) {
+                    learn(Referrers::TagSchema);
+                }
                 return Ok(None);
             }
             if answer.status() != StatusCode::OK {
@@ -84,6 +130,7 @@ impl Client {
                 }
                 return Err(OrasError::media_type(what, media_type::OCI_INDEX, &served_as));
             }
+            learn(Referrers::Api);
             answer.refuse_encoding()?;
             let next = next_page(&answer.url, answer.raw(&LINK))
                 .map_err(|why| OrasError::Forbidden { request: answer.request.clone(), why })?;
@@ -103,7 +150,7 @@ impl Client {
         what: &str,
     ) -> Result<Vec<Descriptor>, OrasError> {
         let reference = sibling_tag(target.reference, &schema_tag(subject))?;
-        let target = Target { reference: &reference, base: target.base.clone(), ..*target };
+        let target = Target { reference: &reference, ..target.clone() };
         let mut listing = Listing::new(what, *self.limits());
         match self.index_by_tag(&target, listing.limits.manifest_bytes).await {
             Ok(body) => listing.add_page(&body)?,

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     BlobCache, Client, ClientOptions, Connections, CredentialUse, Limits, OrasError, RetryPolicy,
-    Transport, auth,
+    Transport, auth, exchange::within, flights::Flights,
 };
 
 const STORE_NAME: &str = "oras";
@@ -49,8 +49,27 @@ pub struct OrasStore {
     config: Arc<StoreConfig>,
     cosign_enabled: bool,
     client: Client,
+    /// Whose rights it has: what it caches is for those alone.
+    tenant: Arc<str>,
     cache: BlobCache,
+    flights: Arc<UnderWay>,
 }
+
+/// What is being asked of registries with this store's rights.
+#[derive(Default)]
+struct UnderWay {
+    resolved: Flights<Reference, Shared<Descriptor>>,
+    listed: Flights<ListOf, Shared<Arc<[Referrer]>>>,
+    /// By what a descriptor says and is checked: media type, digest, size.
+    manifests: Flights<(Reference, String, Digest, u64), Shared<Bytes>>,
+    blobs: Flights<(Reference, Digest, Option<u64>), Shared<Bytes>>,
+}
+
+/// A subject, its digest, and the one type that is looked at; empty for all.
+type ListOf = (Reference, Digest, String);
+
+/// A failure is everybody's who waits for it.
+type Shared<T> = std::result::Result<T, Arc<OrasError>>;
 
 /// The keys of the store's entry.
 #[derive(Debug, Default, PartialEq)]
@@ -108,6 +127,7 @@ impl OrasStore {
                 .with_detail(format!("could not create local oras cache at path: {path}"))
                 .with_source(error)
         })?;
+        let tenant = options.environment.scope.tenant();
         let transport = if keys.use_http { Transport::PlainHttp } else { Transport::Https };
         let client = Client::new(ClientOptions {
             user_agent: options.user_agent,
@@ -117,11 +137,13 @@ impl OrasStore {
             connections: options.connections,
             retry: options.retry,
             limits: options.limits,
+            tenant: tenant.clone(),
         })
         .map_err(|error| of_store(ErrorCode::PluginInitFailure).with_source(error))?;
         let config = StoreConfig::new(config.version.clone(), None, config.raw.clone());
         let cosign_enabled = keys.cosign_enabled;
-        Ok(Self { config: Arc::new(config), cosign_enabled, client, cache })
+        let flights = Arc::default();
+        Ok(Self { config: Arc::new(config), cosign_enabled, client, tenant, cache, flights })
     }
 
     async fn resolve_subject(
@@ -129,7 +151,11 @@ impl OrasStore {
         subject: &Reference,
         give_up_at: Option<Instant>,
     ) -> Result<Descriptor> {
-        self.client.resolve(subject, give_up_at).await.map_err(|error| {
+        let flight = self.flights.resolved.join(subject.clone(), || {
+            let (client, subject) = (self.client.clone(), subject.clone());
+            Box::pin(async move { client.resolve(&subject, None).await.map_err(Arc::new) })
+        });
+        self.wait(subject, give_up_at, flight).await.map_err(|error| {
             of_store(ErrorCode::RepositoryOperationFailure)
                 .with_detail(format!("Unable to resolve the reference: {subject}"))
                 .with_source(error)
@@ -140,30 +166,58 @@ impl OrasStore {
         &self,
         subject: &Reference,
         descriptor: &Descriptor,
+        artifact_types: &[String],
         give_up_at: Option<Instant>,
     ) -> Result<ReferrerPage> {
-        let listed = self.client.referrers(subject, &descriptor.digest, give_up_at).await;
+        // The API filters by one type only.
+        let only = match artifact_types {
+            [only] if only != "*" => only.as_str(),
+            _ => "",
+        };
+        let key = (subject.clone(), descriptor.digest.clone(), only.to_owned());
+        let flight = self.flights.listed.join(key, || {
+            let (client, subject) = (self.client.clone(), subject.clone());
+            let (digest, only) = (descriptor.digest.clone(), only.to_owned());
+            Box::pin(async move {
+                let listed = client.referrers_of_type(&subject, &digest, &only, None).await;
+                let listed = listed.map_err(Arc::new)?;
+                Ok(listed
+                    .into_iter()
+                    .map(|entry| Referrer::new(entry, Binding::Manifest))
+                    .collect())
+            })
+        });
         // v1 passes the bare error on, which its executor shows under this code.
+        let listed = self.wait(subject, give_up_at, flight).await;
         let listed =
             listed.map_err(|e| of_store(ErrorCode::ListReferrersFailure).with_source(e))?;
-        let mut referrers: Vec<Referrer> =
-            listed.into_iter().map(|entry| Referrer::new(entry, Binding::Manifest)).collect();
-        if self.cosign_enabled {
-            let digest = subject.digest().ok_or_else(|| {
-                of_store(ErrorCode::ReferenceInvalid)
-                    .with_detail("The digest of the artifact is empty")
-            })?;
-            let found = self.client.cosign_signature(subject, digest, give_up_at).await;
-            let found = found.map_err(|error| {
-                of_store(ErrorCode::RepositoryOperationFailure)
-                    .with_detail(format!(
-                        "Failed to validate existence of Cosign signature of the artifact: {subject}"
-                    ))
-                    .with_source(error)
-            })?;
-            referrers.extend(found.map(|entry| Referrer::new(entry, Binding::Payload)));
+        let mut referrers = listed.to_vec();
+        let is_wanted = |type_: &String| type_ == "*" || type_ == media_type::COSIGN_SIGNATURE;
+        if self.cosign_enabled
+            && (artifact_types.is_empty() || artifact_types.iter().any(is_wanted))
+        {
+            referrers.extend(self.cosign_signature(subject, give_up_at).await?);
         }
         Ok(ReferrerPage::new(referrers, ""))
+    }
+
+    async fn cosign_signature(
+        &self,
+        subject: &Reference,
+        give_up_at: Option<Instant>,
+    ) -> Result<Option<Referrer>> {
+        let digest = subject.digest().ok_or_else(|| {
+            of_store(ErrorCode::ReferenceInvalid).with_detail("The digest of the artifact is empty")
+        })?;
+        let found = self.client.cosign_signature(subject, digest, give_up_at).await;
+        let found = found.map_err(|error| {
+            of_store(ErrorCode::RepositoryOperationFailure)
+                .with_detail(format!(
+                    "Failed to validate existence of Cosign signature of the artifact: {subject}"
+                ))
+                .with_source(error)
+        })?;
+        Ok(found.map(|entry| Referrer::new(entry, Binding::Payload)))
     }
 
     async fn read_manifest(
@@ -177,20 +231,28 @@ impl OrasStore {
         if !matches!(media_type, media_type::OCI_MANIFEST | media_type::OCI_ARTIFACT) {
             return Err(unsupported(media_type));
         }
-        let limit = self.client.limits().manifest_bytes;
-        let cached = match descriptor.size <= limit {
-            true => self.cache.get(&descriptor.digest, Some(descriptor.size), limit).await,
-            false => None,
-        };
-        let bytes = match cached {
-            Some(bytes) => bytes,
-            None => {
-                let read = self.client.manifest_bytes(subject, descriptor, give_up_at).await;
-                let bytes = read.map_err(fetch_failure)?;
-                self.cache.put(&descriptor.digest, &bytes).await;
-                bytes
-            }
-        };
+        let repository = subject.sibling(&descriptor.digest);
+        let key =
+            (repository.clone(), media_type.to_owned(), descriptor.digest.clone(), descriptor.size);
+        let flight = self.flights.manifests.join(key, || {
+            let (client, descriptor) = (self.client.clone(), descriptor.clone());
+            let cache = self.cache.of(&self.tenant, subject);
+            let repository = repository.clone();
+            Box::pin(async move {
+                let (digest, size) = (&descriptor.digest, descriptor.size);
+                let limit = client.limits().manifest_bytes;
+                if size <= limit
+                    && let Some(bytes) = cache.get(digest, Some(size), limit).await
+                {
+                    return Ok(bytes);
+                }
+                let read = client.manifest_bytes(&repository, &descriptor, None).await;
+                let bytes = read.map_err(Arc::new)?;
+                cache.put(digest, &bytes).await;
+                Ok(bytes)
+            })
+        });
+        let bytes = self.wait(subject, give_up_at, flight).await.map_err(fetch_failure)?;
         Manifest::from_bytes(media_type, &bytes).map_err(|error| match error {
             ManifestError::Unsupported(media_type) => unsupported(&media_type),
             error => of_store(ErrorCode::DataDecodingFailure)
@@ -209,14 +271,38 @@ impl OrasStore {
         size: Option<u64>,
         give_up_at: Option<Instant>,
     ) -> Result<Bytes> {
-        let limit = self.client.limits().blob_bytes;
-        if let Some(bytes) = self.cache.get(digest, size, limit).await {
-            return Ok(bytes);
+        let repository = subject.sibling(digest);
+        let key = (repository.clone(), digest.clone(), size);
+        let flight = self.flights.blobs.join(key, || {
+            let (client, digest) = (self.client.clone(), digest.clone());
+            let cache = self.cache.of(&self.tenant, subject);
+            Box::pin(async move {
+                let limit = client.limits().blob_bytes;
+                if let Some(bytes) = cache.get(&digest, size, limit).await {
+                    return Ok(bytes);
+                }
+                let read = client.blob_bytes(&repository, &digest, size, None).await;
+                let bytes = read.map_err(Arc::new)?;
+                cache.put(&digest, &bytes).await;
+                Ok(bytes)
+            })
+        });
+        self.wait(subject, give_up_at, flight).await.map_err(fetch_failure)
+    }
+
+    /// Waits for a flight as long as there is time. The flight itself lasts as long as anybody
+    /// waits, so the one that has most time decides.
+    async fn wait<T>(
+        &self,
+        subject: &Reference,
+        give_up_at: Option<Instant>,
+        flight: impl Future<Output = Shared<T>>,
+    ) -> Shared<T> {
+        let flight = async { Ok(flight.await) };
+        match within(give_up_at, subject.as_str(), Box::pin(flight)).await {
+            Ok(answer) => answer,
+            Err(gave_up) => Err(Arc::new(gave_up)),
         }
-        let read = self.client.blob_bytes(subject, digest, size, give_up_at).await;
-        let bytes = read.map_err(fetch_failure)?;
-        self.cache.put(digest, &bytes).await;
-        Ok(bytes)
     }
 }
 
@@ -237,16 +323,21 @@ impl ReferrerStore for OrasStore {
         Box::pin(self.resolve_subject(subject, give_up_at))
     }
 
-    /// All pages at once: `artifact_types` and `next_token` are not looked at, as v1.
+    fn lists_what_is_judged(&self) -> bool {
+        true
+    }
+
+    /// All pages at once: `next_token` is not looked at, as v1. Other types than those asked for
+    /// may be listed, too.
     fn list_referrers<'a>(
         &'a self,
         subject: &'a Reference,
         descriptor: &'a Descriptor,
-        _artifact_types: &'a [String],
+        artifact_types: &'a [String],
         _next_token: &'a str,
         give_up_at: Option<Instant>,
     ) -> BoxFuture<'a, Result<ReferrerPage>> {
-        Box::pin(self.list(subject, descriptor, give_up_at))
+        Box::pin(self.list(subject, descriptor, artifact_types, give_up_at))
     }
 
     fn manifest<'a>(
@@ -311,7 +402,7 @@ fn wrong_type(key: &str, expected: &str) -> Error {
         .with_source(format!("{key} must be {expected}"))
 }
 
-fn fetch_failure(error: OrasError) -> Error {
+fn fetch_failure(error: Arc<OrasError>) -> Error {
     of_store(ErrorCode::RepositoryOperationFailure)
         .with_detail("Failed to fetch the artifact metadata from the registry")
         .with_source(error)

@@ -3,15 +3,20 @@
 //! The crypto provider is passed explicitly, so that no process-wide default is needed.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
+        ServerName, UnixTime, pem::PemObject,
+    },
 };
 
 use crate::OrasError;
@@ -36,6 +41,136 @@ pub struct TlsRoots {
     pub file: Option<PathBuf>,
     /// Directories of PEM files (`SSL_CERT_DIR`, split at colons).
     pub directories: Vec<PathBuf>,
+}
+
+/// What differs in how one place is connected to. Two equal ones share their connections.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct TlsProfile {
+    authorities: Vec<Vec<u8>>,
+    client: Option<Identity>,
+    dial_timeout: Option<Duration>,
+}
+
+/// A client's certificates and its key, in DER and PKCS #8, SEC 1 or PKCS #1.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Identity {
+    certificates: Vec<Vec<u8>>,
+    key: Vec<u8>,
+    key_form: u8,
+}
+
+impl TlsProfile {
+    /// Reads PEM files: authorities, and a client's certificate with its key. `None` where there
+    /// is nothing to do differently.
+    ///
+    /// # Errors
+    /// When a file holds none, or the key is not that of the certificate.
+    pub(crate) fn new(
+        authorities: &[Vec<u8>],
+        client: Option<&(Vec<u8>, Vec<u8>)>,
+        dial_timeout: Option<Duration>,
+    ) -> Result<Option<Self>, String> {
+        let mut trusted = Vec::new();
+        for pem in authorities {
+            let certificates = certificates_in(pem)?;
+            trusted.extend(certificates.iter().map(|certificate| certificate.to_vec()));
+        }
+        let client =
+            client.map(|(certificate, key)| Identity::new(certificate, key)).transpose()?;
+        if trusted.is_empty() && client.is_none() && dial_timeout.is_none() {
+            return Ok(None);
+        }
+        let profile = Self { authorities: trusted, client, dial_timeout };
+        profile.config(Vec::new()).map_err(|error| error.to_string())?;
+        Ok(Some(profile))
+    }
+
+    /// How long a connection may take to come about, where that is said.
+    pub(crate) fn dial_timeout(&self) -> Option<Duration> {
+        self.dial_timeout
+    }
+
+    /// Whether it is said who is trusted: then that is checked on loopback too.
+    pub(crate) fn has_authorities(&self) -> bool {
+        !self.authorities.is_empty()
+    }
+
+    /// A configuration that checks against these roots and the profile's.
+    pub(crate) fn checked(&self, roots: &TlsRoots) -> Result<ClientConfig, OrasError> {
+        self.config(load(roots))
+    }
+
+    /// The same without a check, for loopback hosts.
+    pub(crate) fn unchecked(&self) -> Result<ClientConfig, OrasError> {
+        let verifier = Arc::new(AnyCertificate(provider()));
+        self.identify(builder()?.dangerous().with_custom_certificate_verifier(verifier))
+    }
+
+    fn config(&self, roots: Vec<CertificateDer<'static>>) -> Result<ClientConfig, OrasError> {
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(roots);
+        for authority in &self.authorities {
+            let added = store.add(CertificateDer::from(authority.clone()));
+            added.map_err(|error| OrasError::Setup(format!("a certificate of ca: {error}")))?;
+        }
+        self.identify(builder()?.with_root_certificates(store))
+    }
+
+    fn identify(
+        &self,
+        builder: rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>,
+    ) -> Result<ClientConfig, OrasError> {
+        let Some(identity) = &self.client else { return Ok(builder.with_no_client_auth()) };
+        let certificates = identity.certificates.iter().cloned().map(CertificateDer::from);
+        builder
+            .with_client_auth_cert(certificates.collect(), identity.key())
+            .map_err(|error| OrasError::Setup(format!("the client's certificate: {error}")))
+    }
+}
+
+impl Identity {
+    fn new(certificate: &[u8], key: &[u8]) -> Result<Self, String> {
+        let certificates = certificates_in(certificate)?;
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|_| "the client's key file holds no key".to_owned())?;
+        let key_form = match &key {
+            PrivateKeyDer::Pkcs8(_) => 8,
+            PrivateKeyDer::Pkcs1(_) => 1,
+            _ => 2,
+        };
+        Ok(Self {
+            certificates: certificates.iter().map(|certificate| certificate.to_vec()).collect(),
+            key: key.secret_der().to_vec(),
+            key_form,
+        })
+    }
+
+    fn key(&self) -> PrivateKeyDer<'static> {
+        match self.key_form {
+            8 => PrivatePkcs8KeyDer::from(self.key.clone()).into(),
+            1 => PrivatePkcs1KeyDer::from(self.key.clone()).into(),
+            _ => PrivateSec1KeyDer::from(self.key.clone()).into(),
+        }
+    }
+}
+
+impl fmt::Debug for TlsProfile {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("TlsProfile")
+            .field("authorities", &self.authorities.len())
+            .field("client", &self.client.is_some())
+            .field("dial_timeout", &self.dial_timeout)
+            .finish()
+    }
+}
+
+fn certificates_in(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match read {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err("a certificate file holds no certificate".into()),
+    }
 }
 
 /// A configuration that checks the server's certificate against the union of all roots.

@@ -2,9 +2,11 @@
 //! [`Connections`], the shared pools.
 
 use std::{
+    collections::HashMap,
     error::Error as StdError,
     net::Ipv6Addr,
-    sync::{Arc, OnceLock},
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -13,12 +15,17 @@ use url::{Host, Url};
 
 use crate::{
     AddressRules, OrasError, TlsRoots,
-    addresses::{CheckedResolver, Refusal, RulesNow, proxy_hosts},
-    tls,
+    addresses::{CheckedResolver, Refusal, proxy_hosts},
+    hosts::Hosts,
+    registries::Registries,
+    route::Endpoint,
+    tls::{self, TlsProfile},
 };
 
 /// v1's bound on a TCP connection plus that on the TLS handshake behind it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(40);
+/// When there are more kinds of TLS than this, all are connected anew.
+const MAX_PROFILES: usize = 64;
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How registries are spoken to.
@@ -36,6 +43,26 @@ pub enum Transport {
     HttpsOrLoopbackHttp,
 }
 
+/// What an administrator says of all connections.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ConnectionRules {
+    /// Where they may lead.
+    pub addresses: AddressRules,
+    /// A directory of containerd's `hosts.toml` files.
+    pub hosts_path: Option<PathBuf>,
+}
+
+impl ConnectionRules {
+    /// Rules about addresses alone.
+    pub fn new(addresses: AddressRules) -> Self {
+        Self { addresses, hosts_path: None }
+    }
+}
+
+/// The rules as they are when asked.
+type RulesNow = Arc<dyn Fn() -> ConnectionRules + Send + Sync>;
+
 /// The connection pools of a process, one per kind of TLS, opened when first needed. Cloning
 /// shares them. Nothing is read and nothing connected before.
 #[derive(Clone)]
@@ -43,11 +70,14 @@ pub struct Connections(Arc<Pools>);
 
 struct Pools {
     roots: TlsRoots,
-    addresses: RulesNow,
+    rules: RulesNow,
+    hosts: Hosts,
     resolver: CheckedResolver,
     plain: OnceLock<reqwest::Client>,
     checked: OnceLock<reqwest::Client>,
     loopback: OnceLock<reqwest::Client>,
+    profiled: Mutex<HashMap<(Arc<TlsProfile>, bool), reqwest::Client>>,
+    registries: Registries,
 }
 
 impl Default for Connections {
@@ -60,30 +90,83 @@ impl Connections {
     /// Pools that trust these roots besides the system's. Where they may lead to are the
     /// [`AddressRules`] for an operator.
     pub fn new(roots: TlsRoots) -> Self {
-        Self::with_addresses(roots, AddressRules::default)
+        Self::with_rules(roots, ConnectionRules::default)
     }
 
     /// The same with other rules, which are asked for before each connection.
-    pub fn with_addresses(
+    pub fn with_rules(
         roots: TlsRoots,
-        addresses: impl Fn() -> AddressRules + Send + Sync + 'static,
+        rules: impl Fn() -> ConnectionRules + Send + Sync + 'static,
     ) -> Self {
-        let addresses: RulesNow = Arc::new(addresses);
+        let rules: RulesNow = Arc::new(rules);
+        let now = Arc::clone(&rules);
         let proxies = proxy_hosts(|name| std::env::var(name).ok());
         Self(Arc::new(Pools {
             roots,
-            resolver: CheckedResolver::new(Arc::clone(&addresses), proxies),
-            addresses,
+            resolver: CheckedResolver::new(Arc::new(move || now().addresses), proxies),
+            rules,
+            hosts: Hosts::default(),
             plain: OnceLock::new(),
             checked: OnceLock::new(),
             loopback: OnceLock::new(),
+            profiled: Mutex::default(),
+            registries: Registries::default(),
         }))
     }
 
     /// Whether a URL may be asked, as far as its name tells; its addresses are looked at when they
     /// are found.
     pub(crate) fn check(&self, url: &Url) -> Result<(), Refusal> {
-        (self.0.addresses)().check_url(url)
+        (self.0.rules)().addresses.check_url(url)
+    }
+
+    /// Takes a note that a reference names the host of a URL.
+    pub(crate) fn note_written(&self, url: &Url) {
+        self.0.resolver.note_written(url);
+    }
+
+    /// What the files say of a registry, in order; nothing where there is no file for it.
+    pub(crate) async fn endpoints(&self, registry: &str) -> Result<Arc<[Endpoint]>, OrasError> {
+        match (self.0.rules)().hosts_path {
+            Some(directory) => self.0.hosts.of(directory, registry).await,
+            None => Ok(Arc::default()),
+        }
+    }
+
+    /// The pool for a URL of a place with a profile. A loopback host's certificate is checked
+    /// where the profile says against what.
+    pub(crate) fn pool_of(
+        &self,
+        profile: &Arc<TlsProfile>,
+        url: &Url,
+    ) -> Result<reqwest::Client, OrasError> {
+        let is_here = is_loopback(url);
+        let key = (Arc::clone(profile), is_here);
+        let lock = || self.0.profiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = lock().get(&key) {
+            return Ok(pool.clone());
+        }
+        let tls = match is_here && !profile.has_authorities() {
+            true => profile.unchecked()?,
+            false => profile.checked(&self.0.roots)?,
+        };
+        let pool = self.build(tls, |builder| {
+            let builder =
+                builder.connect_timeout(profile.dial_timeout().unwrap_or(CONNECT_TIMEOUT));
+            if is_here { builder.no_proxy() } else { builder }
+        })?;
+        let mut known = lock();
+        // Those of certificates that were renewed are used no more.
+        if known.len() >= MAX_PROFILES {
+            known.clear();
+        }
+        known.insert(key, pool.clone());
+        Ok(pool)
+    }
+
+    /// What is known of the registries that are asked over these connections.
+    pub(crate) fn registries(&self) -> &Registries {
+        &self.0.registries
     }
 
     /// The pool for a URL. Certificates are checked unless its host is a loopback one.
@@ -180,7 +263,7 @@ pub(crate) fn check_step(from: &Url, to: &Url, transport: Transport) -> Result<(
     if from.scheme() != "http" {
         return Err(format!("from HTTPS to HTTP, to {host}"));
     }
-    if transport != Transport::PlainHttp && !is_loopback(to) {
+    if transport != Transport::PlainHttp && !is_loopback(to) && to.origin() != from.origin() {
         return Err(format!("in plain HTTP to {host}"));
     }
     Ok(())

@@ -20,6 +20,7 @@ mod upload;
 
 mod answer;
 mod storage;
+mod throttle;
 mod tls;
 
 mod faults;

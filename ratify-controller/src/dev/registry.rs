@@ -18,7 +18,7 @@ use super::{
     honest::Registry,
     route::{checked_name, checked_tag},
     server::{SeenRequest, Shared, accept},
-    storage::Full,
+    storage::{Full, lock},
     tls::{CertificateError, identity},
 };
 
@@ -42,6 +42,8 @@ pub struct RegistryOptions {
     pub max_bytes: u64,
     /// The lies to tell from the start.
     pub faults: Vec<Fault>,
+    /// Serve so many requests a second, and answer the others with 429 and `Retry-After`.
+    pub requests_per_second: Option<u32>,
 }
 
 impl Default for RegistryOptions {
@@ -55,6 +57,7 @@ impl Default for RegistryOptions {
             credentials: None,
             max_bytes: 1 << 30,
             faults: Vec::new(),
+            requests_per_second: None,
         }
     }
 }
@@ -125,7 +128,8 @@ impl RunningRegistry {
             options.referrers_api,
             options.credentials.as_ref(),
         );
-        let shared = Arc::new(Shared::new(registry, Liar::new(options.faults)));
+        let liar = Liar::new(options.faults);
+        let shared = Arc::new(Shared::new(registry, liar, options.requests_per_second));
         let task = tokio::spawn(accept(listener, acceptor, Arc::clone(&shared)));
         Ok(Self { address, ca_pem, shared, task })
     }
@@ -228,6 +232,11 @@ impl RunningRegistry {
     /// The requests since the start or since [`Self::forget_requests`]; of very many, the last.
     pub fn requests(&self) -> Vec<SeenRequest> {
         self.shared.seen()
+    }
+
+    /// How many requests were answered with 429 because there were too many.
+    pub fn throttled(&self) -> u64 {
+        self.shared.throttle.as_ref().map_or(0, |throttle| lock(throttle).refused())
     }
 
     /// Forgets the requests seen so far.

@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::body::Body;
@@ -25,7 +25,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{faults::Liar, honest::Registry, route::Route, storage::lock};
+use super::{
+    answer::Refusal, faults::Liar, honest::Registry, route::Route, storage::lock,
+    throttle::Throttle,
+};
 
 /// A client has this long to send a request's head, and to shake hands.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -53,6 +56,8 @@ pub(super) struct Shared {
     pub(super) registry: Registry,
     pub(super) liar: Liar,
     pub(super) connections: AtomicU64,
+    /// None where every request is served.
+    pub(super) throttle: Option<Mutex<Throttle>>,
     seen: Mutex<VecDeque<SeenRequest>>,
 }
 
@@ -62,8 +67,17 @@ pub(super) struct Shared {
 pub(super) struct Dropped;
 
 impl Shared {
-    pub(super) fn new(registry: Registry, liar: Liar) -> Self {
-        Self { registry, liar, connections: AtomicU64::new(0), seen: Mutex::default() }
+    pub(super) fn new(registry: Registry, liar: Liar, requests_per_second: Option<u32>) -> Self {
+        let throttle = requests_per_second.map(|rate| Throttle::new(rate, Instant::now()).into());
+        Self { registry, liar, connections: AtomicU64::new(0), throttle, seen: Mutex::default() }
+    }
+
+    /// Whether a request may pass: there are not too many, and it has the credentials.
+    fn admit(&self, request: &Request<Body>) -> Result<(), Refusal> {
+        if let Some(throttle) = &self.throttle {
+            lock(throttle).admit(Instant::now())?;
+        }
+        self.registry.authenticate(request.headers())
     }
 
     pub(super) fn seen(&self) -> Vec<SeenRequest> {
@@ -77,7 +91,7 @@ impl Shared {
     async fn serve(&self, request: Request<Body>) -> Result<Response<Body>, Dropped> {
         self.note(&request);
         let is_head = request.method() == Method::HEAD;
-        let mut response = match self.registry.authenticate(request.headers()) {
+        let mut response = match self.admit(&request) {
             Err(refusal) => refusal.into_response(),
             Ok(()) => match Route::parse(request.uri().path()) {
                 Err(refusal) => refusal.into_response(),

@@ -77,6 +77,10 @@ impl Verifier for RefusedVerifier {
         self.types.cover(artifact_type)
     }
 
+    fn artifact_types(&self) -> Option<&[String]> {
+        self.types.named()
+    }
+
     fn verifies_nested(&self) -> bool {
         false
     }

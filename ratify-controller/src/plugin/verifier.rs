@@ -151,6 +151,10 @@ impl Verifier for ExecVerifier {
         self.config.artifact_types.as_ref().is_none_or(|types| types.cover(artifact_type))
     }
 
+    fn artifact_types(&self) -> Option<&[String]> {
+        self.config.artifact_types.as_ref()?.named()
+    }
+
     fn verifies_nested(&self) -> bool {
         self.config.nested
     }

@@ -13,6 +13,8 @@ pub struct RegistryRules {
     /// The addresses that registries may have although they are of this machine, of its link, or of
     /// a cloud's metadata.
     pub allowed_addresses: Arc<[AddressRange]>,
+    /// A directory of containerd's `hosts.toml` files.
+    pub hosts_path: Option<PathBuf>,
     /// The programs that give out credentials by the kubelet's contract.
     pub credential_providers: Option<CredentialProviderFiles>,
 }
@@ -107,11 +109,18 @@ impl RegistryRules {
         let allowed = parsed(&section, "allowedAddresses", &texts, |text| {
             text.parse::<AddressRange>().map_err(|error| error.to_string())
         })?;
+        let hosts_path = section.string("hostsPath")?.map(PathBuf::from);
+        if hosts_path.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return Err(ConfigError::Value {
+                at: section.key_path("hostsPath"),
+                why: "it must be an absolute path".to_owned(),
+            });
+        }
         let programs = section.section("credentialProviders")?;
         let credential_providers =
             programs.map(CredentialProviderFiles::from_section).transpose()?;
         section.refuse_rest()?;
-        Ok(Self { allowed_addresses: allowed.into(), credential_providers })
+        Ok(Self { allowed_addresses: allowed.into(), hosts_path, credential_providers })
     }
 }
 
@@ -197,6 +206,7 @@ mod tests {
                 r#"{"allowedAddresses":null}"#,
                 "registries.allowedAddresses: expected a value, or no such key, found null",
             ),
+            (r#"{"hostsPath":"certs.d"}"#, "registries.hostsPath: it must be an absolute path"),
             (
                 r#"{"allowAddresses":[]}"#,
                 "registries: unknown key allowAddresses: a rule that is misspelt would not be kept",

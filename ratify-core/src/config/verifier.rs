@@ -127,6 +127,12 @@ impl ArtifactTypes {
         Self(vec!["*".into()])
     }
 
+    /// The types by name; `None` where every type is meant.
+    pub fn named(&self) -> Option<&[String]> {
+        let is_every = self.0.iter().any(|listed| listed == "*");
+        (!is_every).then_some(&self.0[..])
+    }
+
     /// Whether the list covers a type.
     pub fn cover(&self, artifact_type: &str) -> bool {
         self.0.iter().any(|listed| listed == "*" || listed == artifact_type)

@@ -223,8 +223,10 @@ async fn open(
     let descriptor = executor.resolve(&reference, parameters.give_up_at, observe).await?;
     let reference = reference.with_digest(descriptor.digest.clone());
     let every_type = ["*".to_owned()];
+    let judged = judged_types(&executor.verifiers);
     let types = if is_nested { &every_type[..] } else { &parameters.reference_types };
     let lists = join_all(executor.stores.iter().map(|store| async {
+        let types = if store.lists_what_is_judged() { &judged } else { types };
         let all = list(executor, store.as_ref(), &reference, &descriptor, types, parameters);
         let listed = guarded(all).await.map_err(|error| {
             ErrorCode::ListReferrersFailure
@@ -236,6 +238,20 @@ async fn open(
     }));
     let lists: Result<Vec<_>> = lists.await.into_iter().collect();
     Ok(Opened { reference, listed: lists?.into_iter().flatten().collect() })
+}
+
+/// The types that any verifier judges, each once; none where one may judge any type.
+fn judged_types(verifiers: &[Arc<dyn Verifier>]) -> Vec<String> {
+    let mut judged = Vec::new();
+    for verifier in verifiers {
+        let Some(types) = verifier.artifact_types() else { return Vec::new() };
+        for type_ in types {
+            if !judged.contains(type_) {
+                judged.push(type_.clone());
+            }
+        }
+    }
+    judged
 }
 
 /// All pages of one store's list.

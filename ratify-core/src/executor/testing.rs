@@ -280,6 +280,10 @@ impl Verifier for FunctionVerifier {
         self.types.cover(artifact_type)
     }
 
+    fn artifact_types(&self) -> Option<&[String]> {
+        self.types.named()
+    }
+
     fn verifies_nested(&self) -> bool {
         self.nested
     }

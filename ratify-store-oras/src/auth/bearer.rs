@@ -46,8 +46,7 @@ pub(crate) async fn fetch_token(
     credential: &Credential,
 ) -> Result<Grant, OrasError> {
     let (realm, service) = (asks.realm.clone(), asks.service.as_deref());
-    let repository = target.reference.repository();
-    let scope = challenge::scope(repository, target.actions, asks.scope.as_deref());
+    let scope = target.scope(asks.scope.as_deref());
     let mut authorization = None;
     let mut call = if let Credential::RefreshToken(token) = credential {
         refresh_call(client, realm, service, &scope, token.reveal())
@@ -56,13 +55,16 @@ pub(crate) async fn fetch_token(
         if let Some(service) = service {
             url.query_pairs_mut().append_pair("service", service);
         }
-        url.query_pairs_mut().append_pair("scope", &scope);
+        for scope in scope.split(' ') {
+            url.query_pairs_mut().append_pair("scope", scope);
+        }
         if let Credential::Basic { username, password } = credential {
             authorization = tokens::basic_header(username, password.reveal());
         }
         client.call_url(Method::GET, url)
     };
     call.follows_redirects = false;
+    let call = target.furnish(&call);
     let what = format!("the token for {}", target.reference.path());
     let exchange = client.exchange();
     let answer = exchange.send(&call, authorization.as_ref(), target.give_up_at).await?;

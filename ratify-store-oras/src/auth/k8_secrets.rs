@@ -14,6 +14,7 @@ use super::{
     SecretError, SecretScope, SecretSource,
     docker_config::{Auths, Found},
     kept::Kept,
+    keys,
 };
 
 /// The name in `authProvider.name`.
@@ -297,22 +298,12 @@ fn unsupported(kind: &str, at: &ObjectName) -> Error {
         .with_source(format!("the secret {at}"))
 }
 
-/// The value of a key in any case. Two spellings of it are refused: which one is meant is a guess.
 fn take<'a>(object: &'a Map<String, Value>, key: &str) -> Result<Option<&'a Value>> {
-    let mut found = object.iter().filter(|(known, _)| known.eq_ignore_ascii_case(key));
-    let value = found.next().map(|(_, value)| value).filter(|value| !value.is_null());
-    match found.next() {
-        None => Ok(value),
-        Some(_) => Err(parse_failure(&format!("{key} is given in two spellings"))),
-    }
+    keys::take(object, key).map_err(|why| parse_failure(&why))
 }
 
 fn take_text(object: &Map<String, Value>, key: &str) -> Result<Option<String>> {
-    match take(object, key)? {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
-        Some(_) => Err(parse_failure(&format!("{key} must be a string"))),
-    }
+    keys::take_text(object, key).map_err(|why| parse_failure(&why))
 }
 
 fn parse_failure(why: &str) -> Error {

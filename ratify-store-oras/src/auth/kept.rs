@@ -96,7 +96,7 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> Kept<K, V, E> {
 
     /// Forgets what was read of a key before an instant. What is being read stays: it is as good
     /// as new.
-    #[allow(dead_code, reason = "the providers for clouds are not built yet")]
+    #[cfg(any(feature = "alibaba", feature = "aws", feature = "azure", test))]
     pub(super) fn forget(&self, key: &K, before: Instant) {
         let slot = self.slots().get(key).cloned();
         if let Some(slot) = slot {

@@ -8,24 +8,35 @@
 //! was granted. `host` and `scope` say what a provider covers, `kept` keeps what a provider was
 //! given, `cloud` is how clouds are asked.
 
+#[cfg(feature = "alibaba")]
+mod alibaba;
+#[cfg(feature = "aws")]
+mod aws;
+#[cfg(feature = "azure")]
+mod azure;
 pub(crate) mod bearer;
 pub(crate) mod challenge;
 #[cfg(any(feature = "aws", feature = "azure", feature = "alibaba"))]
-#[allow(dead_code, reason = "the providers for clouds are not built yet")]
+#[cfg_attr(
+    not(all(feature = "aws", feature = "azure", feature = "alibaba")),
+    allow(dead_code, reason = "each cloud has need of a part of it")
+)]
 mod cloud;
 mod credential_provider;
 mod docker_config;
+mod environment;
 mod helper;
 mod host;
 mod k8_secrets;
 mod kept;
+mod keys;
 mod program;
 mod rules;
 mod scope;
 mod secrets;
 pub(crate) mod tokens;
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Instant};
+use std::{fmt, path::PathBuf, sync::Arc, time::Instant};
 
 use ratify_core::{BoxFuture, ComponentType, Error, ErrorCode, Result, capped_line};
 use serde_json::{Map, Value};
@@ -37,6 +48,7 @@ use rules::Rules;
 
 pub use credential_provider::{CredentialProviders, ProvidersError};
 pub use docker_config::DockerConfig;
+pub use environment::Environment;
 pub use host::{HostError, HostPattern, RegistryHost};
 pub use program::{CredentialPrograms, ProgramCall, ProgramEnd, ProgramFailure, ProgramName};
 pub use secrets::{ClusterSecret, ObjectName, SecretError, SecretScope, SecretSource};
@@ -148,61 +160,6 @@ pub enum CredentialUse {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
-/// What providers read from, as values: the environment, the cluster, and for whom they do it.
-#[derive(Clone, Default)]
-pub struct Environment {
-    /// The home directory (`HOME`).
-    pub home: Option<PathBuf>,
-    /// Docker's configuration directory (`DOCKER_CONFIG`).
-    pub docker_config: Option<PathBuf>,
-    /// The secrets of the cluster; `None` outside of one.
-    pub secrets: Option<Arc<dyn SecretSource>>,
-    /// The namespace this process runs in (`RATIFY_NAMESPACE`).
-    pub ratify_namespace: Option<String>,
-    /// Whose secrets may be read.
-    pub scope: SecretScope,
-    /// Whether a namespace may use the credentials of this process, too: docker's configuration,
-    /// and the identity that a cloud gives it.
-    pub lends_credentials: bool,
-    /// The values of [`VARIABLES`] that are set.
-    pub lookup: BTreeMap<String, String>,
-    /// What runs programs that give out credentials; `None` where none are run.
-    pub programs: Option<Arc<dyn CredentialPrograms>>,
-    /// The administrator's programs of the kubelet's contract, or why their file cannot be used.
-    pub credential_providers: Option<Result<Arc<CredentialProviders>, String>>,
-}
-
-impl Environment {
-    /// The same for a resource of a namespace, which reads that namespace's secrets alone.
-    #[must_use]
-    pub fn for_namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.scope = SecretScope::Namespace(namespace.into());
-        self
-    }
-
-    /// Whether the credentials of this process are somebody else's.
-    fn is_borrower(&self) -> bool {
-        matches!(self.scope, SecretScope::Namespace(_)) && !self.lends_credentials
-    }
-}
-
-impl fmt::Debug for Environment {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Environment")
-            .field("home", &self.home)
-            .field("docker_config", &self.docker_config)
-            .field("has_secrets", &self.secrets.is_some())
-            .field("ratify_namespace", &self.ratify_namespace)
-            .field("scope", &self.scope)
-            .field("lends_credentials", &self.lends_credentials)
-            .field("lookup", &self.lookup.keys())
-            .field("runs_programs", &self.programs.is_some())
-            .field("credential_providers", &self.credential_providers)
-            .finish()
-    }
-}
-
 impl Secret {
     /// Keeps a text secret.
     pub fn new(text: impl Into<String>) -> Self {
@@ -242,8 +199,6 @@ pub enum Availability {
     BuiltIn,
     /// It belongs to a cargo feature that is off in this build.
     NotInThisBuild,
-    /// v1 has it, and this version has it not yet.
-    NotBuiltYet,
     /// Nobody knows it.
     Unknown,
 }
@@ -253,7 +208,7 @@ pub fn availability(name: &str) -> Availability {
     match name {
         DEFAULT_PROVIDER | k8_secrets::NAME | credential_provider::NAME => Availability::BuiltIn,
         _ => match CLOUDS.iter().find(|(known, _, _)| *known == name) {
-            Some((_, _, true)) => Availability::NotBuiltYet,
+            Some((_, _, true)) => Availability::BuiltIn,
             Some((_, _, false)) => Availability::NotInThisBuild,
             None => Availability::Unknown,
         },
@@ -291,12 +246,12 @@ pub fn from_entry(
 /// `connections`.
 ///
 /// # Errors
-/// With v1's texts: no name, or one that nobody knows. A provider that v1 has and this version has
-/// not yet is refused by name.
+/// With v1's texts: no name, or one that nobody knows. A provider for a cloud that this build has not
+/// is refused by name.
 pub fn from_config(
     config: Option<&Map<String, Value>>,
     environment: &Environment,
-    _connections: &Connections,
+    connections: &Connections,
 ) -> Result<Arc<dyn AuthProvider>> {
     let Some(config) = config else {
         if environment.is_borrower() {
@@ -332,10 +287,39 @@ pub fn from_config(
         DEFAULT_PROVIDER => Arc::new(docker_config_from(config, environment)?),
         k8_secrets::NAME => Arc::new(K8Secrets::new(config, environment)?),
         credential_provider::NAME => Arc::new(CredentialProvider::new(environment)?),
-        _ => return Err(denied(unavailable(name))),
+        _ => match cloud_from(name, config, environment, connections)? {
+            Some(provider) => provider,
+            None => return Err(denied(unavailable(name))),
+        },
     };
     tracing::info!("selected auth provider: {name}");
     Ok(provider)
+}
+
+/// The provider for a cloud of that name, where this build has it.
+#[cfg_attr(
+    not(any(feature = "alibaba", feature = "aws", feature = "azure")),
+    expect(unused_variables, reason = "there is none in this build")
+)]
+fn cloud_from(
+    name: &str,
+    config: &Map<String, Value>,
+    environment: &Environment,
+    connections: &Connections,
+) -> Result<Option<Arc<dyn AuthProvider>>> {
+    #[cfg(any(feature = "alibaba", feature = "aws", feature = "azure"))]
+    let http = cloud::CloudHttp::new(connections.clone());
+    Ok(match name {
+        #[cfg(feature = "alibaba")]
+        alibaba::NAME => Some(Arc::new(alibaba::Alibaba::new(config, environment, http)?)),
+        #[cfg(feature = "aws")]
+        aws::NAME => Some(Arc::new(aws::AwsEcrBasic::new(environment, http))),
+        #[cfg(feature = "azure")]
+        azure::WORKLOAD | azure::MANAGED => {
+            Some(Arc::new(azure::Azure::new(name, config, environment, http)?))
+        }
+        _ => None,
+    })
 }
 
 /// Whether a provider gives out what belongs to this process rather than to a namespace.
@@ -347,8 +331,7 @@ fn is_of_this_process(name: &str) -> bool {
 /// Why there is no provider of a name.
 fn unavailable(name: &str) -> String {
     match CLOUDS.iter().find(|(known, _, _)| *known == name) {
-        Some((_, _, true)) => format!("the auth provider {name} is not built yet"),
-        Some((_, feature, false)) => {
+        Some((_, feature, _)) => {
             format!("the auth provider {name} is not part of this build: feature {feature}")
         }
         None => {
@@ -443,8 +426,20 @@ mod tests {
         for (name, expected) in [
             ("dockerConfig", Availability::BuiltIn),
             ("k8Secrets", Availability::BuiltIn),
+            #[cfg(feature = "aws")]
+            ("awsEcrBasic", Availability::BuiltIn),
             #[cfg(not(feature = "aws"))]
             ("awsEcrBasic", Availability::NotInThisBuild),
+            #[cfg(feature = "azure")]
+            ("azureWorkloadIdentity", Availability::BuiltIn),
+            #[cfg(feature = "azure")]
+            ("azureManagedIdentity", Availability::BuiltIn),
+            #[cfg(not(feature = "azure"))]
+            ("azureWorkloadIdentity", Availability::NotInThisBuild),
+            #[cfg(feature = "alibaba")]
+            ("alibabacloudAcrBasic", Availability::BuiltIn),
+            #[cfg(not(feature = "alibaba"))]
+            ("alibabacloudAcrBasic", Availability::NotInThisBuild),
             ("dockerconfig", Availability::Unknown),
         ] {
             assert_eq!(availability(name), expected);

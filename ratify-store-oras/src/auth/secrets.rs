@@ -1,7 +1,7 @@
 //! [`SecretSource`]: where the secrets of a cluster are read, and whose may be read. This crate
 //! knows no Kubernetes; the controller reads them from the API server, tests from a map.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use ratify_core::{BoxFuture, capped_line};
 
@@ -55,6 +55,16 @@ pub enum SecretScope {
     Cluster,
     /// Those of this namespace alone: a resource of a namespace.
     Namespace(String),
+}
+
+impl SecretScope {
+    /// Whose work is done in this scope; empty for the cluster's.
+    pub fn tenant(&self) -> Arc<str> {
+        match self {
+            Self::Cluster => "".into(),
+            Self::Namespace(name) => name.as_str().into(),
+        }
+    }
 }
 
 impl ObjectName {

@@ -138,6 +138,8 @@ impl Ledger {
                 }
                 Err(error) => return Err(error),
             }
+            // A directory that is not empty stays.
+            let _ = candidate.path.parent().map(fs::remove_dir);
         }
         Ok(sum)
     }

@@ -1,13 +1,14 @@
-//! [`BlobCache`]: proven bytes on disk, by digest, shared by any number of processes.
+//! [`BlobCache`]: proven bytes on disk, shared by any number of processes, and apart for whoever has
+//! rights of their own.
 //!
-//! Layout: `blobs/<algorithm>/<hex>` as in an OCI layout, so that it can lie in the directory of a
-//! v1 (whose `oci-layout`, `index.json` and `ingest` are left alone); beside it the private
-//! directory `.ratify` with unfinished files and the lock.
+//! Layout: the private directory `.ratify` with a directory of blobs for each [`Partition`], the
+//! unfinished files and the lock. It can lie in the directory of a v1, whose `blobs`, `oci-layout`,
+//! `index.json` and `ingest` are neither read nor touched.
 //!
-//! A blob is read only together with its digest, and hashed at each read. It is found by digest
-//! alone, as v1's is: a blob that was fetched with the rights to one repository is later served
-//! for any other that names its digest. A subject is always resolved, and its referrers listed, at
-//! the registry first.
+//! A blob is read only together with its digest, and hashed at each read. It is found only by
+//! whoever could have fetched it: a manifest can name any digest, and a report quotes what it finds
+//! there. So the namespace whose store it is, the registry and the repository are in the path. A
+//! subject is always resolved, and its referrers listed, at the registry first.
 //!
 //! Processes may be killed at any moment. What is there never exceeds the cap: see `ledger`.
 
@@ -23,7 +24,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use ratify_core::Digest;
+use ratify_core::{Algorithm, Digest, Reference};
 use rustix::fs::OFlags;
 
 use crate::digest_of;
@@ -59,6 +60,13 @@ enum Kept {
 #[derive(Debug, Clone)]
 pub struct BlobCache(Arc<Inner>);
 
+/// What was fetched from one repository with the rights of one tenant.
+#[derive(Debug, Clone)]
+pub struct Partition {
+    cache: Arc<Inner>,
+    directory: PathBuf,
+}
+
 #[derive(Debug)]
 struct Inner {
     blobs: PathBuf,
@@ -72,17 +80,29 @@ impl BlobCache {
     /// # Errors
     /// When a directory cannot be created or written to.
     pub fn open(path: &Path, cap: u64) -> Result<Self, CacheError> {
-        let inner = Inner { blobs: path.join("blobs"), ledger: Ledger::new(path, cap) };
+        let blobs = path.join(".ratify/blobs");
+        let inner = Inner { blobs, ledger: Ledger::new(path, cap) };
         inner.make_directories()?;
         inner.ledger.check_writable()?;
         Ok(Self(Arc::new(inner)))
     }
 
+    /// What a tenant (a namespace or, empty, the cluster) has fetched from the repository of a
+    /// reference.
+    pub fn of(&self, tenant: &str, reference: &Reference) -> Partition {
+        // None of them holds a line break. Hashed, for they are longer than a name may be.
+        let rights = format!("{tenant}\n{}\n{}", reference.registry(), reference.repository());
+        let name = digest_of(Algorithm::Sha256, rights.as_bytes());
+        Partition { cache: self.0.clone(), directory: self.0.blobs.join(name.hex()) }
+    }
+}
+
+impl Partition {
     /// The bytes of a digest if they are here: hashed, of the size where one is given, and at most
     /// `limit`. What fails is a warning and a miss.
     pub async fn get(&self, digest: &Digest, size: Option<u64>, limit: u64) -> Option<Bytes> {
-        let (inner, wanted) = (self.0.clone(), digest.clone());
-        match on_a_thread(move || inner.read(&wanted, size, limit)).await {
+        let (partition, wanted) = (self.clone(), digest.clone());
+        match on_a_thread(move || partition.read(&wanted, size, limit)).await {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!("failed to get blob [{digest}] from cache: {error}");
@@ -93,24 +113,15 @@ impl BlobCache {
 
     /// Keeps bytes, whose digest the caller has proven. What fails is a warning.
     pub async fn put(&self, digest: &Digest, bytes: &Bytes) {
-        let (inner, name, bytes) = (self.0.clone(), digest.clone(), bytes.clone());
-        match on_a_thread(move || inner.write(&name, &bytes)).await {
+        let (partition, name, bytes) = (self.clone(), digest.clone(), bytes.clone());
+        match on_a_thread(move || partition.write(&name, &bytes)).await {
             Ok(kept) => tracing::debug!("blob [{digest}] in cache: {kept:?}"),
             Err(error) => tracing::warn!("failed to save blob [{digest}] in cache: {error}"),
         }
     }
-}
-
-impl Inner {
-    fn make_directories(&self) -> io::Result<()> {
-        for algorithm in ["sha256", "sha384", "sha512"] {
-            private_directory(&self.blobs.join(algorithm))?;
-        }
-        private_directory(self.ledger.temporary())
-    }
 
     fn path_of(&self, digest: &Digest) -> PathBuf {
-        self.blobs.join(digest.algorithm().name()).join(digest.hex())
+        self.directory.join(format!("{}-{}", digest.algorithm().name(), digest.hex()))
     }
 
     fn read(
@@ -151,11 +162,11 @@ impl Inner {
         if path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
             return Ok(Kept::WasThere);
         }
-        let mut reserved = match self.ledger.reserve(&self.blobs, bytes.len() as u64) {
+        let mut reserved = match self.cache.reserve(bytes.len() as u64) {
             // Someone may have removed the directory's content meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.make_directories()?;
-                self.ledger.reserve(&self.blobs, bytes.len() as u64)?
+                self.cache.make_directories()?;
+                self.cache.reserve(bytes.len() as u64)?
             }
             result => result?,
         };
@@ -166,8 +177,27 @@ impl Inner {
         };
         temporary.file().write_all(bytes)?;
         temporary.file().set_permissions(Permissions::from_mode(0o444))?;
-        temporary.rename(&path)?;
+        private_directory(&self.directory)?;
+        match temporary.rename(&path) {
+            // Whoever made room took the directory, which was empty, away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                private_directory(&self.directory)?;
+                temporary.rename(&path)?;
+            }
+            result => result?,
+        }
         Ok(Kept::Written)
+    }
+}
+
+impl Inner {
+    fn make_directories(&self) -> io::Result<()> {
+        private_directory(&self.blobs)?;
+        private_directory(self.ledger.temporary())
+    }
+
+    fn reserve(&self, size: u64) -> io::Result<Reservation> {
+        self.ledger.reserve(&self.blobs, size)
     }
 }
 
@@ -195,9 +225,13 @@ async fn on_a_thread<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use ratify_core::Algorithm;
-
     use super::*;
+
+    /// What the cluster has of one repository.
+    fn open(path: &Path, cap: u64) -> Partition {
+        let reference = Reference::parse("r.example.com/app:1").unwrap();
+        BlobCache::open(path, cap).unwrap().of("", &reference)
+    }
 
     fn blob(number: u32, size: usize) -> (Digest, Vec<u8>) {
         let mut bytes = vec![0; size];
@@ -219,7 +253,7 @@ mod tests {
     fn keeps_bytes_and_gives_them_back_and_is_private() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a/b");
-        let cache = BlobCache::open(&path, 1 << 20).unwrap().0;
+        let cache = open(&path, 1 << 20);
         let (digest, bytes) = blob(1, 100);
         assert_eq!(cache.read(&digest, None, 1000).unwrap(), None);
         assert_eq!(cache.write(&digest, &bytes).unwrap(), Kept::Written);
@@ -228,13 +262,13 @@ mod tests {
         assert_eq!(cache.read(&digest, Some(99), 1000).unwrap(), None);
         assert_eq!(cache.read(&digest, None, 99).unwrap(), None);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
-        assert_eq!(fs::read_dir(cache.ledger.temporary()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(cache.cache.ledger.temporary()).unwrap().count(), 0);
     }
 
     #[test]
     fn a_bad_blob_is_removed_and_can_be_kept_again() {
         let directory = tempfile::tempdir().unwrap();
-        let cache = BlobCache::open(directory.path(), 1 << 20).unwrap().0;
+        let cache = open(directory.path(), 1 << 20);
         let (digest, bytes) = blob(1, 100);
         cache.write(&digest, &bytes).unwrap();
         let path = cache.path_of(&digest);
@@ -249,10 +283,11 @@ mod tests {
     #[test]
     fn a_link_and_a_pipe_in_a_blobs_place_are_not_read() {
         let directory = tempfile::tempdir().unwrap();
-        let cache = BlobCache::open(directory.path(), 1 << 20).unwrap().0;
+        let cache = open(directory.path(), 1 << 20);
         let (digest, bytes) = blob(1, 100);
         let elsewhere = directory.path().join("x");
         fs::write(&elsewhere, &bytes).unwrap();
+        private_directory(&cache.directory).unwrap();
         std::os::unix::fs::symlink(&elsewhere, cache.path_of(&digest)).unwrap();
         assert!(cache.read(&digest, None, 1000).is_err());
         let (digest, _) = blob(2, 100);
@@ -267,7 +302,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         // Ten blobs and the lock file, a block each.
         let cap = 44 << 10;
-        let cache = BlobCache::open(directory.path(), cap).unwrap().0;
+        let cache = open(directory.path(), cap);
         let old = SystemTime::now() - Duration::from_secs(3600);
         for number in 0..10 {
             let (digest, bytes) = blob(number, 4000);
@@ -286,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_of_a_v1_in_the_same_directory_are_left_alone_and_its_blobs_are_read() {
+    fn the_files_of_a_v1_in_the_same_directory_are_left_alone() {
         let directory = tempfile::tempdir().unwrap();
         let (digest, bytes) = blob(1, 100);
         let blobs = directory.path().join("blobs/sha256");
@@ -295,19 +330,46 @@ mod tests {
         for name in ["oci-layout", "index.json"] {
             fs::write(directory.path().join(name), "{}").unwrap();
         }
-        let cache = BlobCache::open(directory.path(), 1 << 20).unwrap().0;
-        assert_eq!(cache.read(&digest, Some(100), 1000).unwrap().unwrap(), bytes);
-        let (digest, bytes) = blob(2, 100);
+        let cache = open(directory.path(), 1 << 20);
+        assert_eq!(cache.read(&digest, Some(100), 1000).unwrap(), None, "whose is it?");
         assert_eq!(cache.write(&digest, &bytes).unwrap(), Kept::Written);
+        assert_eq!(fs::read(blobs.join(digest.hex())).unwrap(), bytes);
         for name in ["oci-layout", "index.json"] {
             assert_eq!(fs::read_to_string(directory.path().join(name)).unwrap(), "{}");
         }
     }
 
     #[test]
+    fn a_blob_is_found_by_whoever_fetched_it_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = BlobCache::open(directory.path(), 1 << 20).unwrap();
+        let (digest, bytes) = blob(1, 100);
+        let of = |tenant, at: &str| cache.of(tenant, &Reference::parse(at).unwrap());
+        of("a", "r.example.com/team/app:1").write(&digest, &bytes).unwrap();
+        let finds = |tenant, at| of(tenant, at).read(&digest, None, 1000).unwrap().is_some();
+        assert!(finds("a", "r.example.com/team/app:2"));
+        assert!(!finds("b", "r.example.com/team/app:1"));
+        assert!(!finds("", "r.example.com/team/app:1"));
+        assert!(!finds("a", "r.example.com/team/other:1"));
+        assert!(!finds("a", "r.example.com:5000/team/app:1"));
+    }
+
+    #[test]
+    fn a_directory_that_lost_its_last_blob_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = BlobCache::open(directory.path(), 20 << 10).unwrap();
+        for number in 0..20 {
+            let reference = Reference::parse(&format!("r.example.com/app{number}:1")).unwrap();
+            let (digest, bytes) = blob(number, 4000);
+            assert_eq!(cache.of("", &reference).write(&digest, &bytes).unwrap(), Kept::Written);
+        }
+        assert!(fs::read_dir(directory.path().join(".ratify/blobs")).unwrap().count() <= 5);
+    }
+
+    #[test]
     fn what_is_larger_than_the_cache_is_not_kept() {
         let directory = tempfile::tempdir().unwrap();
-        let cache = BlobCache::open(directory.path(), 8 << 10).unwrap().0;
+        let cache = open(directory.path(), 8 << 10);
         let (digest, bytes) = blob(1, 9000);
         assert_eq!(cache.write(&digest, &bytes).unwrap(), Kept::TooLarge);
     }
@@ -315,11 +377,12 @@ mod tests {
     #[test]
     fn a_directory_that_was_emptied_is_made_again() {
         let directory = tempfile::tempdir().unwrap();
-        let cache = BlobCache::open(directory.path(), 1 << 20).unwrap().0;
+        let cache = open(directory.path(), 1 << 20);
         for entry in fs::read_dir(directory.path()).unwrap() {
             fs::remove_dir_all(entry.unwrap().path()).unwrap();
         }
         let (digest, bytes) = blob(1, 100);
+        assert_eq!(cache.read(&digest, None, 1000).unwrap(), None);
         assert_eq!(cache.write(&digest, &bytes).unwrap(), Kept::Written);
     }
 }

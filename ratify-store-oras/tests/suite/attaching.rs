@@ -25,11 +25,18 @@ fn signature(subject: &Descriptor, layer: Descriptor) -> (Descriptor, Bytes) {
     (Descriptor::new(media_type::OCI_MANIFEST, digest, bytes.len() as u64), bytes)
 }
 
-async fn attach(client: &Client, image: &Reference, subject: &Descriptor, text: String) {
+/// Attaches a signature to a subject; returns how it is listed.
+pub(crate) async fn attach(
+    client: &Client,
+    image: &Reference,
+    subject: &Descriptor,
+    text: String,
+) -> Descriptor {
     let size = text.len() as u64;
     let digest = client.push_blob(image, text.into()).await.unwrap();
     let (descriptor, bytes) = signature(subject, Descriptor::new("text/plain", digest, size));
     client.attach(image, &descriptor, bytes).await.unwrap();
+    descriptor.with_artifact_type("application/x")
 }
 
 /// How many artifacts of our type `oras` finds.

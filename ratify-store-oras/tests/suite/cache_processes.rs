@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use ratify_core::{Algorithm, Digest};
+use ratify_core::{Algorithm, Digest, Reference};
 use ratify_store_oras::{BlobCache, digest_of};
 
 const CHILD: &str = "RATIFY_TEST_CACHE_CHILD";
@@ -29,12 +29,17 @@ fn blob(number: u64) -> (Digest, Bytes) {
 fn child() {
     let directory = std::env::var_os(CHILD).unwrap();
     let cache = BlobCache::open(Path::new(&directory), CAP).unwrap();
+    let mut number = 0;
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut state = u64::from(std::process::id()) | 1;
     runtime.block_on(async {
         for _ in 0..400 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let (digest, bytes) = blob((state >> 33) % BLOBS);
+            // So many repositories that their directories come and go as well.
+            number += 1;
+            let repository = format!("r.example.com/app{}:1", number % 20);
+            let cache = cache.of("", &Reference::parse(&repository).unwrap());
             match cache.get(&digest, Some(bytes.len() as u64), 1 << 20).await {
                 Some(cached) => assert_eq!(cached, bytes),
                 None => cache.put(&digest, &bytes).await,
@@ -99,11 +104,14 @@ fn thirty_two_processes_killed_at_random_leave_right_bytes_and_stay_under_the_ca
 /// How many blobs there are; each must be what its name says.
 fn whole_blobs(path: &Path) -> io::Result<usize> {
     let mut count = 0;
-    for entry in fs::read_dir(path.join("blobs/sha256"))? {
-        let entry = entry?;
-        let digest = digest_of(Algorithm::Sha256, &fs::read(entry.path())?);
-        assert_eq!(digest.hex(), entry.file_name().to_str().unwrap());
-        count += 1;
+    for partition in fs::read_dir(path.join(".ratify/blobs"))? {
+        for entry in fs::read_dir(partition?.path())? {
+            let entry = entry?;
+            let digest = digest_of(Algorithm::Sha256, &fs::read(entry.path())?);
+            let name = format!("sha256-{}", digest.hex());
+            assert_eq!(name, entry.file_name().to_str().unwrap());
+            count += 1;
+        }
     }
     Ok(count)
 }

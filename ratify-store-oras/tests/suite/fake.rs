@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -88,15 +88,15 @@ impl Reply {
 
 impl Fake {
     pub(crate) async fn start(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start_at(IpAddr::V4(Ipv4Addr::LOCALHOST), answer).await
+        Self::start_at("127.0.0.1:0", answer).await
     }
 
     /// The same at another address of this machine.
     pub(crate) async fn start_at(
-        address: IpAddr,
+        address: impl tokio::net::ToSocketAddrs,
         answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind((address, 0)).await.unwrap();
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let router = router(answer, seen.clone());
@@ -106,14 +106,23 @@ impl Fake {
 
     /// The same over TLS, with a certificate that nobody trusts.
     pub(crate) async fn start_tls(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_tls_at("127.0.0.1:0", &["registry.test"], answer).await.0
+    }
+
+    /// The same at an address, with a certificate for some names; and the certificate in PEM.
+    pub(crate) async fn start_tls_at(
+        address: &str,
+        names: &[&str],
+        answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> (Self, String) {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let router = router(answer, seen.clone());
-        let acceptor = crate::transport::acceptor(&["registry.test"]).0;
+        let (acceptor, pem) = crate::transport::acceptor(names);
         let listener = TlsListener { listener, acceptor };
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, seen, task }
+        (Self { address, seen, task }, pem)
     }
 
     pub(crate) fn registry(&self) -> String {
@@ -140,9 +149,9 @@ impl Drop for Fake {
     }
 }
 
-struct TlsListener {
-    listener: TcpListener,
-    acceptor: tokio_rustls::TlsAcceptor,
+pub(crate) struct TlsListener {
+    pub(crate) listener: TcpListener,
+    pub(crate) acceptor: tokio_rustls::TlsAcceptor,
 }
 
 impl axum::serve::Listener for TlsListener {

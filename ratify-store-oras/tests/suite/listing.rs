@@ -184,3 +184,24 @@ async fn cosigns_tag_is_looked_for_and_its_absence_is_no_error() {
     assert!(find(&status(403).await).await.is_err());
     assert!(find(&status(500).await).await.is_err());
 }
+
+#[tokio::test]
+async fn what_is_not_known_says_nothing_about_the_api() {
+    for (code, asked_again) in [("NAME_UNKNOWN", true), ("MANIFEST_UNKNOWN", true), ("", false)] {
+        let fake = Fake::start(move |seen: &Seen| {
+            if code.is_empty() && seen.path.contains("/referrers/") {
+                return Reply { status: 404, ..Reply::ok("404 page not found") };
+            }
+            Reply::error(404, code)
+        })
+        .await;
+        let client = client();
+        for _ in 0..2 {
+            let listed = client.referrers(&fake.reference("app:1"), &digest("00"), None).await;
+            assert_eq!(listed.unwrap(), []);
+        }
+        let lines = fake.lines();
+        let lists = lines.iter().filter(|line| line.contains("/referrers/")).count();
+        assert_eq!(lists, if asked_again { 2 } else { 1 }, "{code}: {lines:?}");
+    }
+}

@@ -4,17 +4,28 @@
 
 mod attaching;
 mod cache_processes;
+#[cfg(any(feature = "alibaba", feature = "aws", feature = "azure"))]
+mod cloud;
+mod counting;
 mod credentials;
 mod fake;
+mod guarded;
 mod layouts;
 mod listing;
+mod mirrors;
+#[cfg(any(feature = "alibaba", feature = "aws", feature = "azure"))]
+mod network;
 mod programs;
 mod pushing;
 mod reading;
 mod real;
+mod resume;
 mod rules;
 mod secrets;
+mod sharing;
 mod ssrf;
 mod store;
+mod throttling;
 mod transport;
+mod trees;
 mod uploads;

@@ -74,7 +74,15 @@ pub(crate) fn with_api(tls: bool) -> Option<Registry> {
 
 /// distribution's: says in its log what it listens on. The password is `hunter2`.
 pub(crate) fn with_tag_schema(tls: bool) -> Option<Registry> {
-    let registry = tool("registry")?;
+    with_tag_schema_and(|path| match tls {
+        true => section_of(&certificate(path)),
+        false => String::new(),
+    })
+}
+
+/// The same with the lines of its section `tls`, for files in a directory; none for none.
+pub(crate) fn with_tag_schema_and(tls: impl FnOnce(&Path) -> String) -> Option<Registry> {
+    tool("registry")?;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     let hashed = Command::new(tool("htpasswd")?)
@@ -82,16 +90,29 @@ pub(crate) fn with_tag_schema(tls: bool) -> Option<Registry> {
         .output()
         .unwrap();
     fs::write(path.join("htpasswd"), hashed.stdout).unwrap();
-    let tls = if tls {
-        let (certificate, key) = certificate(path);
-        format!("  tls:\n    certificate: {}\n    key: {}\n", certificate.display(), key.display())
-    } else {
-        String::new()
-    };
+    let lines = tls(path);
+    let auth = format!("  htpasswd:\n    realm: r\n    path: {}/htpasswd\n", path.display());
+    distribution(directory, "127.0.0.1", &lines, &auth)
+}
+
+/// The lines of the section `tls` for a certificate and its key.
+pub(crate) fn section_of((certificate, key): &(PathBuf, PathBuf)) -> String {
+    format!("    certificate: {}\n    key: {}\n", certificate.display(), key.display())
+}
+
+/// distribution's at an address, with the lines of the sections `tls` and `auth`.
+pub(crate) fn distribution(
+    directory: tempfile::TempDir,
+    host: &str,
+    tls: &str,
+    auth: &str,
+) -> Option<Registry> {
+    let registry = tool("registry")?;
+    let path = directory.path();
+    let tls = if tls.is_empty() { String::new() } else { format!("  tls:\n{tls}") };
     let config = format!(
         "version: 0.1\nlog:\n  level: info\n  formatter: json\nstorage:\n  filesystem:\n    \
-         rootdirectory: {0}/data\nhttp:\n  addr: 127.0.0.1:0\n{tls}auth:\n  htpasswd:\n    realm: r\n    \
-         path: {0}/htpasswd\n",
+         rootdirectory: {}/data\nhttp:\n  addr: {host}:0\n{tls}auth:\n{auth}",
         path.display()
     );
     fs::write(path.join("config.yml"), config).unwrap();
@@ -155,8 +176,21 @@ async fn push(client: &Client, reference: &Reference, artifact: &Artifact) -> De
     Descriptor::new(media_type::OCI_MANIFEST, digest, size)
 }
 
+/// Where the registry keeps no list, whoever attaches writes the tag.
+pub(crate) async fn write_tag(
+    client: &Client,
+    image: &Reference,
+    subject: &Descriptor,
+    pushed: &[Descriptor],
+) {
+    let tag = subject.digest.as_str().replace(':', "-");
+    let list = index(&pushed.iter().collect::<Vec<_>>());
+    let tagged = image.sibling_tag(&tag).unwrap();
+    client.push_manifest(&tagged, media_type::OCI_INDEX, list).await.unwrap();
+}
+
 /// Resolves, lists, and reads everything back.
-async fn read_back(
+pub(crate) async fn read_back(
     client: &Client,
     image: &Reference,
     subject: &Descriptor,
@@ -218,11 +252,7 @@ async fn a_registry_with_the_tag_schema_and_a_password_in_clear_and_over_tls() {
         let client = client_of(Some(basic()));
         let image = image(&registry);
         let (subject, pushed) = fill(&client, &image, 3).await;
-        // The registry keeps no list: whoever attaches writes the tag.
-        let tag = subject.digest.as_str().replace(':', "-");
-        let list = index(&pushed.iter().collect::<Vec<_>>());
-        let tagged = image.sibling_tag(&tag).unwrap();
-        client.push_manifest(&tagged, media_type::OCI_INDEX, list).await.unwrap();
+        write_tag(&client, &image, &subject, &pushed).await;
         read_back(&client, &image, &subject, &pushed).await;
         let refused = client_of(None).resolve(&image, None).await.unwrap_err();
         assert!(matches!(refused, OrasError::Denied { status: 401, .. }), "{refused}");

@@ -15,7 +15,9 @@ use std::{
 
 use bytes::Bytes;
 use ratify_core::{Reference, media_type};
-use ratify_store_oras::{AddressRules, Client, Connections, OrasError, TlsRoots, Transport};
+use ratify_store_oras::{
+    AddressRules, Client, ConnectionRules, Connections, OrasError, TlsRoots, Transport,
+};
 
 use crate::fake::{Content, Fake, Reply, Seen, basic, client_over, index, options};
 
@@ -158,14 +160,15 @@ fn client(rules: &AddressRules, transport: Transport) -> Client {
     let mut options = options();
     options.transport = transport;
     options.auth = crate::fake::fixed(basic());
-    options.connections = Connections::with_addresses(TlsRoots::default(), move || rules.clone());
+    options.connections =
+        Connections::with_rules(TlsRoots::default(), move || ConnectionRules::new(rules.clone()));
     Client::new(options).unwrap()
 }
 
 /// Takes every route from a registry at one address to a trap that a text names.
 async fn walk(registry: IpAddr, rules: &AddressRules, trap: &Trap, named: &str) {
     for route in ROUTES {
-        let fake = Fake::start_at(registry, misleading(route, named)).await;
+        let fake = Fake::start_at((registry, 0), misleading(route, named)).await;
         let client = client(rules, Transport::PlainHttp);
         let ended = take(route, &client, &fake.reference("app:1")).await;
         let error = ended.expect_err(&format!("{route:?} to {named}"));
@@ -217,12 +220,14 @@ async fn what_is_listed_is_asked_and_a_change_of_the_list_counts_at_once() {
     let fake = Fake::start(move |seen: &Seen| content.answer(seen)).await;
     let listed = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let now = Arc::clone(&listed);
-    let rules = move || match now.load(Ordering::SeqCst) {
-        true => AddressRules::for_anybody(Arc::new(["127.0.0.0/8".parse().unwrap()])),
-        false => AddressRules::for_anybody(Arc::default()),
+    let rules = move || {
+        ConnectionRules::new(match now.load(Ordering::SeqCst) {
+            true => AddressRules::for_anybody(Arc::new(["127.0.0.0/8".parse().unwrap()])),
+            false => AddressRules::for_anybody(Arc::default()),
+        })
     };
     let mut options = options();
-    options.connections = Connections::with_addresses(TlsRoots::default(), rules);
+    options.connections = Connections::with_rules(TlsRoots::default(), rules);
     let client = Client::new(options).unwrap();
     let by_name = Reference::parse(&format!("localhost:{}/app:1", fake.address.port())).unwrap();
     for image in [fake.reference("app:1"), by_name] {
@@ -288,7 +293,6 @@ async fn metadata() {
             METADATA,
             "bad.example.com",
             "both.example.com:80",
-            "here.example.com:80",
             "2852039166:80",
             "0xa9fea9fe:80",
             "0251.0376.0251.0376",
@@ -297,9 +301,17 @@ async fn metadata() {
             refuse(rules, &trap, registry).await;
         }
     }
+    // A name that is found at a loopback address is meant where an operator wrote it alone.
+    let here = Trap::set("127.0.0.1".parse().unwrap(), 80);
+    refuse(&rules, &here, "here.example.com").await;
+    walk(REGISTRY.parse().unwrap(), &AddressRules::default(), &here, "here.example.com").await;
+    let operator = client(&AddressRules::default(), Transport::PlainHttp);
+    let image = Reference::parse("here.example.com/app:1").unwrap();
+    operator.resolve(&image, None).await.unwrap_err();
+    assert!(here.connections() > 0);
     // A registry on a private address, by its name.
     let content = Content::new();
-    let fake = Fake::start_at(REGISTRY.parse().unwrap(), move |seen| content.answer(seen)).await;
+    let fake = Fake::start_at((REGISTRY, 0), move |seen| content.answer(seen)).await;
     let image = format!("good.example.com:{}/app:1", fake.address.port());
     let client = client(&rules, Transport::PlainHttp);
     client.resolve(&Reference::parse(&image).unwrap(), None).await.unwrap();

@@ -40,9 +40,12 @@ async fn setting() -> Setting {
     Setting { store: store(cache.path()), fake, subject, content, cache }
 }
 
-/// The path of an object in the cache.
+/// The path of an object in the cache, where only one repository was read.
 fn cached(cache: &Path, descriptor: &Descriptor) -> std::path::PathBuf {
-    cache.join("blobs/sha256").join(descriptor.digest.hex())
+    let mut partitions = std::fs::read_dir(cache.join(".ratify/blobs")).unwrap();
+    let partition = partitions.next().unwrap().unwrap().path();
+    assert!(partitions.next().is_none());
+    partition.join(descriptor.digest.as_str().replace(':', "-"))
 }
 
 /// Replaces the address of a fake, which differs each time.
@@ -147,7 +150,7 @@ async fn a_cache_that_cannot_be_written_never_stops_a_read() {
     for entry in std::fs::read_dir(cache.path()).unwrap() {
         std::fs::remove_dir_all(entry.unwrap().path()).unwrap();
     }
-    std::fs::write(cache.path().join("blobs"), "in the way").unwrap();
+    std::fs::write(cache.path().join(".ratify"), "in the way").unwrap();
     let blob = &content.blob;
     let bytes = store.blob(&subject, &blob.digest, Some(blob.size), None).await.unwrap();
     assert_eq!(bytes, "the signature");

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use ratify_core::Reference;
-use ratify_store_oras::{AddressRules, Client, Connections, OrasError, TlsRoots, Transport};
+use ratify_store_oras::{
+    AddressRules, Client, ConnectionRules, Connections, OrasError, TlsRoots, Transport,
+};
 use tokio::{io::AsyncWriteExt, net::TcpListener};
 
 use crate::fake::{Content, Fake, Reply, Seen, options};
@@ -38,8 +40,9 @@ fn client(transport: Transport) -> Client {
 
 /// Connections that may lead to 0.0.0.0.
 fn listing_unspecified(roots: TlsRoots) -> Connections {
-    Connections::with_addresses(roots, || {
-        AddressRules::for_operator(Arc::new(["0.0.0.0".parse().unwrap()]))
+    Connections::with_rules(roots, || {
+        let listed = Arc::new(["0.0.0.0".parse().unwrap()]);
+        ConnectionRules::new(AddressRules::for_operator(listed))
     })
 }
 

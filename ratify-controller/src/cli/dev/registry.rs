@@ -24,6 +24,10 @@ pub(super) struct Registry {
     /// Serve no Referrers API: clients fall back to the tag schema
     #[arg(long)]
     no_referrers_api: bool,
+    /// Serve so many requests a second, and answer the others with 429. How many those were is
+    /// printed at the end
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    requests_per_second: Option<u32>,
 }
 
 impl Registry {
@@ -33,6 +37,7 @@ impl Registry {
             tls: self.tls,
             max_bytes: self.max_bytes,
             referrers_api: !self.no_referrers_api,
+            requests_per_second: self.requests_per_second,
             ..RegistryOptions::default()
         };
         let told = end::told()?;
@@ -47,6 +52,9 @@ impl Registry {
             registry.url()
         );
         told.await;
+        if self.requests_per_second.is_some() {
+            eprintln!("{} requests were too many, and answered with 429.", registry.throttled());
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

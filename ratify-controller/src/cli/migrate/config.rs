@@ -247,7 +247,7 @@ mod tests {
         Same store.plugins[0]: the built-in store oras
         Look store.plugins[0].source: the source of the built-in store oras is not downloaded
         Look store.plugins[0].cacheEnabled: accepted without effect: referrers are listed anew each time
-        Change store.plugins[0].authProvider: the auth provider awsEcrBasic is not part of this build
+        Same store.plugins[0].authProvider: the auth provider awsEcrBasic
         Look store.plugins[1]: the store plugin own is run from the plugin directory, as it is
         Change store.plugins[2]: CONFIG_INVALID: invalid plugin name for a store: ..
         Same store.plugins[3]: the built-in store oras

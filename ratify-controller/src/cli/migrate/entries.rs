@@ -21,6 +21,7 @@ pub(super) const IMAGE_PLUGINS: [&str; 4] =
 const ORAS: &str = "oras";
 /// The provider of credentials that reads secrets.
 const K8_SECRETS: &str = "k8Secrets";
+const DOCKER_CONFIG: &str = "dockerConfig";
 /// The policy that is not built yet.
 const REGO: &str = "regopolicy";
 /// What allows `source`.
@@ -133,6 +134,17 @@ fn lent(at: String) -> Finding {
     .row(rows::TENANT_CREDENTIALS)
 }
 
+/// What becomes of a namespace's use of the identity that a cloud gives Ratify.
+fn identity(at: &str, name: &str) -> Finding {
+    Finding::change(
+        at,
+        format!("the auth provider {name} is refused for it: it has Ratify's own identity"),
+        "a tenant must not read images with the cluster's credentials",
+        "name k8Secrets with a secret of the namespace, or set namespaces.clusterCredentials in the configuration",
+    )
+    .row(rows::TENANT_CREDENTIALS)
+}
+
 /// What becomes of an entry that is a program.
 fn plugin(
     at: &str,
@@ -208,13 +220,14 @@ fn credentials(at: &str, provider: &Map<String, Value>, owner: Owner<'_>) -> Vec
     let name = provider.get("name").and_then(Value::as_str).unwrap_or_default();
     match auth::availability(name) {
         Availability::BuiltIn if name == K8_SECRETS => secrets(at, provider, owner),
+        Availability::BuiltIn if matches!(owner, Owner::Namespace(_)) && name != DOCKER_CONFIG => {
+            vec![identity(at, name)]
+        }
         Availability::BuiltIn if matches!(owner, Owner::Namespace(_)) => vec![lent(at.to_owned())],
         Availability::BuiltIn => {
             vec![Finding::same(at, format!("the auth provider {name}"))]
         }
-        Availability::NotBuiltYet | Availability::NotInThisBuild => {
-            vec![cloud_provider(at, name)]
-        }
+        Availability::NotInThisBuild => vec![cloud_provider(at, name)],
         Availability::Unknown => vec![Finding::change(
             at,
             format!("there is no auth provider {:?}", shown(name)),
@@ -228,10 +241,9 @@ pub(super) fn cloud_provider(at: &str, name: &str) -> Finding {
     Finding::change(
         at,
         format!("the auth provider {name} is not part of this build"),
-        "it is not built yet",
-        "use k8Secrets or dockerConfig with a token that is renewed from outside, or keep v1 for the time being",
+        "each cloud is a feature of the build, and this one is off",
+        "build with it, or use k8Secrets or dockerConfig with a token that is renewed from outside",
     )
-    .row(rows::CLOUD_PROVIDERS)
 }
 
 /// The secrets that `k8Secrets` names. A namespace reads its own.

@@ -1,6 +1,7 @@
 //! What becomes of the values of v1's chart. Pure: a key at a time, by the table in `keys`; TLS,
 //! which five keys say together, as a whole.
 
+use ratify_store_oras::auth::{self, Availability};
 use serde_json::{Map, Value};
 
 use super::{
@@ -210,18 +211,18 @@ pub(super) fn cloud_identity(path: &str, value: &Value) -> Option<Finding> {
     is_on(value).then(|| {
         Finding::look(
             path,
-            "the service account gets this identity, and nothing uses it",
-            "no provider of a cloud is built yet",
+            "the service account gets this identity for registries, and no key vault uses it",
+            "the key management provider azurekeyvault is not built yet",
             "see what it is for: a registry or a key vault",
         )
-        .row(rows::CLOUD_PROVIDERS)
+        .row(rows::KEYS)
     })
 }
 
 pub(super) fn registry_provider(path: &str, value: &Value) -> Option<Finding> {
     let key = path.rsplit('.').next().unwrap_or_default();
     let name = key.strip_suffix("Enabled").unwrap_or(key);
-    if is_on(value) {
+    if is_on(value) && auth::availability(name) != Availability::BuiltIn {
         return Some(entries::cloud_provider(path, name));
     }
     Some(Finding::same(path, "the same value"))
@@ -434,10 +435,11 @@ mod tests {
         ] {
             values[&path[1..]] = value;
         }
-        values["oras"]["authProviders"] = json!({"awsEcrBasicEnabled": true});
+        values["oras"]["authProviders"] =
+            json!({"alibabacloudAcrBasicEnabled": true, "awsEcrBasicEnabled": true});
         values["provider"]["cache"] = json!({"enabled": true, "type": "dapr"});
         insta::assert_snapshot!(lines(&values), @r#"
-        Look azureWorkloadIdentity.clientId: the service account gets this identity, and nothing uses it
+        Look azureWorkloadIdentity.clientId: the service account gets this identity for registries, and no key vault uses it
         Change azurekeyvault.enabled: the key management provider azurekeyvault is not part of this build
         Look featureFlags.RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY: accepted without effect
         Look featureFlags.RATIFY_OTHER: there is no such feature flag
@@ -449,7 +451,6 @@ mod tests {
         Change notation.enabled: the verifier notation is not part of this build
         Look notation.trustPolicies: verificatonLevel is read by nobody: the level is strict
         Change notationCerts: certificates and keys in values make key management providers, which say in their status that they are not in force
-        Change oras.authProviders.awsEcrBasicEnabled: the auth provider awsEcrBasic is not part of this build
         Change policy.useRego: the policy rego-policy is not part of this build
         Look provider.cache.enabled: accepted without effect
         Look provider.cache.type: replicas share no cache: dapr is not used

@@ -10,9 +10,10 @@ use std::{
 use anyhow::{anyhow, bail};
 use clap::Args;
 use ratify_core::{
-    Error, capped_line,
+    Error, Reference, capped_line,
     config::{Config, PluginSource},
 };
+use ratify_store_oras::{LAYOUT_STORE, Layout, Limits, OrasError, Origin};
 
 use super::{
     KindName, PATIENCE, PluginContext, progress::Meter, read_config, reference, suggested_type,
@@ -28,8 +29,8 @@ use crate::{
     },
 };
 
-/// The store that is built in: its `source` is never used.
-const BUILT_IN_STORE: &str = "oras";
+/// The stores that are built in: their `source` is never used.
+const BUILT_IN_STORES: [&str; 2] = ["oras", LAYOUT_STORE];
 
 /// The arguments.
 #[derive(Debug, Args)]
@@ -49,6 +50,9 @@ pub(super) struct Install {
     /// The plugin directory [default: the configuration's, or else the user's own]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// The layout that takes the registries' place: `plugin load`
+    #[arg(skip)]
+    layout: Option<PathBuf>,
 }
 
 /// One plugin to install.
@@ -64,6 +68,17 @@ struct Wanted {
 }
 
 impl Install {
+    /// The same from a layout.
+    pub(super) fn of_layout(
+        layout: PathBuf,
+        reference: Option<String>,
+        config: Option<PathBuf>,
+        said: (Option<String>, Option<KindName>, Option<PathBuf>),
+    ) -> Self {
+        let (type_, kind, dir) = said;
+        Self { reference, type_, kind, config, dir, layout: Some(layout) }
+    }
+
     pub(super) async fn run(self, context: &PluginContext) -> anyhow::Result<ExitCode> {
         let default_dir = context.runtime.environment.default_plugin_dir();
         let wanted = match (&self.config, &self.reference) {
@@ -84,7 +99,7 @@ impl Install {
         };
         let mut failed = 0;
         for one in &wanted {
-            if let Err(error) = install_one(one, context).await {
+            if let Err(error) = install_one(one, self.layout.as_deref(), context).await {
                 if wanted.len() == 1 {
                     return Err(error);
                 }
@@ -137,8 +152,8 @@ fn of_config(
         let directory = directory(section.plugin_bin_dirs.as_ref());
         for entry in section.entries()? {
             let Some(source) = entry.source.clone() else { continue };
-            if entry.name == BUILT_IN_STORE {
-                tracing::warn!("source was specified for {BUILT_IN_STORE}, which is built in");
+            if BUILT_IN_STORES.contains(&entry.name.as_str()) {
+                tracing::warn!("source was specified for {}, which is built in", entry.name);
                 continue;
             }
             let (name, type_) = (entry.name.clone(), entry.name);
@@ -158,12 +173,16 @@ fn of_config(
     Ok(wanted)
 }
 
-async fn install_one(wanted: &Wanted, context: &PluginContext) -> anyhow::Result<()> {
-    let mut result = attempt(wanted, wanted.kind, context).await;
+async fn install_one(
+    wanted: &Wanted,
+    layout: Option<&Path>,
+    context: &PluginContext,
+) -> anyhow::Result<()> {
+    let mut result = attempt(wanted, wanted.kind, layout, context).await;
     if let Err(error) = &result
         && let Some(said) = kind_in(error).filter(|_| !wanted.kind_is_certain)
     {
-        result = attempt(wanted, said, context).await;
+        result = attempt(wanted, said, layout, context).await;
     }
     let Installation { plugin, outcome, .. } = result?;
     let (type_, digest) = (&wanted.type_, plugin.digest());
@@ -194,6 +213,7 @@ fn said(what: &str, plugin: &crate::plugin::inventory::InstalledPlugin) -> anyho
 async fn attempt(
     wanted: &Wanted,
     kind: Kind,
+    layout: Option<&Path>,
     context: &PluginContext,
 ) -> Result<Installation, Error> {
     let request = InstallRequest {
@@ -209,10 +229,19 @@ async fn attempt(
     let who = context.runtime.environment.host_name.clone();
     let loaded_for = LoadedFor { who, ..LoadedFor::default() };
     let options = InstallOptions { give_up_at, rules, loaded_for, ..InstallOptions::default() };
-    let connect = |source: &PluginSource| context.client_for(source);
+    let connect = |source: &PluginSource| match layout {
+        None => context.client_for(source).map(Origin::from),
+        Some(path) => Ok(open_layout(path, &source.artifact)?.into()),
+    };
     let mut meter = Meter::new(&wanted.type_);
     let mut progress = |received, total| meter.tell(received, total);
     Box::pin(install(&request, &options, &connect, &mut progress)).await
+}
+
+/// A layout, in which the repository of an artifact is looked for.
+fn open_layout(path: &Path, artifact: &str) -> Result<Layout, OrasError> {
+    let repository = Reference::parse_exact(artifact).ok().map(|named| named.path().to_owned());
+    Layout::open(path, repository, Limits::default())
 }
 
 /// The kind that the artifact says it is, where it was not the one asked for.

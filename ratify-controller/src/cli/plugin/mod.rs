@@ -1,4 +1,4 @@
-//! `ratify plugin`: install, list, log, inspect, push and try plugins. Ours; v1 has no such command.
+//! `ratify plugin`: install, list, log, inspect, push, save, load and try plugins. Ours; v1 has no such command.
 //!
 //! The feature flag of dynamic plugins governs `source` of a configuration in `verify` and
 //! `serve`: who types one of these commands has decided already.
@@ -6,10 +6,12 @@
 mod inspect;
 mod install;
 mod list;
+mod load;
 mod log;
 mod progress;
 mod push;
 mod run;
+mod save;
 
 use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
@@ -52,6 +54,10 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Push a plugin for one or several platforms
     Push(push::Push),
+    /// Copy a plugin from a registry into an OCI image layout, for a machine without a network
+    Save(save::Save),
+    /// Install a plugin from an OCI image layout, or push it from there to a registry
+    Load(load::Load),
     /// Run a plugin once, and show what it was asked and what it answered
     Run(run::Run),
 }
@@ -95,6 +101,8 @@ impl PluginCommand {
             Command::Log(command) => command.run(context).await,
             Command::Inspect(command) => command.run(context).await,
             Command::Push(command) => command.run(context).await,
+            Command::Save(command) => command.run(context).await,
+            Command::Load(command) => command.run(context).await,
             Command::Run(command) => command.run(context).await,
         }
     }

@@ -16,6 +16,7 @@ use ratify_core::{
     without_control_characters,
 };
 use ratify_plugin_sdk::protocol::{VerifyInput, environment};
+use ratify_store_oras::LAYOUT_STORE;
 use serde_json::{Map, Value, json};
 
 use super::{PluginContext, read_config};
@@ -173,7 +174,8 @@ fn store_config(config: &Config) -> anyhow::Result<StoreConfig> {
     }
     let first = section.entries()?.into_iter().next();
     Ok(first.map_or_else(built_in, |entry| {
-        let dirs = section.plugin_bin_dirs.filter(|_| entry.name != "oras");
+        let is_built_in = matches!(entry.name.as_str(), "oras" | LAYOUT_STORE);
+        let dirs = section.plugin_bin_dirs.filter(|_| !is_built_in);
         StoreConfig::new(entry.version, dirs, entry.raw)
     }))
 }

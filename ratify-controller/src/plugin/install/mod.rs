@@ -18,7 +18,7 @@ use ratify_core::{
     ComponentType, Digest, Error, ErrorCode, Platform, Reference, Result, capped_line,
     config::{Candidate, PluginRules, PluginSource},
 };
-use ratify_store_oras::Client;
+use ratify_store_oras::Origin;
 
 use super::inventory::{
     InstalledPlugin, Inventory, InventoryError, Kind, Load, LoadedFor, Resource,
@@ -86,9 +86,9 @@ impl Default for InstallOptions {
     }
 }
 
-/// Makes the client for a source, with that source's credentials. Called at most once an
-/// installation, and not at all where nothing is asked of a registry.
-pub type Connect<'a> = &'a (dyn Fn(&PluginSource) -> Result<Client> + Send + Sync);
+/// Says where a source is read from: a registry, with that source's credentials, or a layout.
+/// Called at most once an installation, and not at all where nothing is asked of it.
+pub type Connect<'a> = &'a (dyn Fn(&PluginSource) -> Result<Origin> + Send + Sync);
 
 /// Told of bytes received so far and of all that will come.
 pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);

@@ -9,7 +9,7 @@ use ratify_core::{
     Descriptor, Digest, Reference, capped_line,
     config::{Candidate, Part},
 };
-use ratify_store_oras::Client;
+use ratify_store_oras::Origin;
 
 use super::{
     Connect, InstallError, InstallOptions, InstallRequest, PlanError, PluginConfig, Progress,
@@ -35,7 +35,7 @@ pub(super) struct Walk<'a> {
     reference: &'a Reference,
     /// `None` where nothing may be asked of a registry.
     connect: Option<Connect<'a>>,
-    client: OnceLock<Client>,
+    origin: OnceLock<Origin>,
     documents: Vec<Digest>,
 }
 
@@ -47,8 +47,8 @@ impl<'a> Walk<'a> {
         reference: &'a Reference,
         connect: Option<Connect<'a>>,
     ) -> Self {
-        let (client, documents) = (OnceLock::new(), Vec::new());
-        Self { request, options, inventory, reference, connect, client, documents }
+        let (origin, documents) = (OnceLock::new(), Vec::new());
+        Self { request, options, inventory, reference, connect, origin, documents }
     }
 
     /// Asks the registry for what is not here.
@@ -81,7 +81,7 @@ impl<'a> Walk<'a> {
         {
             return Ok(Descriptor::new(media_type, digest.clone(), bytes.len() as u64));
         }
-        let root = self.client()?.resolve(self.reference, self.options.give_up_at).await?;
+        let root = self.origin()?.resolve(self.reference, self.options.give_up_at).await?;
         tracing::debug!(
             "Resolved plugin manifest: {} {} {}",
             capped_line(&root.media_type, 100),
@@ -137,8 +137,8 @@ impl<'a> Walk<'a> {
             return Ok(bytes.into());
         }
         let give_up_at = self.options.give_up_at;
-        let client = self.client()?;
-        let bytes = client.manifest_bytes(self.reference, descriptor, give_up_at).await?;
+        let origin = self.origin()?;
+        let bytes = origin.manifest_bytes(self.reference, descriptor, give_up_at).await?;
         self.keep(&descriptor.digest, &bytes)?;
         Ok(bytes)
     }
@@ -154,8 +154,8 @@ impl<'a> Walk<'a> {
             return Err(PlanError::Config(text).into());
         }
         let (size, give_up_at) = (Some(descriptor.size), self.options.give_up_at);
-        let client = self.client()?;
-        let bytes = client.blob_bytes(self.reference, &descriptor.digest, size, give_up_at).await?;
+        let origin = self.origin()?;
+        let bytes = origin.blob_bytes(self.reference, &descriptor.digest, size, give_up_at).await?;
         self.keep(&descriptor.digest, &bytes)?;
         Ok(bytes)
     }
@@ -226,7 +226,7 @@ impl<'a> Walk<'a> {
         layer: &Descriptor,
         progress: Progress<'_>,
     ) -> Result<Found, InstallError> {
-        let client = self.client()?;
+        let origin = self.origin()?;
         let target = self.inventory.view_path(self.request.type_);
         tracing::debug!("Downloading blob {}", layer.digest);
         self.inventory.prepare(layer.digest.algorithm().name())?;
@@ -239,7 +239,7 @@ impl<'a> Walk<'a> {
         let mut told = |received: u64| progress(received, size);
         let give_up_at = self.options.give_up_at;
         let writer = draft.writer()?;
-        drop(client.blob_into(self.reference, layer, writer, &mut told, give_up_at).await?);
+        drop(origin.blob_into(self.reference, layer, writer, &mut told, give_up_at).await?);
         let received = draft.close()?;
         trust::program_in(received.file(), &self.node())?;
         tracing::debug!("marking {} as executable", target.display());
@@ -256,14 +256,14 @@ impl<'a> Walk<'a> {
         Ok(opened.map_err(|error| InstallError::Task(error.to_string()))??)
     }
 
-    fn client(&self) -> Result<&Client, InstallError> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
+    fn origin(&self) -> Result<&Origin, InstallError> {
+        if let Some(origin) = self.origin.get() {
+            return Ok(origin);
         }
         let connect = self.connect.ok_or(InstallError::Incomplete)?;
-        let client = connect(self.request.source)
+        let origin = connect(self.request.source)
             .map_err(|error| InstallError::Registry(error.to_string()))?;
-        Ok(self.client.get_or_init(|| client))
+        Ok(self.origin.get_or_init(|| origin))
     }
 
     fn node(&self) -> Node<'_> {

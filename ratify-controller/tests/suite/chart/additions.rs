@@ -48,6 +48,8 @@ const fn on(
 const POD: &str = "Deployment/ratify";
 const CONFIG: &str = "ConfigMap/ratify-configuration";
 const DIGEST: &str = r#""sha256:0000000000000000000000000000000000000000000000000000000000000000""#;
+const AZURE: &str = r#"{"oras":{"authProviders":{"azureWorkloadIdentityEnabled":true}},
+    "azureWorkloadIdentity":{"clientId":"id"}}"#;
 const PDB: &str = r#"{"podDisruptionBudget":{"enabled":true}}"#;
 const HPA: &str = r#"{"autoscaling":{"enabled":true}}"#;
 const MONITOR: &str = r#"{"serviceMonitor":{"enabled":true}}"#;
@@ -56,6 +58,8 @@ const NETWORK: &str = r#"{"networkPolicy":{"enabled":true}}"#;
 
 #[rustfmt::skip]
 const ADDITIONS: &[Addition] = &[
+    on(AZURE, "oras>authProviders>azureContainerRegistryEndpoints", r#"["a.azurecr.io"]"#, "Store/store-oras",
+        "/spec/parameters/authProvider", r#"{"clientID":"id","endpoints":["a.azurecr.io"],"name":"azureWorkloadIdentity"}"#),
     to("image>digest", DIGEST, POD, "/spec/template/spec/containers/ratify/image",
         r#""registry.example.com/team/ratify@sha256:0000000000000000000000000000000000000000000000000000000000000000""#),
     to("image>crdDigest", DIGEST, "Job/ratify-update-crds-hook", "/spec/template/spec/containers/crds-upgrade/image",

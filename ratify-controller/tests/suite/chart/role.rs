@@ -154,8 +154,10 @@ impl Lab {
         let find = |kind: &str| self.objects.iter().find(|object| object["kind"] == kind).unwrap();
         let folder = self.helm.folder();
         let config = folder.join("config.json");
-        std::fs::write(&config, find("ConfigMap")["data"]["config.json"].as_str().unwrap())
-            .unwrap();
+        // v1's chart knows nothing of `registries`.
+        let text = find("ConfigMap")["data"]["config.json"].as_str().unwrap();
+        let text = crate::cli::with_loopback(&serde_json::from_str(text).unwrap()).to_string();
+        std::fs::write(&config, text).unwrap();
         let log = folder.join("controller.log");
         let [address, health] = [(); 2].map(|()| crate::parity::machines::free_address());
         let container = &find("Deployment")["spec"]["template"]["spec"]["containers"][0];

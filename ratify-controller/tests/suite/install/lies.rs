@@ -120,7 +120,7 @@ async fn install_within(
     };
     let give_up_at = Some(Instant::now() + patience);
     let options = InstallOptions { give_up_at, ..InstallOptions::default() };
-    install(&request, &options, &|_| client(), &mut |_, _| {}).await
+    install(&request, &options, &|_| client().map(Into::into), &mut |_, _| {}).await
 }
 
 fn name(lie: &Lie) -> String {

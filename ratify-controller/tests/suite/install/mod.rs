@@ -140,7 +140,7 @@ async fn install_into(directory: &Path, artifact: &str) -> Result<Installation> 
     };
     let give_up_at = Some(Instant::now() + Duration::from_secs(30));
     let options = InstallOptions { give_up_at, ..InstallOptions::default() };
-    install(&request, &options, &|_| client(), &mut |_, _| {}).await
+    install(&request, &options, &|_| client().map(Into::into), &mut |_, _| {}).await
 }
 
 fn source(artifact: &str) -> PluginSource {

@@ -245,7 +245,8 @@ async fn references_and_names_that_are_none_are_refused_without_a_request() {
             pin: None,
         };
         let options = InstallOptions::default();
-        let result = install(&request, &options, &|_| client(), &mut |_, _| {}).await;
+        let result =
+            install(&request, &options, &|_| client().map(Into::into), &mut |_, _| {}).await;
         let error = result.unwrap_err().to_string();
         assert!(error.contains("the plugin type"), "{type_:?}: {error}");
     }
@@ -269,7 +270,9 @@ async fn progress_is_told_up_to_the_whole_size() {
     };
     let mut told = Vec::new();
     let mut progress = |received, total| told.push((received, total));
-    install(&request, &InstallOptions::default(), &|_| client(), &mut progress).await.unwrap();
+    install(&request, &InstallOptions::default(), &|_| client().map(Into::into), &mut progress)
+        .await
+        .unwrap();
     let size = program.len() as u64;
     assert_eq!(told.last(), Some(&(size, size)));
     assert!(told.is_sorted());

@@ -10,7 +10,7 @@ use std::{net::IpAddr, time::Duration};
 use bytes::{Bytes, BytesMut};
 use reqwest::{
     Method, StatusCode,
-    header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use url::{Host, Url};
 
@@ -73,6 +73,14 @@ impl CloudCall {
     /// A call without headers and without a body.
     pub(super) fn new(method: Method, url: Url) -> Self {
         Self { method, url, headers: Vec::new(), body: Bytes::new() }
+    }
+
+    /// A form that is sent.
+    #[cfg(any(feature = "alibaba", feature = "azure"))]
+    pub(super) fn form(url: Url, form: String) -> Self {
+        let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+        let call = Self::new(Method::POST, url).header(CONTENT_TYPE, form_type);
+        Self { body: form.into(), ..call }
     }
 
     /// A header that shows in no log.

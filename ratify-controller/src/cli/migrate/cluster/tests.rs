@@ -118,7 +118,7 @@ fn each_resource_is_judged_by_whose_it_is() {
     Change Verifier sbom: v1's image has the plugin sbom, and this one has not [sbom, licensechecker, schemavalidator, vulnerabilityreport]
     Same Verifier tag spec.address: /plugins
     Look Verifier tag spec.source: the digest that registry.example.com/p:1 stands for at first use stays in force [a tag is resolved]
-    Change Verifier tag spec.source.authProvider: the auth provider awsEcrBasic is not part of this build [`azureWorkloadIdentity`, `azureManagedIdentity`, `awsEcrBasic`, `alibabacloudAcrBasic`]
+    Same Verifier tag spec.source.authProvider: the auth provider awsEcrBasic
     Same Verifier pinned spec.source: registry.example.com/p@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa is pulled and proven, where RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS is 1
     Change NamespacedVerifier team/hidden spec.source: the source of the verifier plugin p is refused [`source` of a namespaced]
     Change NamespacedVerifier team/address spec.address: the address /tmp is refused [`address` of a namespaced]

@@ -77,7 +77,7 @@ async fn what_a_registry_has_already_is_not_sent_again_and_what_is_broken_never_
     std::fs::write(&largest, bytes).unwrap();
     let refused = run(&broken).await;
     assert_eq!(refused.code, Some(1), "{}", refused.stdout);
-    assert!(refused.error().contains("have the digest sha256:"), "{}", refused.error());
+    assert!(refused.error().contains("mismatched digest of blobs/sha256/"), "{}", refused.error());
     assert_eq!(uploads(), 0, "nothing of a broken image is sent");
 
     assert_eq!(run(&image.layout).await.code, Some(0));

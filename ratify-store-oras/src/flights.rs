@@ -1,0 +1,159 @@
+//! [`Flights`]: the same question, asked while it is under way, is asked once. Whoever asks waits
+//! as long as it has time; the work goes on for as long as anybody waits, and is dropped then.
+//!
+//! The key says all that the answer depends on. What credentials are shown is not in it: a client
+//! has flights of its own.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use futures_util::{
+    FutureExt,
+    future::{Shared, WeakShared},
+};
+use ratify_core::BoxFuture;
+
+type Work<T> = Shared<BoxFuture<'static, T>>;
+
+/// What is under way.
+pub(crate) struct Flights<K, T>(Mutex<HashMap<K, WeakShared<BoxFuture<'static, T>>>>)
+where
+    K: Hash + Eq + Clone,
+    T: Clone;
+
+/// One that waits. When it leaves, the last one out takes the entry along.
+struct Waiter<'a, K, T>
+where
+    K: Hash + Eq + Clone,
+    T: Clone,
+{
+    flights: &'a Flights<K, T>,
+    key: K,
+    work: Option<Work<T>>,
+}
+
+impl<K: Hash + Eq + Clone, T: Clone> Default for Flights<K, T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Hash + Eq + Clone, T: Clone> Flights<K, T> {
+    /// The answer of the flight with this key, which begins with `work` unless it is under way.
+    pub(crate) async fn join(&self, key: K, work: impl FnOnce() -> BoxFuture<'static, T>) -> T {
+        let under_way = self.enter(&key, work);
+        // In this order: what is dropped last looks whether anybody is left.
+        let waiter = Waiter { flights: self, key, work: Some(under_way.clone()) };
+        let answer = under_way.await;
+        drop(waiter);
+        answer
+    }
+
+    fn enter(&self, key: &K, work: impl FnOnce() -> BoxFuture<'static, T>) -> Work<T> {
+        let mut flights = self.lock();
+        if let Some(work) = flights.get(key).and_then(under_way) {
+            return work;
+        }
+        let work = work().shared();
+        if let Some(weak) = work.downgrade() {
+            flights.insert(key.clone(), weak);
+        }
+        work
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, WeakShared<BoxFuture<'static, T>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One that has landed is none: who asks now wants to know how it is now.
+fn under_way<T: Clone>(flight: &WeakShared<BoxFuture<'static, T>>) -> Option<Work<T>> {
+    flight.upgrade().filter(|work| work.peek().is_none())
+}
+
+impl<K: Hash + Eq + Clone, T: Clone> Drop for Waiter<'_, K, T> {
+    fn drop(&mut self) {
+        // The work itself may end here, so not under the lock.
+        drop(self.work.take());
+        let mut flights = self.flights.lock();
+        if flights.get(&self.key).is_some_and(|flight| under_way(flight).is_none()) {
+            flights.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering},
+        },
+        time::Duration,
+    };
+
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    /// Counts how often it began, and how often it came to its end.
+    #[derive(Clone, Default)]
+    struct Counts {
+        begun: Arc<AtomicU32>,
+        ended: Arc<AtomicU32>,
+    }
+
+    impl Counts {
+        fn work(&self, milliseconds: u64) -> BoxFuture<'static, u32> {
+            let counts = self.clone();
+            Box::pin(async move {
+                let number = counts.begun.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+                counts.ended.fetch_add(1, Ordering::Relaxed);
+                number
+            })
+        }
+
+        fn now(&self) -> (u32, u32) {
+            (self.begun.load(Ordering::Relaxed), self.ended.load(Ordering::Relaxed))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_thousand_with_one_key_are_one_and_the_next_one_is_another() {
+        let (flights, counts) = (Flights::default(), Counts::default());
+        let all = join_all((0..1000).map(|_| flights.join("k", || counts.work(20)))).await;
+        assert!(all.iter().all(|answer| *answer == 0));
+        assert_eq!(flights.join("k", || counts.work(1)).await, 1);
+        assert_eq!(flights.join("other", || counts.work(1)).await, 2);
+        assert!(flights.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn it_lasts_as_long_as_the_one_that_has_most_time() {
+        let (flights, counts) = (Flights::default(), Counts::default());
+        let wait = |milliseconds| {
+            let asked = flights.join("k", || counts.work(60));
+            tokio::time::timeout(Duration::from_millis(milliseconds), asked)
+        };
+        let all = join_all([wait(5), wait(1000), wait(20)]).await;
+        assert_eq!(all.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, false]);
+        assert_eq!(counts.now(), (1, 1));
+        assert!(flights.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn it_is_dropped_when_nobody_waits_and_begins_anew_for_the_next() {
+        let (flights, counts) = (Flights::default(), Counts::default());
+        for _ in 0..3 {
+            let asked = flights.join("k", || counts.work(40));
+            assert!(tokio::time::timeout(Duration::from_millis(10), asked).await.is_err());
+            assert!(flights.lock().is_empty());
+        }
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        assert_eq!(counts.now(), (3, 0));
+    }
+}

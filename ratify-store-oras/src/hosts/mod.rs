@@ -1,0 +1,206 @@
+//! [`Hosts`]: a directory of containerd's `hosts.toml` files, which say where a registry's content
+//! is asked for: mirrors, another path, an authority of its own, a client certificate, plain HTTP.
+//!
+//! A file is read again when it was read more than a second ago, so that a change counts at once. A
+//! file that cannot be read or understood is an error for its registry: what it forbids is not
+//! known.
+
+mod parse;
+
+use std::{
+    collections::HashMap,
+    fs::OpenOptions,
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use ratify_core::capped_line;
+use rustix::fs::OFlags;
+use url::Url;
+
+pub(crate) use parse::Capabilities;
+use parse::{Entry, HostsFile};
+
+use crate::{OrasError, route::Endpoint, tls::TlsProfile};
+
+const FILE: &str = "hosts.toml";
+/// The directory for registries that have none of their own.
+const DEFAULT: &str = "_default";
+/// How long what was read counts.
+const FRESH: Duration = Duration::from_secs(1);
+/// More registries than this are read anew each time.
+const MAX_KNOWN: usize = 256;
+const MAX_FILE_BYTES: u64 = 64 << 10;
+const MAX_CERTIFICATE_BYTES: u64 = 1 << 20;
+
+/// The files of a directory, as last read.
+#[derive(Default)]
+pub(crate) struct Hosts(Mutex<HashMap<(PathBuf, String), Read>>);
+
+struct Read {
+    at: Instant,
+    endpoints: Arc<[Endpoint]>,
+}
+
+impl Hosts {
+    /// The endpoints of a registry by its file below `directory`; none where it has no file.
+    pub(crate) async fn of(
+        &self,
+        directory: PathBuf,
+        registry: &str,
+    ) -> Result<Arc<[Endpoint]>, OrasError> {
+        let key = (directory.clone(), registry.to_owned());
+        if let Some(read) = self.lock().get(&key)
+            && read.at.elapsed() < FRESH
+        {
+            return Ok(Arc::clone(&read.endpoints));
+        }
+        let at = Instant::now();
+        let asked = registry.to_owned();
+        let read = tokio::task::spawn_blocking(move || endpoints(&directory, &asked)).await;
+        let read = read.unwrap_or_else(|error| Err(error.to_string()));
+        let endpoints: Arc<[Endpoint]> = read
+            .map_err(|why| OrasError::Registry { registry: capped_line(registry, 255), why })?
+            .into();
+        let mut known = self.lock();
+        if known.len() < MAX_KNOWN || known.contains_key(&key) {
+            known.insert(key, Read { at, endpoints: Arc::clone(&endpoints) });
+        }
+        Ok(endpoints)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(PathBuf, String), Read>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The names under which a registry's directory is looked for, first found first. A port may be
+/// written as containerd does where a colon cannot be in a name.
+fn names(registry: &str) -> Vec<String> {
+    let mut names = vec![registry.to_owned()];
+    if let Some((host, port)) = registry.rsplit_once(':') {
+        names.push(format!("{host}_{port}_"));
+    }
+    names.push(DEFAULT.to_owned());
+    names
+}
+
+fn endpoints(directory: &Path, registry: &str) -> Result<Vec<Endpoint>, String> {
+    if registry.contains('/') || registry.starts_with('.') {
+        return Err("it is no name of a directory".into());
+    }
+    for name in names(registry) {
+        let folder = directory.join(name);
+        let path = folder.join(FILE);
+        let cannot = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+        match read(&path, MAX_FILE_BYTES) {
+            Ok(bytes) => {
+                let text = String::from_utf8(bytes).map_err(|_| cannot(&"it is no text"))?;
+                let file = HostsFile::parse(&text).map_err(|why| cannot(&why))?;
+                let made = file.entries.into_iter().map(|entry| endpoint(&folder, entry));
+                return made.collect::<Result<_, _>>().map_err(|why| cannot(&why));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(cannot(&error)),
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn endpoint(folder: &Path, entry: Entry) -> Result<Endpoint, String> {
+    let load = |path: &Path| {
+        let path = folder.join(path);
+        read(&path, MAX_CERTIFICATE_BYTES)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))
+    };
+    let authorities = entry.authorities.iter().map(|path| load(path));
+    let authorities = authorities.collect::<Result<Vec<_>, _>>()?;
+    let client = match &entry.client {
+        Some(files) => Some((load(&files.certificate)?, load(&files.key)?)),
+        None => None,
+    };
+    let tls = TlsProfile::new(&authorities, client.as_ref(), entry.dial_timeout)?;
+    Ok(Endpoint {
+        base: entry.base,
+        capabilities: entry.capabilities,
+        headers: entry.headers,
+        tls: tls.map(Arc::new),
+    })
+}
+
+/// Reads a file, if it is one: nobody waits for the writer of a pipe.
+fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    let read = file.take(limit + 1).read_to_end(&mut bytes)?;
+    if read as u64 > limit {
+        return Err(io::Error::other(format!("it has more than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Whether a URL is where a registry is without any file.
+pub(crate) fn is_registry_itself(url: &Url, registry: &str) -> bool {
+    let written = |scheme: &str| crate::transport::base_url(scheme, registry);
+    ["http", "https"].iter().filter_map(|scheme| written(scheme).ok()).any(|own| {
+        own.host() == url.host() && own.port_or_known_default() == url.port_or_known_default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(directory: &Path, name: &str, text: &str) {
+        std::fs::create_dir_all(directory.join(name)).unwrap();
+        std::fs::write(directory.join(name).join(FILE), text).unwrap();
+    }
+
+    fn bases(directory: &Path, registry: &str) -> Vec<String> {
+        let endpoints = endpoints(directory, registry).unwrap();
+        endpoints.iter().map(|e| e.base.as_ref().map_or("-".into(), ToString::to_string)).collect()
+    }
+
+    #[test]
+    fn a_directory_is_found_by_host_and_port_and_else_the_default() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        assert!(bases(path, "a.example.com").is_empty());
+        put(path, "_default", "[host.\"https://d.example.com\"]");
+        put(path, "a.example.com", "[host.\"https://m.example.com\"]");
+        put(path, "b.example.com_5000_", "server = \"http://b.example.com:5000\"");
+        assert_eq!(bases(path, "a.example.com"), ["https://m.example.com/v2", "-"]);
+        assert_eq!(bases(path, "b.example.com:5000"), ["http://b.example.com:5000/v2"]);
+        assert_eq!(bases(path, "a.example.com:5000"), ["https://d.example.com/v2", "-"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_and_names_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        put(path, "a", "[host.\"https://m\"]\nca = \"missing.pem\"");
+        put(path, "b", "[host.\"https://m\"]\nca = \"hosts.toml\"");
+        put(path, "c", "skip_verify = true");
+        put(path, "d", &"#".repeat(70_000));
+        std::fs::create_dir_all(path.join("e/hosts.toml")).unwrap();
+        for (registry, expected) in [
+            ("a", "missing.pem: No such file"),
+            ("b", "no certificate"),
+            ("c", "skip_verify is not supported"),
+            ("d", "more than 65536 bytes"),
+            ("e", "not a regular file"),
+            ("../a", "no name of a directory"),
+        ] {
+            let error = endpoints(path, registry).unwrap_err();
+            assert!(error.contains(expected), "{registry}: {error}");
+        }
+    }
+}

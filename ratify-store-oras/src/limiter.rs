@@ -1,0 +1,328 @@
+//! [`Limiter`]: the queue before one registry, shared by all work of the process. `pace` says how
+//! many may go; here they wait, tenant by tenant in turn.
+//!
+//! There is no task of its own. Whoever ends a request lets the next ones go; for what only time
+//! brings, the first of those that wait looks at the clock for all.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use futures_util::future::{Either, pending, select};
+use tokio::sync::{Notify, oneshot};
+
+use crate::pace::{Pace, Seen, Turn};
+
+/// Those who gave up are looked for each time so many wait.
+const SWEEP: usize = 64;
+
+/// The queue before a registry.
+#[derive(Default)]
+pub(crate) struct Limiter {
+    state: Mutex<State>,
+    /// Whoever holds it watches the clock.
+    clock: tokio::sync::Mutex<()>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    pace: Pace,
+    /// One for each tenant that waits; the first is the next to go.
+    queues: VecDeque<Queue>,
+    /// How many requests of each tenant are under way.
+    under_way: HashMap<Arc<str>, u32>,
+}
+
+struct Queue {
+    tenant: Arc<str>,
+    waiting: VecDeque<oneshot::Sender<Ticket>>,
+}
+
+/// The right to send one request. It ends with [`Ticket::done`], or unused.
+pub(crate) struct Ticket {
+    limiter: Arc<Limiter>,
+    tenant: Arc<str>,
+    begun: Instant,
+    seen: Seen,
+}
+
+/// The registry asked for a pause that is longer than there is time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Paused;
+
+impl Limiter {
+    /// Waits until a request of this tenant may be sent.
+    ///
+    /// # Errors
+    /// At once where the registry's pause ends after `give_up_at`.
+    pub(crate) async fn admit(
+        self: &Arc<Self>,
+        tenant: &Arc<str>,
+        give_up_at: Option<Instant>,
+    ) -> Result<Ticket, Paused> {
+        loop {
+            let granted = {
+                let mut state = self.lock();
+                let now = Instant::now();
+                let pause = state.pace.paused_until();
+                if give_up_at.zip(pause).is_some_and(|(end, pause)| pause > now && pause >= end) {
+                    return Err(Paused);
+                }
+                if state.queues.is_empty() && state.has_room(tenant, now) {
+                    return Ok(state.begin(self, tenant, now));
+                }
+                let (grant, granted) = oneshot::channel();
+                state.queue(tenant).push_back(grant);
+                granted
+            };
+            // There may be room for this one while those that wait are of tenants that have enough.
+            self.let_go();
+            if let Some(ticket) = self.wait(granted).await {
+                return Ok(ticket);
+            }
+        }
+    }
+
+    /// Waits for a ticket, and watches the clock for all while nobody else does.
+    async fn wait(self: &Arc<Self>, mut granted: oneshot::Receiver<Ticket>) -> Option<Ticket> {
+        let clock = Box::pin(self.clock.lock());
+        let _clock = match select(&mut granted, clock).await {
+            Either::Left((ticket, _)) => return ticket.ok(),
+            Either::Right((clock, _)) => clock,
+        };
+        loop {
+            let next = self.let_go();
+            let time = Box::pin(async move {
+                match next {
+                    Turn::At(at) => tokio::time::sleep_until(at.into()).await,
+                    Turn::Now | Turn::WhenOneEnds => pending().await,
+                }
+            });
+            let change = Box::pin(self.changed.notified());
+            match select(&mut granted, select(time, change)).await {
+                Either::Left((ticket, _)) => return ticket.ok(),
+                Either::Right(_) => {}
+            }
+        }
+    }
+
+    /// Lets go whoever may, and says when the next may. That is [`Turn::Now`] where all that wait
+    /// are of tenants that have enough: the end of a request lets them go.
+    fn let_go(self: &Arc<Self>) -> Turn {
+        let mut granted = Vec::new();
+        let next = {
+            let mut state = self.lock();
+            // One moment for all: what is due only after it is due later.
+            let now = Instant::now();
+            while let Some((tenant, grant)) = state.next(now) {
+                granted.push((grant, state.begin(self, &tenant, now)));
+            }
+            state.pace.turn(now)
+        };
+        for (grant, ticket) in granted {
+            // Who gave up meanwhile gives the ticket back, outside of the lock.
+            drop(grant.send(ticket));
+        }
+        next
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn queue(&mut self, tenant: &Arc<str>) -> &mut VecDeque<oneshot::Sender<Ticket>> {
+        let known = self.queues.iter().position(|queue| queue.tenant == *tenant);
+        let index = known.unwrap_or_else(|| {
+            self.queues.push_back(Queue { tenant: tenant.clone(), waiting: VecDeque::new() });
+            self.queues.len() - 1
+        });
+        let waiting = &mut self.queues[index].waiting;
+        if waiting.len() % SWEEP == SWEEP - 1 {
+            waiting.retain(|grant| !grant.is_closed());
+        }
+        waiting
+    }
+
+    fn has_room(&self, tenant: &Arc<str>, now: Instant) -> bool {
+        let under_way = self.under_way.get(tenant).copied().unwrap_or_default();
+        under_way < self.pace.share() && self.pace.turn(now) == Turn::Now
+    }
+
+    /// The next that may go; its tenant's turn is the last one then.
+    fn next(&mut self, now: Instant) -> Option<(Arc<str>, oneshot::Sender<Ticket>)> {
+        for queue in &mut self.queues {
+            while queue.waiting.front().is_some_and(oneshot::Sender::is_closed) {
+                queue.waiting.pop_front();
+            }
+        }
+        self.queues.retain(|queue| !queue.waiting.is_empty());
+        let index =
+            (0..self.queues.len()).find(|index| self.has_room(&self.queues[*index].tenant, now))?;
+        let mut queue = self.queues.remove(index)?;
+        let grant = queue.waiting.pop_front()?;
+        let tenant = queue.tenant.clone();
+        if !queue.waiting.is_empty() {
+            self.queues.push_back(queue);
+        }
+        Some((tenant, grant))
+    }
+
+    fn begin(&mut self, limiter: &Arc<Limiter>, tenant: &Arc<str>, now: Instant) -> Ticket {
+        self.pace.begin(now);
+        *self.under_way.entry(tenant.clone()).or_default() += 1;
+        let (limiter, tenant) = (limiter.clone(), tenant.clone());
+        Ticket { limiter, tenant, begun: now, seen: Seen::Unknown }
+    }
+
+    fn end(&mut self, ticket: &Ticket) {
+        self.pace.end(ticket.begun, Instant::now(), ticket.seen);
+        if let Some(count) = self.under_way.get_mut(&ticket.tenant) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.under_way.remove(&ticket.tenant);
+            }
+        }
+    }
+}
+
+impl Ticket {
+    /// The request ended so.
+    pub(crate) fn done(mut self, seen: Seen) {
+        self.seen = seen;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let waits = {
+            let mut state = self.limiter.lock();
+            state.end(self);
+            !state.queues.is_empty()
+        };
+        if waits {
+            self.limiter.let_go();
+            self.limiter.changed.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn tenant(name: &str) -> Arc<str> {
+        name.into()
+    }
+
+    #[tokio::test]
+    async fn a_tenant_with_many_waiting_leaves_room_for_another() {
+        let limiter = Arc::new(Limiter::default());
+        let (many, few) = (tenant("many"), tenant("few"));
+        let mut held = Vec::new();
+        for _ in 0..6 {
+            held.push(limiter.admit(&many, None).await.unwrap());
+        }
+        let waiting: Vec<_> = (0..500)
+            .map(|_| {
+                let (limiter, many) = (limiter.clone(), many.clone());
+                tokio::spawn(async move { drop(limiter.admit(&many, None).await.unwrap()) })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        let soon = Duration::from_secs(5);
+        let ticket = tokio::time::timeout(soon, limiter.admit(&few, None)).await.unwrap().unwrap();
+        assert!(waiting.iter().all(|task| !task.is_finished()));
+        ticket.done(Seen::Served);
+        drop(held);
+        for task in waiting {
+            tokio::time::timeout(soon, task).await.unwrap().unwrap();
+        }
+        assert!(limiter.lock().queues.is_empty() && limiter.lock().under_way.is_empty());
+    }
+
+    #[tokio::test]
+    async fn tenants_take_turns() {
+        let limiter = Arc::new(Limiter::default());
+        let (a, b) = (tenant("a"), tenant("b"));
+        let held: Vec<_> = {
+            let mut state = limiter.lock();
+            (0..8).map(|_| state.begin(&limiter, &tenant("c"), Instant::now())).collect()
+        };
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = Vec::new();
+        for name in [&a, &a, &a, &a, &b, &b] {
+            let (limiter, name, order) = (limiter.clone(), name.clone(), order.clone());
+            tasks.push(tokio::spawn(async move {
+                let ticket = limiter.admit(&name, None).await.unwrap();
+                order.lock().unwrap().push(name);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                ticket.done(Seen::Unknown);
+            }));
+            tokio::task::yield_now().await;
+        }
+        drop(held);
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let order: Vec<_> = order.lock().unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(order, ["a", "b", "a", "b", "a", "a"]);
+    }
+
+    #[tokio::test]
+    async fn whoever_watches_the_clock_may_leave() {
+        let limiter = Arc::new(Limiter::default());
+        let a = tenant("a");
+        let ticket = limiter.admit(&a, None).await.unwrap();
+        ticket.done(Seen::Busy(Duration::from_millis(200)));
+        let task = |_| {
+            let (limiter, a) = (limiter.clone(), a.clone());
+            tokio::spawn(async move { limiter.admit(&a, None).await.unwrap() })
+        };
+        let mut tasks: Vec<_> = (0..3).map(task).collect();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let first = tasks.remove(0);
+        first.abort();
+        for task in tasks {
+            tokio::time::timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
+        }
+        drop(first);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nobody_is_left_behind_however_close_the_times() {
+        let limiter = Arc::new(Limiter::default());
+        // Many a second from now on, so that what is due is due within microseconds.
+        {
+            let mut state = limiter.lock();
+            let now = Instant::now();
+            for _ in 0..50_000 {
+                state.pace.begin(now);
+                state.pace.end(now, now, Seen::Served);
+            }
+            state.pace.begin(now);
+            state.pace.end(now, now, Seen::Busy(Duration::ZERO));
+        }
+        let name = tenant("a");
+        let all = (0..4000).map(|_| async {
+            limiter.admit(&name, None).await.unwrap().done(Seen::Served);
+        });
+        let all = futures_util::future::join_all(all);
+        tokio::time::timeout(Duration::from_secs(30), all).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_pause_longer_than_there_is_time_ends_at_once() {
+        let limiter = Arc::new(Limiter::default());
+        let a = tenant("a");
+        limiter.admit(&a, None).await.unwrap().done(Seen::Busy(Duration::from_secs(60)));
+        let soon = Some(Instant::now() + Duration::from_secs(5));
+        assert_eq!(limiter.admit(&a, soon).await.err(), Some(Paused));
+    }
+}

@@ -1,0 +1,129 @@
+//! [`Registries`]: what this process knows of registries, by origin. Nothing of it is a secret or
+//! anybody's right, so all clients share it.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use url::Url;
+
+use crate::limiter::Limiter;
+
+/// The origins come from requests; of more than these, those asked least recently are forgotten.
+const MAX_REGISTRIES: usize = 1024;
+/// How long it is known which way a registry lists referrers. It may be upgraded.
+const REFERRERS_LIFETIME: Duration = Duration::from_secs(600);
+
+/// Which way a registry lists what is attached to a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Referrers {
+    Api,
+    TagSchema,
+}
+
+/// All registries that were asked.
+#[derive(Default)]
+pub(crate) struct Registries {
+    known: Mutex<HashMap<String, Arc<Registry>>>,
+    clock: AtomicU64,
+}
+
+/// What is known of one.
+#[derive(Default)]
+pub(crate) struct Registry {
+    pub(crate) limiter: Arc<Limiter>,
+    referrers: Mutex<Option<(Referrers, Instant)>>,
+    used: AtomicU64,
+}
+
+impl Registry {
+    /// Whether it is known to have no Referrers API, so that asking it is of no use.
+    pub(crate) fn lists_by_tag(&self, now: Instant) -> bool {
+        self.known_referrers(now) == Some(Referrers::TagSchema)
+    }
+
+    /// It answered so. One that has the API keeps it, whatever is not found in it.
+    pub(crate) fn learn_referrers(&self, referrers: Referrers, now: Instant) {
+        if self.known_referrers(now) == Some(Referrers::Api) && referrers != Referrers::Api {
+            return;
+        }
+        *self.referrers.lock().unwrap_or_else(PoisonError::into_inner) = Some((referrers, now));
+    }
+
+    fn known_referrers(&self, now: Instant) -> Option<Referrers> {
+        let known = *self.referrers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (referrers, at) = known?;
+        (now.saturating_duration_since(at) < REFERRERS_LIFETIME).then_some(referrers)
+    }
+}
+
+impl Registries {
+    /// The registry, or other server, that a URL leads to.
+    pub(crate) fn of(&self, url: &Url) -> Arc<Registry> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let origin = url.origin().ascii_serialization();
+        if known.len() >= MAX_REGISTRIES && !known.contains_key(&origin) {
+            forget_a_quarter(&mut known);
+        }
+        let registry = known.entry(origin).or_default();
+        registry.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        registry.clone()
+    }
+}
+
+fn forget_a_quarter(known: &mut HashMap<String, Arc<Registry>>) {
+    let mut ages: Vec<_> = known.values().map(|one| one.used.load(Ordering::Relaxed)).collect();
+    ages.sort_unstable();
+    let oldest_kept = ages[ages.len() / 4];
+    known.retain(|_, one| one.used.load(Ordering::Relaxed) >= oldest_kept);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_registry_is_its_scheme_host_and_port() {
+        let registries = Registries::default();
+        let one = registries.of(&url("https://r.example.com/v2/a"));
+        assert!(Arc::ptr_eq(&one, &registries.of(&url("https://R.example.com:443/v2/b?c"))));
+        for other in ["http://r.example.com", "https://r.example.com:8443", "https://example.com"] {
+            assert!(!Arc::ptr_eq(&one, &registries.of(&url(other))), "{other}");
+        }
+    }
+
+    #[test]
+    fn which_way_referrers_are_listed_is_known_for_ten_minutes_and_the_api_is_not_unlearned() {
+        let (registry, start) = (Registry::default(), Instant::now());
+        assert!(!registry.lists_by_tag(start));
+        registry.learn_referrers(Referrers::TagSchema, start);
+        assert!(registry.lists_by_tag(start + REFERRERS_LIFETIME / 2));
+        assert!(!registry.lists_by_tag(start + REFERRERS_LIFETIME));
+        registry.learn_referrers(Referrers::Api, start);
+        registry.learn_referrers(Referrers::TagSchema, start);
+        assert!(!registry.lists_by_tag(start));
+        registry.learn_referrers(Referrers::TagSchema, start + REFERRERS_LIFETIME);
+        assert!(registry.lists_by_tag(start + REFERRERS_LIFETIME));
+    }
+
+    #[test]
+    fn their_number_is_bounded_and_one_in_use_is_kept() {
+        let registries = Registries::default();
+        let one = registries.of(&url("https://r.example.com"));
+        for number in 0..5000 {
+            registries.of(&url(&format!("https://r{number}.example.com")));
+            let again = registries.of(&url("https://r.example.com"));
+            assert!(Arc::ptr_eq(&one, &again));
+        }
+        assert!(registries.known.lock().unwrap().len() <= MAX_REGISTRIES);
+    }
+}

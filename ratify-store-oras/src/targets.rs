@@ -1,0 +1,115 @@
+//! [`Target`]: a repository at one of the places where its registry's content is; and [`Targets`],
+//! those places one after another.
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use ratify_core::Reference;
+use url::Url;
+
+use crate::{Client, OrasError, auth::challenge, client::PULL, exchange::Call, route::Endpoint};
+
+/// A repository at one of the places where its registry's content is, and what is asked of it.
+#[derive(Clone)]
+pub(crate) struct Target<'a> {
+    pub(crate) reference: &'a Reference,
+    /// The API, up to `/v2`.
+    pub(crate) base: Url,
+    /// What is special about the place, where a file says something of it.
+    pub(crate) place: Option<Arc<Endpoint>>,
+    /// The mirror's host, where the place is one: it has credentials of its own.
+    pub(crate) mirror: Option<String>,
+    pub(crate) actions: &'static [&'static str],
+    /// Another repository that is read from: a blob is taken from there.
+    pub(crate) also_pull: Option<&'a str>,
+    pub(crate) give_up_at: Option<Instant>,
+}
+
+/// The places that are left to be asked.
+pub(crate) struct Targets<'a> {
+    reference: &'a Reference,
+    places: VecDeque<Endpoint>,
+    actions: &'static [&'static str],
+    give_up_at: Option<Instant>,
+}
+
+impl<'a> Targets<'a> {
+    pub(crate) fn new(
+        reference: &'a Reference,
+        places: Vec<Endpoint>,
+        actions: &'static [&'static str],
+        give_up_at: Option<Instant>,
+    ) -> Self {
+        Self { reference, places: places.into(), actions, give_up_at }
+    }
+
+    /// The next place.
+    pub(crate) async fn next(&mut self, client: &Client) -> Result<Target<'a>, OrasError> {
+        let registry = self.reference.registry();
+        let place = self.places.pop_front().ok_or_else(|| OrasError::Registry {
+            registry: registry.to_owned(),
+            why: "there is no other place to ask".into(),
+        })?;
+        let base = match &place.base {
+            Some(base) => base.clone(),
+            None => client.base(registry).await?,
+        };
+        let mirror = place.is_mirror(registry).then(|| authority(&base));
+        let is_plain = place.base.is_none() && place.tls.is_none() && place.headers.is_empty();
+        let place = (!is_plain).then(|| Arc::new(place));
+        let (reference, actions, give_up_at) = (self.reference, self.actions, self.give_up_at);
+        Ok(Target { reference, base, place, mirror, actions, also_pull: None, give_up_at })
+    }
+
+    /// Whether the next place is asked after an error; a failing mirror is passed by, and said.
+    ///
+    /// # Errors
+    /// The error itself, where it stands.
+    pub(crate) fn pass(&self, error: OrasError) -> Result<(), OrasError> {
+        let stands = matches!(
+            error,
+            OrasError::GaveUp { .. } | OrasError::Sink { .. } | OrasError::TooLarge { .. }
+        );
+        if stands || self.places.is_empty() {
+            return Err(error);
+        }
+        match error {
+            OrasError::NotFound { .. } => tracing::debug!("a mirror has not: {error}"),
+            error => tracing::warn!("a mirror failed, asking the next host: {error}"),
+        }
+        Ok(())
+    }
+}
+
+impl Target<'_> {
+    /// Whose credentials are asked for: the registry's, or a mirror's own.
+    pub(crate) fn host(&self) -> &str {
+        self.mirror.as_deref().unwrap_or_else(|| self.reference.registry())
+    }
+
+    /// What a token must allow; `asked` is what the challenge names.
+    pub(crate) fn scope(&self, asked: Option<&str>) -> String {
+        let own = challenge::scope(self.reference.repository(), self.actions, asked);
+        match self.also_pull {
+            Some(other) => format!("{own} {}", challenge::scope(other, PULL, None)),
+            None => own,
+        }
+    }
+
+    /// A call with what is special about this place, if it is to this place.
+    pub(crate) fn furnish(&self, call: &Call) -> Call {
+        let mut call = call.clone();
+        if call.url.origin() == self.base.origin() {
+            call.place.clone_from(&self.place);
+        }
+        call
+    }
+}
+
+/// Host and port of a URL, the port only where it is not the default one of HTTPS.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port_or_known_default() {
+        None | Some(443) => host.to_owned(),
+        Some(port) => format!("{host}:{port}"),
+    }
+}
