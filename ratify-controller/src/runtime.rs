@@ -9,6 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
+use ratify_core::{ErrorCode, Result, config::PluginSource};
+use ratify_store_oras::{
+    AddressRules, Client, ClientOptions, ConnectionRules, Connections, CredentialUse,
+    OrasStoreOptions, Origin, TlsRoots, Transport,
+    auth::{self, NoCredentials, SecretScope, SecretSource},
+};
+
 use crate::{
     env::Environment,
     k8s::secrets::KubeSecrets,
@@ -21,13 +29,6 @@ use crate::{
         rules::RulesInForce,
         sandbox::{MemoryBudget, launcher_beside},
     },
-};
-use anyhow::Context as _;
-use ratify_core::{ErrorCode, Result, config::PluginSource};
-use ratify_store_oras::{
-    AddressRules, Client, ClientOptions, ConnectionRules, Connections, CredentialUse,
-    OrasStoreOptions, Origin, TlsRoots, Transport,
-    auth::{self, NoCredentials, SecretScope, SecretSource},
 };
 
 /// How long one plugin may take to arrive. v1 allows 10 s a request, which is too short for a large
