@@ -189,7 +189,7 @@ impl AddressRules {
         let is_meant = |address: IpAddr| {
             self.loopback && is_written && AddressKind::of(address) == Some(AddressKind::Loopback)
         };
-        let unmeant = found.iter().map(SocketAddr::ip).filter(|address| !is_meant(*address));
+        let mut unmeant = found.iter().map(SocketAddr::ip).filter(|address| !is_meant(*address));
         unmeant.try_for_each(|address| self.check(Some(name), address))
     }
 
