@@ -239,6 +239,11 @@ impl Client {
     pub(crate) async fn ask(&self, target: &Target<'_>, call: &Call) -> Result<Answer, OrasError> {
         let inner = &*self.0;
         let call = &target.furnish(call);
+        if call.url.origin() != target.base.origin() {
+            // An answer led elsewhere, such as from a list that was redirected to its next page.
+            // What is granted here is not shown there, and no challenge from there is answered.
+            return inner.exchange.send(call, None, target.give_up_at).await;
+        }
         let asked = Instant::now();
         if inner.options.credential_use != CredentialUse::BestEffort {
             self.credential(target).await?;
@@ -346,7 +351,7 @@ impl Client {
             StatusCode::UNAUTHORIZED => challenge_of(answer) == Some(Challenge::Basic),
             _ => refused.is_basic(),
         };
-        if !self.forget_credential(target, asked) || answer.is_from_elsewhere || !wants_password {
+        if answer.is_from_elsewhere || !wants_password || !self.forget_credential(target, asked) {
             return Ok(None);
         }
         let other = if answer.status() == StatusCode::UNAUTHORIZED {
@@ -378,7 +383,8 @@ impl Client {
             Err(refusal @ OrasError::Denied { .. }) => refusal,
             other => return other,
         };
-        if !self.forget_credential(target, asked) {
+        // Where nothing was shown, nothing of the provider's was refused.
+        if credential == Credential::Anonymous || !self.forget_credential(target, asked) {
             return Err(refusal);
         }
         let changed = self.credential(target).await?.credential;

@@ -358,6 +358,9 @@ pub(crate) fn redirect_target(
     transport: Transport,
 ) -> Result<Url, String> {
     let to = from.join(location).map_err(|error| format!("redirects to no URL: {error}"))?;
+    if !to.username().is_empty() || to.password().is_some() {
+        return Err("redirects to a URL with a user in it, which is not followed".into());
+    }
     check_step(from, &to, transport)
         .map_err(|why| format!("redirects {why}, which is not followed"))?;
     Ok(to)

@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     hash::Hash,
+    panic::{AssertUnwindSafe, resume_unwind},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -16,10 +17,12 @@ use futures_util::{
 };
 use ratify_core::BoxFuture;
 
-type Work<T> = Shared<BoxFuture<'static, T>>;
+/// `None` where the work panicked.
+type Work<T> = Shared<BoxFuture<'static, Option<T>>>;
+type UnderWay<T> = WeakShared<BoxFuture<'static, Option<T>>>;
 
 /// What is under way.
-pub(crate) struct Flights<K, T>(Mutex<HashMap<K, WeakShared<BoxFuture<'static, T>>>>)
+pub(crate) struct Flights<K, T>(Mutex<HashMap<K, UnderWay<T>>>)
 where
     K: Hash + Eq + Clone,
     T: Clone;
@@ -41,7 +44,7 @@ impl<K: Hash + Eq + Clone, T: Clone> Default for Flights<K, T> {
     }
 }
 
-impl<K: Hash + Eq + Clone, T: Clone> Flights<K, T> {
+impl<K: Hash + Eq + Clone, T: Clone + Send + 'static> Flights<K, T> {
     /// The answer of the flight with this key, which begins with `work` unless it is under way.
     pub(crate) async fn join(&self, key: K, work: impl FnOnce() -> BoxFuture<'static, T>) -> T {
         let under_way = self.enter(&key, work);
@@ -49,7 +52,8 @@ impl<K: Hash + Eq + Clone, T: Clone> Flights<K, T> {
         let waiter = Waiter { flights: self, key, work: Some(under_way.clone()) };
         let answer = under_way.await;
         drop(waiter);
-        answer
+        // A panic is each waiter's own: one inside of what they share would poison it for all.
+        answer.unwrap_or_else(|| resume_unwind(Box::new("the work that was shared panicked")))
     }
 
     fn enter(&self, key: &K, work: impl FnOnce() -> BoxFuture<'static, T>) -> Work<T> {
@@ -57,20 +61,22 @@ impl<K: Hash + Eq + Clone, T: Clone> Flights<K, T> {
         if let Some(work) = flights.get(key).and_then(under_way) {
             return work;
         }
-        let work = work().shared();
+        let work = AssertUnwindSafe(work()).catch_unwind().map(Result::ok).boxed().shared();
         if let Some(weak) = work.downgrade() {
             flights.insert(key.clone(), weak);
         }
         work
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, WeakShared<BoxFuture<'static, T>>>> {
+impl<K: Hash + Eq + Clone, T: Clone> Flights<K, T> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, UnderWay<T>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One that has landed is none: who asks now wants to know how it is now.
-fn under_way<T: Clone>(flight: &WeakShared<BoxFuture<'static, T>>) -> Option<Work<T>> {
+fn under_way<T: Clone>(flight: &UnderWay<T>) -> Option<Work<T>> {
     flight.upgrade().filter(|work| work.peek().is_none())
 }
 
@@ -120,6 +126,27 @@ mod tests {
         fn now(&self) -> (u32, u32) {
             (self.begun.load(Ordering::Relaxed), self.ended.load(Ordering::Relaxed))
         }
+    }
+
+    #[tokio::test]
+    async fn a_panic_reaches_everybody_who_waits_and_nobody_after() {
+        let (flights, counts) = (Arc::new(Flights::default()), Counts::default());
+        let both = [(); 2].map(|()| {
+            let flights = Arc::clone(&flights);
+            tokio::spawn(async move {
+                let work = || -> BoxFuture<'static, u32> {
+                    Box::pin(async {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                        panic!("on purpose")
+                    })
+                };
+                flights.join("k", work).await
+            })
+        });
+        for waiter in both {
+            assert!(waiter.await.unwrap_err().is_panic());
+        }
+        assert_eq!(flights.join("k", || counts.work(1)).await, 0);
     }
 
     #[tokio::test]

@@ -69,25 +69,29 @@ impl Client {
             loop {
                 let target = targets.next(self).await?;
                 match self.list_at(&target, subject, artifact_type, &what).await {
+                    Ok(Some(listed)) => return Ok(listed),
+                    // That there is no list is not for a mirror to say.
+                    Ok(None) if target.mirror.is_some() && targets.has_more() => {}
+                    Ok(None) => return Ok(Vec::new()),
                     Err(error) => targets.pass(error)?,
-                    listed => return listed,
                 }
             }
         };
         within(give_up_at, &what, Box::pin(work)).await
     }
 
+    /// `None` where there is neither a list nor a tag that stands for one.
     async fn list_at(
         &self,
         target: &Target<'_>,
         subject: &Digest,
         artifact_type: &str,
         what: &str,
-    ) -> Result<Vec<Descriptor>, OrasError> {
-        if !self.registry(&target.base).lists_by_tag(Instant::now())
+    ) -> Result<Option<Vec<Descriptor>>, OrasError> {
+        if !self.registry(&target.base).lists_by_tag(&target.list_place(), Instant::now())
             && let Some(listed) = self.list_by_api(target, subject, artifact_type, what).await?
         {
-            return Ok(listed);
+            return Ok(Some(listed));
         }
         self.list_by_tag(target, subject, what).await
     }
@@ -100,7 +104,8 @@ impl Client {
         artifact_type: &str,
         what: &str,
     ) -> Result<Option<Vec<Descriptor>>, OrasError> {
-        let learn = |way| self.registry(&target.base).learn_referrers(way, Instant::now());
+        let (registry, place) = (self.registry(&target.base), target.list_place());
+        let learn = |way| registry.learn_referrers(&place, way, Instant::now());
         let mut listing = Listing::new(what, *self.limits());
         let mut call = self
             .call(Method::GET, target, &format!("referrers/{subject}"))
@@ -149,16 +154,16 @@ impl Client {
         target: &Target<'_>,
         subject: &Digest,
         what: &str,
-    ) -> Result<Vec<Descriptor>, OrasError> {
+    ) -> Result<Option<Vec<Descriptor>>, OrasError> {
         let reference = sibling_tag(target.reference, &schema_tag(subject))?;
         let target = Target { reference: &reference, ..target.clone() };
         let mut listing = Listing::new(what, *self.limits());
         match self.index_by_tag(&target, listing.limits.manifest_bytes).await {
             Ok(body) => listing.add_page(&body)?,
-            Err(OrasError::NotFound { .. }) => {}
+            Err(OrasError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error),
         }
-        Ok(listing.entries)
+        Ok(Some(listing.entries))
     }
 
     /// The signature that cosign keeps under a tag derived from the subject's digest; `None`

@@ -16,6 +16,8 @@ use crate::limiter::Limiter;
 
 /// The origins come from requests; of more than these, those asked least recently are forgotten.
 const MAX_REGISTRIES: usize = 1024;
+/// Of more places than these of one origin, all are asked anew.
+const MAX_PLACES: usize = 256;
 /// How long it is known which way a registry lists referrers. It may be upgraded.
 const REFERRERS_LIFETIME: Duration = Duration::from_secs(600);
 
@@ -37,27 +39,32 @@ pub(crate) struct Registries {
 #[derive(Default)]
 pub(crate) struct Registry {
     pub(crate) limiter: Arc<Limiter>,
-    referrers: Mutex<Option<(Referrers, Instant)>>,
+    /// By place: a host may stand for several registries, and have repositories of many kinds.
+    referrers: Mutex<HashMap<String, (Referrers, Instant)>>,
     used: AtomicU64,
 }
 
 impl Registry {
-    /// Whether it is known to have no Referrers API, so that asking it is of no use.
-    pub(crate) fn lists_by_tag(&self, now: Instant) -> bool {
-        self.known_referrers(now) == Some(Referrers::TagSchema)
+    /// Whether a place is known to have no Referrers API, so that asking it is of no use.
+    pub(crate) fn lists_by_tag(&self, place: &str, now: Instant) -> bool {
+        self.known_referrers(place, now) == Some(Referrers::TagSchema)
     }
 
-    /// It answered so. One that has the API keeps it, whatever is not found in it.
-    pub(crate) fn learn_referrers(&self, referrers: Referrers, now: Instant) {
-        if self.known_referrers(now) == Some(Referrers::Api) && referrers != Referrers::Api {
+    /// It answered so. A place that has the API keeps it, whatever is not found in it.
+    pub(crate) fn learn_referrers(&self, place: &str, referrers: Referrers, now: Instant) {
+        if self.known_referrers(place, now) == Some(Referrers::Api) && referrers != Referrers::Api {
             return;
         }
-        *self.referrers.lock().unwrap_or_else(PoisonError::into_inner) = Some((referrers, now));
+        let mut known = self.referrers.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_PLACES && !known.contains_key(place) {
+            known.clear();
+        }
+        known.insert(place.to_owned(), (referrers, now));
     }
 
-    fn known_referrers(&self, now: Instant) -> Option<Referrers> {
-        let known = *self.referrers.lock().unwrap_or_else(PoisonError::into_inner);
-        let (referrers, at) = known?;
+    fn known_referrers(&self, place: &str, now: Instant) -> Option<Referrers> {
+        let known = self.referrers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (referrers, at) = *known.get(place)?;
         (now.saturating_duration_since(at) < REFERRERS_LIFETIME).then_some(referrers)
     }
 }
@@ -104,15 +111,16 @@ mod tests {
     #[test]
     fn which_way_referrers_are_listed_is_known_for_ten_minutes_and_the_api_is_not_unlearned() {
         let (registry, start) = (Registry::default(), Instant::now());
-        assert!(!registry.lists_by_tag(start));
-        registry.learn_referrers(Referrers::TagSchema, start);
-        assert!(registry.lists_by_tag(start + REFERRERS_LIFETIME / 2));
-        assert!(!registry.lists_by_tag(start + REFERRERS_LIFETIME));
-        registry.learn_referrers(Referrers::Api, start);
-        registry.learn_referrers(Referrers::TagSchema, start);
-        assert!(!registry.lists_by_tag(start));
-        registry.learn_referrers(Referrers::TagSchema, start + REFERRERS_LIFETIME);
-        assert!(registry.lists_by_tag(start + REFERRERS_LIFETIME));
+        assert!(!registry.lists_by_tag("/v2 app", start));
+        registry.learn_referrers("/v2 app", Referrers::TagSchema, start);
+        assert!(registry.lists_by_tag("/v2 app", start + REFERRERS_LIFETIME / 2));
+        assert!(!registry.lists_by_tag("/v2 other", start));
+        assert!(!registry.lists_by_tag("/v2 app", start + REFERRERS_LIFETIME));
+        registry.learn_referrers("/v2 app", Referrers::Api, start);
+        registry.learn_referrers("/v2 app", Referrers::TagSchema, start);
+        assert!(!registry.lists_by_tag("/v2 app", start));
+        registry.learn_referrers("/v2 app", Referrers::TagSchema, start + REFERRERS_LIFETIME);
+        assert!(registry.lists_by_tag("/v2 app", start + REFERRERS_LIFETIME));
     }
 
     #[test]

@@ -55,7 +55,9 @@ impl Resumption<'_> {
             self.client.call(Method::GET, &self.target, &format!("blobs/{}", self.digest));
         // Nothing was received: nothing is left out.
         if from > 0 {
-            let range = HeaderValue::from_str(&format!("bytes={from}-"));
+            // With its end: some registries know no range without one.
+            let last = self.size.saturating_sub(1);
+            let range = HeaderValue::from_str(&format!("bytes={from}-{last}"));
             let range = range.map_err(|error| OrasError::invalid(what, error.to_string()))?;
             call = call.header(RANGE, range);
         }

@@ -117,10 +117,19 @@ impl OrasStore {
                 .with_detail("failed to create auth provider from configuration")
                 .with_source(error)
         })?;
-        let path = keys.local_cache_path.unwrap_or_else(|| {
+        let (mut own_path, mut own_cap) = (keys.local_cache_path, keys.local_cache_bytes);
+        if matches!(options.environment.scope, auth::SecretScope::Namespace(_))
+            && (own_path.is_some() || own_cap.is_some())
+        {
+            tracing::warn!(
+                "the cache is everybody's: localCachePath and localCacheBytes of a namespace's store have no effect"
+            );
+            (own_path, own_cap) = (None, None);
+        }
+        let path = own_path.unwrap_or_else(|| {
             options.environment.home.clone().unwrap_or_else(|| "/".into()).join(DEFAULT_CACHE)
         });
-        let cap = keys.local_cache_bytes.unwrap_or(options.cache_bytes);
+        let cap = own_cap.unwrap_or(options.cache_bytes);
         let cache = BlobCache::open(&path, cap).map_err(|error| {
             let path = path.display();
             of_store(ErrorCode::PluginInitFailure)

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Client, OrasError,
-    client::{PULL, Target},
+    client::{PUSH, Target},
     layout::attachment,
     patience::jitter,
     referrers::schema_tag,
@@ -80,9 +80,9 @@ impl Client {
         Err(OrasError::invalid(tagged.as_str(), why))
     }
 
-    /// The list as it is now; `None` where there is none yet.
+    /// The list as it is now where it is written to, whatever a mirror has; `None` where there is none yet.
     async fn list_of(&self, tagged: &Reference) -> Result<Option<Bytes>, OrasError> {
-        let target: Target<'_> = self.target(tagged, PULL, None).await?;
+        let target: Target<'_> = self.target(tagged, PUSH, None).await?;
         match Box::pin(self.index_by_tag(&target, self.limits().manifest_bytes)).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(OrasError::NotFound { .. }) => Ok(None),

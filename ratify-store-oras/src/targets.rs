@@ -60,6 +60,11 @@ impl<'a> Targets<'a> {
         Ok(Target { reference, base, place, mirror, actions, also_pull: None, give_up_at })
     }
 
+    /// Whether there is a place that was not asked yet.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.places.is_empty()
+    }
+
     /// Whether the next place is asked after an error; a failing mirror is passed by, and said.
     ///
     /// # Errors
@@ -84,6 +89,13 @@ impl Target<'_> {
     /// Whose credentials are asked for: the registry's, or a mirror's own.
     pub(crate) fn host(&self) -> &str {
         self.mirror.as_deref().unwrap_or_else(|| self.reference.registry())
+    }
+
+    /// What how referrers are listed depends on, besides the origin: the path of the API there, whom
+    /// a mirror stands for, and the repository, since a host may have others behind it.
+    pub(crate) fn list_place(&self) -> String {
+        let (registry, repository) = (self.reference.registry(), self.reference.repository());
+        format!("{} {registry} {repository}", self.base.path())
     }
 
     /// What a token must allow; `asked` is what the challenge names.

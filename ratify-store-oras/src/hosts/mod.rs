@@ -66,9 +66,10 @@ impl Hosts {
             .map_err(|why| OrasError::Registry { registry: capped_line(registry, 255), why })?
             .into();
         let mut known = self.lock();
-        if known.len() < MAX_KNOWN || known.contains_key(&key) {
-            known.insert(key, Read { at, endpoints: Arc::clone(&endpoints) });
+        if known.len() >= MAX_KNOWN && !known.contains_key(&key) {
+            known.clear();
         }
+        known.insert(key, Read { at, endpoints: Arc::clone(&endpoints) });
         Ok(endpoints)
     }
 
@@ -80,6 +81,9 @@ impl Hosts {
 /// The names under which a registry's directory is looked for, first found first. A port may be
 /// written as containerd does where a colon cannot be in a name.
 fn names(registry: &str) -> Vec<String> {
+    // One registry, however it is spelt: whoever writes a reference chooses no other file.
+    let registry = registry.to_ascii_lowercase();
+    let registry = registry.strip_suffix(":443").unwrap_or(&registry);
     let mut names = vec![registry.to_owned()];
     if let Some((host, port)) = registry.rsplit_once(':') {
         names.push(format!("{host}_{port}_"));

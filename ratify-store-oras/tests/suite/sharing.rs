@@ -54,11 +54,11 @@ async fn a_thousand_identical_questions_at_once_are_asked_once() {
     assert_eq!(fake.lines().len(), 5, "who asks later is told how it is then");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_without_time_does_not_end_the_work_of_one_that_has_some() {
     let content = Content::new();
     let fake = Fake::start(move |seen: &Seen| {
-        std::thread::sleep(Duration::from_millis(400));
+        std::thread::sleep(Duration::from_millis(1500));
         content.answer(seen)
     })
     .await;
