@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use ratify_core::{Descriptor, media_type};
 use ratify_store_oras::{Client, Credential, CredentialUse, OrasError, Secret};
 
 use crate::fake::{Content, Fake, Reply, Seen, basic, client, client_failing, client_with};
@@ -209,6 +210,41 @@ async fn credentials_do_not_follow_a_redirect_to_another_host() {
     let bytes = client.blob_bytes(&reference, &blob.digest, Some(blob.size), None).await.unwrap();
     assert_eq!(bytes, "the signature");
     assert_eq!(storage.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_shown_on_the_next_page_of_a_list_that_was_redirected() {
+    let entry = |byte: &str| {
+        Descriptor::new(media_type::OCI_MANIFEST, crate::fake::digest(byte), 7)
+            .with_artifact_type("a/x")
+    };
+    for asks_for_a_password in [false, true] {
+        let elsewhere = Fake::start(move |seen: &Seen| {
+            let page = |byte: &str| {
+                Reply::ok(crate::fake::index(&[&entry(byte)]))
+                    .with("content-type", media_type::OCI_INDEX)
+            };
+            match seen.path.contains("page=2") {
+                true if asks_for_a_password => Reply::new(401).with("www-authenticate", "Basic"),
+                true => page("02"),
+                false => page("01").with("link", "<?page=2>; rel=next"),
+            }
+        })
+        .await;
+        let there = format!("http://{}", elsewhere.registry());
+        let fake = Fake::start(move |seen: &Seen| match seen.header("authorization") {
+            Some(BASIC) => Reply::new(307).with("location", &format!("{there}{}", seen.path)),
+            _ => Reply::new(401).with("www-authenticate", "Basic"),
+        })
+        .await;
+        let client = client_with(basic());
+        let subject = crate::fake::digest("00");
+        let listed = client.referrers(&fake.reference("app:1"), &subject, None).await;
+        assert_eq!(listed.is_err(), asks_for_a_password, "{listed:?}");
+        let seen = elsewhere.seen();
+        assert_eq!(seen.len(), 2);
+        assert!(seen.iter().all(|seen| seen.header("authorization").is_none()));
+    }
 }
 
 #[tokio::test]

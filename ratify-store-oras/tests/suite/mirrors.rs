@@ -151,6 +151,27 @@ async fn a_mirror_that_may_not_resolve_serves_digests_and_decides_nothing() {
 }
 
 #[tokio::test]
+async fn that_nothing_is_attached_is_not_for_a_mirror_to_say() {
+    let content = Content::new();
+    let honest = Content::new();
+    let origin = Fake::start(move |seen: &Seen| honest.answer(seen)).await;
+    let mirror = Fake::start(|_: &Seen| Reply::new(404)).await;
+    let directory = Directory::new();
+    let (origin, mirror_host) = (origin.registry(), mirror.registry());
+    let capabilities = r#"["pull", "resolve"]"#;
+    directory.put(
+        REGISTRY,
+        &format!(
+            "server = \"http://{origin}\"\n[host.\"http://{mirror_host}\"]\ncapabilities = {capabilities}\n"
+        ),
+    );
+    let client = directory.anonymous();
+    let listed = client.referrers(&image("app:1"), &content.subject.digest, None).await.unwrap();
+    assert_eq!(listed[0].digest, content.manifest.digest);
+    assert_eq!(mirror.seen().len(), 2, "the API and the tag");
+}
+
+#[tokio::test]
 async fn a_mirror_that_fails_or_lies_is_passed_by() {
     let content = Content::new();
     let honest = Content::new();
