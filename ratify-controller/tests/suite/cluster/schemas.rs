@@ -237,6 +237,7 @@ pub(super) fn pruned(schema: &Value, value: &Value) -> Value {
     }
 }
 
+// Long because: what ours add is listed in it, line by line.
 #[test]
 fn our_definitions_are_nowhere_stricter_than_v1s() {
     let Some(machines) = Machines::find() else { return };
