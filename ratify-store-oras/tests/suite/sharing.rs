@@ -11,14 +11,24 @@ use crate::fake::{Content, Fake, Reply, Seen, soon};
 
 /// A store of a namespace or, where that is empty, of the cluster.
 fn store(cache: &Path, namespace: &str) -> OrasStore {
-    let entry = json!({"name": "oras", "useHttp": true, "localCachePath": cache});
+    let elsewhere = cache.join("elsewhere");
+    let entry = match namespace.is_empty() {
+        true => json!({"name": "oras", "useHttp": true}),
+        // What the cache is like is not for a namespace to say.
+        false => json!({
+            "name": "oras", "useHttp": true, "localCachePath": elsewhere, "localCacheBytes": 1,
+        }),
+    };
     let config = StorePluginConfig::from_entry(entry.as_object().unwrap(), "1.0.0").unwrap();
     let mut options = OrasStoreOptions::default();
     options.retry = RetryPolicy::fast(1);
+    options.environment.home = Some(cache.to_owned());
     if !namespace.is_empty() {
         options.environment = options.environment.for_namespace(namespace);
     }
-    OrasStore::new(&config, options).unwrap()
+    let store = OrasStore::new(&config, options).unwrap();
+    assert!(!elsewhere.exists());
+    store
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -54,14 +64,16 @@ async fn a_thousand_identical_questions_at_once_are_asked_once() {
     assert_eq!(fake.lines().len(), 5, "who asks later is told how it is then");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn one_without_time_does_not_end_the_work_of_one_that_has_some() {
     let content = Content::new();
-    let fake = Fake::start(move |seen: &Seen| {
+    // On threads of its own: while it sleeps, the clock here goes on.
+    let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let slow = Fake::start(move |seen: &Seen| {
         std::thread::sleep(Duration::from_millis(1500));
         content.answer(seen)
-    })
-    .await;
+    });
+    let fake = threads.spawn(slow).await.unwrap();
     let cache = tempfile::tempdir().unwrap();
     let store = store(cache.path(), "");
     let reference = fake.reference("app:1");
@@ -71,6 +83,7 @@ async fn one_without_time_does_not_end_the_work_of_one_that_has_some() {
     assert!(hasty.ends_with("gave up, the time for it is over"), "{hasty}");
     assert_eq!(patient.unwrap(), Content::new().subject);
     assert_eq!(fake.seen().len(), 1);
+    threads.shutdown_background();
 }
 
 #[tokio::test]

@@ -60,13 +60,14 @@ pub(crate) const RUST_TARGETS: [&str; 2] =
     ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"];
 
 /// What Debian has.
-pub(crate) const DEBIAN: [DebianPart; 9] = [
+pub(crate) const DEBIAN: [DebianPart; 10] = [
     debian("skopeo", "skopeo", "skopeo"),
     debian("umoci", "umoci", "umoci"),
     debian("etcd", "etcd-server", "etcd"),
     debian("htpasswd", "apache2-utils", "htpasswd"),
     debian("openssl", "openssl", "openssl"),
     debian("tzdata", "tzdata", "/usr/share/zoneinfo/tzdata.zi"),
+    debian("ip", "iproute2", "ip"),
     debian("musl-gcc", "musl-tools", "musl-gcc"),
     debian("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"),
     debian(
