@@ -140,12 +140,13 @@ impl Client {
             answer.refuse_encoding()?;
             let next = next_page(&answer.url, answer.raw(&LINK))
                 .map_err(|why| OrasError::Forbidden { request: answer.request.clone(), why })?;
+            let request = answer.request.clone();
             let page = answer.read(what, None, listing.limits.manifest_bytes).await?;
             listing.add_page(&page)?;
-            match next {
-                Some(url) => call.url = url,
-                None => return Ok(Some(listing.entries)),
-            }
+            let Some(url) = next else { return Ok(Some(listing.entries)) };
+            call.url = target
+                .page(&call.url, url)
+                .map_err(|why| OrasError::Forbidden { request, why: why.to_owned() })?;
         }
     }
 

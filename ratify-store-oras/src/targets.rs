@@ -98,6 +98,24 @@ impl Target<'_> {
         format!("{} {registry} {repository}", self.base.path())
     }
 
+    /// The next page of a list. A mirror may hand on a link of the registry's own, which would lead
+    /// to another registry's list on that mirror: it is told whom it stands for, and the list is
+    /// the same.
+    ///
+    /// # Errors
+    /// Where a mirror links to another list.
+    pub(crate) fn page(&self, current: &Url, mut next: Url) -> Result<Url, &'static str> {
+        if self.mirror.is_some() {
+            if next.path() != current.path() {
+                return Err("the mirror's next page is of another list");
+            }
+            if !next.query_pairs().any(|(key, _)| key == "ns") {
+                next.query_pairs_mut().append_pair("ns", self.reference.registry());
+            }
+        }
+        Ok(next)
+    }
+
     /// What a token must allow; `asked` is what the challenge names.
     pub(crate) fn scope(&self, asked: Option<&str>) -> String {
         let own = challenge::scope(self.reference.repository(), self.actions, asked);

@@ -172,6 +172,37 @@ async fn that_nothing_is_attached_is_not_for_a_mirror_to_say() {
 }
 
 #[tokio::test]
+async fn a_mirrors_next_page_is_of_the_same_list_of_the_same_registry() {
+    let content = Content::new();
+    let subject = content.subject.digest.clone();
+    for (link, pages) in [("?last=1", 2), ("/v2/other/referrers/x?last=1", 1)] {
+        let honest = Content::new();
+        let origin = Fake::start(move |seen: &Seen| honest.answer(seen)).await;
+        let mirror = Fake::start(move |seen: &Seen| {
+            let page = Reply::ok(crate::fake::index(&[]));
+            let page = page.with("content-type", media_type::OCI_INDEX);
+            match seen.path.contains("last=1") {
+                true => page,
+                false => page.with("link", &format!("<{link}>; rel=next")),
+            }
+        })
+        .await;
+        let directory = Directory::new();
+        let (origin_host, mirror_host) = (origin.registry(), mirror.registry());
+        directory.put(
+            REGISTRY,
+            &format!("server = \"http://{origin_host}\"\n[host.\"http://{mirror_host}\"]\n"),
+        );
+        let client = directory.anonymous();
+        let listed = client.referrers(&image("app:1"), &subject, None).await.unwrap();
+        assert_eq!(listed.is_empty(), pages == 2, "{link}");
+        let seen = mirror.lines();
+        let ns = format!("ns={REGISTRY}");
+        assert!(seen.len() == pages && seen.iter().all(|line| line.contains(&ns)), "{seen:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_mirror_that_fails_or_lies_is_passed_by() {
     let content = Content::new();
     let honest = Content::new();
