@@ -1,15 +1,11 @@
 //! A configuration becomes an executor. This is the only place that knows every implementation by
 //! name: built-in stores and verifiers, external ones, and where a plugin comes from.
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{Instant, SystemTime},
-};
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use anyhow::bail;
 use ratify_core::{
-    ComponentType, Descriptor, Digest, Error, ErrorCode, Reference, ReferrerStore, Result,
+    ComponentType, Context, Descriptor, Digest, Error, ErrorCode, Reference, ReferrerStore, Result,
     Verifier,
     config::{Config, PluginSource, StorePluginConfig, VerifierPluginConfig},
     executor::{Executor, Notice},
@@ -56,14 +52,14 @@ pub fn parse_subject(text: &str) -> anyhow::Result<Reference> {
 pub async fn resolve(
     stores: &[Arc<dyn ReferrerStore>],
     subject: &Reference,
-    give_up_at: Option<Instant>,
+    context: &Context,
 ) -> Result<Descriptor> {
     let warn = |notice: Notice| {
         if notice.is_warning() {
             log_notice(notice);
         }
     };
-    Executor::new(stores.to_vec(), Vec::new(), None).resolve(subject, give_up_at, &warn).await
+    Executor::new(stores.to_vec(), Vec::new(), None).resolve(subject, context, &warn).await
 }
 
 /// Writes to the log what happens on the way to a verdict.

@@ -8,6 +8,7 @@
 //! It does no I/O: no disk, no network, no process, no clock, no runtime. Whoever calls it brings
 //! those as arguments.
 
+mod context;
 mod descriptor;
 mod digest;
 mod error;
@@ -30,6 +31,7 @@ pub mod executor;
 #[cfg(feature = "engine")]
 pub mod policy;
 
+pub use context::{Context, RequestCount};
 pub use descriptor::{Descriptor, Platform, media_type};
 pub use digest::{Algorithm, Digest, DigestError};
 pub use error::{ComponentType, Error, ErrorCode, Result, link};

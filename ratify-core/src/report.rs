@@ -1,6 +1,8 @@
 //! What a verifier answers and what an evaluation returns, in v1's JSON: keys, order and omissions
 //! are part of the contract with constraint templates.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -111,12 +113,15 @@ pub struct VerifyResult {
     pub is_success: bool,
     /// What it rests on.
     pub verifier_reports: Vec<VerifierReport>,
+    /// How many requests it took, by registry; only where somebody asks for it (not in v1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry_requests: Option<BTreeMap<String, u64>>,
 }
 
 impl VerifyResult {
     /// A verdict and what it rests on.
     pub fn new(is_success: bool, verifier_reports: Vec<VerifierReport>) -> Self {
-        Self { is_success, verifier_reports }
+        Self { is_success, verifier_reports, registry_requests: None }
     }
 }
 

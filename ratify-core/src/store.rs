@@ -1,11 +1,9 @@
 //! [`ReferrerStore`]: where what proves trust is kept.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use crate::{BoxFuture, Descriptor, Digest, Manifest, Reference, Result};
+use crate::{BoxFuture, Context, Descriptor, Digest, Manifest, Reference, Result};
 
 /// An artifact that a store lists for a subject, and how one knows that it belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +78,7 @@ impl StoreConfig {
 /// A place that keeps artifacts beside the images they are about. Whatever it returns is proven:
 /// the bytes of a manifest or blob have the digest, and the size where one was given.
 ///
-/// `give_up_at` is when the work is to be given up; after it a method returns an error soon.
+/// The context says until when and for whom, and counts what is asked of registries.
 pub trait ReferrerStore: Send + Sync {
     /// The store's name; the built-in is `oras`.
     fn name(&self) -> &str;
@@ -99,7 +97,7 @@ pub trait ReferrerStore: Send + Sync {
     fn resolve<'a>(
         &'a self,
         subject: &'a Reference,
-        give_up_at: Option<Instant>,
+        context: &'a Context,
     ) -> BoxFuture<'a, Result<Descriptor>>;
 
     /// Lists one page of what is attached to a subject. `artifact_types` is a wish: a store may
@@ -110,7 +108,7 @@ pub trait ReferrerStore: Send + Sync {
         descriptor: &'a Descriptor,
         artifact_types: &'a [String],
         next_token: &'a str,
-        give_up_at: Option<Instant>,
+        context: &'a Context,
     ) -> BoxFuture<'a, Result<ReferrerPage>>;
 
     /// Reads an artifact's manifest. `subject` names the repository.
@@ -118,7 +116,7 @@ pub trait ReferrerStore: Send + Sync {
         &'a self,
         subject: &'a Reference,
         descriptor: &'a Descriptor,
-        give_up_at: Option<Instant>,
+        context: &'a Context,
     ) -> BoxFuture<'a, Result<Manifest>>;
 
     /// Reads a blob. `subject` names the repository; `size` is known where a manifest lists it.
@@ -127,6 +125,6 @@ pub trait ReferrerStore: Send + Sync {
         subject: &'a Reference,
         digest: &'a Digest,
         size: Option<u64>,
-        give_up_at: Option<Instant>,
+        context: &'a Context,
     ) -> BoxFuture<'a, Result<Bytes>>;
 }

@@ -1,8 +1,10 @@
 //! [`Verifier`]: who judges one artifact of a subject.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
-use crate::{BoxFuture, Host, Reference, ReferrerStore, Result, VerifierReport, store::Referrer};
+use crate::{
+    BoxFuture, Context, Host, Reference, ReferrerStore, Result, VerifierReport, store::Referrer,
+};
 
 /// What a verifier is asked.
 #[derive(Clone)]
@@ -12,8 +14,8 @@ pub struct Request {
     pub subject: Reference,
     /// The artifact to judge, bound to the subject already.
     pub referrer: Arc<Referrer>,
-    /// When the work is to be given up; `None` for never.
-    pub give_up_at: Option<Instant>,
+    /// Until when and for whom it is asked.
+    pub context: Context,
     /// The store the artifact was found in; an exec plugin is told how to open it again.
     pub store: Arc<dyn ReferrerStore>,
     /// The door to the artifact's bytes.
@@ -25,11 +27,11 @@ impl Request {
     pub fn new(
         subject: Reference,
         referrer: Arc<Referrer>,
-        give_up_at: Option<Instant>,
+        context: Context,
         store: Arc<dyn ReferrerStore>,
         host: Arc<dyn Host>,
     ) -> Self {
-        Self { subject, referrer, give_up_at, store, host }
+        Self { subject, referrer, context, store, host }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{future::ready, path::PathBuf, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use ratify_core::{
-    BoxFuture, Descriptor, ErrorCode, Host, Manifest, Reference, ReferrerStore, Result,
+    BoxFuture, Context, Descriptor, ErrorCode, Host, Manifest, Reference, ReferrerStore, Result,
     StoreConfig, config::StorePluginConfig,
 };
 use tokio::runtime::{Builder, Runtime};
@@ -18,7 +18,7 @@ use crate::{
 struct BlockingHost {
     runtime: Runtime,
     store: Box<dyn ReferrerStore>,
-    give_up_at: Option<Instant>,
+    context: Context,
 }
 
 /// Opens the store of a request for as long as the plugin lives, with what this process's
@@ -74,7 +74,7 @@ pub fn open(
             )));
         }
     };
-    Ok(Arc::new(BlockingHost { runtime, store, give_up_at }))
+    Ok(Arc::new(BlockingHost { runtime, store, context: Context::until(give_up_at) }))
 }
 
 impl Host for BlockingHost {
@@ -83,7 +83,7 @@ impl Host for BlockingHost {
         subject: &'a Reference,
         descriptor: &'a Descriptor,
     ) -> BoxFuture<'a, Result<Manifest>> {
-        let reading = self.store.manifest(subject, descriptor, self.give_up_at);
+        let reading = self.store.manifest(subject, descriptor, &self.context);
         Box::pin(ready(self.runtime.block_on(reading)))
     }
 
@@ -93,7 +93,7 @@ impl Host for BlockingHost {
         descriptor: &'a Descriptor,
     ) -> BoxFuture<'a, Result<Bytes>> {
         let (digest, size) = (&descriptor.digest, Some(descriptor.size));
-        let reading = self.store.blob(subject, digest, size, self.give_up_at);
+        let reading = self.store.blob(subject, digest, size, &self.context);
         Box::pin(ready(self.runtime.block_on(reading)))
     }
 }

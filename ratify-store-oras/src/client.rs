@@ -23,7 +23,7 @@ use std::{
     time::Instant,
 };
 
-use ratify_core::{ErrorCode, Reference};
+use ratify_core::{Context, ErrorCode, Reference};
 use reqwest::{
     Method, StatusCode,
     header::{ACCEPT_ENCODING, HeaderValue, USER_AGENT},
@@ -31,9 +31,9 @@ use reqwest::{
 use url::Url;
 
 use crate::{
-    AuthProvider, Connections, Credential, CredentialUse, OrasError, RetryPolicy, Transport,
+    ClientOptions, Credential, CredentialUse, Limits, OrasError, RetryPolicy, Transport,
     auth::{
-        self, Asked, DockerConfig, Granted, RegistryHost,
+        self, Asked, Granted, RegistryHost,
         bearer::{TokenRequest, challenge_of, fetch_token},
         challenge::{self, Challenge},
         tokens::{Grant, Slot, Tokens},
@@ -49,53 +49,16 @@ pub(crate) use crate::targets::{Target, Targets};
 /// Loopback hosts are few; beyond this many the scheme is found out again each time.
 const MAX_KNOWN_SCHEMES: usize = 256;
 
-/// How a [`Client`] works.
-#[derive(Clone)]
-#[non_exhaustive]
-pub struct ClientOptions {
-    /// The `User-Agent` header.
-    pub user_agent: String,
-    /// By which scheme registries are spoken to.
-    pub transport: Transport,
-    /// Where credentials come from.
-    pub auth: Arc<dyn AuthProvider>,
-    /// What happens when the provider fails.
-    pub credential_use: CredentialUse,
-    /// The connection pools; clients made with clones of one share them.
-    pub connections: Connections,
-    /// Which requests are repeated.
-    pub retry: RetryPolicy,
-    /// How much is read at most.
-    pub limits: Limits,
-    /// Whose work it is, a namespace's or, empty, the cluster's: what waits for a busy registry is
-    /// let go in turn.
-    pub tenant: Arc<str>,
-}
-
-/// How much a client reads at most. Reaching a bound is an error, never a shorter answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Limits {
-    /// Bytes of one manifest or index.
-    pub manifest_bytes: u64,
-    /// Bytes of a blob that is read into memory.
-    pub blob_bytes: u64,
-    /// Pages of one list of referrers.
-    pub referrer_pages: u32,
-    /// Entries of one list of referrers.
-    pub referrers: usize,
-    /// Bytes of all pages of one list of referrers.
-    pub referrer_bytes: u64,
-}
-
 /// Reads from and pushes to registries. Cloning is cheap and shares connections and tokens.
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client {
+    inner: Arc<Inner>,
+    exchange: Exchange,
+}
 
 struct Inner {
     options: ClientOptions,
     user_agent: HeaderValue,
-    exchange: Exchange,
     tokens: Tokens,
     /// Loopback hosts of which the scheme was found out; the value is "plain HTTP".
     plain_hosts: Mutex<HashMap<String, bool>>,
@@ -107,33 +70,6 @@ struct Inner {
 pub(crate) const PULL: &[&str] = &["pull"];
 /// What pushing needs.
 pub(crate) const PUSH: &[&str] = &["pull", "push"];
-
-impl Default for ClientOptions {
-    fn default() -> Self {
-        Self {
-            user_agent: "ratify".into(),
-            transport: Transport::default(),
-            auth: Arc::new(DockerConfig::new(None, &auth::Environment::default())),
-            credential_use: CredentialUse::default(),
-            connections: Connections::default(),
-            retry: RetryPolicy::default(),
-            limits: Limits::default(),
-            tenant: "".into(),
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            manifest_bytes: 4 << 20,
-            blob_bytes: 256 << 20,
-            referrer_pages: 1000,
-            referrers: 10_000,
-            referrer_bytes: 64 << 20,
-        }
-    }
-}
 
 impl Client {
     /// A client. Nothing is connected, and no file is read, before the first request.
@@ -148,40 +84,58 @@ impl Client {
             transport: options.transport,
             retry: options.retry,
             tenant: options.tenant.clone(),
+            requests: Arc::default(),
         };
-        Ok(Self(Arc::new(Inner {
+        let inner = Inner {
             options,
             user_agent,
-            exchange,
             tokens: Tokens::default(),
             plain_hosts: Mutex::default(),
             attaching: tokio::sync::Mutex::default(),
-        })))
+        };
+        Ok(Self { inner: Arc::new(inner), exchange })
+    }
+
+    /// The same client at work for one request: what it asks is counted there, and waits for a busy
+    /// registry in the queue of the request's tenant where it has one.
+    #[must_use]
+    pub fn for_request(&self, context: &Context) -> Self {
+        let mut client = self.clone();
+        client.exchange.requests.clone_from(&context.requests);
+        if !context.tenant.is_empty() {
+            client.exchange.tenant.clone_from(&context.tenant);
+        }
+        client
+    }
+
+    /// A look-up in the cache on disk, for what is shown of them.
+    pub(crate) fn count_blob(&self, is_hit: bool) {
+        self.exchange.connections.counters().count_blob(is_hit, &self.exchange.tenant);
     }
 
     pub(crate) fn limits(&self) -> &Limits {
-        &self.0.options.limits
+        &self.inner.options.limits
     }
 
     pub(crate) fn retry(&self) -> &RetryPolicy {
-        &self.0.options.retry
+        &self.inner.options.retry
     }
 
     /// What is known of the registry at a URL.
     pub(crate) fn registry(&self, url: &Url) -> Arc<Registry> {
-        self.0.options.connections.registries().of(url)
+        self.inner.options.connections.registries().of(url)
     }
 
     pub(crate) fn exchange(&self) -> &Exchange {
-        &self.0.exchange
+        &self.exchange
     }
 
     pub(crate) fn attaching(&self) -> &tokio::sync::Mutex<()> {
-        &self.0.attaching
+        &self.inner.attaching
     }
 
     pub(crate) fn transport(&self) -> Transport {
-        self.0.options.transport
+        self.inner.options.transport
     }
 
     /// The repository of a reference at the first place that may say what is there, or be pushed
@@ -206,7 +160,7 @@ impl Client {
         give_up_at: Option<Instant>,
     ) -> Result<Targets<'a>, OrasError> {
         let registry = reference.registry();
-        let configured = self.0.options.connections.endpoints(registry).await?;
+        let configured = self.inner.options.connections.endpoints(registry).await?;
         let places = route(&configured, purpose);
         if places.is_empty() {
             let why = format!("its hosts.toml lets no host be asked for this ({purpose:?})");
@@ -228,7 +182,7 @@ impl Client {
 
     pub(crate) fn call_url(&self, method: Method, url: Url) -> Call {
         Call::new(method, url)
-            .header(USER_AGENT, self.0.user_agent.clone())
+            .header(USER_AGENT, self.inner.user_agent.clone())
             .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
     }
 
@@ -237,12 +191,12 @@ impl Client {
     /// after a 403, which is what some registries answer to a password that has expired, only so.
     /// An answer that is 401 or 403 then is returned, and what was shown is forgotten.
     pub(crate) async fn ask(&self, target: &Target<'_>, call: &Call) -> Result<Answer, OrasError> {
-        let inner = &*self.0;
+        let inner = &*self.inner;
         let call = &target.furnish(call);
         if call.url.origin() != target.base.origin() {
             // An answer led elsewhere, such as from a list that was redirected to its next page.
             // What is granted here is not shown there, and no challenge from there is answered.
-            return inner.exchange.send(call, None, target.give_up_at).await;
+            return self.exchange.send(call, None, target.give_up_at).await;
         }
         let asked = Instant::now();
         if inner.options.credential_use != CredentialUse::BestEffort {
@@ -252,7 +206,7 @@ impl Client {
         let slot = inner.tokens.slot(target.host(), &scope);
         let known = slot.lock().await.clone().filter(|grant| grant.is_valid(asked));
         let header = known.as_ref().map(|grant| grant.header());
-        let answer = inner.exchange.send(call, header, target.give_up_at).await?;
+        let answer = self.exchange.send(call, header, target.give_up_at).await?;
         if answer.status() == StatusCode::FORBIDDEN
             && let Some(known) = &known
         {
@@ -272,7 +226,7 @@ impl Client {
             return Ok(answer);
         };
         drop(answer);
-        let answer = inner.exchange.send(call, Some(grant.header()), target.give_up_at).await?;
+        let answer = self.exchange.send(call, Some(grant.header()), target.give_up_at).await?;
         if !is_refusal(&answer) {
             return Ok(answer);
         }
@@ -293,7 +247,7 @@ impl Client {
         grant: &Arc<Grant>,
     ) -> Result<Answer, OrasError> {
         let header = Some(grant.header());
-        let answer = self.0.exchange.send(call, header, target.give_up_at).await?;
+        let answer = self.exchange.send(call, header, target.give_up_at).await?;
         if is_refusal(&answer) {
             forget(slot, Some(grant)).await;
         }
@@ -302,7 +256,7 @@ impl Client {
 
     /// Sends a call that shows no credentials, whatever is asked for.
     pub(crate) async fn send_anonymously(&self, call: &Call) -> Result<Answer, OrasError> {
-        self.0.exchange.send(call, None, None).await
+        self.exchange.send(call, None, None).await
     }
 
     /// A grant other than the refused one: the one that another request got meanwhile, or a new
@@ -396,7 +350,7 @@ impl Client {
 
     /// Asks the provider. A failure is a warning or an error, as configured.
     async fn credential(&self, target: &Target<'_>) -> Result<Granted, OrasError> {
-        let options = &self.0.options;
+        let options = &self.inner.options;
         let result = match self.asked_host(target) {
             Ok(host) => {
                 let asked = Asked {
@@ -430,7 +384,7 @@ impl Client {
     /// The host that the provider is asked for.
     fn asked_host(&self, target: &Target<'_>) -> Result<RegistryHost, auth::HostError> {
         let registry = target.host();
-        RegistryHost::parse(match self.0.options.credential_use {
+        RegistryHost::parse(match self.inner.options.credential_use {
             CredentialUse::BestEffort | CredentialUse::ByRule => registry,
             CredentialUse::Required => wire_host(registry),
         })
@@ -438,7 +392,7 @@ impl Client {
 
     /// Has the provider forget what it gave out; whether it keeps anything at all.
     fn forget_credential(&self, target: &Target<'_>, before: Instant) -> bool {
-        self.asked_host(target).is_ok_and(|host| self.0.options.auth.forget(&host, before))
+        self.asked_host(target).is_ok_and(|host| self.inner.options.auth.forget(&host, before))
     }
 
     pub(crate) async fn base(&self, registry: &str) -> Result<Url, OrasError> {
@@ -453,17 +407,18 @@ impl Client {
         };
         let mut base = base_url(scheme, registry)?;
         base.set_path("/v2");
-        self.0.options.connections.note_written(&base);
+        self.inner.options.connections.note_written(&base);
         Ok(base)
     }
 
     async fn is_plain(&self, registry: &str, base: &Url) -> Result<bool, OrasError> {
-        let lock = || self.0.plain_hosts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let lock =
+            || self.inner.plain_hosts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let known = lock().get(registry).copied();
         if let Some(is_plain) = known {
             return Ok(is_plain);
         }
-        let found = self.0.exchange.speaks_plain_http(base).await?;
+        let found = self.exchange.speaks_plain_http(base).await?;
         if let Some(is_plain) = found
             && lock().len() < MAX_KNOWN_SCHEMES
         {

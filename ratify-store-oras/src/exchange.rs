@@ -8,7 +8,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use oci_client::errors::OciEnvelope;
-use ratify_core::capped_line;
+use ratify_core::{RequestCount, capped_line};
 use reqwest::{
     Method, Response, StatusCode,
     header::{
@@ -59,12 +59,15 @@ pub(crate) struct Answer {
 }
 
 /// Sends calls over shared connections.
+#[derive(Clone)]
 pub(crate) struct Exchange {
     pub(crate) connections: Connections,
     pub(crate) transport: Transport,
     pub(crate) retry: RetryPolicy,
     /// Whose work it is: a registry's limiter is fair among them.
     pub(crate) tenant: Arc<str>,
+    /// The count of what is sent for it.
+    pub(crate) requests: Arc<RequestCount>,
 }
 
 impl Call {
@@ -142,7 +145,12 @@ impl Exchange {
         loop {
             let admitted = limiter.admit(&self.tenant, give_up_at).await;
             let ticket = admitted.map_err(|Paused| paused_error(call.label(url)))?;
+            self.requests.add(url.host_str().unwrap_or_default());
             let result = self.attempt(call, url, authorization).await;
+            if let Ok(answer) = &result {
+                let counters = self.connections.counters();
+                counters.count_request(url, answer.status().as_u16(), &self.tenant);
+            }
             let outcome = match &result {
                 Ok(answer) => Outcome::Status(answer.status().as_u16(), answer.retry_after()),
                 Err(OrasError::Unreachable { timed_out: true, .. }) => Outcome::TimedOut,

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use ratify_core::{
-    Binding, BoxFuture, ComponentType, Descriptor, Digest, Error, ErrorCode, Manifest,
+    Binding, BoxFuture, ComponentType, Context, Descriptor, Digest, Error, ErrorCode, Manifest,
     ManifestError, Reference, Referrer, ReferrerPage, ReferrerStore, Result, StoreConfig,
     config::StorePluginConfig, media_type,
 };
@@ -155,16 +155,12 @@ impl OrasStore {
         Ok(Self { config: Arc::new(config), cosign_enabled, client, tenant, cache, flights })
     }
 
-    async fn resolve_subject(
-        &self,
-        subject: &Reference,
-        give_up_at: Option<Instant>,
-    ) -> Result<Descriptor> {
+    async fn resolve_subject(&self, subject: &Reference, context: &Context) -> Result<Descriptor> {
         let flight = self.flights.resolved.join(subject.clone(), || {
-            let (client, subject) = (self.client.clone(), subject.clone());
+            let (client, subject) = (self.client.for_request(context), subject.clone());
             Box::pin(async move { client.resolve(&subject, None).await.map_err(Arc::new) })
         });
-        self.wait(subject, give_up_at, flight).await.map_err(|error| {
+        self.wait(subject, context.give_up_at, flight).await.map_err(|error| {
             of_store(ErrorCode::RepositoryOperationFailure)
                 .with_detail(format!("Unable to resolve the reference: {subject}"))
                 .with_source(error)
@@ -176,7 +172,7 @@ impl OrasStore {
         subject: &Reference,
         descriptor: &Descriptor,
         artifact_types: &[String],
-        give_up_at: Option<Instant>,
+        context: &Context,
     ) -> Result<ReferrerPage> {
         // The API filters by one type only.
         let only = match artifact_types {
@@ -185,7 +181,7 @@ impl OrasStore {
         };
         let key = (subject.clone(), descriptor.digest.clone(), only.to_owned());
         let flight = self.flights.listed.join(key, || {
-            let (client, subject) = (self.client.clone(), subject.clone());
+            let (client, subject) = (self.client.for_request(context), subject.clone());
             let (digest, only) = (descriptor.digest.clone(), only.to_owned());
             Box::pin(async move {
                 let listed = client.referrers_of_type(&subject, &digest, &only, None).await;
@@ -197,7 +193,7 @@ impl OrasStore {
             })
         });
         // v1 passes the bare error on, which its executor shows under this code.
-        let listed = self.wait(subject, give_up_at, flight).await;
+        let listed = self.wait(subject, context.give_up_at, flight).await;
         let listed =
             listed.map_err(|e| of_store(ErrorCode::ListReferrersFailure).with_source(e))?;
         let mut referrers = listed.to_vec();
@@ -205,7 +201,7 @@ impl OrasStore {
         if self.cosign_enabled
             && (artifact_types.is_empty() || artifact_types.iter().any(is_wanted))
         {
-            referrers.extend(self.cosign_signature(subject, give_up_at).await?);
+            referrers.extend(self.cosign_signature(subject, context).await?);
         }
         Ok(ReferrerPage::new(referrers, ""))
     }
@@ -213,12 +209,16 @@ impl OrasStore {
     async fn cosign_signature(
         &self,
         subject: &Reference,
-        give_up_at: Option<Instant>,
+        context: &Context,
     ) -> Result<Option<Referrer>> {
         let digest = subject.digest().ok_or_else(|| {
             of_store(ErrorCode::ReferenceInvalid).with_detail("The digest of the artifact is empty")
         })?;
-        let found = self.client.cosign_signature(subject, digest, give_up_at).await;
+        let found = self
+            .client
+            .for_request(context)
+            .cosign_signature(subject, digest, context.give_up_at)
+            .await;
         let found = found.map_err(|error| {
             of_store(ErrorCode::RepositoryOperationFailure)
                 .with_detail(format!(
@@ -233,7 +233,7 @@ impl OrasStore {
         &self,
         subject: &Reference,
         descriptor: &Descriptor,
-        give_up_at: Option<Instant>,
+        context: &Context,
     ) -> Result<Manifest> {
         // v1 finds this out after the download.
         let media_type = descriptor.media_type.as_str();
@@ -244,16 +244,18 @@ impl OrasStore {
         let key =
             (repository.clone(), media_type.to_owned(), descriptor.digest.clone(), descriptor.size);
         let flight = self.flights.manifests.join(key, || {
-            let (client, descriptor) = (self.client.clone(), descriptor.clone());
+            let (client, descriptor) = (self.client.for_request(context), descriptor.clone());
             let cache = self.cache.of(&self.tenant, subject);
             let repository = repository.clone();
             Box::pin(async move {
                 let (digest, size) = (&descriptor.digest, descriptor.size);
                 let limit = client.limits().manifest_bytes;
-                if size <= limit
-                    && let Some(bytes) = cache.get(digest, Some(size), limit).await
-                {
-                    return Ok(bytes);
+                if size <= limit {
+                    let cached = cache.get(digest, Some(size), limit).await;
+                    client.count_blob(cached.is_some());
+                    if let Some(bytes) = cached {
+                        return Ok(bytes);
+                    }
                 }
                 let read = client.manifest_bytes(&repository, &descriptor, None).await;
                 let bytes = read.map_err(Arc::new)?;
@@ -261,7 +263,7 @@ impl OrasStore {
                 Ok(bytes)
             })
         });
-        let bytes = self.wait(subject, give_up_at, flight).await.map_err(fetch_failure)?;
+        let bytes = self.wait(subject, context.give_up_at, flight).await.map_err(fetch_failure)?;
         Manifest::from_bytes(media_type, &bytes).map_err(|error| match error {
             ManifestError::Unsupported(media_type) => unsupported(&media_type),
             error => of_store(ErrorCode::DataDecodingFailure)
@@ -278,16 +280,18 @@ impl OrasStore {
         subject: &Reference,
         digest: &Digest,
         size: Option<u64>,
-        give_up_at: Option<Instant>,
+        context: &Context,
     ) -> Result<Bytes> {
         let repository = subject.sibling(digest);
         let key = (repository.clone(), digest.clone(), size);
         let flight = self.flights.blobs.join(key, || {
-            let (client, digest) = (self.client.clone(), digest.clone());
+            let (client, digest) = (self.client.for_request(context), digest.clone());
             let cache = self.cache.of(&self.tenant, subject);
             Box::pin(async move {
                 let limit = client.limits().blob_bytes;
-                if let Some(bytes) = cache.get(&digest, size, limit).await {
+                let cached = cache.get(&digest, size, limit).await;
+                client.count_blob(cached.is_some());
+                if let Some(bytes) = cached {
                     return Ok(bytes);
                 }
                 let read = client.blob_bytes(&repository, &digest, size, None).await;
@@ -296,7 +300,7 @@ impl OrasStore {
                 Ok(bytes)
             })
         });
-        self.wait(subject, give_up_at, flight).await.map_err(fetch_failure)
+        self.wait(subject, context.give_up_at, flight).await.map_err(fetch_failure)
     }
 
     /// Waits for a flight as long as there is time. The flight itself lasts as long as anybody
@@ -327,9 +331,9 @@ impl ReferrerStore for OrasStore {
     fn resolve<'a>(
         &'a self,
         subject: &'a Reference,
-        give_up_at: Option<Instant>,
+        context: &'a Context,
     ) -> BoxFuture<'a, Result<Descriptor>> {
-        Box::pin(self.resolve_subject(subject, give_up_at))
+        Box::pin(self.resolve_subject(subject, context))
     }
 
     fn lists_what_is_judged(&self) -> bool {
@@ -344,18 +348,18 @@ impl ReferrerStore for OrasStore {
         descriptor: &'a Descriptor,
         artifact_types: &'a [String],
         _next_token: &'a str,
-        give_up_at: Option<Instant>,
+        context: &'a Context,
     ) -> BoxFuture<'a, Result<ReferrerPage>> {
-        Box::pin(self.list(subject, descriptor, artifact_types, give_up_at))
+        Box::pin(self.list(subject, descriptor, artifact_types, context))
     }
 
     fn manifest<'a>(
         &'a self,
         subject: &'a Reference,
         descriptor: &'a Descriptor,
-        give_up_at: Option<Instant>,
+        context: &'a Context,
     ) -> BoxFuture<'a, Result<Manifest>> {
-        Box::pin(self.read_manifest(subject, descriptor, give_up_at))
+        Box::pin(self.read_manifest(subject, descriptor, context))
     }
 
     fn blob<'a>(
@@ -363,9 +367,9 @@ impl ReferrerStore for OrasStore {
         subject: &'a Reference,
         digest: &'a Digest,
         size: Option<u64>,
-        give_up_at: Option<Instant>,
+        context: &'a Context,
     ) -> BoxFuture<'a, Result<Bytes>> {
-        Box::pin(self.read_blob(subject, digest, size, give_up_at))
+        Box::pin(self.read_blob(subject, digest, size, context))
     }
 }
 

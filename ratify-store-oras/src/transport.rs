@@ -14,7 +14,7 @@ use reqwest::redirect;
 use url::{Host, Url};
 
 use crate::{
-    AddressRules, OrasError, TlsRoots,
+    AddressRules, Counters, OrasError, TlsRoots,
     addresses::{CheckedResolver, Refusal, proxy_hosts},
     hosts::Hosts,
     registries::Registries,
@@ -78,6 +78,7 @@ struct Pools {
     loopback: OnceLock<reqwest::Client>,
     profiled: Mutex<HashMap<(Arc<TlsProfile>, bool), reqwest::Client>>,
     registries: Registries,
+    counters: Counters,
 }
 
 impl Default for Connections {
@@ -111,6 +112,7 @@ impl Connections {
             loopback: OnceLock::new(),
             profiled: Mutex::default(),
             registries: Registries::default(),
+            counters: Counters::default(),
         }))
     }
 
@@ -167,6 +169,11 @@ impl Connections {
     /// What is known of the registries that are asked over these connections.
     pub(crate) fn registries(&self) -> &Registries {
         &self.0.registries
+    }
+
+    /// What was asked over these connections so far.
+    pub fn counters(&self) -> &Counters {
+        &self.0.counters
     }
 
     /// The pool for a URL. Certificates are checked unless its host is a loopback one.

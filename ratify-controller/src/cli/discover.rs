@@ -1,6 +1,6 @@
 //! `ratify discover`: what is attached to a subject, and to that in turn, as a tree or a list.
 
-use std::{future::Future, pin::Pin, process::ExitCode, sync::Arc, time::Instant};
+use std::{future::Future, pin::Pin, process::ExitCode, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -50,12 +50,12 @@ impl Discover {
         let config = context.load_config(&self.question.config)?;
         warn_of_tag(&subject);
         let stores = assemble::stores(&config, &context.runtime).await?;
-        let give_up_at = self.question.give_up_at();
-        let descriptor = assemble::resolve(&stores, &subject, give_up_at).await?;
+        let work = self.question.work();
+        let descriptor = assemble::resolve(&stores, &subject, &work).await?;
         let subject = subject.with_digest(descriptor.digest.clone());
         let mut forest = Vec::new();
         for store in &stores {
-            let mut walk = Walk { store, types: &self.artifact_type, give_up_at, found: 0 };
+            let mut walk = Walk { store, types: &self.artifact_type, work: &work, found: 0 };
             forest.push((store.name().to_owned(), walk.below(&subject, &descriptor, 0).await?));
         }
         if self.flat {
@@ -70,7 +70,7 @@ impl Discover {
 struct Walk<'a> {
     store: &'a Arc<dyn ReferrerStore>,
     types: &'a [String],
-    give_up_at: Option<Instant>,
+    work: &'a ratify_core::Context,
     found: usize,
 }
 
@@ -89,9 +89,9 @@ impl Walk<'_> {
             let mut nodes = Vec::new();
             let mut token = String::new();
             loop {
-                let (types, give_up_at) = (self.types, self.give_up_at);
+                let (types, work) = (self.types, self.work);
                 let page =
-                    self.store.list_referrers(subject, descriptor, types, &token, give_up_at).await;
+                    self.store.list_referrers(subject, descriptor, types, &token, work).await;
                 let page = page.with_context(|| {
                     format!("failed to get referrers list from subject {subject}")
                 })?;

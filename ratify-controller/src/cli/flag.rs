@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use ratify_core::duration;
+use ratify_core::{Context, duration};
 
 /// `-d`, `--debug`.
 #[derive(Debug, Clone, Args)]
@@ -29,9 +29,9 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    /// When the time is over, from now on; `None` where no clock reaches that far.
-    pub(crate) fn give_up_at(&self) -> Option<Instant> {
-        Instant::now().checked_add(self.timeout)
+    /// What the work is done in, from now on: without an end where no clock reaches that far.
+    pub(crate) fn work(&self) -> Context {
+        Context::until(Instant::now().checked_add(self.timeout))
     }
 }
 

@@ -64,17 +64,17 @@ impl Referrer {
 impl Object {
     async fn show_blob(self, context: &Context) -> anyhow::Result<()> {
         let (subject, digest, store) = self.open(context).await?;
-        let bytes = store.blob(&subject, &digest, None, self.question.give_up_at()).await?;
+        let bytes = store.blob(&subject, &digest, None, &self.question.work()).await?;
         output::print_bytes(&bytes)
     }
 
     async fn show_manifest(self, context: &Context) -> anyhow::Result<()> {
         let (subject, digest, store) = self.open(context).await?;
         warn_of_tag(&subject);
-        let give_up_at = self.question.give_up_at();
-        let descriptor = store.resolve(&subject.sibling(&digest), give_up_at).await;
+        let work = self.question.work();
+        let descriptor = store.resolve(&subject.sibling(&digest), &work).await;
         let descriptor = descriptor.context("failed to resolve subject descriptor from store")?;
-        let manifest = store.manifest(&subject, &descriptor, give_up_at).await;
+        let manifest = store.manifest(&subject, &descriptor, &work).await;
         let manifest = manifest
             .with_context(|| format!("failed to fetch manifest for reference {subject}"))?;
         output::print_json(&manifest)

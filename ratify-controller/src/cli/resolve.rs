@@ -20,7 +20,7 @@ impl Resolve {
         let subject = assemble::parse_subject(&self.question.subject)?;
         let config = context.load_config(&self.question.config)?;
         let stores = assemble::stores(&config, &context.runtime).await?;
-        let descriptor = assemble::resolve(&stores, &subject, self.question.give_up_at()).await?;
+        let descriptor = assemble::resolve(&stores, &subject, &self.question.work()).await?;
         output::print_line(descriptor.digest.as_str())?;
         Ok(ExitCode::SUCCESS)
     }

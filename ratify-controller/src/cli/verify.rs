@@ -18,6 +18,10 @@ pub(crate) struct Verify {
     /// Silent output
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]
     silent: bool,
+    /// Say in the result how many requests were sent to which registry (plugins that open a store
+    /// themselves are not seen)
+    #[arg(long)]
+    count_requests: bool,
     #[command(flatten)]
     pub(super) debug: flag::Debug,
 }
@@ -30,8 +34,11 @@ impl Verify {
         let executor = assemble::executor(&config, &context.runtime).await?;
         let parameters = VerifyParameters::new(&*self.question.subject)
             .with_reference_types(self.artifact_type)
-            .with_give_up_at(self.question.give_up_at());
-        let result = executor.verify(&parameters, &assemble::log_notice).await?;
+            .with_context(self.question.work());
+        let mut result = executor.verify(&parameters, &assemble::log_notice).await?;
+        if self.count_requests {
+            result.registry_requests = Some(parameters.context.requests.by_host());
+        }
         if !self.silent {
             output::print_json(&result)?;
         }

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use ratify_core::{
-    ComponentType, ErrorCode, Reference, Result, VerifyResult,
+    ComponentType, Context, ErrorCode, Reference, Result, VerifyResult,
     config::Config,
     executor::{Executor, VerifyParameters},
     go_json,
@@ -201,7 +201,8 @@ impl Service {
             .join(flight, give_up_at + GIVE_UP_GRACE, || async move {
                 let (began, key) = (Instant::now(), &asked_again.key);
                 let executor = &work_on.view(&asked_again.namespace).executor;
-                let found = resolve(executor, &reference, key, give_up_at).await;
+                let work = work_for(&asked_again, give_up_at);
+                let found = resolve(executor, &reference, key, &work).await;
                 let shown = asked_again.logged_key();
                 asked_again.log_time(&format!("mutation: execution time for image {shown}"), began);
                 Outcome::Mutated(found.map_err(|error| error.to_string()))
@@ -238,7 +239,7 @@ impl VerifyJob {
         let view = self.snapshot.view(&self.asked.namespace);
         let version = view.executor.policy.as_ref().map_or("", |policy| policy.response_version());
         let parameters = VerifyParameters::new(self.subject.as_str())
-            .with_give_up_at(Some(self.give_up_at.into_std()));
+            .with_context(work_for(&self.asked, self.give_up_at));
         let began = Instant::now();
         let log = |notice| self.asked.log_notice(&notice);
         let verified = view.verify(&parameters, &log).await;
@@ -265,6 +266,11 @@ impl VerifyJob {
             self.asked.log(&format!("verification response for subject {subject}: \n{text}"));
         }
     }
+}
+
+/// The work for a key: it ends then, and is the namespace's that the key names.
+fn work_for(asked: &Asked, give_up_at: Instant) -> Context {
+    Context::until(Some(give_up_at.into_std())).with_tenant(asked.namespace.as_str())
 }
 
 /// What is missing, in v1's order and words. A mutation needs a store only.
@@ -299,7 +305,7 @@ async fn resolve(
     executor: &Executor,
     reference: &Reference,
     key: &str,
-    give_up_at: Instant,
+    work: &Context,
 ) -> Result<String> {
     let Some(store) = executor.stores.iter().find(|store| store.name() == MUTATION_STORE) else {
         return Err(ErrorCode::ReferrerStoreFailure
@@ -308,7 +314,7 @@ async fn resolve(
             ))
             .from_component(ComponentType::ReferrerStore, ""));
     };
-    match store.resolve(reference, Some(give_up_at.into_std())).await {
+    match store.resolve(reference, work).await {
         Ok(descriptor) => Ok(reference.sibling(&descriptor.digest).to_string()),
         Err(error) => Err(ErrorCode::GetSubjectDescriptorFailure
             .detail(format!("failed to get subject descriptor for image {key}"))

@@ -2,11 +2,11 @@
 //! with the reason, and so does every image of which a [`RefusedStore`] would know artifacts; v1
 //! leaves both out, and what they should have refused, or shown to a verifier, may then pass.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ratify_core::{
-    BoxFuture, Descriptor, Digest, Error, ErrorCode, Manifest, Reference, ReferrerPage,
+    BoxFuture, Context, Descriptor, Digest, Error, ErrorCode, Manifest, Reference, ReferrerPage,
     ReferrerStore, Request, Result, StoreConfig, Verifier, VerifierReport, capped_line,
     config::ArtifactTypes,
 };
@@ -128,7 +128,7 @@ impl ReferrerStore for RefusedStore {
     fn resolve<'a>(
         &'a self,
         _: &'a Reference,
-        _: Option<Instant>,
+        _: &'a Context,
     ) -> BoxFuture<'a, Result<Descriptor>> {
         self.error()
     }
@@ -139,7 +139,7 @@ impl ReferrerStore for RefusedStore {
         _: &'a Descriptor,
         _: &'a [String],
         _: &'a str,
-        _: Option<Instant>,
+        _: &'a Context,
     ) -> BoxFuture<'a, Result<ReferrerPage>> {
         self.error()
     }
@@ -148,7 +148,7 @@ impl ReferrerStore for RefusedStore {
         &'a self,
         _: &'a Reference,
         _: &'a Descriptor,
-        _: Option<Instant>,
+        _: &'a Context,
     ) -> BoxFuture<'a, Result<Manifest>> {
         self.error()
     }
@@ -158,7 +158,7 @@ impl ReferrerStore for RefusedStore {
         _: &'a Reference,
         _: &'a Digest,
         _: Option<u64>,
-        _: Option<Instant>,
+        _: &'a Context,
     ) -> BoxFuture<'a, Result<Bytes>> {
         self.error()
     }

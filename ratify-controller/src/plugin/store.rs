@@ -7,8 +7,8 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use ratify_core::{
-    Binding, BoxFuture, ComponentType, Descriptor, Digest, Error, ErrorCode, Manifest, Reference,
-    Referrer, ReferrerPage, ReferrerStore, Result, StoreConfig, capped_line,
+    Binding, BoxFuture, ComponentType, Context, Descriptor, Digest, Error, ErrorCode, Manifest,
+    Reference, Referrer, ReferrerPage, ReferrerStore, Result, StoreConfig, capped_line,
     config::{PluginEnv, StorePluginConfig},
     go_json,
 };
@@ -186,9 +186,9 @@ impl ReferrerStore for ExecStore {
     fn resolve<'a>(
         &'a self,
         subject: &'a Reference,
-        give_up_at: Option<Instant>,
+        context: &'a Context,
     ) -> BoxFuture<'a, Result<Descriptor>> {
-        Box::pin(self.find_subject(subject, give_up_at))
+        Box::pin(self.find_subject(subject, context.give_up_at))
     }
 
     fn list_referrers<'a>(
@@ -197,20 +197,20 @@ impl ReferrerStore for ExecStore {
         _: &'a Descriptor,
         artifact_types: &'a [String],
         next_token: &'a str,
-        give_up_at: Option<Instant>,
+        context: &'a Context,
     ) -> BoxFuture<'a, Result<ReferrerPage>> {
-        Box::pin(self.list(subject, artifact_types, next_token, give_up_at))
+        Box::pin(self.list(subject, artifact_types, next_token, context.give_up_at))
     }
 
     fn manifest<'a>(
         &'a self,
         subject: &'a Reference,
         descriptor: &'a Descriptor,
-        give_up_at: Option<Instant>,
+        context: &'a Context,
     ) -> BoxFuture<'a, Result<Manifest>> {
         Box::pin(async move {
             let args = StoreArgs::Digest(descriptor.digest.clone());
-            self.ask(StoreCommand::GetReferenceManifest, subject, &args, give_up_at).await
+            self.ask(StoreCommand::GetReferenceManifest, subject, &args, context.give_up_at).await
         })
     }
 
@@ -219,9 +219,9 @@ impl ReferrerStore for ExecStore {
         subject: &'a Reference,
         digest: &'a Digest,
         size: Option<u64>,
-        give_up_at: Option<Instant>,
+        context: &'a Context,
     ) -> BoxFuture<'a, Result<Bytes>> {
-        Box::pin(self.read_blob(subject, digest, size, give_up_at))
+        Box::pin(self.read_blob(subject, digest, size, context.give_up_at))
     }
 }
 

@@ -1,10 +1,8 @@
 //! Whether an artifact belongs to the subject it is listed for. A list alone proves nothing: v1
 //! lets an artifact of image A, listed under image B, speak for B.
 
-use std::time::Instant;
-
 use crate::{
-    Binding, ComponentType, Descriptor, Error, ErrorCode, Manifest, Reference, Referrer,
+    Binding, ComponentType, Context, Descriptor, Error, ErrorCode, Manifest, Reference, Referrer,
     ReferrerStore, Result, strict_json,
 };
 
@@ -23,14 +21,14 @@ pub(super) async fn bind(
     store: &dyn ReferrerStore,
     subject: &Reference,
     referrer: &Referrer,
-    give_up_at: Option<Instant>,
+    context: &Context,
 ) -> Result<Manifest> {
     let descriptor = &referrer.descriptor;
-    let read = store.manifest(subject, descriptor, give_up_at).await;
+    let read = store.manifest(subject, descriptor, context).await;
     let manifest = read.map_err(|error| unread(store, subject, descriptor, error))?;
     let bound = match referrer.binding {
         Binding::Manifest => by_manifest(subject, descriptor, &manifest),
-        Binding::Payload => by_payload(store, subject, &manifest, give_up_at).await,
+        Binding::Payload => by_payload(store, subject, &manifest, context).await,
         Binding::Store => by_store(subject, &manifest),
     };
     bound.map_err(|reason| unbound(store, subject, descriptor, reason))?;
@@ -75,7 +73,7 @@ async fn by_payload(
     store: &dyn ReferrerStore,
     subject: &Reference,
     manifest: &Manifest,
-    give_up_at: Option<Instant>,
+    context: &Context,
 ) -> Result<(), String> {
     let payloads = manifest.blobs.iter().filter(|blob| blob.media_type == SIMPLE_SIGNING);
     let mut reason = "it has no signature payload".to_owned();
@@ -83,7 +81,7 @@ async fn by_payload(
         if index == MAX_PAYLOADS {
             return Err(format!("none of its first {MAX_PAYLOADS} payloads names the subject"));
         }
-        match named_digest(store, subject, payload, give_up_at).await {
+        match named_digest(store, subject, payload, context).await {
             Ok(named) if subject.digest().is_some_and(|digest| digest.as_str() == named) => {
                 return Ok(());
             }
@@ -102,14 +100,14 @@ async fn named_digest(
     store: &dyn ReferrerStore,
     subject: &Reference,
     payload: &Descriptor,
-    give_up_at: Option<Instant>,
+    context: &Context,
 ) -> Result<String, String> {
     let at = &payload.digest;
     if payload.size > MAX_PAYLOAD_BYTES {
         return Err(format!("its payload {at} has more than {MAX_PAYLOAD_BYTES} bytes"));
     }
     let bytes = store
-        .blob(subject, at, Some(payload.size), give_up_at)
+        .blob(subject, at, Some(payload.size), context)
         .await
         .map_err(|error| format!("its payload {at} could not be read: {error}"))?;
     let document = strict_json::parse(&bytes)

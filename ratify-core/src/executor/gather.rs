@@ -220,7 +220,7 @@ async fn open(
     reference: Reference,
     is_nested: bool,
 ) -> Result<Opened> {
-    let descriptor = executor.resolve(&reference, parameters.give_up_at, observe).await?;
+    let descriptor = executor.resolve(&reference, &parameters.context, observe).await?;
     let reference = reference.with_digest(descriptor.digest.clone());
     let every_type = ["*".to_owned()];
     let judged = judged_types(&executor.verifiers);
@@ -268,7 +268,7 @@ async fn list(
     let mut token = String::new();
     for _ in 0..limits.pages {
         let page =
-            store.list_referrers(subject, descriptor, types, &token, parameters.give_up_at).await?;
+            store.list_referrers(subject, descriptor, types, &token, &parameters.context).await?;
         listed.extend(page.referrers);
         if listed.len() > limits.referrers {
             let (name, limit) = (store.name(), limits.referrers);
@@ -297,9 +297,8 @@ async fn judge(question: Question, parameters: &VerifyParameters, observe: Obser
         report.artifact_type.clone_from(&descriptor.artifact_type);
         report
     };
-    let give_up_at = parameters.give_up_at;
-    let manifest = match guarded(bind::bind(store.as_ref(), &subject, &referrer, give_up_at)).await
-    {
+    let context = &parameters.context;
+    let manifest = match guarded(bind::bind(store.as_ref(), &subject, &referrer, context)).await {
         Ok(manifest) => manifest,
         Err(error) => {
             let report = finish(VerifierReport::from_error(&error));
@@ -308,12 +307,12 @@ async fn judge(question: Question, parameters: &VerifyParameters, observe: Obser
             return Judged { report, nested: None };
         }
     };
-    let host = StoreHost::new(Arc::clone(&store), give_up_at)
+    let host = StoreHost::new(Arc::clone(&store), context.clone())
         .with_manifest(descriptor.digest.clone(), manifest);
     let request = Request::new(
         subject.clone(),
         Arc::clone(&referrer),
-        give_up_at,
+        context.clone(),
         Arc::clone(&store),
         Arc::new(host),
     );

@@ -1,24 +1,26 @@
 //! [`StoreHost`]: what an in-process verifier sees of the world: the store its artifact is in.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{BoxFuture, Descriptor, Digest, Host, Manifest, Reference, ReferrerStore, Result};
+use crate::{
+    BoxFuture, Context, Descriptor, Digest, Host, Manifest, Reference, ReferrerStore, Result,
+};
 
 /// A [`Host`] over the store of a request. It fetches nothing from outside the registry.
 #[derive(Clone)]
 pub struct StoreHost {
     store: Arc<dyn ReferrerStore>,
-    give_up_at: Option<Instant>,
+    context: Context,
     /// The manifest that bound the artifact to its subject: no need to read it twice.
     known: Option<(Digest, Manifest)>,
 }
 
 impl StoreHost {
-    /// A door to `store` until `give_up_at`.
-    pub fn new(store: Arc<dyn ReferrerStore>, give_up_at: Option<Instant>) -> Self {
-        Self { store, give_up_at, known: None }
+    /// A door to `store` for one request.
+    pub fn new(store: Arc<dyn ReferrerStore>, context: Context) -> Self {
+        Self { store, context, known: None }
     }
 
     /// The same with a manifest that has been read and proven.
@@ -39,7 +41,7 @@ impl Host for StoreHost {
             Some((digest, manifest)) if *digest == descriptor.digest => {
                 Box::pin(std::future::ready(Ok(manifest.clone())))
             }
-            _ => self.store.manifest(subject, descriptor, self.give_up_at),
+            _ => self.store.manifest(subject, descriptor, &self.context),
         }
     }
 
@@ -48,6 +50,6 @@ impl Host for StoreHost {
         subject: &'a Reference,
         descriptor: &'a Descriptor,
     ) -> BoxFuture<'a, Result<Bytes>> {
-        self.store.blob(subject, &descriptor.digest, Some(descriptor.size), self.give_up_at)
+        self.store.blob(subject, &descriptor.digest, Some(descriptor.size), &self.context)
     }
 }

@@ -18,10 +18,10 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{fmt, sync::Arc};
 
 use crate::{
-    ComponentType, Descriptor, Digest, Error, ErrorCode, Reference, ReferrerStore, Result,
+    ComponentType, Context, Descriptor, Digest, Error, ErrorCode, Reference, ReferrerStore, Result,
     Verifier, VerifyResult, policy::Policy,
 };
 
@@ -62,15 +62,15 @@ impl Default for Limits {
 }
 
 /// What is to be verified.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct VerifyParameters {
     /// The image, as asked.
     pub subject: String,
     /// Passed on to the stores, which may heed it; nothing is filtered here (as v1).
     pub reference_types: Vec<String>,
-    /// When stores and verifiers give up; `None` for never.
-    pub give_up_at: Option<Instant>,
+    /// Until when and for whom; what is asked of registries is counted in it.
+    pub context: Context,
 }
 
 impl VerifyParameters {
@@ -86,10 +86,10 @@ impl VerifyParameters {
         self
     }
 
-    /// The same with a time to give up at.
+    /// The same as part of other work.
     #[must_use]
-    pub fn with_give_up_at(mut self, give_up_at: Option<Instant>) -> Self {
-        self.give_up_at = give_up_at;
+    pub fn with_context(mut self, context: Context) -> Self {
+        self.context = context;
         self
     }
 }
@@ -190,11 +190,11 @@ impl Executor {
     pub async fn resolve(
         &self,
         subject: &Reference,
-        give_up_at: Option<Instant>,
+        context: &Context,
         observe: Observe<'_>,
     ) -> Result<Descriptor> {
         for store in &self.stores {
-            match resolve_in(store.as_ref(), subject, give_up_at).await {
+            match resolve_in(store.as_ref(), subject, context).await {
                 Ok(descriptor) => {
                     observe(Notice::Resolved { digest: descriptor.digest.clone() });
                     return Ok(descriptor);
@@ -213,9 +213,9 @@ impl Executor {
 async fn resolve_in(
     store: &dyn ReferrerStore,
     subject: &Reference,
-    give_up_at: Option<Instant>,
+    context: &Context,
 ) -> Result<Descriptor> {
-    let resolved = gather::guarded(async { store.resolve(subject, give_up_at).await }).await;
+    let resolved = gather::guarded(async { store.resolve(subject, context).await }).await;
     let checked = resolved.and_then(|descriptor| match subject.digest() {
         Some(asked) if *asked != descriptor.digest => Err(ErrorCode::ReferrerStoreFailure.detail(
             format!("the store answered the question for {asked} with {}", descriptor.digest),

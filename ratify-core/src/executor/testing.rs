@@ -4,16 +4,15 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
 };
 
 use bytes::Bytes;
 use serde_json::Map;
 
 use crate::{
-    Binding, BoxFuture, Descriptor, Digest, ErrorCode, Manifest, Reference, Referrer, ReferrerPage,
-    ReferrerStore, Request, Result, StoreConfig, Verifier, VerifierReport, config::ArtifactTypes,
-    media_type,
+    Binding, BoxFuture, Context, Descriptor, Digest, ErrorCode, Manifest, Reference, Referrer,
+    ReferrerPage, ReferrerStore, Request, Result, StoreConfig, Verifier, VerifierReport,
+    config::ArtifactTypes, media_type,
 };
 
 /// What runs before each call of a [`MemoryStore`]: it may wait, fail or panic. It is told the
@@ -174,7 +173,7 @@ impl ReferrerStore for MemoryStore {
     fn resolve<'a>(
         &'a self,
         subject: &'a Reference,
-        _: Option<Instant>,
+        _: &'a Context,
     ) -> BoxFuture<'a, Result<Descriptor>> {
         Box::pin(async move {
             self.called("resolve", subject.as_str()).await?;
@@ -195,7 +194,7 @@ impl ReferrerStore for MemoryStore {
         _: &'a Descriptor,
         artifact_types: &'a [String],
         next_token: &'a str,
-        _: Option<Instant>,
+        _: &'a Context,
     ) -> BoxFuture<'a, Result<ReferrerPage>> {
         Box::pin(async move {
             self.called("list", &format!("{subject} {artifact_types:?} {next_token}")).await?;
@@ -207,7 +206,7 @@ impl ReferrerStore for MemoryStore {
         &'a self,
         _: &'a Reference,
         descriptor: &'a Descriptor,
-        _: Option<Instant>,
+        _: &'a Context,
     ) -> BoxFuture<'a, Result<Manifest>> {
         Box::pin(async move {
             self.called("manifest", descriptor.digest.as_str()).await?;
@@ -224,7 +223,7 @@ impl ReferrerStore for MemoryStore {
         _: &'a Reference,
         digest: &'a Digest,
         _: Option<u64>,
-        _: Option<Instant>,
+        _: &'a Context,
     ) -> BoxFuture<'a, Result<Bytes>> {
         Box::pin(async move {
             self.called("blob", digest.as_str()).await?;

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use ratify_core::{
-    Binding, BoxFuture, ComponentType, Descriptor, Digest, Error, ErrorCode, Manifest,
+    Binding, BoxFuture, ComponentType, Context, Descriptor, Digest, Error, ErrorCode, Manifest,
     ManifestError, Reference, Referrer, ReferrerPage, ReferrerStore, Result, StoreConfig,
     config::StorePluginConfig, media_type,
 };
@@ -136,9 +136,9 @@ impl ReferrerStore for LayoutStore {
     fn resolve<'a>(
         &'a self,
         subject: &'a Reference,
-        give_up_at: Option<Instant>,
+        context: &'a Context,
     ) -> BoxFuture<'a, Result<Descriptor>> {
-        Box::pin(self.resolve_subject(subject, give_up_at))
+        Box::pin(self.resolve_subject(subject, context.give_up_at))
     }
 
     /// All at once, whatever the type.
@@ -148,18 +148,18 @@ impl ReferrerStore for LayoutStore {
         descriptor: &'a Descriptor,
         _artifact_types: &'a [String],
         _next_token: &'a str,
-        give_up_at: Option<Instant>,
+        context: &'a Context,
     ) -> BoxFuture<'a, Result<ReferrerPage>> {
-        Box::pin(self.list(subject, descriptor, give_up_at))
+        Box::pin(self.list(subject, descriptor, context.give_up_at))
     }
 
     fn manifest<'a>(
         &'a self,
         _subject: &'a Reference,
         descriptor: &'a Descriptor,
-        give_up_at: Option<Instant>,
+        context: &'a Context,
     ) -> BoxFuture<'a, Result<Manifest>> {
-        Box::pin(self.read_manifest(descriptor, give_up_at))
+        Box::pin(self.read_manifest(descriptor, context.give_up_at))
     }
 
     fn blob<'a>(
@@ -167,9 +167,9 @@ impl ReferrerStore for LayoutStore {
         _subject: &'a Reference,
         digest: &'a Digest,
         size: Option<u64>,
-        give_up_at: Option<Instant>,
+        context: &'a Context,
     ) -> BoxFuture<'a, Result<Bytes>> {
-        Box::pin(self.read_blob(digest, size, give_up_at))
+        Box::pin(self.read_blob(digest, size, context.give_up_at))
     }
 }
 

@@ -122,10 +122,14 @@ async fn fake(has_api: bool) -> Fake {
 async fn requests(fake: &Fake, executor: &Executor, reports: usize) -> Vec<String> {
     let before = fake.seen().len();
     let image = format!("{}/app@{}", fake.registry(), Repository::new(0, 0).subject.digest);
-    let verdict = executor.verify(&VerifyParameters::new(image), &|_| {}).await.unwrap();
+    let parameters = VerifyParameters::new(image);
+    let verdict = executor.verify(&parameters, &|_| {}).await.unwrap();
     assert!(verdict.is_success, "{verdict:?}");
     assert_eq!(verdict.verifier_reports.len(), reports);
-    fake.lines().split_off(before)
+    let lines = fake.lines().split_off(before);
+    let counted = parameters.context.requests.by_host();
+    assert_eq!(counted, [("127.0.0.1".to_owned(), lines.len() as u64)].into(), "{lines:#?}");
+    lines
 }
 
 #[tokio::test]

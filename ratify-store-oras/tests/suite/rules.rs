@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use ratify_core::{Reference, ReferrerStore, Result, config::StorePluginConfig};
+use ratify_core::{Context, Reference, ReferrerStore, Result, config::StorePluginConfig};
 use ratify_store_oras::{OrasStore, OrasStoreOptions, auth::Environment};
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ fn store(directory: &Path, keys: &Value, environment: Environment) -> Result<Ora
 }
 
 async fn resolve(store: &OrasStore, reference: &Reference) -> String {
-    match store.resolve(reference, None).await {
+    match store.resolve(reference, &Context::default()).await {
         Ok(_) => "resolved".into(),
         Err(error) => error.to_string(),
     }

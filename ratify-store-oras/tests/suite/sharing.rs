@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use ratify_core::{ReferrerStore, config::StorePluginConfig};
+use ratify_core::{Context, ReferrerStore, config::StorePluginConfig};
 use ratify_store_oras::{OrasStore, OrasStoreOptions, RetryPolicy};
 use serde_json::json;
 
@@ -46,21 +46,22 @@ async fn a_thousand_identical_questions_at_once_are_asked_once() {
     let (subject, manifest, blob) = (&content.subject, &content.manifest, &content.blob);
     let at = fake.reference("app:1").with_digest(subject.digest.clone());
     let thousand = 0..1000;
-    let resolved = join_all(thousand.clone().map(|_| store.resolve(&at, None))).await;
+    let context = Context::default();
+    let resolved = join_all(thousand.clone().map(|_| store.resolve(&at, &context))).await;
     assert!(resolved.iter().all(|found| found.as_ref().unwrap() == subject));
-    let lists = thousand.clone().map(|_| store.list_referrers(&at, subject, &[], "", None));
+    let lists = thousand.clone().map(|_| store.list_referrers(&at, subject, &[], "", &context));
     for page in join_all(lists).await {
         assert_eq!(page.unwrap().referrers[0].descriptor, *manifest);
     }
-    for read in join_all(thousand.clone().map(|_| store.manifest(&at, manifest, None))).await {
+    for read in join_all(thousand.clone().map(|_| store.manifest(&at, manifest, &context))).await {
         assert_eq!(read.unwrap().blobs[0], *blob);
     }
     let size = Some(blob.size);
-    for read in join_all(thousand.map(|_| store.blob(&at, &blob.digest, size, None))).await {
+    for read in join_all(thousand.map(|_| store.blob(&at, &blob.digest, size, &context))).await {
         assert_eq!(read.unwrap(), "the signature");
     }
     assert_eq!(fake.lines().len(), 4, "{:?}", fake.lines());
-    store.resolve(&at, None).await.unwrap();
+    store.resolve(&at, &context).await.unwrap();
     assert_eq!(fake.lines().len(), 5, "who asks later is told how it is then");
 }
 
@@ -77,8 +78,9 @@ async fn one_without_time_does_not_end_the_work_of_one_that_has_some() {
     let cache = tempfile::tempdir().unwrap();
     let store = store(cache.path(), "");
     let reference = fake.reference("app:1");
+    let (soon, whenever) = (Context::until(soon()), Context::default());
     let (hasty, patient) =
-        tokio::join!(store.resolve(&reference, soon()), store.resolve(&reference, None));
+        tokio::join!(store.resolve(&reference, &soon), store.resolve(&reference, &whenever));
     let hasty = hasty.unwrap_err().to_string();
     assert!(hasty.ends_with("gave up, the time for it is over"), "{hasty}");
     assert_eq!(patient.unwrap(), Content::new().subject);
@@ -98,7 +100,10 @@ async fn what_one_tenant_has_fetched_serves_no_other() {
         let (store, fake) = (store(cache.path(), namespace), &fake);
         async move {
             let reference = fake.reference(&format!("{repository}:1"));
-            store.blob(&reference, &blob.digest, Some(blob.size), None).await.unwrap();
+            store
+                .blob(&reference, &blob.digest, Some(blob.size), &Context::default())
+                .await
+                .unwrap();
             fake.seen().len()
         }
     };
@@ -125,11 +130,11 @@ async fn a_tenant_that_may_not_read_gets_nothing_of_what_another_has_fetched() {
     let (a, b) = (store(cache.path(), "a"), store(cache.path(), "b"));
     let content = Content::new();
     let reference = fake.reference("app:1");
-    a.blob(&reference, &content.blob.digest, None, None).await.unwrap();
-    a.manifest(&reference, &content.manifest, None).await.unwrap();
+    a.blob(&reference, &content.blob.digest, None, &Context::default()).await.unwrap();
+    a.manifest(&reference, &content.manifest, &Context::default()).await.unwrap();
     closed.store(true, std::sync::atomic::Ordering::Relaxed);
-    assert!(b.blob(&reference, &content.blob.digest, None, None).await.is_err());
-    assert!(b.manifest(&reference, &content.manifest, None).await.is_err());
+    assert!(b.blob(&reference, &content.blob.digest, None, &Context::default()).await.is_err());
+    assert!(b.manifest(&reference, &content.manifest, &Context::default()).await.is_err());
     // Its own, as it was when it might.
-    a.blob(&reference, &content.blob.digest, None, None).await.unwrap();
+    a.blob(&reference, &content.blob.digest, None, &Context::default()).await.unwrap();
 }

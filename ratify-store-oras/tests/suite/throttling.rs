@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use ratify_core::{ReferrerStore, config::StorePluginConfig};
+use ratify_core::{Context, ReferrerStore, config::StorePluginConfig};
 use ratify_store_oras::{OrasStore, OrasStoreOptions};
 use serde_json::json;
 
@@ -67,11 +67,13 @@ async fn read(store: &OrasStore, fake: &Fake, repository: &str) {
     let content = Content::new();
     let subject = fake.reference(&format!("{repository}:1"));
     let subject = subject.with_digest(content.subject.digest.clone());
-    let described = store.resolve(&subject, None).await.unwrap();
-    let page = store.list_referrers(&subject, &described, &[], "", None).await.unwrap();
-    let manifest = store.manifest(&subject, &page.referrers[0].descriptor, None).await.unwrap();
+    let described = store.resolve(&subject, &Context::default()).await.unwrap();
+    let page =
+        store.list_referrers(&subject, &described, &[], "", &Context::default()).await.unwrap();
+    let manifest =
+        store.manifest(&subject, &page.referrers[0].descriptor, &Context::default()).await.unwrap();
     let blob = &manifest.blobs[0];
-    store.blob(&subject, &blob.digest, Some(blob.size), None).await.unwrap();
+    store.blob(&subject, &blob.digest, Some(blob.size), &Context::default()).await.unwrap();
 }
 
 /// Reads so many images at once; at most one in so many requests may be refused.
@@ -125,4 +127,30 @@ async fn a_pause_that_is_longer_than_there_is_time_is_not_waited_for() {
     let content = Content::new();
     let other = Fake::start(move |seen: &Seen| content.answer(seen)).await;
     patient.resolve(&other.reference("app:1"), soon()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_with_one_image_does_not_wait_for_all_images_of_another() {
+    let cache = tempfile::tempdir().unwrap();
+    let bucket = Bucket::new(100.0);
+    let fake = limited(bucket.clone()).await;
+    let store = Arc::new(store(cache.path()));
+    let resolve = |tenant: &'static str, repository: String| {
+        let (store, subject) = (store.clone(), fake.reference(&format!("{repository}:1")));
+        async move {
+            let context = Context::default().with_tenant(tenant);
+            store.resolve(&subject, &context).await.unwrap();
+            context.requests.total()
+        }
+    };
+    let many: Vec<_> =
+        (0..300).map(|n| tokio::spawn(resolve("many", format!("many{n}")))).collect();
+    while bucket.lock().unwrap().refused == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(resolve("few", "few".into()).await >= 1);
+    let served = bucket.lock().unwrap().served;
+    assert!(served < 200, "{served} of 301 were served before the one of the other namespace");
+    let sent: u64 = join_all(many).await.into_iter().map(|count| count.unwrap()).sum();
+    assert!(sent >= 300, "{sent}");
 }

@@ -111,6 +111,23 @@ async fn in_clear_and_over_tls_with_and_without_the_referrers_api() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_to_registries_are_counted_in_the_result_where_somebody_asks() {
+    let Some((registry, place)) = embedded(plain()).await else { return };
+    place.fill().await;
+    place.configure(&place.plugin(":1.0.0"));
+    let image = place.image();
+    let said = place.home.must(&["verify", "-s", &image]).await;
+    assert!(!said.contains("registryRequests"), "{said}");
+    registry.forget_requests();
+    let said = place.home.must(&["verify", "-s", &image, "--count-requests"]).await;
+    let result: Value = serde_json::from_str(&said).unwrap();
+    // The digest of the plugin's tag is asked for when the configuration is read, not for this image.
+    let of_image = registry.requests().into_iter().filter(|one| one.path.contains("/app/"));
+    let expected = json!({"127.0.0.1": of_image.count()});
+    assert_eq!(result["registryRequests"], expected, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_of_an_authority_that_is_not_trusted_is_an_error_for_plugins_and_images() {
     let options = RegistryOptions { tls: true, ..plain() };
     let Some((_registry, mut place)) = embedded(options).await else { return };

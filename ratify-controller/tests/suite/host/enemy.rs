@@ -55,7 +55,7 @@ impl Enemy {
         let runtime = self.place.path().to_owned();
         let verifier = ExecVerifier::new(config, program, Arc::clone(&self.runner), runtime);
         let mut request = request(None);
-        request.give_up_at = in_ms(5000);
+        request.context.give_up_at = in_ms(5000);
         verifier.verify(&request).await.unwrap()
     }
 }

@@ -10,8 +10,8 @@ use std::{
 
 use ratify_controller::plugin::{exec::Program, store::ExecStore, verifier::ExecVerifier};
 use ratify_core::{
-    Algorithm, Binding, Descriptor, Reference, Referrer, ReferrerStore, Request, StoreConfig,
-    Verifier,
+    Algorithm, Binding, Context, Descriptor, Reference, Referrer, ReferrerStore, Request,
+    StoreConfig, Verifier,
     config::{StorePluginConfig, VerifierPluginConfig},
     media_type,
 };
@@ -96,16 +96,19 @@ async fn a_plugin_and_the_host_read_the_same_bytes_through_an_external_store() {
     symlink(sample_store, place.path().join("sample-store")).unwrap();
     let layout = Layout::write(place.path().join("layouts"));
     let store = Arc::new(store(place.path(), &layout));
-    let described = store.resolve(&layout.subject, None).await.unwrap();
+    let described = store.resolve(&layout.subject, &Context::default()).await.unwrap();
     let subject = layout.subject.with_digest(described.digest.clone());
-    let page = store.list_referrers(&subject, &described, &[], "", None).await.unwrap();
+    let page =
+        store.list_referrers(&subject, &described, &[], "", &Context::default()).await.unwrap();
     let [artifact] = &page.referrers[..] else { panic!("{page:?}") };
     assert_eq!(artifact.descriptor.artifact_type, ARTIFACT_TYPE);
     assert_eq!(artifact.binding, Binding::Store);
 
-    let manifest = store.manifest(&subject, &artifact.descriptor, None).await.unwrap();
+    let manifest =
+        store.manifest(&subject, &artifact.descriptor, &Context::default()).await.unwrap();
     let listed: &Descriptor = &manifest.blobs[0];
-    let read = store.blob(&subject, &listed.digest, Some(listed.size), None).await.unwrap();
+    let read =
+        store.blob(&subject, &listed.digest, Some(listed.size), &Context::default()).await.unwrap();
     assert_eq!(read, layout.blob);
 
     let seen = judge(place.path(), &subject, artifact, store).await;
@@ -125,7 +128,7 @@ async fn judge(
     let verifier = ExecVerifier::new(config, program, runner(), plugins.to_owned());
     let no_host = Arc::new(NamedStore(StoreConfig::new("", None, Map::new())));
     let referrer = Arc::new(artifact.clone());
-    let request = Request::new(subject.clone(), referrer, None, store, no_host);
+    let request = Request::new(subject.clone(), referrer, Context::default(), store, no_host);
     let report = verifier.verify(&request).await.unwrap();
     assert!(report.is_success, "{report:?}");
     report.extensions

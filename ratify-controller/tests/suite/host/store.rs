@@ -4,7 +4,8 @@ use std::{path::PathBuf, sync::Arc};
 
 use ratify_controller::plugin::{exec::Program, store::ExecStore};
 use ratify_core::{
-    Algorithm, Binding, Descriptor, Digest, Reference, ReferrerStore, config::StorePluginConfig,
+    Algorithm, Binding, Context, Descriptor, Digest, Reference, ReferrerStore,
+    config::StorePluginConfig,
 };
 use ratify_store_oras::digest_of;
 use serde_json::{Value, json};
@@ -58,12 +59,15 @@ impl Place {
         self.write("list", format!("{list}\n").as_bytes());
         let types = ["a/b".to_owned(), "c/d".to_owned()];
         let described = Descriptor::new("m", subject_digest(), 7);
-        let page = self.store.list_referrers(&tagged(), &described, &types, token, None).await;
+        let page = self
+            .store
+            .list_referrers(&tagged(), &described, &types, token, &Context::default())
+            .await;
         page.map_err(|error| error.to_string())
     }
 
     async fn blob(&self, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>, String> {
-        let blob = self.store.blob(&tagged(), digest, size, None).await;
+        let blob = self.store.blob(&tagged(), digest, size, &Context::default()).await;
         blob.map(Into::into).map_err(|error| error.to_string())
     }
 }
@@ -79,7 +83,7 @@ fn tagged() -> Reference {
 #[tokio::test]
 async fn a_store_is_told_what_v1_tells_it_for_each_command() {
     let place = Place::new(STORE);
-    let found = place.store.resolve(&tagged(), None).await.unwrap();
+    let found = place.store.resolve(&tagged(), &Context::default()).await.unwrap();
     assert_eq!((found.digest, found.size), (subject_digest(), 7));
     insta::assert_snapshot!(place.told(), @r#"
     RATIFY_STORE_ARGS=
@@ -99,7 +103,7 @@ async fn a_store_is_told_what_v1_tells_it_for_each_command() {
     place.list(&json!({"referrers": null}), "abc==").await.unwrap();
     assert!(place.told().contains("RATIFY_STORE_ARGS=nextToken=abc==;artifactTypes=a/b,c/d\n"));
     let artifact = Descriptor::new("m", digest.clone(), 1);
-    let manifest = place.store.manifest(&tagged(), &artifact, None).await.unwrap();
+    let manifest = place.store.manifest(&tagged(), &artifact, &Context::default()).await.unwrap();
     assert_eq!((manifest.artifact_type.as_str(), manifest.blobs.len()), ("a/b", 0));
     assert!(place.told().contains(&format!("RATIFY_STORE_ARGS=digest={digest}\n")));
     assert_eq!(place.store.config().plugin_bin_dirs, Some(vec!["/opt/p".into()]));
@@ -140,7 +144,7 @@ async fn other_bytes_are_refused() {
 async fn a_pinned_subject_cannot_become_another_one() {
     let place = Place::new(STORE);
     let asked = tagged().with_digest(digest_of(Algorithm::Sha256, b"another"));
-    let error = place.store.resolve(&asked, None).await.unwrap_err().to_string();
+    let error = place.store.resolve(&asked, &Context::default()).await.unwrap_err().to_string();
     assert!(
         error.starts_with("GET_SUBJECT_DESCRIPTOR_FAILURE: store s was asked for sha256:"),
         "{error}"
@@ -165,13 +169,14 @@ async fn lists_that_make_no_sense_are_refused() {
 #[tokio::test]
 async fn a_failing_a_late_and_a_missing_store_are_errors() {
     let failing = Place::new("echo '{\"code\":8,\"msg\":\"m\"}'; exit 1");
-    let error = failing.store.resolve(&tagged(), None).await.unwrap_err();
+    let error = failing.store.resolve(&tagged(), &Context::default()).await.unwrap_err();
     insta::assert_snapshot!(error, @r#"GET_SUBJECT_DESCRIPTOR_FAILURE: plugin failed with error: 'exit status 1', msg from stError '', msg from stdOut '{"code":8,"msg":"m"}'"#);
     let late = Place::new("sleep 60");
-    let error = late.store.resolve(&tagged(), in_ms(100)).await.unwrap_err().to_string();
+    let error =
+        late.store.resolve(&tagged(), &Context::until(in_ms(100))).await.unwrap_err().to_string();
     assert!(error.contains("the deadline passed"), "{error}");
     std::fs::remove_file(late.dir.path().join("s")).unwrap();
-    let error = late.store.resolve(&tagged(), None).await.unwrap_err().to_string();
+    let error = late.store.resolve(&tagged(), &Context::default()).await.unwrap_err().to_string();
     assert!(
         error.starts_with("PLUGIN_NOT_FOUND: failed to find plugin \"s\" in paths ["),
         "{error}"

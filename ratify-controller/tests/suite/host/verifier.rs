@@ -1,7 +1,7 @@
 //! Exec verifiers as the executor sees them: what a plugin is told, and what is made of what it
 //! says, whatever it says.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Instant};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use ratify_controller::plugin::{
@@ -10,9 +10,9 @@ use ratify_controller::plugin::{
     verifier::ExecVerifier,
 };
 use ratify_core::{
-    Algorithm, Binding, BoxFuture, Descriptor, Digest, ErrorCode, Host, Manifest, Reference,
-    Referrer, ReferrerPage, ReferrerStore, Request, Result, StoreConfig, Verifier, VerifierReport,
-    config::VerifierPluginConfig, media_type,
+    Algorithm, Binding, BoxFuture, Context, Descriptor, Digest, ErrorCode, Host, Manifest,
+    Reference, Referrer, ReferrerPage, ReferrerStore, Request, Result, StoreConfig, Verifier,
+    VerifierReport, config::VerifierPluginConfig, media_type,
 };
 use ratify_store_oras::digest_of;
 use serde_json::{Map, Value, json};
@@ -78,7 +78,7 @@ impl ReferrerStore for NamedStore {
     fn resolve<'a>(
         &'a self,
         _: &'a Reference,
-        _: Option<Instant>,
+        _: &'a Context,
     ) -> BoxFuture<'a, Result<Descriptor>> {
         nothing()
     }
@@ -89,7 +89,7 @@ impl ReferrerStore for NamedStore {
         _: &'a Descriptor,
         _: &'a [String],
         _: &'a str,
-        _: Option<Instant>,
+        _: &'a Context,
     ) -> BoxFuture<'a, Result<ReferrerPage>> {
         nothing()
     }
@@ -98,7 +98,7 @@ impl ReferrerStore for NamedStore {
         &'a self,
         _: &'a Reference,
         _: &'a Descriptor,
-        _: Option<Instant>,
+        _: &'a Context,
     ) -> BoxFuture<'a, Result<Manifest>> {
         nothing()
     }
@@ -108,7 +108,7 @@ impl ReferrerStore for NamedStore {
         _: &'a Reference,
         _: &'a Digest,
         _: Option<u64>,
-        _: Option<Instant>,
+        _: &'a Context,
     ) -> BoxFuture<'a, Result<Bytes>> {
         nothing()
     }
@@ -143,7 +143,7 @@ pub(super) fn request(bin_dirs: Option<Vec<String>>) -> Request {
     let entry = object(json!({"name": "oras", "useHttp": true, "localCachePath": "/shared"}));
     let store = Arc::new(NamedStore(StoreConfig::new("1.0.0", bin_dirs, entry)));
     let subject = Reference::parse("registry.example.com/app:v1").unwrap().with_digest(digest);
-    Request::new(subject, Arc::new(referrer), None, store.clone(), store)
+    Request::new(subject, Arc::new(referrer), Context::default(), store.clone(), store)
 }
 
 #[tokio::test]
@@ -254,7 +254,7 @@ async fn whatever_goes_wrong_is_a_failed_report_that_says_what() {
 async fn a_late_plugin_is_a_failed_report() {
     let place = Place::with("echo '{\"isSuccess\":true}'; sleep 60");
     let mut request = request(None);
-    request.give_up_at = in_ms(200);
+    request.context.give_up_at = in_ms(200);
     let report = place.verifier(json!({})).verify(&request).await.unwrap();
     assert!(!report.is_success);
     insta::assert_snapshot!(report.error_reason, @r#"plugin failed with error: 'signal: killed: the deadline passed, and the plugin was ended with all its processes', msg from stError '', msg from stdOut '{"isSuccess":true}'"#);

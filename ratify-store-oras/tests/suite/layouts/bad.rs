@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use ratify_core::{Reference, ReferrerStore as _, media_type};
+use ratify_core::{Context, Reference, ReferrerStore as _, media_type};
 use serde_json::json;
 
 use super::{NAMES, REPOSITORY, Written, open, read, store, tagged};
@@ -163,7 +163,7 @@ async fn a_bare_tag_says_nothing_where_no_repository_is_configured() {
     // Of another repository this layout knows nothing, not even what is in it.
     let others = Reference::parse(&pinned).unwrap();
     let own = store(written.path()).unwrap();
-    assert!(own.resolve(&others, None).await.is_err());
+    assert!(own.resolve(&others, &Context::default()).await.is_err());
     assert!(REPOSITORY != others.path());
 }
 

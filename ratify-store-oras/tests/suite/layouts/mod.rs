@@ -9,7 +9,9 @@ use std::{
     process::Command,
 };
 
-use ratify_core::{Algorithm, Descriptor, ReferrerStore, config::StorePluginConfig, media_type};
+use ratify_core::{
+    Algorithm, Context, Descriptor, ReferrerStore, config::StorePluginConfig, media_type,
+};
 use ratify_store_oras::{EMPTY_CONFIG, LayoutStore, Limits, digest_of};
 use serde_json::{Value, json};
 
@@ -32,15 +34,16 @@ async fn read(
     subject: &str,
 ) -> ratify_core::Result<(Descriptor, Vec<String>)> {
     let subject = ratify_core::Reference::parse(subject).unwrap();
-    let found = store.resolve(&subject, None).await?;
-    let page = store.list_referrers(&subject, &found, &[], "", None).await?;
+    let found = store.resolve(&subject, &Context::default()).await?;
+    let page = store.list_referrers(&subject, &found, &[], "", &Context::default()).await?;
     let mut texts = Vec::new();
     for referrer in page.referrers {
-        let manifest = store.manifest(&subject, &referrer.descriptor, None).await?;
+        let manifest = store.manifest(&subject, &referrer.descriptor, &Context::default()).await?;
         assert_eq!(manifest.listed_type(), referrer.descriptor.artifact_type);
         assert_eq!(manifest.subject.as_ref().unwrap().digest, found.digest);
         for blob in &manifest.blobs {
-            let bytes = store.blob(&subject, &blob.digest, Some(blob.size), None).await?;
+            let bytes =
+                store.blob(&subject, &blob.digest, Some(blob.size), &Context::default()).await?;
             texts.push(format!(
                 "{} {}",
                 referrer.descriptor.artifact_type,
