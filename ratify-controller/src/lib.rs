@@ -18,6 +18,7 @@ pub mod env;
 pub mod gatekeeper;
 pub mod health;
 pub mod k8s;
+pub mod metrics;
 pub mod plugin;
 pub mod reload;
 pub mod runtime;

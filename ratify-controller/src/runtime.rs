@@ -125,6 +125,11 @@ impl Runtime {
         Ok(path)
     }
 
+    /// The connection pools of this process.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
     /// What a built-in store needs besides its configuration. It may read the secrets of a scope.
     pub fn oras_options(&self, scope: &SecretScope) -> OrasStoreOptions {
         let mut options = OrasStoreOptions::default();

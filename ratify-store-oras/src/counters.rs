@@ -54,7 +54,7 @@ impl Counters {
     }
 
     pub(crate) fn count_request(&self, url: &Url, status: u16, tenant: &Arc<str>) {
-        let host = url.host_str().unwrap_or_default().to_owned();
+        let host = host_of(url);
         let series = RequestSeries { host, status, tenant: tenant.clone() };
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         let series = match requests.len() < MAX_SERIES || requests.contains_key(&series) {
@@ -73,6 +73,12 @@ impl Counters {
         };
         *blobs.entry(series).or_default() += 1;
     }
+}
+
+/// The host of a URL with its port, where that is not the scheme's: v1's label.
+pub(crate) fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 #[cfg(test)]
@@ -99,9 +105,10 @@ mod tests {
             let series = RequestSeries { host: host.to_owned(), status, tenant: tenant.into() };
             requests.iter().find(|(known, _)| *known == series).map(|(_, count)| *count)
         };
-        assert_eq!(of("r.io", 200, ""), Some(3));
+        assert_eq!(of("r.io", 200, ""), Some(2));
+        assert_eq!(of("r.io:5000", 200, ""), Some(1));
         assert_eq!((of("r.io", 429, ""), of("r.io", 200, "team")), (Some(1), Some(1)));
-        assert_eq!(of(OTHERS, 404, ""), Some(5000 - (MAX_SERIES as u64 - 3)));
+        assert_eq!(of(OTHERS, 404, ""), Some(5000 - (MAX_SERIES as u64 - 4)));
         assert_eq!(requests.len(), MAX_SERIES + 1);
     }
 

@@ -21,6 +21,7 @@ use url::Url;
 use crate::{
     Connections, OrasError, RetryPolicy, Section, Transport,
     addresses::Refusal,
+    counters::host_of,
     limiter::Paused,
     patience::{SILENCE, jitter, silence, unless_silent},
     retry::Outcome,
@@ -145,7 +146,7 @@ impl Exchange {
         loop {
             let admitted = limiter.admit(&self.tenant, give_up_at).await;
             let ticket = admitted.map_err(|Paused| paused_error(call.label(url)))?;
-            self.requests.add(url.host_str().unwrap_or_default());
+            self.requests.add(&host_of(url));
             let result = self.attempt(call, url, authorization).await;
             if let Ok(answer) = &result {
                 let counters = self.connections.counters();

@@ -23,6 +23,7 @@ use crate::{
         parts::Composition,
         rotation::{RotationOptions, rotate},
     },
+    metrics,
     plugin::rules::Rules,
     reload::{ConfigFile, Watcher},
     runtime::Runtime,
@@ -84,6 +85,14 @@ pub(crate) struct Serve {
 impl Serve {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         self.say_what_is_not_built();
+        let measuring = self.metrics(context).await?;
+        tokio::select! {
+            ended = self.serve(context) => ended,
+            () = measuring => bail!("metrics are served no more"),
+        }
+    }
+
+    async fn serve(&self, context: &Context) -> anyhow::Result<ExitCode> {
         let file = context
             .load_config_file(&self.config)
             .context("failed to retrieve logger configuration: unable to load config")?;
@@ -201,13 +210,27 @@ impl Serve {
                 "--cache-enabled has no effect in this build: nothing is cached"
             );
         }
-        if self.metrics_enabled {
-            tracing::warn!(
-                metrics_type = self.metrics_type,
-                metrics_port = self.metrics_port,
-                "--metrics-enabled has no effect in this build: there are no metrics"
+    }
+
+    /// Serves metrics, where that is asked for.
+    async fn metrics(&self, context: &Context) -> anyhow::Result<Forever> {
+        if !self.metrics_enabled {
+            return Ok(Box::pin(std::future::pending()));
+        }
+        if !self.metrics_type.eq_ignore_ascii_case("prometheus") {
+            let backend = &self.metrics_type;
+            bail!(
+                "failed to initialize metrics exporter {backend}: unsupported metrics backend {backend}"
             );
         }
+        // Who is only to be asked from this machine is only to be watched from there.
+        let host = self.http.rsplit_once(':').map_or("", |(host, _)| host);
+        let address = format!("{host}:{}", self.metrics_port);
+        let listener =
+            listen(&address).await.with_context(|| format!("error listening on {address}"))?;
+        tracing::info!("initializing metrics backend: prometheus on {}", listener.local_addr()?);
+        let router = metrics::router(context.runtime.connections().clone());
+        Ok(Box::pin(async move { match gatekeeper::serve_router(listener, router).await {} }))
     }
 }
 

@@ -128,7 +128,7 @@ async fn requests(fake: &Fake, executor: &Executor, reports: usize) -> Vec<Strin
     assert_eq!(verdict.verifier_reports.len(), reports);
     let lines = fake.lines().split_off(before);
     let counted = parameters.context.requests.by_host();
-    assert_eq!(counted, [("127.0.0.1".to_owned(), lines.len() as u64)].into(), "{lines:#?}");
+    assert_eq!(counted, [(fake.registry(), lines.len() as u64)].into(), "{lines:#?}");
     lines
 }
 

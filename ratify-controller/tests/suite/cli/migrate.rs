@@ -167,10 +167,10 @@ async fn every_value_of_v1s_chart_is_known_and_the_report_reads_well() {
               do: set notation.enabled to false for the time being, or keep v1 where notation decides
               see COMPATIBILITY.md: a verifier that cannot be had is left out, and what it should refuse may pass
       LOOK    instrumentation.metricsEnabled
-              accepted without effect
-              why: metrics are not built yet
-              do: nothing, or set it to false so that the log does not warn
-              see COMPATIBILITY.md: `--cache-enabled`, `--metrics-enabled`
+              fewer metrics
+              why: the counters of registries and of the blob cache are served, v1's others are not yet
+              do: look at what your dashboards and alerts read
+              see COMPATIBILITY.md: `--metrics-enabled`
       LOOK    oras.cache.enabled
               accepted without effect
               why: referrers are listed anew each time: the cache of the store is not built yet
@@ -180,7 +180,7 @@ async fn every_value_of_v1s_chart_is_known_and_the_report_reads_well() {
               accepted without effect
               why: each request is answered anew: the cache of verdicts is not built yet
               do: nothing, or set it to false so that the log does not warn
-              see COMPATIBILITY.md: `--cache-enabled`, `--metrics-enabled`
+              see COMPATIBILITY.md: `--cache-enabled`
       LOOK    provider.tls
               no certificate is given and RATIFY_CERT_ROTATION is off: the chart refuses, as v1's
               why: Gatekeeper asks over TLS only
@@ -353,7 +353,7 @@ async fn a_cluster_with_v1s_chart_is_judged_as_far_as_it_may_be_read() {
 
     let all = migrate_cluster(&home, &cluster, ADMIN, &[]).await;
     assert_eq!(all.code, Some(1), "{}", all.stderr);
-    insta::assert_snapshot!(all.stdout, @r"
+    insta::assert_snapshot!(all.stdout, @"
     custom resources: 6 must change, 2 to look at, 2 carry over
       CHANGE  KeyManagementProvider ratify-notation-inline-cert-0
               the provider inline is not part of this build
@@ -406,12 +406,12 @@ async fn a_cluster_with_v1s_chart_is_judged_as_far_as_it_may_be_read() {
               accepted without effect
               why: each request is answered anew: the cache of verdicts is not built yet
               do: nothing, or set it to false so that the log does not warn
-              see COMPATIBILITY.md: `--cache-enabled`, `--metrics-enabled`
+              see COMPATIBILITY.md: `--cache-enabled`
       LOOK    container ratify --metrics-enabled
-              accepted without effect
-              why: metrics are not built yet
-              do: nothing, or set it to false so that the log does not warn
-              see COMPATIBILITY.md: `--cache-enabled`, `--metrics-enabled`
+              fewer metrics
+              why: the counters of registries and of the blob cache are served, v1's others are not yet
+              do: look at what your dashboards and alerts read
+              see COMPATIBILITY.md: `--metrics-enabled`
       SAME    container ratify --cache-type, container ratify arguments,
               container ratify RATIFY_CERT_ROTATION,
               container ratify RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY

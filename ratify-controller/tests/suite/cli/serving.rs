@@ -48,6 +48,53 @@ async fn an_address_that_cannot_be_had_is_an_error() {
     ");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_count_what_registries_answer_by_the_namespace_that_asks() {
+    let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
+    let (home, image) = (home(), put_app(&registry));
+    let flags = ["serve", "--http", "127.0.0.1:0", "--metrics-enabled", "--metrics-port", "0"];
+    let server = Server::run(home.command(&flags)).await;
+    for key in [image.clone(), format!("[team]{image}")] {
+        assert_eq!(server.ask(&key).await["value"]["isSuccess"], true);
+    }
+    let absent = image.replace(":v1", ":none");
+    assert_ne!(server.ask(&absent).await["value"]["isSuccess"], true);
+    let log = server.log();
+    let (_, address) = log.split_once("metrics backend: prometheus on ").unwrap();
+    let address = address.split_whitespace().next().unwrap().trim_matches('"');
+    assert!(address.starts_with("127.0.0.1:"), "{address}");
+    let answer = reqwest::get(format!("http://{address}/metrics")).await.unwrap();
+    assert!(answer.headers()["content-type"].to_str().unwrap().contains("openmetrics-text"));
+    let text = answer.text().await.unwrap().replace(&registry.host(), "<registry>");
+    let counters: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    // HEAD, list, and the artifact's manifest, which is on disk for the second.
+    insta::assert_snapshot!(counters.join("\n"), @r#"
+    ratify_registry_request_count_total{registry_host="<registry>",status_code="200",workload_namespace=""} 3
+    ratify_registry_request_count_total{registry_host="<registry>",status_code="200",workload_namespace="team"} 2
+    ratify_registry_request_count_total{registry_host="<registry>",status_code="404",workload_namespace=""} 1
+    ratify_blob_cache_count_total{hit="false",workload_namespace=""} 1
+    ratify_blob_cache_count_total{hit="true",workload_namespace="team"} 1
+    "#);
+    assert!(text.ends_with("# EOF\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_metrics_backend_that_is_not_known_or_a_port_that_is_taken_is_an_error() {
+    let home = home();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let mut text = String::new();
+    for flags in [["--metrics-type", "statsd"], ["--metrics-port", &port]] {
+        let line = ["serve", "--http", "127.0.0.1:0", "--metrics-enabled", flags[0], flags[1]];
+        let ran = home.run(&line).await;
+        text.push_str(&format!("{}\n", ran.shown(&home)));
+    }
+    insta::assert_snapshot!(text, @"
+    [1] Error: failed to initialize metrics exporter statsd: unsupported metrics backend statsd
+    [1] Error: error listening on 127.0.0.1:<port>: Address already in use (os error 98)
+    ");
+}
+
 #[tokio::test]
 async fn without_an_address_it_says_so_and_ends() {
     let home = home();

@@ -187,13 +187,13 @@ fn a_deployment_is_judged_by_image_arguments_and_variables() {
         unread: vec![("ConfigMap c".to_owned(), "the right to read it is missing".to_owned())],
         ..Seen::default()
     };
-    insta::assert_snapshot!(lines(&sources(&seen)), @r"
+    insta::assert_snapshot!(lines(&sources(&seen)), @"
     custom resources
     Same the cluster: there is no custom resource
 
     Deployment gatekeeper-system/ratify
     Change container ratify image: ghcr.io/ratify-project/ratify:v1.4.0 is v1's image
-    Look container ratify --cache-enabled: accepted without effect [`--cache-enabled`, `--metrics-enabled`]
+    Look container ratify --cache-enabled: accepted without effect [`--cache-enabled`]
     Look container ratify --cache-type: replicas share no cache: dapr is not used [`RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY` allows the cache]
     Same container ratify --metrics-enabled: the same value
     Change container ratify --leader-elect: there is no such flag
