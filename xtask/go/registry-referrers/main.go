@@ -1,6 +1,8 @@
 // A registry in memory that answers the Referrers API, for tests that must not
 // use ours: go-containerregistry's, plain or with a given certificate. It
-// prints the address it listens on and nothing else.
+// prints the address it listens on and nothing else. It counts what is read
+// from it, and can refuse what is more than so much a second, as public
+// registries do.
 package main
 
 import (
@@ -11,14 +13,62 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
 )
+
+// door stands before the registry. What is pushed passes uncounted.
+type door struct {
+	registry http.Handler
+	rate     float64 // 0: everything is served
+
+	mutex   sync.Mutex
+	tokens  float64
+	filled  time.Time
+	served  int
+	refused int
+}
+
+func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path == "/counts":
+		d.mutex.Lock()
+		defer d.mutex.Unlock()
+		fmt.Fprintf(w, `{"served":%d,"refused":%d}`, d.served, d.refused)
+	case r.Method != http.MethodGet && r.Method != http.MethodHead, !strings.HasPrefix(r.URL.Path, "/v2/"), d.admits():
+		d.registry.ServeHTTP(w, r)
+	default:
+		w.Header().Set("Retry-After", "1")
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusTooManyRequests)
+		io.WriteString(w, `{"errors":[{"code":"TOOMANYREQUESTS","message":"too many requests"}]}`)
+	}
+}
+
+// admits takes a token out of a bucket that holds a second's worth.
+func (d *door) admits() bool {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	now := time.Now()
+	d.tokens = min(d.tokens+now.Sub(d.filled).Seconds()*d.rate, d.rate)
+	d.filled = now
+	if d.rate > 0 && d.tokens < 1 {
+		d.refused++
+		return false
+	}
+	d.tokens--
+	d.served++
+	return true
+}
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "address; port 0 takes a free one")
 	cert := flag.String("cert", "", "PEM certificate chain; with -key, serve HTTPS")
 	key := flag.String("key", "", "PEM private key")
+	rate := flag.Float64("requests-per-second", 0, "serve so many reads a second, and answer the others with 429; 0 serves all")
 	flag.Parse()
 	listener, err := net.Listen("tcp", *listen)
 	if err != nil {
@@ -27,6 +77,7 @@ func main() {
 	log.SetOutput(io.Discard) // the library logs there by itself
 	quiet := log.New(io.Discard, "", 0)
 	handler := registry.New(registry.WithReferrersSupport(true), registry.Logger(quiet))
+	handler = &door{registry: handler, rate: *rate, tokens: *rate, filled: time.Now()}
 	server := &http.Server{Handler: handler, ErrorLog: quiet}
 	fmt.Println(listener.Addr())
 	if *cert != "" || *key != "" {

@@ -34,12 +34,34 @@ pub(super) struct Programs {
     pub(super) tools: tools::Paths,
 }
 
-/// Builds what the figures of the cluster need, or takes this `ratify`: our program and our sample
-/// plugin.
+/// What a part needs that can be measured alone.
+pub(super) struct Both<'a> {
+    /// Our `ratify`.
+    pub(super) ratify: &'a Path,
+    /// Our sample plugin.
+    pub(super) sample: &'a Path,
+    /// Ratify v1.4.0.
+    pub(super) v1: &'a Path,
+    /// Everything that `cargo xtask tools` brings.
+    pub(super) tools: &'a tools::Paths,
+}
+
+impl<'a> Both<'a> {
+    /// A program that `cargo xtask tools` brings.
+    ///
+    /// # Errors
+    /// When it did not.
+    pub(super) fn tool(&self, name: &str) -> Result<&'a Path> {
+        let path = self.tools.get(name).map(PathBuf::as_path);
+        path.with_context(|| format!("`cargo xtask tools` brings no {name}"))
+    }
+}
+
+/// Builds our program and our sample plugin, or takes this `ratify`.
 ///
 /// # Errors
 /// As [`all`].
-pub(super) fn for_cluster(given: Option<&Path>) -> Result<[PathBuf; 2]> {
+pub(super) fn for_one_part(given: Option<&Path>) -> Result<[PathBuf; 2]> {
     let platform = Platform::of_this_machine()?;
     let ratify = match given {
         Some(path) => path.to_owned(),

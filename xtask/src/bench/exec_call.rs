@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::build::Programs;
-use super::figures::{Figure, Judged, Series, Target, Unit};
+use super::figures::{Figure, Judged, Series, Shown, Target, Unit};
 use super::proc;
 use super::say;
 
@@ -37,6 +37,7 @@ pub(super) fn measure(programs: &Programs, home: &Path, rounds: usize) -> Result
         judged: Judged::Median,
         ours,
         v1,
+        shown: Shown::Everywhere,
     }])
 }
 

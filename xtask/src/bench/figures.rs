@@ -58,6 +58,8 @@ pub(super) enum Unit {
     Mebibytes,
     /// Written in thousands or millions.
     Bytes,
+    /// Of a hundred.
+    Percent,
     Count,
 }
 
@@ -66,6 +68,8 @@ pub(super) enum Unit {
 pub(super) enum Target {
     /// No more than this, in the figure's unit.
     AtMost(f64),
+    /// No less than this, in the figure's unit.
+    AtLeast(f64),
     /// No more than this share of v1's.
     OfV1(f64),
     /// Shown only.
@@ -90,6 +94,17 @@ pub(super) struct Figure {
     pub(super) ours: Series,
     /// Empty where v1 has nothing of the kind.
     pub(super) v1: Series,
+    /// Who is shown it.
+    pub(super) shown: Shown,
+}
+
+/// Where a figure stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Shown {
+    /// In docs/BENCHMARKS.md, and in the README where it has a target.
+    Everywhere,
+    /// In docs/BENCHMARKS.md alone.
+    InDocument,
 }
 
 impl Figure {
@@ -112,6 +127,7 @@ impl Figure {
     pub(super) fn is_met(&self) -> bool {
         match self.target {
             Target::AtMost(limit) => self.our_reading() <= limit,
+            Target::AtLeast(limit) => self.our_reading() >= limit,
             Target::OfV1(share) => self.ratio().is_some_and(|ratio| ratio <= share),
             Target::None => true,
         }
@@ -132,7 +148,8 @@ mod tests {
     fn figure(target: Target, judged: Judged, ours: &[f64], v1: &[f64]) -> Figure {
         let series = |readings: &[f64]| readings.iter().copied().collect();
         let (ours, v1) = (series(ours), series(v1));
-        Figure { name: "x", unit: Unit::Count, target, judged, ours, v1 }
+        let shown = Shown::Everywhere;
+        Figure { name: "x", unit: Unit::Count, target, judged, ours, v1, shown }
     }
 
     #[test]
@@ -157,8 +174,16 @@ mod tests {
     }
 
     #[test]
+    fn what_must_not_be_less_may_be_more() {
+        let judged = |reading| figure(Target::AtLeast(80.0), Judged::Median, &[reading], &[]);
+        assert!(judged(80.0).is_met() && judged(130.0).is_met());
+        assert!(!judged(79.9).is_met());
+    }
+
+    #[test]
     fn a_target_without_readings_is_missed() {
         assert!(!figure(Target::AtMost(1.0), Judged::Median, &[], &[]).is_met());
+        assert!(!figure(Target::AtLeast(1.0), Judged::Median, &[], &[]).is_met());
         assert!(!figure(Target::OfV1(1.0), Judged::Median, &[1.0], &[]).is_met());
         assert!(figure(Target::None, Judged::Median, &[], &[]).is_met());
     }

@@ -1,4 +1,4 @@
-//! What the load is about: forty images, each with five SPDX documents attached, all different.
+//! What is asked about: images, each with some SPDX documents attached, all different.
 //!
 //! An artifact's type is its config's media type: go-containerregistry 0.22.1 lists that one even
 //! where the manifest names an `artifactType`.
@@ -12,9 +12,9 @@ use super::http::{self, Request};
 use super::say;
 use crate::sha256;
 
-/// How many images there are.
+/// How many images the load has.
 pub(super) const IMAGES: usize = 40;
-/// How many artifacts each has.
+/// How many artifacts each of them has.
 pub(super) const ARTIFACTS: usize = 5;
 /// The type of every artifact: the only one that v1's sbom plugin takes.
 pub(super) const ARTIFACT_TYPE: &str = "application/spdx+json";
@@ -22,17 +22,17 @@ pub(super) const ARTIFACT_TYPE: &str = "application/spdx+json";
 const PACKAGES: usize = 25;
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// Pushes them all and returns a reference by tag for each.
+/// Pushes so many images with so many artifacts each, and returns a reference by tag for each.
 ///
 /// # Errors
 /// When the registry refuses something.
-pub(super) fn push(registry: SocketAddr) -> Result<Vec<String>> {
-    say(&format!("push {IMAGES} images with {ARTIFACTS} artifacts each"));
-    (0..IMAGES).map(|number| push_image(registry, number)).collect()
+pub(super) fn push(registry: SocketAddr, images: usize, artifacts: usize) -> Result<Vec<String>> {
+    say(&format!("push {images} images with {artifacts} artifacts each"));
+    (0..images).map(|number| push_image(registry, number, artifacts)).collect()
 }
 
-fn push_image(registry: SocketAddr, number: usize) -> Result<String> {
-    let name = format!("bench/app-{number:02}");
+fn push_image(registry: SocketAddr, number: usize, artifacts: usize) -> Result<String> {
+    let name = format!("bench/app-{number:03}");
     let repository = Repository { registry, name: &name };
     let config = repository.push_blob(
         "application/vnd.oci.image.config.v1+json",
@@ -42,7 +42,7 @@ fn push_image(registry: SocketAddr, number: usize) -> Result<String> {
     let image =
         json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]});
     let subject = repository.push_manifest(Some("v1"), &image)?;
-    for artifact in 0..ARTIFACTS {
+    for artifact in 0..artifacts {
         let config = repository.push_blob(ARTIFACT_TYPE, b"{}")?;
         let document = document(&format!("app-{number}-{artifact}")).to_string();
         let layer = repository.push_blob(ARTIFACT_TYPE, document.as_bytes())?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::figures::{Figure, Judged, Series, Target, Unit};
+use super::figures::{Figure, Judged, Series, Shown, Target, Unit};
 use super::folder::{Folder, Home, Place};
 use super::proc;
 use super::say;
@@ -89,8 +89,10 @@ fn figures(load: &Load<'_>, ours: &[Outcome], v1: &[Outcome]) -> Vec<Figure> {
     let series = |value: fn(&Outcome) -> f64| {
         (ours.iter().map(value).collect::<Series>(), v1.iter().map(value).collect::<Series>())
     };
-    let figure =
-        |name, unit, target, judged, (ours, v1)| Figure { name, unit, target, judged, ours, v1 };
+    let figure = |name, unit, target, judged, (ours, v1)| {
+        let shown = Shown::Everywhere;
+        Figure { name, unit, target, judged, ours, v1, shown }
+    };
     let seconds = Unit::Seconds;
     vec![
         figure(cpu, seconds, load.cpu, Judged::Median, series(|one| one.cpu.as_secs_f64())),
@@ -117,7 +119,7 @@ fn run(host: Host<'_>, plugin: Plugin<'_>, images: &[String], place: &Place) -> 
     server.settle()?;
     let before = server.cpu()?;
     let started = Instant::now();
-    let answers = ask_all(&server, images)?;
+    let answers = ask_all(&server, images, CONCURRENCY)?;
     let wall = started.elapsed();
     server.settle()?;
     let after = server.cpu()?;
@@ -136,7 +138,11 @@ fn run(host: Host<'_>, plugin: Plugin<'_>, images: &[String], place: &Place) -> 
     })
 }
 
-fn ask_all(server: &Server, images: &[String]) -> Result<Vec<Value>> {
+/// Asks about every image once, so many at a time.
+///
+/// # Errors
+/// When one is not answered.
+pub(super) fn ask_all(server: &Server, images: &[String], at_once: usize) -> Result<Vec<Value>> {
     let next = AtomicUsize::new(0);
     let answers = Mutex::new(Vec::new());
     let ask_until_done = || -> Result<()> {
@@ -149,7 +155,7 @@ fn ask_all(server: &Server, images: &[String]) -> Result<Vec<Value>> {
         Ok(())
     };
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..CONCURRENCY).map(|_| scope.spawn(ask_until_done)).collect();
+        let threads: Vec<_> = (0..at_once).map(|_| scope.spawn(ask_until_done)).collect();
         threads.into_iter().try_for_each(|thread| match thread.join() {
             Ok(result) => result,
             Err(_) => bail!("a thread that asks has panicked"),
@@ -163,7 +169,7 @@ fn ask_all(server: &Server, images: &[String]) -> Result<Vec<Value>> {
 }
 
 /// Why an answer is no yes, in one line.
-fn denial(answer: &Value) -> Option<String> {
+pub(super) fn denial(answer: &Value) -> Option<String> {
     let item = &answer["response"]["items"][0];
     if item["value"]["isSuccess"] == true && item.get("error").is_none() {
         return None;
@@ -176,7 +182,10 @@ fn denial(answer: &Value) -> Option<String> {
 }
 
 /// Saves the server's log from the end of the run.
-fn keep(server: &Server) -> Result<String> {
+///
+/// # Errors
+/// When it cannot be copied.
+pub(super) fn keep(server: &Server) -> Result<String> {
     let kept = std::env::temp_dir().join(format!("ratify-bench-{}.log", server.id()));
     std::fs::copy(server.log(), &kept).context("cannot save the server's log")?;
     Ok(kept.display().to_string())

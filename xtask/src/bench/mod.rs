@@ -2,12 +2,15 @@
 //! with Ratify v1.4.0 in one run, with a target for each.
 //!
 //! What is measured: `exec_call.rs` (one call of a plugin), `load.rs` (forty images at the server's
-//! door), `standing.rs` (start and idle memory), `sizes.rs`, and `cluster/` (the controller). What it is measured on: `build.rs`,
-//! `images.rs`, `registry.rs`, `server.rs`. What becomes of it: `figures.rs` judges, `report.rs`
-//! writes.
+//! door), `standing.rs` (start and idle memory), `sizes.rs`, `registries/` (pulls and limits) and
+//! `cluster/` (the controller). What it is measured on: `build.rs`, `images.rs`, `registry.rs` and
+//! `distribution.rs`, `certificates.rs`, `server.rs`. What becomes of it: `figures.rs` judges,
+//! `report.rs` writes.
 
 mod build;
+mod certificates;
 mod cluster;
+mod distribution;
 mod exec_call;
 mod figures;
 mod folder;
@@ -16,6 +19,7 @@ mod images;
 mod load;
 mod machine;
 mod proc;
+mod registries;
 mod registry;
 mod report;
 mod server;
@@ -30,7 +34,7 @@ use clap::{Args, ValueEnum};
 use crate::readme::{self, Part};
 use crate::tools;
 use crate::workspace;
-use build::Programs;
+use build::{Both, Programs};
 use figures::{Figure, Target};
 use folder::{Folder, Home};
 use load::Load;
@@ -47,7 +51,7 @@ pub(crate) struct Options {
     /// Measure this part only, and write nothing into the tree
     #[arg(long, value_enum, value_name = "PART")]
     only: Option<Only>,
-    /// With `--only cluster`: measure this `ratify`, and build none
+    /// With `--only`: measure this `ratify`, and build none
     #[arg(long, value_name = "FILE", requires = "only")]
     ratify: Option<PathBuf>,
 }
@@ -57,6 +61,8 @@ pub(crate) struct Options {
 enum Only {
     /// The controller on an API server
     Cluster,
+    /// Pulls, and what registries are asked
+    Registries,
 }
 
 /// How often each thing is measured; ours and v1's take turns.
@@ -68,6 +74,7 @@ struct Rounds {
     load_in_go: usize,
     ready: usize,
     idle: usize,
+    registries: registries::Rounds,
     cluster: cluster::Rounds,
 }
 
@@ -78,6 +85,7 @@ impl Rounds {
         load_in_go: 3,
         ready: 15,
         idle: 3,
+        registries: registries::Rounds { pull: 9, memory: 3, throttled: 2, images: 500 },
         cluster: cluster::Rounds { active: 7, many: 3, end: 5 },
     };
     const QUICK: Self = Self {
@@ -86,6 +94,7 @@ impl Rounds {
         load_in_go: 1,
         ready: 3,
         idle: 1,
+        registries: registries::Rounds { pull: 2, memory: 1, throttled: 1, images: 500 },
         cluster: cluster::Rounds { active: 2, many: 1, end: 1 },
     };
 }
@@ -102,13 +111,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             let programs = build::all()?;
             observed(|| measure(&programs, &rounds))?
         }
-        Some(Only::Cluster) => {
-            let [ratify, sample] = build::for_cluster(options.ratify.as_deref())?;
+        Some(part) => {
+            let [ratify, sample] = build::for_one_part(options.ratify.as_deref())?;
             let tools = build::parts()?;
             let v1 = tools.get("ratify-v1").context("`cargo xtask tools` brings no ratify-v1")?;
-            let programs =
-                cluster::Programs { ratify: &ratify, sample: &sample, v1, tools: &tools };
-            observed(|| cluster::measure(&programs, &Folder::new()?, &rounds.cluster))?
+            let programs = Both { ratify: &ratify, sample: &sample, v1, tools: &tools };
+            let folder = Folder::new()?;
+            observed(|| match part {
+                Only::Cluster => cluster::measure(&programs, &folder, &rounds.cluster),
+                Only::Registries => registries::measure(&programs, &folder, &rounds.registries),
+            })?
         }
     };
     println!("\n{}\n{machine}", report::table(&figures));
@@ -138,7 +150,7 @@ fn measure(programs: &Programs, rounds: &Rounds) -> Result<Vec<Figure>> {
     let ours = Host { name: "ours", program: &programs.ratify };
     let theirs = Host { name: "v1.4.0", program: &programs.v1 };
     let registry = Registry::start(&programs.registry)?;
-    let images = images::push(registry.address())?;
+    let images = images::push(registry.address(), images::IMAGES, images::ARTIFACTS)?;
     let sample = load::Plugins { kind: "sample", ours: &programs.sample, v1: &programs.v1_sample };
     let sbom = load::Plugins { kind: "sbom", ours: &programs.v1_sbom, v1: &programs.v1_sbom };
     let hosts = [ours, theirs];
@@ -186,8 +198,9 @@ fn measure(programs: &Programs, rounds: &Rounds) -> Result<Vec<Figure>> {
     figures.extend(standing::ready(hosts, &sample, &folder, rounds.ready)?);
     figures.extend(standing::idle(hosts, &sample, &folder, rounds.idle)?);
     let Programs { ratify, sample, v1, tools, .. } = programs;
-    let in_cluster = cluster::Programs { ratify, sample, v1, tools };
-    figures.extend(cluster::measure(&in_cluster, &folder, &rounds.cluster)?);
+    let both = Both { ratify, sample, v1, tools };
+    figures.extend(registries::measure(&both, &folder, &rounds.registries)?);
+    figures.extend(cluster::measure(&both, &folder, &rounds.cluster)?);
     figures.extend(sizes::measure(programs)?);
     Ok(figures)
 }

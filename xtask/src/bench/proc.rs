@@ -1,9 +1,11 @@
 //! What the kernel says about a process, read from /proc.
 
 use std::fs;
+use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// Linux counts the times of /proc/PID/stat in this many ticks a second on every platform (USER_HZ).
 const TICKS_PER_SECOND: u64 = 100;
@@ -50,6 +52,27 @@ pub(super) fn memory(process: u32) -> Result<Memory> {
     let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup"));
     let proportional = rollup.ok().and_then(|text| kibibytes(&text, "Pss:"));
     Ok(Memory { resident, most, proportional })
+}
+
+/// The greatest memory in KiB that a command has until it ends, well. It is looked at a thousand times
+/// a second: what it takes in its last millisecond goes unseen.
+///
+/// # Errors
+/// When it does not start, or fails.
+pub(super) fn most_memory(command: &mut Command) -> Result<u64> {
+    let mut process = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+    let mut most = 0;
+    loop {
+        // Of a process that has ended, there is nothing to read.
+        if let Ok(memory) = memory(process.id()) {
+            most = memory.most.max(most);
+        }
+        match process.try_wait()? {
+            Some(status) if status.success() => return Ok(most),
+            Some(status) => bail!("{command:?} ended with {status}"),
+            None => thread::sleep(Duration::from_millis(1)),
+        }
+    }
 }
 
 /// Whether a process has children right now.
@@ -99,6 +122,14 @@ mod tests {
     fn memory_is_read_by_its_key() {
         assert_eq!(kibibytes("VmHWM:\t 9 kB\nVmRSS:\t  1234 kB\n", "VmRSS:"), Some(1234));
         assert_eq!(kibibytes("VmHWM:\t 9 kB\n", "VmRSS:"), None);
+    }
+
+    #[test]
+    fn the_most_that_a_command_had_is_known_when_it_has_ended() {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "head -c 33554432 /dev/zero | tail -c 1 >/dev/null; sleep 0.05"]);
+        assert!(most_memory(&mut shell).unwrap() > 100);
+        assert!(most_memory(Command::new("sh").args(["-c", "exit 3"])).is_err());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! go-containerregistry's registry with the Referrers API, in memory, on a free port of loopback.
+//! go-containerregistry's registry with the Referrers API, in memory, on a free port of loopback. It
+//! counts what is read from it, and can refuse what is too much.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -6,11 +7,29 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use super::http::{self, Request};
 
 /// The running registry; it ends with this value.
 pub(super) struct Registry {
     process: Child,
     address: SocketAddr,
+}
+
+/// How many questions it was asked, since its start. Pushes do not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Counts {
+    pub(super) served: u64,
+    /// Answered with 429.
+    pub(super) refused: u64,
+}
+
+impl Counts {
+    /// What came after an earlier count.
+    pub(super) fn since(self, before: Self) -> Self {
+        Self { served: self.served - before.served, refused: self.refused - before.refused }
+    }
 }
 
 impl Registry {
@@ -19,7 +38,20 @@ impl Registry {
     /// # Errors
     /// When it does not start.
     pub(super) fn start(program: &Path) -> Result<Self> {
+        Self::run(Command::new(program))
+    }
+
+    /// Starts one that serves so many questions a second, and answers the others with 429.
+    ///
+    /// # Errors
+    /// As [`Registry::start`].
+    pub(super) fn with_limit(program: &Path, requests_per_second: u32) -> Result<Self> {
         let mut command = Command::new(program);
+        command.arg("-requests-per-second").arg(requests_per_second.to_string());
+        Self::run(command)
+    }
+
+    fn run(mut command: Command) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut process = command.spawn().context("cannot start the registry")?;
         let stdout = process.stdout.take();
@@ -35,6 +67,17 @@ impl Registry {
                 Err(error)
             }
         }
+    }
+
+    /// What it was asked until now.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub(super) fn counts(&self) -> Result<Counts> {
+        let question =
+            Request { method: "GET", path: "/counts", content_type: "text/plain", body: b"" };
+        let answer = http::send(self.address, &question)?;
+        serde_json::from_slice(&answer.body).context("the registry does not count")
     }
 
     /// Where it listens.

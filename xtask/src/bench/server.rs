@@ -23,8 +23,8 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 /// How often a starting server is asked. Asking costs both sides the same.
 const POLL: Duration = Duration::from_millis(1);
-/// v1's chart gives Gatekeeper's question this many milliseconds.
-const REQUEST_TIMEOUT_MS: u64 = 4_900;
+/// v1's chart gives Gatekeeper's question this long.
+const REQUEST_TIMEOUT: Duration = Duration::from_millis(4_900);
 
 /// Whose `ratify` it is.
 #[derive(Clone, Copy)]
@@ -55,7 +55,20 @@ impl Server {
     /// # Errors
     /// When it does not start, or ends, or answers nothing for half a minute.
     pub(super) fn start(host: Host<'_>, plugin: Plugin<'_>, place: &Place) -> Result<Self> {
-        let mut command = command(host, plugin, place)?;
+        Self::start_with(host, plugin, place, REQUEST_TIMEOUT)
+    }
+
+    /// The same with as long for each request.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub(super) fn start_with(
+        host: Host<'_>,
+        plugin: Plugin<'_>,
+        place: &Place,
+        timeout: Duration,
+    ) -> Result<Self> {
+        let mut command = command(host, plugin, place, timeout)?;
         let address = free_address()?;
         command.arg(address.to_string());
         let log = place.folder.join("serve.log");
@@ -163,13 +176,18 @@ impl Drop for Server {
 }
 
 /// Everything but the address.
-fn command(host: Host<'_>, plugin: Plugin<'_>, place: &Place) -> Result<Command> {
+fn command(
+    host: Host<'_>,
+    plugin: Plugin<'_>,
+    place: &Place,
+    timeout: Duration,
+) -> Result<Command> {
     let Place { folder, home } = place;
     let plugins = folder.join("plugins");
     fs::create_dir_all(&plugins)?;
     put(plugin.program, &plugins.join(plugin.kind))?;
     let config = folder.join("config.json");
-    fs::write(&config, format!("{:#}", configuration(plugin.kind, &plugins)))
+    fs::write(&config, format!("{:#}", configuration(plugin.kind, &plugins, timeout)))
         .with_context(|| format!("cannot write {}", config.display()))?;
     let mut command = Command::new(host.program);
     command.env_clear().env("HOME", home).env("TMPDIR", home).env("RATIFY_CONFIG", folder);
@@ -188,7 +206,7 @@ pub(super) fn put(program: &Path, path: &Path) -> Result<()> {
     placed.with_context(|| format!("cannot copy {} to {}", program.display(), path.display()))
 }
 
-fn configuration(kind: &str, plugins: &Path) -> Value {
+fn configuration(kind: &str, plugins: &Path, timeout: Duration) -> Value {
     json!({
         "store": {"version": "1.0.0", "plugins": [{"name": "oras", "useHttp": true}]},
         "policy": {"version": "1.0.0", "plugin": {
@@ -200,7 +218,7 @@ fn configuration(kind: &str, plugins: &Path) -> Value {
             "type": kind,
             "artifactTypes": ARTIFACT_TYPE,
         }]},
-        "executor": {"verificationRequestTimeout": REQUEST_TIMEOUT_MS},
+        "executor": {"verificationRequestTimeout": timeout.as_millis()},
         "registries": {"allowedAddresses": ["127.0.0.0/8", "::1"]},
     })
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::build::Programs;
-use super::figures::{Figure, Judged, Series, Target, Unit};
+use super::figures::{Figure, Judged, Series, Shown, Target, Unit};
 
 /// Looks at the files; targets are in units of 1000.
 ///
@@ -25,8 +25,8 @@ pub(super) fn measure(programs: &Programs) -> Result<Vec<Figure>> {
 fn figure(name: &'static str, limit: f64, ours: &Path, v1: Option<&Path>) -> Result<Figure> {
     let ours = Series::from_iter([bytes(ours)?]);
     let v1 = v1.map(bytes).transpose()?.into_iter().collect();
-    let target = Target::AtMost(limit);
-    Ok(Figure { name, unit: Unit::Bytes, target, judged: Judged::Worst, ours, v1 })
+    let (target, judged, shown) = (Target::AtMost(limit), Judged::Worst, Shown::Everywhere);
+    Ok(Figure { name, unit: Unit::Bytes, target, judged, ours, v1, shown })
 }
 
 fn bytes(path: &Path) -> Result<f64> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::figures::{Figure, Judged, Series, Target, Unit};
+use super::figures::{Figure, Judged, Series, Shown, Target, Unit};
 use super::folder::{Folder, Home};
 use super::load::Plugins;
 use super::proc;
@@ -41,6 +41,7 @@ pub(super) fn ready(
         judged: Judged::Median,
         ours,
         v1,
+        shown: Shown::Everywhere,
     }])
 }
 
@@ -76,5 +77,6 @@ pub(super) fn idle(
 }
 
 fn figure(name: &'static str, target: Target, [ours, v1]: [Series; 2]) -> Figure {
-    Figure { name, unit: Unit::Mebibytes, target, judged: Judged::Median, ours, v1 }
+    let (judged, shown) = (Judged::Median, Shown::Everywhere);
+    Figure { name, unit: Unit::Mebibytes, target, judged, ours, v1, shown }
 }

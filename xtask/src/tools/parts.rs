@@ -60,7 +60,7 @@ pub(crate) const RUST_TARGETS: [&str; 2] =
     ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"];
 
 /// What Debian has.
-pub(crate) const DEBIAN: [DebianPart; 10] = [
+pub(crate) const DEBIAN: [DebianPart; 11] = [
     debian("skopeo", "skopeo", "skopeo"),
     debian("umoci", "umoci", "umoci"),
     debian("etcd", "etcd-server", "etcd"),
@@ -68,6 +68,7 @@ pub(crate) const DEBIAN: [DebianPart; 10] = [
     debian("openssl", "openssl", "openssl"),
     debian("tzdata", "tzdata", "/usr/share/zoneinfo/tzdata.zi"),
     debian("ip", "iproute2", "ip"),
+    debian("curl", "curl", "curl"),
     debian("musl-gcc", "musl-tools", "musl-gcc"),
     debian("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"),
     debian(

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::certificates::Certificates;
+use crate::bench::certificates::Certificates;
 use crate::bench::http::{self, Request};
 use crate::bench::registry::end;
 use crate::bench::server::free_address;

@@ -2,31 +2,29 @@
 //! active, what a restart pulls, what a thousand verifiers cost, and how soon it ends.
 
 mod api;
-mod certificates;
 mod controller;
-mod registry;
 
 use std::collections::HashSet;
 use std::fs;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::figures::{Figure, Judged, Series, Target, Unit};
+use super::build::Both;
+use super::certificates::Certificates;
+use super::distribution::Distribution;
+use super::figures::{Figure, Judged, Series, Shown, Target, Unit};
 use super::folder::{Folder, Home};
 use super::proc;
 use super::say;
 use super::server::{Host, put};
-use crate::tools;
 use crate::workspace::Platform;
 use api::{Api, Machines, POLICY, STORE, VERIFIER};
-use certificates::Certificates;
 use controller::Controller;
-use registry::Registry;
 
 /// How many verifiers are many.
 const MANY: usize = 1_000;
@@ -42,15 +40,6 @@ pub(super) struct Rounds {
     pub(super) end: usize,
 }
 
-/// The programs of both.
-pub(super) struct Programs<'a> {
-    pub(super) ratify: &'a Path,
-    pub(super) sample: &'a Path,
-    pub(super) v1: &'a Path,
-    /// Everything that `cargo xtask tools` brings.
-    pub(super) tools: &'a tools::Paths,
-}
-
 /// What both run on.
 pub(super) struct Site<'a> {
     api: &'a Api,
@@ -62,17 +51,14 @@ pub(super) struct Site<'a> {
 /// # Errors
 /// When something does not start, or never becomes active.
 pub(super) fn measure(
-    programs: &Programs<'_>,
+    programs: &Both<'_>,
     folder: &Folder,
     rounds: &Rounds,
 ) -> Result<Vec<Figure>> {
-    let tool = |name: &str| {
-        let path = programs.tools.get(name).map(PathBuf::as_path);
-        path.with_context(|| format!("`cargo xtask tools` brings no {name}"))
-    };
+    let tool = |name: &str| programs.tool(name);
     let place = folder.fresh(Home::Disk)?.folder;
     let certificates = Certificates::make(tool("openssl")?, &place)?;
-    let registry = Registry::start(tool("registry")?, &certificates, &place)?;
+    let registry = Distribution::start(tool("registry")?, Some(&certificates), &place)?;
     let (etcd, api_server) = (tool("etcd")?, tool("kube-apiserver")?);
     let kubectl = tool("kubectl")?;
     say("start one API server for both");
@@ -113,7 +99,7 @@ struct Bench<'a> {
     /// The programs: ours, v1's.
     plugins: [&'a Path; 2],
     site: Site<'a>,
-    registry: &'a Registry,
+    registry: &'a Distribution,
     folder: &'a Folder,
 }
 
@@ -146,6 +132,7 @@ impl Bench<'_> {
             judged: Judged::Median,
             ours,
             v1,
+            shown: Shown::Everywhere,
         };
         Ok(vec![
             time("the same 44 MB Go plugin, apply to active", 1.2, go, v1.clone()),
@@ -157,6 +144,7 @@ impl Bench<'_> {
                 judged: Judged::Worst,
                 ours: again,
                 v1: v1_again,
+                shown: Shown::Everywhere,
             },
         ])
     }
@@ -220,6 +208,7 @@ impl Bench<'_> {
             judged: Judged::Median,
             ours,
             v1,
+            shown: Shown::Everywhere,
         };
         Ok(vec![
             figure("1,000 Verifiers: start to the last status", Unit::Seconds, times),
@@ -285,6 +274,7 @@ impl Bench<'_> {
             judged: Judged::Worst,
             ours,
             v1,
+            shown: Shown::Everywhere,
         })
     }
 }

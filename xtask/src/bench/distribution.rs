@@ -1,5 +1,4 @@
-//! The registry that plugins are pulled from: CNCF distribution over HTTPS, on loopback. Its access
-//! log says how many bytes it sent.
+//! CNCF distribution on loopback, over HTTPS or in clear. Its access log says how many bytes it sent.
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
@@ -12,41 +11,44 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use super::certificates::Certificates;
-use crate::bench::registry::end;
-use crate::bench::server::free_address;
+use super::registry::end;
+use super::server::free_address;
 use crate::process;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The running registry; it ends with this value.
-pub(super) struct Registry {
+pub(super) struct Distribution {
     process: Child,
     address: SocketAddr,
     log: PathBuf,
-    authority: PathBuf,
+    /// None where it serves in clear.
+    authority: Option<PathBuf>,
     folder: PathBuf,
 }
 
-impl Registry {
-    /// Starts it with an empty store in this folder.
+impl Distribution {
+    /// Starts it with an empty store in this folder; without certificates it serves in clear.
     ///
     /// # Errors
     /// When it does not start.
     pub(super) fn start(
         program: &Path,
-        certificates: &Certificates,
+        certificates: Option<&Certificates>,
         folder: &Path,
     ) -> Result<Self> {
         let address = free_address()?;
         // What is JSON is YAML.
-        let config = json!({
+        let mut config = json!({
             "version": 0.1,
             "log": {"level": "error"},
             "storage": {"filesystem": {"rootdirectory": folder.join("registry")}},
-            "http": {"addr": address, "secret": "bench", "tls": {
-                "certificate": certificates.certificate(), "key": certificates.key(),
-            }},
+            "http": {"addr": address, "secret": "bench"},
         });
+        if let Some(certificates) = certificates {
+            config["http"]["tls"] =
+                json!({"certificate": certificates.certificate(), "key": certificates.key()});
+        }
         let path = folder.join("registry.yml");
         fs::write(&path, config.to_string())?;
         let log = folder.join("registry.log");
@@ -55,7 +57,8 @@ impl Registry {
         command.arg("serve").arg(path).env("OTEL_TRACES_EXPORTER", "none");
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let process = command.spawn().context("cannot start the registry")?;
-        let (authority, folder) = (certificates.authority(), folder.to_owned());
+        let authority = certificates.map(Certificates::authority);
+        let folder = folder.to_owned();
         let registry = Self { process, address, log, authority, folder };
         let started = Instant::now();
         while TcpStream::connect(address).is_err() {
@@ -67,8 +70,13 @@ impl Registry {
         Ok(registry)
     }
 
-    /// Pushes a plugin as v1's guide does, by oras: a manifest with one layer. The reference comes
-    /// back.
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Pushes a plugin, or any file, as v1's guide does, by oras: a manifest with one layer. The
+    /// reference comes back.
     ///
     /// # Errors
     /// When it is refused.
@@ -76,8 +84,12 @@ impl Registry {
         let reference = format!("{}/plugins/{name}:v1", self.address);
         let file = program.file_name().context("the plugin has no name")?;
         let mut command = Command::new(oras);
-        command.args(["push", "--no-tty", "--ca-file"]).arg(&self.authority).arg(&reference);
-        command.arg(file).current_dir(program.parent().unwrap_or(program));
+        command.args(["push", "--no-tty"]);
+        match &self.authority {
+            Some(authority) => command.arg("--ca-file").arg(authority),
+            None => command.arg("--plain-http"),
+        };
+        command.arg(&reference).arg(file).current_dir(program.parent().unwrap_or(program));
         process::capture(command.env("HOME", &self.folder))?;
         Ok(reference)
     }
@@ -97,8 +109,8 @@ impl Registry {
         let mut command = Command::new(ratify);
         command.args(["plugin", "push", &reference, "--type", "sample", "--version", "1.0.0"]);
         command.arg("--platform").arg(format!("{platform}={}", program.display()));
-        command.env("SSL_CERT_FILE", &self.authority).env("HOME", &self.folder);
-        process::capture(&mut command)?;
+        command.envs(self.authority.as_ref().map(|file| ("SSL_CERT_FILE", file)));
+        process::capture(command.env("HOME", &self.folder))?;
         Ok(reference)
     }
 
@@ -112,7 +124,7 @@ impl Registry {
     }
 }
 
-impl Drop for Registry {
+impl Drop for Distribution {
     fn drop(&mut self) {
         end(&mut self.process);
     }
