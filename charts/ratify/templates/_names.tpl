@@ -143,6 +143,15 @@ imagePullSecrets:
 {{- with (.Values.namespaces).tightenOnly }}{{ $_ := set $ofNamespaces "tightenOnly" . }}{{ end -}}
 {{- with (.Values.namespaces).clusterCredentials }}{{ $_ := set $ofNamespaces "clusterCredentials" . }}{{ end -}}
 {{- with $ofNamespaces }}{{ $_ := set $config "namespaces" . }}{{ end -}}
-{{- with (.Values.registries).allowedAddresses }}{{ $_ := set $config "registries" (dict "allowedAddresses" .) }}{{ end -}}
+{{- $registries := dict -}}
+{{- with (.Values.registries).allowedAddresses }}{{ $_ := set $registries "allowedAddresses" . }}{{ end -}}
+{{- range include "ratify.registryFiles" . | fromJsonArray -}}
+{{- if eq .name "credential-programs" -}}
+{{- $_ := set $registries "credentialProviders" (dict "configPath" "/etc/ratify/credential-providers/config.yaml" "binDir" .mountPath) -}}
+{{- else if hasPrefix "registry-hosts" .name -}}
+{{- $_ := set $registries "hostsPath" "/etc/ratify/hosts" -}}
+{{- end -}}
+{{- end -}}
+{{- with $registries }}{{ $_ := set $config "registries" . }}{{ end -}}
 {{- toPrettyJson $config -}}
 {{- end -}}

@@ -82,3 +82,54 @@ emptyDir:
   {{- end }}
 {{- end -}}
 {{- end -}}
+
+{{/* The source of a volume: the Secret or the ConfigMap that is named, one of the two. */}}
+{{- define "ratify.secretOrConfigMap" -}}
+{{- $given := .given -}}
+{{- if and $given.secretName $given.configMapName -}}
+{{- fail (printf "%s: secretName and configMapName exclude each other" .of) -}}
+{{- else if $given.secretName -}}
+{{- dict "secret" (merge (dict "secretName" $given.secretName) .items) | toJson -}}
+{{- else if $given.configMapName -}}
+{{- dict "configMap" (merge (dict "name" $given.configMapName) .items) | toJson -}}
+{{- else -}}
+{{- fail (printf "%s: secretName or configMapName must say where it is" .of) -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+What tells where registries are and who gives out their passwords, as JSON: a volume each, and where
+it is mounted. None is optional: without it Ratify would ask other hosts than it is meant to.
+*/}}
+{{- define "ratify.registryFiles" -}}
+{{- $all := list -}}
+{{- $hosts := default dict (.Values.registries).hosts -}}
+{{- if and $hosts.files $hosts.volume -}}
+{{- fail "registries.hosts: files and volume exclude each other" -}}
+{{- end -}}
+{{- $seen := list -}}
+{{- range $index, $file := $hosts.files -}}
+{{- $of := printf "registries.hosts.files: %s" $file.registry -}}
+{{- /* A mount's path has no colon; the port may be written so. */ -}}
+{{- $directory := regexReplaceAll ":([0-9]+)$" (lower $file.registry | trimSuffix ":443") "_${1}_" -}}
+{{- if has $directory $seen }}{{ fail (printf "%s is given twice" $of) }}{{ end -}}
+{{- $seen = append $seen $directory -}}
+{{- $source := include "ratify.secretOrConfigMap" (dict "of" $of "given" $file "items" dict) | fromJson -}}
+{{- $all = append $all (dict "name" (printf "registry-hosts-%d" $index) "mountPath" (printf "/etc/ratify/hosts/%s" $directory) "source" $source) -}}
+{{- end -}}
+{{- with $hosts.volume -}}
+{{- $all = append $all (dict "name" "registry-hosts" "mountPath" "/etc/ratify/hosts" "source" .) -}}
+{{- end -}}
+{{- $providers := default dict (.Values.registries).credentialProviders -}}
+{{- $programs := default dict $providers.programs -}}
+{{- if or $providers.secretName $providers.configMapName $programs.volume -}}
+{{- if not $programs.volume -}}
+{{- fail "registries.credentialProviders: programs.volume must say where the programs are" -}}
+{{- end -}}
+{{- $items := dict "items" (list (dict "key" ($providers.key | default "config.yaml") "path" "config.yaml")) -}}
+{{- $source := include "ratify.secretOrConfigMap" (dict "of" "registries.credentialProviders" "given" $providers "items" $items) | fromJson -}}
+{{- $all = append $all (dict "name" "credential-providers" "mountPath" "/etc/ratify/credential-providers" "source" $source) -}}
+{{- $all = append $all (dict "name" "credential-programs" "mountPath" "/usr/local/lib/ratify/credential-providers" "subPath" $programs.subPath "source" $programs.volume) -}}
+{{- end -}}
+{{- toJson $all -}}
+{{- end -}}

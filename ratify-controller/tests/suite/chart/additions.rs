@@ -56,6 +56,14 @@ const MONITOR: &str = r#"{"serviceMonitor":{"enabled":true}}"#;
 const RULE: &str = r#"{"prometheusRule":{"enabled":true}}"#;
 const NETWORK: &str = r#"{"networkPolicy":{"enabled":true}}"#;
 
+const HOST_PATH: &str = r#"{"hostPath":{"path":"/on/the/node"}}"#;
+const PROGRAMS: &str = r#"{"registries":{"credentialProviders":{"programs":{
+    "volume":{"hostPath":{"path":"/on/the/node"}}}}}}"#;
+const PROVIDERS: &str = r#"{"registries":{"credentialProviders":{"secretName":"kubelet","programs":{
+    "volume":{"hostPath":{"path":"/on/the/node"}}}}}}"#;
+const RULES: &str = r#"[{"match":["*.pkg.dev"],"provider":{"name":"credentialProvider"}},
+    {"match":["public.example.com"],"anonymous":true}]"#;
+
 #[rustfmt::skip]
 const ADDITIONS: &[Addition] = &[
     on(AZURE, "oras>authProviders>azureContainerRegistryEndpoints", r#"["a.azurecr.io"]"#, "Store/store-oras",
@@ -99,6 +107,33 @@ const ADDITIONS: &[Addition] = &[
     to("namespaces>clusterCredentials", "true", CONFIG, "/data/config.json/namespaces", r#"{"clusterCredentials":true}"#),
     to("registries>allowedAddresses", r#"["127.0.0.1","::1/128"]"#, CONFIG, "/data/config.json/registries",
         r#"{"allowedAddresses":["127.0.0.1","::1/128"]}"#),
+    to("registries>hosts>files", r#"[{"registry":"Registry.example.com:5000","secretName":"mirrors"}]"#, CONFIG, "/data/config.json/registries",
+        r#"{"hostsPath":"/etc/ratify/hosts"}"#),
+    to("registries>hosts>files", r#"[{"registry":"r.example.com:443","secretName":"a"},{"registry":"Registry.example.com:5000","secretName":"b"}]"#,
+        POD, "/spec/template/spec/containers/ratify/volumeMounts", r#"{
+            "/etc/ratify/hosts/r.example.com":{"name":"registry-hosts-0","readOnly":true},
+            "/etc/ratify/hosts/registry.example.com_5000_":{"name":"registry-hosts-1","readOnly":true}}"#),
+    to("registries>hosts>files", r#"[{"registry":"_default","configMapName":"a"},{"registry":"docker.io","secretName":"b"}]"#,
+        POD, "/spec/template/spec/volumes", r#"{
+            "registry-hosts-0":{"configMap":{"name":"a"}},"registry-hosts-1":{"secret":{"secretName":"b"}}}"#),
+    to("registries>hosts>volume", HOST_PATH, POD, "/spec/template/spec",
+        r#"{"volumes":{"registry-hosts":{"hostPath":{"path":"/on/the/node"}}},
+            "containers":{"ratify":{"volumeMounts":{"/etc/ratify/hosts":{"name":"registry-hosts","readOnly":true}}}}}"#),
+    on(PROGRAMS, "registries>credentialProviders>secretName", r#""kubelet""#, CONFIG, "/data/config.json/registries/credentialProviders",
+        r#"{"configPath":"/etc/ratify/credential-providers/config.yaml","binDir":"/usr/local/lib/ratify/credential-providers"}"#),
+    on(PROGRAMS, "registries>credentialProviders>secretName", r#""kubelet""#, POD, "/spec/template/spec/containers/ratify/volumeMounts",
+        r#"{"/etc/ratify/credential-providers":{"name":"credential-providers","readOnly":true,"subPath":null},
+            "/usr/local/lib/ratify/credential-providers":{"name":"credential-programs","readOnly":true,"subPath":null}}"#),
+    on(PROGRAMS, "registries>credentialProviders>configMapName", r#""kubelet""#, POD, "/spec/template/spec/volumes",
+        r#"{"credential-providers":{"configMap":{"name":"kubelet","items":[{"key":"config.yaml","path":"config.yaml"}]}},
+            "credential-programs":{"hostPath":{"path":"/on/the/node"}}}"#),
+    on(PROVIDERS, "registries>credentialProviders>key", r#""other.yaml""#, POD, "/spec/template/spec/volumes/credential-providers/secret",
+        r#"{"secretName":"kubelet","items":[{"key":"other.yaml","path":"config.yaml"}]}"#),
+    on(PROVIDERS, "registries>credentialProviders>programs>volume", r#"{"csi":{"driver":"d.example.com"},"hostPath":null}"#,
+        POD, "/spec/template/spec/volumes/credential-programs", r#"{"csi":{"driver":"d.example.com"}}"#),
+    on(PROVIDERS, "registries>credentialProviders>programs>subPath", r#""usr/bin""#, POD,
+        "/spec/template/spec/containers/ratify/volumeMounts/~1usr~1local~1lib~1ratify~1credential-providers/subPath", r#""usr/bin""#),
+    to("oras>authProviders>rules", RULES, "Store/store-oras", "/spec/parameters/authProviders", RULES),
     to("rbac>readSecretsIn", r#"["team"]"#, "Role/ratify-secret-reader", "/metadata/namespace", r#""team""#),
     to("rbac>readSecretsIn", r#"["*"]"#, "ClusterRole/ratify-manager-cluster-role", "/rules/3",
         r#"{"apiGroups":[""],"resources":["secrets","serviceaccounts"],"verbs":["get"]}"#),

@@ -26,6 +26,8 @@ const EVERYTHING: &str = r#"{
     "topologySpreadConstraints":[{"maxSkew":1,"topologyKey":"zone","whenUnsatisfiable":"ScheduleAnyway",
         "labelSelector":{"matchLabels":{"a":"b"}}}],
     "volume":{"medium":"Memory"}, "plugins":{"requireDigest":true}, "namespaces":{"tightenOnly":true},
+    "registries":{"hosts":{"files":[{"registry":"a.example.com:5000","secretName":"a"},{"registry":"_default","configMapName":"b"}]},
+        "credentialProviders":{"secretName":"c","programs":{"volume":{"persistentVolumeClaim":{"claimName":"d"}},"subPath":"bin"}}},
     "podDisruptionBudget":{"enabled":true}, "autoscaling":{"enabled":true},
     "networkPolicy":{"enabled":true,"egress":[{"to":[{"ipBlock":{"cidr":"192.0.2.0/24"}}]}]},
     "serviceMonitor":{"enabled":true}, "prometheusRule":{"enabled":true}
@@ -62,8 +64,9 @@ async fn an_api_server_accepts_every_object() {
     let Some(helm) = Helm::find() else { return };
     let definitions = Helm::ours().join("crds");
     let cluster = start(&helm, ClusterOptions::default(), &definitions).await;
-    let old =
-        json!({"hooks": {"enabled": true}, "provider": {"clientCA": {"configMapName": "ca"}}});
+    let old = json!({"hooks": {"enabled": true}, "provider": {"clientCA": {"configMapName": "ca"}},
+            "registries": {"hosts": {"volume": {"configMap": {"name": "hosts"}}}},
+            "oras": {"authProviders": {"rules": [{"match": ["a.example.com"], "anonymous": true}]}}});
     for values in [json!({}), parsed(EVERYTHING), old] {
         let mut objects = helm.render(&Helm::ours(), &[&base(), &values]).await;
         objects.retain(|object| !is_of_prometheus(object));

@@ -72,7 +72,7 @@ async fn every_command_of_the_document_is_right() {
 async fn the_samples_of_the_document_are_values_of_the_chart() {
     let Some(helm) = Helm::find() else { return };
     let samples = blocks("yaml");
-    assert_eq!(samples.len(), 2);
+    assert_eq!(samples.len(), 3);
     for sample in samples {
         let sample: Value = serde_saphyr::from_str(&sample).unwrap();
         let values = match &sample["spec"]["source"]["helm"]["valuesObject"] {
