@@ -8,7 +8,8 @@
 //!   process itself fails.
 //! - `denied`: a rule that comes into force takes what it denies out of force, and the other way;
 //!   `tenants`: the attacks of a namespace administrator; `loads`: the record of what was loaded.
-//! - `credentials`: several registries, several passwords, and programs that give them out.
+//! - `credentials`: several registries, several passwords, and programs that give them out;
+//!   `registries`: when a change of the files about registries counts.
 //! - `image`: the image, as it runs in a cluster; `layout`: a layout in place of a registry.
 //! - `lies`: a registry that lies about the image and what is attached to it, on each path.
 //! - `cache`: many processes on one cache directory, killed at random.
@@ -35,6 +36,7 @@ mod loads;
 mod main_job;
 mod migrate;
 mod names;
+mod registries;
 mod reload;
 mod samples;
 mod secrets;
