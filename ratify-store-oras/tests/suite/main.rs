@@ -15,6 +15,7 @@ mod listing;
 mod mirrors;
 #[cfg(any(feature = "alibaba", feature = "aws", feature = "azure"))]
 mod network;
+mod page;
 mod programs;
 mod pushing;
 mod reading;

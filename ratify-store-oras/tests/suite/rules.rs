@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A registry with a password.
-async fn registry(password: &'static str) -> Fake {
+pub(crate) async fn registry(password: &'static str) -> Fake {
     let content = Content::new();
     let expected = format!("Basic {}", BASE64_STANDARD.encode(format!("user:{password}")));
     Fake::start(move |seen: &Seen| match seen.header("authorization") {
@@ -30,7 +30,7 @@ fn docker_file(at: &Path, host: &str, password: &str) -> Value {
     json!({"name": "dockerConfig", "configPath": at})
 }
 
-fn store(directory: &Path, keys: &Value, environment: Environment) -> Result<OrasStore> {
+pub(crate) fn store(directory: &Path, keys: &Value, environment: Environment) -> Result<OrasStore> {
     let mut entry = keys.as_object().unwrap().clone();
     entry.insert("name".into(), "oras".into());
     entry.insert("useHttp".into(), true.into());
@@ -41,7 +41,7 @@ fn store(directory: &Path, keys: &Value, environment: Environment) -> Result<Ora
     OrasStore::new(&StorePluginConfig::from_entry(&entry, "1.0.0")?, options)
 }
 
-async fn resolve(store: &OrasStore, reference: &Reference) -> String {
+pub(crate) async fn resolve(store: &OrasStore, reference: &Reference) -> String {
     match store.resolve(reference, &Context::default()).await {
         Ok(_) => "resolved".into(),
         Err(error) => error.to_string(),
@@ -135,10 +135,7 @@ fn one_and_several_providers_at_once_are_refused_and_a_namespace_gets_no_more_th
 /// What the page on registries shows is what is read.
 #[test]
 fn the_rules_of_the_documentation_are_rules() {
-    let page = include_str!("../../../docs/registries.md");
-    let blocks = page.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let shown = blocks.filter(|block| block.contains("authProviders"));
-    let shown: Vec<Value> = shown.map(|block| serde_json::from_str(block).unwrap()).collect();
+    let shown = crate::page::configurations();
     let rules = shown.iter().filter_map(|block| {
         block.pointer("/store/plugins/0/authProviders").map(|rules| json!({"authProviders": rules}))
     });

@@ -11,18 +11,26 @@ use ratify_controller::dev::{RegistryOptions, RunningRegistry};
 
 use super::{Home, YES, config, put_app, skipped, sourced, verifier};
 
-/// The kubelet's configuration for one registry.
-const PROVIDERS: &str = r#"
-apiVersion: kubelet.config.k8s.io/v1
-kind: CredentialProviderConfig
-providers:
-  - name: cloud-credential-provider
-    apiVersion: credentialprovider.kubelet.k8s.io/v1
-    matchImages: ["<registry>"]
-    defaultCacheDuration: 1m
-    args: [get-credentials]
-    env: [{name: PROVIDER_USER, value: user}]
-"#;
+/// The page that shows the configuration of such programs.
+const PAGE: &str = include_str!("../../../../docs/registries.md");
+
+/// What the page shows under `credentialProvider`: the section of the configuration and the kubelet's
+/// own file, for one registry and with these places.
+fn as_on_the_page(host: &str, home: &Home, bin: &Path) -> Value {
+    let (_, section) = PAGE.split_once("\n### credentialProvider\n").unwrap();
+    let block = |language: &str| {
+        let (_, rest) = section.split_once(&format!("\n```{language}\n")).unwrap();
+        rest.split_once("\n```\n").unwrap().0.to_owned()
+    };
+    let file = block("yaml").replace("*.gcr.io", host);
+    let file = format!("{file}\n    env: [{{name: PROVIDER_USER, value: user}}]\n");
+    assert!(file.contains(host), "{file}");
+    let mut config: Value = serde_json::from_str(&block("json")).unwrap();
+    let places = &mut config["registries"]["credentialProviders"];
+    places["configPath"] = json!(home.write("providers.yaml", file));
+    places["binDir"] = json!(bin);
+    config["registries"].take()
+}
 
 async fn registry(password: &str) -> RunningRegistry {
     let credentials = Some(("user".to_owned(), password.to_owned()));
@@ -37,7 +45,7 @@ async fn install(bin: &Path) {
     let mut go = Command::new("go");
     go.args(["build", "-o", helper.to_str().unwrap(), source]).env("CGO_ENABLED", "0");
     assert!(go.env("GO111MODULE", "off").status().await.unwrap().success());
-    fs::copy(&helper, bin.join("cloud-credential-provider")).unwrap();
+    fs::copy(&helper, bin.join("gcp-credential-provider")).unwrap();
 }
 
 /// A configuration whose store and whose registries are these.
@@ -64,8 +72,7 @@ async fn each_registry_gets_the_password_that_its_rule_says_and_programs_give_ou
     home.log_in(&of_file.host(), "user", "of the file");
     let helpers = json!({"credHelpers": {of_helper.host(): "test"}});
     let helpers = home.write("helpers.json", helpers.to_string());
-    let providers = home.write("providers.yaml", PROVIDERS.replace("<registry>", &of_cloud.host()));
-    let registries = json!({"credentialProviders": {"configPath": providers, "binDir": bin}});
+    let registries = as_on_the_page(&of_cloud.host(), &home, &bin);
     let rules = json!([
         {"match": [of_file.host()], "provider": {"name": "dockerConfig"}},
         {"match": [format!("{}/app", of_helper.host())],
@@ -87,8 +94,8 @@ async fn each_registry_gets_the_password_that_its_rule_says_and_programs_give_ou
     let asked = asked.replace(&of_helper.host(), "<helper>").replace(&of_cloud.host(), "<cloud>");
     insta::assert_snapshot!(asked.trim_end(), @r#"
     docker-credential-test get < <helper>
-    cloud-credential-provider get-credentials < {"apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"<cloud>/app","kind":"CredentialProviderRequest"}
-    cloud-credential-provider get-credentials < {"apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"<cloud>/app","kind":"CredentialProviderRequest"}
+    gcp-credential-provider get-credentials < {"apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"<cloud>/app","kind":"CredentialProviderRequest"}
+    gcp-credential-provider get-credentials < {"apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"<cloud>/app","kind":"CredentialProviderRequest"}
     "#);
 }
 

@@ -19,7 +19,7 @@ use ratify_store_oras::{
 };
 use serde_json::Value;
 
-use crate::fake::Seen;
+use crate::{fake::Seen, page::on_the_page};
 
 /// A provider of a configuration.
 fn provider(
@@ -28,17 +28,6 @@ fn provider(
     connections: &Connections,
 ) -> ratify_core::Result<Arc<dyn AuthProvider>> {
     auth::from_config(config.as_object(), environment, connections)
-}
-
-/// The provider's configuration that docs/registries.md shows under its name.
-fn on_the_page(name: &str) -> Value {
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/registries.md");
-    let page = std::fs::read_to_string(page).unwrap();
-    let (_, section) = page.split_once(&format!("\n### {name}\n")).unwrap();
-    let (_, example) = section.split_once("\n```json\n").unwrap();
-    let (example, _) = example.split_once("\n```\n").unwrap();
-    let file: Value = serde_json::from_str(example).unwrap();
-    file["store"]["plugins"][0]["authProvider"].clone()
 }
 
 /// What a provider gives out for a host.
