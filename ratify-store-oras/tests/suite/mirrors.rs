@@ -11,11 +11,13 @@ use bytes::Bytes;
 use ratify_core::{BoxFuture, Reference, media_type};
 use ratify_store_oras::{
     AddressRules, Artifact, AuthProvider, Client, ClientOptions, ConnectionRules, Connections,
-    Credential, Granted, OrasError, TlsRoots, Transport, auth::Asked,
+    Credential, CredentialUse, Granted, OrasError, TlsRoots, Transport,
+    auth::{self, Asked},
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
+use serde_json::json;
 
 use crate::{
     fake::{Content, Fake, Reply, Seen, basic, client_over, options},
@@ -42,6 +44,10 @@ impl Directory {
 
     /// A client that goes by it, in a server: no loopback address is asked that no file names.
     fn client(&self, auth: Arc<dyn AuthProvider>) -> Client {
+        Client::new(self.options(auth)).unwrap()
+    }
+
+    fn options(&self, auth: Arc<dyn AuthProvider>) -> ClientOptions {
         let path = self.0.path().to_owned();
         let mut options: ClientOptions = options();
         options.transport = Transport::Https;
@@ -51,7 +57,7 @@ impl Directory {
             rules.hosts_path = Some(path.clone());
             rules
         });
-        Client::new(options).unwrap()
+        options
     }
 
     fn anonymous(&self) -> Client {
@@ -83,6 +89,11 @@ impl AuthProvider for Known {
 
 fn image(rest: &str) -> Reference {
     Reference::parse(&format!("{REGISTRY}/{rest}")).unwrap()
+}
+
+fn answers() -> impl Fn(&Seen) -> Reply + Send + Sync + 'static {
+    let content = Content::new();
+    move |seen: &Seen| content.answer(seen)
 }
 
 /// Serves another image under the tag, and another list.
@@ -282,6 +293,26 @@ async fn each_host_sees_its_own_credentials_and_headers_and_no_others() {
     assert!(elsewhere.seen().is_empty());
     assert!(mirror.seen().iter().all(|seen| seen.header("x-key") == Some("s3cret")));
     assert!(origin.seen().iter().all(|seen| seen.header("x-key").is_none()));
+}
+
+#[tokio::test]
+async fn a_mirror_that_no_rule_covers_is_not_asked() {
+    let [mirror, origin] = [Fake::start(answers()).await, Fake::start(answers()).await];
+    let directory = Directory::new();
+    let (host, server) = (mirror.registry(), origin.registry());
+    directory.put(REGISTRY, &format!("server = \"http://{server}\"\n[host.\"http://{host}\"]\n"));
+    for (covered, asked) in [(vec![&server], [0, 1]), (vec![&server, &host], [1, 0])] {
+        let rules = json!([{"match": covered, "anonymous": true}]);
+        let connections = Connections::default();
+        let environment = auth::Environment::default();
+        let provider = auth::from_entry(None, Some(&rules), &environment, &connections);
+        let mut options = directory.options(provider.unwrap());
+        options.credential_use = CredentialUse::Required;
+        let before = [&mirror, &origin].map(|fake| fake.seen().len());
+        Client::new(options).unwrap().resolve(&image("app:1"), None).await.unwrap();
+        let after = [&mirror, &origin].map(|fake| fake.seen().len());
+        assert_eq!([after[0] - before[0], after[1] - before[1]], asked, "{rules}");
+    }
 }
 
 #[tokio::test]
