@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use ratify_core::{ErrorCode, Result, config::PluginSource};
 use ratify_store_oras::{
     AddressRules, Client, ClientOptions, ConnectionRules, Connections, CredentialUse,
-    OrasStoreOptions, Origin, TlsRoots, Transport,
+    OrasStoreOptions, Origin, ResultCache, TlsRoots, Transport,
     auth::{self, NoCredentials, SecretScope, SecretSource},
 };
 
@@ -57,6 +57,8 @@ pub struct Runtime {
     pub rules: RulesInForce,
     /// The connection pools of this process.
     connections: Connections,
+    /// What stores were answered a moment ago, bounded for all of them.
+    results: ResultCache,
     /// The secrets of the cluster, where there is one.
     secrets: Option<Arc<dyn SecretSource>>,
     /// Runs the programs that give out credentials.
@@ -96,6 +98,7 @@ impl Runtime {
             runner: Arc::new(runner),
             rules,
             connections,
+            results: ResultCache::default(),
             private: Mutex::default(),
         })
     }
@@ -136,6 +139,7 @@ impl Runtime {
         options.user_agent = Self::user_agent();
         options.environment = self.auth_environment(scope);
         options.connections = self.connections.clone();
+        options.results = self.results.clone();
         options
     }
 

@@ -1,6 +1,6 @@
 //! [`OrasStore`]: the built-in `oras` referrer store, with v1's configuration and error texts.
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use ratify_core::{
@@ -8,11 +8,14 @@ use ratify_core::{
     ManifestError, Reference, Referrer, ReferrerPage, ReferrerStore, Result, StoreConfig,
     config::StorePluginConfig, media_type,
 };
-use serde_json::{Map, Value};
 
 use crate::{
-    BlobCache, Client, ClientOptions, Connections, CredentialUse, Limits, OrasError, RetryPolicy,
-    Transport, auth, flights::Flights, patience::within,
+    BlobCache, Client, ClientOptions, Connections, CredentialUse, Limits, OrasError, ResultCache,
+    RetryPolicy, Transport, auth,
+    flights::Flights,
+    keys::Keys,
+    patience::within,
+    results::{Known, Pending, Question, Results},
 };
 
 const STORE_NAME: &str = "oras";
@@ -38,12 +41,11 @@ pub struct OrasStoreOptions {
     /// How many bytes the blob cache's directory may hold where the entry's `localCacheBytes` does
     /// not say.
     pub cache_bytes: u64,
+    /// Where answers are kept (`cacheEnabled`), shared by all stores of a process.
+    pub results: ResultCache,
 }
 
 /// The built-in referrer store.
-///
-/// The result cache of v1 (`cacheEnabled`, `ttl`) is not here: the keys are accepted and do
-/// nothing.
 #[derive(Clone)]
 pub struct OrasStore {
     config: Arc<StoreConfig>,
@@ -52,6 +54,8 @@ pub struct OrasStore {
     /// Whose rights it has: what it caches is for those alone.
     tenant: Arc<str>,
     cache: BlobCache,
+    /// What it was answered a moment ago; `None` where that is not kept.
+    results: Option<Arc<Results>>,
     flights: Arc<UnderWay>,
 }
 
@@ -60,28 +64,18 @@ pub struct OrasStore {
 struct UnderWay {
     resolved: Flights<Reference, Shared<Descriptor>>,
     listed: Flights<ListOf, Shared<Arc<[Referrer]>>>,
+    /// The signatures that cosign keeps of a subject, which the reference names.
+    cosign: Flights<Reference, Shared<Option<Descriptor>>>,
     /// By what a descriptor says and is checked: media type, digest, size.
     manifests: Flights<(Reference, String, Digest, u64), Shared<Bytes>>,
     blobs: Flights<(Reference, Digest, Option<u64>), Shared<Bytes>>,
 }
 
-/// A subject, its digest, and the one type that is looked at; empty for all.
-type ListOf = (Reference, Digest, String);
+/// A subject by its digest, and the one type that is looked at; empty for all.
+type ListOf = (Reference, String);
 
 /// A failure is everybody's who waits for it.
 type Shared<T> = std::result::Result<T, Arc<OrasError>>;
-
-/// The keys of the store's entry.
-#[derive(Debug, Default, PartialEq)]
-struct Keys {
-    use_http: bool,
-    cosign_enabled: bool,
-    auth_provider: Option<Map<String, Value>>,
-    auth_providers: Option<Value>,
-    local_cache_path: Option<PathBuf>,
-    /// Ours; v1's cache has no bound.
-    local_cache_bytes: Option<u64>,
-}
 
 impl Default for OrasStoreOptions {
     fn default() -> Self {
@@ -92,6 +86,7 @@ impl Default for OrasStoreOptions {
             retry: RetryPolicy::default(),
             limits: Limits::default(),
             cache_bytes: DEFAULT_CACHE_BYTES,
+            results: ResultCache::default(),
         }
     }
 }
@@ -137,6 +132,9 @@ impl OrasStore {
                 .with_source(error)
         })?;
         let tenant = options.environment.scope.tenant();
+        let results = keys
+            .results_lifetime
+            .map(|lifetime| options.results.of_store(tenant.clone(), lifetime));
         let transport = if keys.use_http { Transport::PlainHttp } else { Transport::Https };
         let client = Client::new(ClientOptions {
             user_agent: options.user_agent,
@@ -152,15 +150,42 @@ impl OrasStore {
         let config = StoreConfig::new(config.version.clone(), None, config.raw.clone());
         let cosign_enabled = keys.cosign_enabled;
         let flights = Arc::default();
-        Ok(Self { config: Arc::new(config), cosign_enabled, client, tenant, cache, flights })
+        Ok(Self {
+            config: Arc::new(config),
+            cosign_enabled,
+            client,
+            tenant,
+            cache,
+            results,
+            flights,
+        })
     }
 
     async fn resolve_subject(&self, subject: &Reference, context: &Context) -> Result<Descriptor> {
-        let flight = self.flights.resolved.join(subject.clone(), || {
-            let (client, subject) = (self.client.for_request(context), subject.clone());
-            Box::pin(async move { client.resolve(&subject, None).await.map_err(Arc::new) })
-        });
-        self.wait(subject, context.give_up_at, flight).await.map_err(|error| {
+        // What a tag stands for is asked each time.
+        let question = subject.digest().cloned().map(Question::Subject);
+        let known = question.as_ref().and_then(|question| self.recall(subject, question));
+        let answer = match known {
+            Some(Known::Described(descriptor)) => Ok(*descriptor),
+            Some(_) => Err(Arc::new(OrasError::NotFound { what: subject.to_string() })),
+            None => {
+                let flight = self.flights.resolved.join(subject.clone(), || {
+                    let (client, subject) = (self.client.for_request(context), subject.clone());
+                    let pending = question.and_then(|question| self.asking(&subject, &question));
+                    Box::pin(async move {
+                        let resolved = client.resolve(&subject, None).await;
+                        match &resolved {
+                            Ok(found) => keep(pending, described(found)),
+                            Err(error) if error.is_not_found() => keep(pending, Known::Absent),
+                            Err(_) => {}
+                        }
+                        resolved.map_err(Arc::new)
+                    })
+                });
+                self.wait(subject, context.give_up_at, flight).await
+            }
+        };
+        answer.map_err(|error| {
             of_store(ErrorCode::RepositoryOperationFailure)
                 .with_detail(format!("Unable to resolve the reference: {subject}"))
                 .with_source(error)
@@ -179,21 +204,8 @@ impl OrasStore {
             [only] if only != "*" => only.as_str(),
             _ => "",
         };
-        let key = (subject.clone(), descriptor.digest.clone(), only.to_owned());
-        let flight = self.flights.listed.join(key, || {
-            let (client, subject) = (self.client.for_request(context), subject.clone());
-            let (digest, only) = (descriptor.digest.clone(), only.to_owned());
-            Box::pin(async move {
-                let listed = client.referrers_of_type(&subject, &digest, &only, None).await;
-                let listed = listed.map_err(Arc::new)?;
-                Ok(listed
-                    .into_iter()
-                    .map(|entry| Referrer::new(entry, Binding::Manifest))
-                    .collect())
-            })
-        });
+        let listed = self.list_of_type(subject, &descriptor.digest, only, context).await;
         // v1 passes the bare error on, which its executor shows under this code.
-        let listed = self.wait(subject, context.give_up_at, flight).await;
         let listed =
             listed.map_err(|e| of_store(ErrorCode::ListReferrersFailure).with_source(e))?;
         let mut referrers = listed.to_vec();
@@ -201,32 +213,74 @@ impl OrasStore {
         if self.cosign_enabled
             && (artifact_types.is_empty() || artifact_types.iter().any(is_wanted))
         {
-            referrers.extend(self.cosign_signature(subject, context).await?);
+            let signature = self.cosign_signature(subject, context).await?;
+            referrers.extend(signature.map(|entry| Referrer::new(entry, Binding::Payload)));
         }
         Ok(ReferrerPage::new(referrers, ""))
+    }
+
+    async fn list_of_type(
+        &self,
+        subject: &Reference,
+        digest: &Digest,
+        only: &str,
+        context: &Context,
+    ) -> Shared<Arc<[Referrer]>> {
+        let question = Question::Referrers(digest.clone(), only.to_owned());
+        if let Some(Known::Listed(listed)) = self.recall(subject, &question) {
+            return Ok(listed);
+        }
+        let key = (subject.sibling(digest), only.to_owned());
+        let flight = self.flights.listed.join(key, || {
+            let (client, subject) = (self.client.for_request(context), subject.clone());
+            let (digest, only) = (digest.clone(), only.to_owned());
+            let pending = self.asking(&subject, &question);
+            Box::pin(async move {
+                let listed = client.referrers_of_type(&subject, &digest, &only, None).await;
+                let listed = listed.map_err(Arc::new)?.into_iter();
+                let listed: Arc<[Referrer]> =
+                    listed.map(|entry| Referrer::new(entry, Binding::Manifest)).collect();
+                keep(pending, Known::Listed(listed.clone()));
+                Ok(listed)
+            })
+        });
+        self.wait(subject, context.give_up_at, flight).await
     }
 
     async fn cosign_signature(
         &self,
         subject: &Reference,
         context: &Context,
-    ) -> Result<Option<Referrer>> {
+    ) -> Result<Option<Descriptor>> {
         let digest = subject.digest().ok_or_else(|| {
             of_store(ErrorCode::ReferenceInvalid).with_detail("The digest of the artifact is empty")
         })?;
-        let found = self
-            .client
-            .for_request(context)
-            .cosign_signature(subject, digest, context.give_up_at)
-            .await;
-        let found = found.map_err(|error| {
+        let question = Question::CosignSignature(digest.clone());
+        let found = match self.recall(subject, &question) {
+            Some(Known::Described(descriptor)) => Ok(Some(*descriptor)),
+            Some(_) => Ok(None),
+            None => {
+                let at = subject.sibling(digest);
+                let flight = self.flights.cosign.join(at.clone(), || {
+                    let (client, digest) = (self.client.for_request(context), digest.clone());
+                    let pending = self.asking(&at, &question);
+                    Box::pin(async move {
+                        let found = client.cosign_signature(&at, &digest, None).await;
+                        let found = found.map_err(Arc::new)?;
+                        keep(pending, found.as_ref().map_or(Known::Absent, described));
+                        Ok(found)
+                    })
+                });
+                self.wait(subject, context.give_up_at, flight).await
+            }
+        };
+        found.map_err(|error| {
             of_store(ErrorCode::RepositoryOperationFailure)
                 .with_detail(format!(
                     "Failed to validate existence of Cosign signature of the artifact: {subject}"
                 ))
                 .with_source(error)
-        })?;
-        Ok(found.map(|entry| Referrer::new(entry, Binding::Payload)))
+        })
     }
 
     async fn read_manifest(
@@ -303,6 +357,16 @@ impl OrasStore {
         self.wait(subject, context.give_up_at, flight).await.map_err(fetch_failure)
     }
 
+    /// What is known of an answer that was given a moment ago.
+    fn recall(&self, at: &Reference, question: &Question) -> Option<Known> {
+        self.results.as_ref()?.get(at, question, Instant::now())
+    }
+
+    /// What is to be told the answer to a question that is asked now.
+    fn asking(&self, at: &Reference, question: &Question) -> Option<Pending> {
+        self.results.as_ref().map(|results| results.asking(at, question, Instant::now()))
+    }
+
     /// Waits for a flight as long as there is time. The flight itself lasts as long as anybody
     /// waits, so the one that has most time decides.
     async fn wait<T>(
@@ -312,10 +376,14 @@ impl OrasStore {
         flight: impl Future<Output = Shared<T>>,
     ) -> Shared<T> {
         let flight = async { Ok(flight.await) };
-        match within(give_up_at, subject.as_str(), Box::pin(flight)).await {
+        let answer = match within(give_up_at, subject.as_str(), Box::pin(flight)).await {
             Ok(answer) => answer,
             Err(gave_up) => Err(Arc::new(gave_up)),
+        };
+        if let (Some(results), Err(error)) = (&self.results, &answer) {
+            results.note(subject, error);
         }
+        answer
     }
 }
 
@@ -373,46 +441,14 @@ impl ReferrerStore for OrasStore {
     }
 }
 
-impl Keys {
-    /// Reads the keys this store knows, in any case as v1 does; `null` is absent. The others are
-    /// kept for whoever knows them.
-    fn from_entry(entry: &Map<String, Value>) -> Result<Self> {
-        let mut keys = Self::default();
-        for (key, value) in entry.iter().filter(|(_, value)| !value.is_null()) {
-            match key.to_ascii_lowercase().as_str() {
-                "usehttp" => keys.use_http = boolean(key, value)?,
-                "cosignenabled" => keys.cosign_enabled = boolean(key, value)?,
-                "cacheenabled" => drop(boolean(key, value)?),
-                "ttl" if !value.is_i64() => return Err(wrong_type(key, "an integer")),
-                "authprovider" => {
-                    let object = value.as_object().ok_or_else(|| wrong_type(key, "an object"))?;
-                    keys.auth_provider = Some(object.clone());
-                }
-                "authproviders" => keys.auth_providers = Some(value.clone()),
-                "localcachepath" => {
-                    let path = value.as_str().ok_or_else(|| wrong_type(key, "a string"))?;
-                    keys.local_cache_path = (!path.is_empty()).then(|| path.into());
-                }
-                "localcachebytes" => {
-                    let bytes = value.as_u64();
-                    let bytes = bytes.ok_or_else(|| wrong_type(key, "a whole number of bytes"))?;
-                    keys.local_cache_bytes = Some(bytes);
-                }
-                _ => {}
-            }
-        }
-        Ok(keys)
+fn described(descriptor: &Descriptor) -> Known {
+    Known::Described(Box::new(descriptor.clone()))
+}
+
+fn keep(pending: Option<Pending>, known: Known) {
+    if let Some(pending) = pending {
+        pending.answer(known, Instant::now());
     }
-}
-
-fn boolean(key: &str, value: &Value) -> Result<bool> {
-    value.as_bool().ok_or_else(|| wrong_type(key, "true or false"))
-}
-
-fn wrong_type(key: &str, expected: &str) -> Error {
-    of_store(ErrorCode::ConfigInvalid)
-        .with_detail("failed to parse oras store configuration")
-        .with_source(format!("{key} must be {expected}"))
 }
 
 fn fetch_failure(error: Arc<OrasError>) -> Error {
@@ -428,55 +464,15 @@ fn unsupported(media_type: &str) -> Error {
         .with_remediation(DECODING_ADVICE)
 }
 
-fn of_store(code: ErrorCode) -> Error {
+pub(crate) fn of_store(code: ErrorCode) -> Error {
     code.error().from_component(ComponentType::ReferrerStore, STORE_NAME)
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
-
-    fn keys(entry: &Value) -> Result<Keys> {
-        Keys::from_entry(entry.as_object().unwrap())
-    }
-
-    #[test]
-    fn reads_its_keys_in_any_case_and_leaves_the_others_alone() {
-        let entry = json!({
-            "name": "oras", "useHttp": true, "COSIGNENABLED": true, "cacheEnabled": true, "ttl": 10,
-            "authProvider": {"name": "dockerConfig"}, "localCachePath": "/c", "localCacheBytes": 65536, "x": [1]
-        });
-        let expected = Keys {
-            use_http: true,
-            cosign_enabled: true,
-            auth_provider: json!({"name": "dockerConfig"}).as_object().cloned(),
-            auth_providers: None,
-            local_cache_path: Some("/c".into()),
-            local_cache_bytes: Some(65536),
-        };
-        assert_eq!(keys(&entry).unwrap(), expected);
-        let absent = json!({"name": "oras", "authProvider": null, "localCachePath": ""});
-        assert_eq!(keys(&absent).unwrap(), Keys::default());
-    }
-
-    #[test]
-    fn a_key_of_the_wrong_type_is_refused_with_v1s_text() {
-        let error = keys(&json!({"useHttp": "true"})).unwrap_err().to_string();
-        insta::assert_snapshot!(error, @"CONFIG_INVALID: failed to parse oras store configuration: useHttp must be true or false");
-        for entry in [
-            json!({"cosignEnabled": 1}),
-            json!({"cacheEnabled": "x"}),
-            json!({"ttl": 1.5}),
-            json!({"authProvider": "dockerConfig"}),
-            json!({"localCachePath": []}),
-            json!({"localCacheBytes": -1}),
-            json!({"localCacheBytes": "1Mi"}),
-        ] {
-            assert!(keys(&entry).is_err(), "{entry}");
-        }
-    }
 
     #[test]
     fn construction_errors_have_v1s_texts() {

@@ -20,6 +20,7 @@ mod programs;
 mod pushing;
 mod reading;
 mod real;
+mod results;
 mod resume;
 mod rules;
 mod secrets;

@@ -246,7 +246,6 @@ mod tests {
         Look namespaces: these are rules for plugins and namespaces here
         Same store.plugins[0]: the built-in store oras
         Look store.plugins[0].source: the source of the built-in store oras is not downloaded
-        Look store.plugins[0].cacheEnabled: accepted without effect: referrers are listed anew each time
         Same store.plugins[0].authProvider: the auth provider awsEcrBasic
         Look store.plugins[1]: the store plugin own is run from the plugin directory, as it is
         Change store.plugins[2]: CONFIG_INVALID: invalid plugin name for a store: ..

@@ -104,15 +104,6 @@ pub(super) fn store(at: &str, entry: &StorePluginConfig, owner: Owner<'_>) -> Ve
         let mut keys = entry.raw.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
         keys.next().map(|(_, value)| value)
     };
-    if key("cacheEnabled").is_some_and(|value| *value == true) {
-        let finding = Finding::look(
-            owner.key(at, "cacheEnabled"),
-            "accepted without effect: referrers are listed anew each time",
-            "the cache of the store is not built yet",
-            "nothing, unless the load on the registry matters",
-        );
-        findings.push(finding.row(rows::STORE_CACHE));
-    }
     match (key("authProvider"), owner) {
         (Some(Value::Object(provider)), _) => {
             findings.extend(credentials(&owner.key(at, "authProvider"), provider, owner));

@@ -7,8 +7,8 @@ use super::{
     finding::Finding,
     values::{
         cache_type, cloud_identity, formatter, image, image_plugin, inline_keys, key_vault,
-        metrics, registry_provider, rego, request_cache, store_cache, tag, trace_headers,
-        trust_policies, verifier,
+        metrics, registry_provider, rego, request_cache, tag, trace_headers, trust_policies,
+        verifier,
     },
 };
 
@@ -26,11 +26,10 @@ pub(super) enum Rule {
 use Rule::{Judged, Same, WithAnother};
 
 /// What v1's chart takes where nothing is said, as far as it matters here.
-pub(super) const DEFAULTS: [(&str, Value); 5] = [
+pub(super) const DEFAULTS: [(&str, Value); 4] = [
     ("notation.enabled", Value::Bool(true)),
     ("cosign.enabled", Value::Bool(true)),
     ("instrumentation.metricsEnabled", Value::Bool(true)),
-    ("oras.cache.enabled", Value::Bool(true)),
     ("provider.cache.enabled", Value::Bool(true)),
 ];
 
@@ -94,7 +93,7 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("oras.authProviders.azureManagedIdentityEnabled", Judged(registry_provider)),
     ("oras.authProviders.azureWorkloadIdentityEnabled", Judged(registry_provider)),
     ("oras.authProviders.k8secretsEnabled", Same),
-    ("oras.cache.enabled", Judged(store_cache)),
+    ("oras.cache.enabled", Same),
     ("oras.cache.ttl", WithAnother),
     ("oras.useHttp", Same),
     ("podAnnotations", Same),

@@ -19,7 +19,6 @@ rows! {
     METRICS = "`--metrics-enabled`";
     HIGH_AVAILABILITY = "`RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY` allows the cache type `dapr`";
     CRL_CACHE = "`crl.cache.enabled`";
-    STORE_CACHE = "`cacheEnabled`, `ttl` of the store";
     TRACE_ID = "`logger.requestHeaders.traceIDHeaderName` never has an effect";
     SPELLINGS = "a section given in two spellings is merged";
     SOURCE_OF_BUILT_IN = "`source` of the built-in `oras` is downloaded and never used";

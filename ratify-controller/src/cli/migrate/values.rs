@@ -241,15 +241,6 @@ pub(super) fn rego(path: &str, value: &Value) -> Option<Finding> {
     Some(finding.row(rows::KEYS))
 }
 
-pub(super) fn store_cache(path: &str, value: &Value) -> Option<Finding> {
-    without_effect(
-        path,
-        value,
-        "referrers are listed anew each time: the cache of the store is not built yet",
-        rows::STORE_CACHE,
-    )
-}
-
 pub(super) fn request_cache(path: &str, value: &Value) -> Option<Finding> {
     without_effect(
         path,
@@ -405,7 +396,6 @@ mod tests {
         Change notation.enabled, which v1's chart sets where nothing is said: the verifier notation is not part of this build
         Change cosign.enabled, which v1's chart sets where nothing is said: the verifier cosign is not part of this build
         Look instrumentation.metricsEnabled, which v1's chart sets where nothing is said: fewer metrics
-        Look oras.cache.enabled, which v1's chart sets where nothing is said: accepted without effect
         Look provider.cache.enabled, which v1's chart sets where nothing is said: accepted without effect
         Look provider.tls: no certificate is given and RATIFY_CERT_ROTATION is off: the chart refuses, as v1's
         ");

@@ -140,7 +140,7 @@ async fn every_value_of_v1s_chart_is_known_and_the_report_reads_well() {
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     assert!(!ran.stdout.contains("no such value"), "{}", ran.stdout);
     insta::assert_snapshot!(ran.stdout, @r#"
-    values.yaml: 5 must change, 4 to look at, 38 carry over
+    values.yaml: 5 must change, 3 to look at, 39 carry over
       CHANGE  cosign.enabled
               the verifier cosign is not part of this build
               why: it is not built yet; a stand-in fails every artifact of its types, so that images that carry one are denied
@@ -171,11 +171,6 @@ async fn every_value_of_v1s_chart_is_known_and_the_report_reads_well() {
               why: the counters of registries and of the blob cache are served, v1's others are not yet
               do: look at what your dashboards and alerts read
               see COMPATIBILITY.md: `--metrics-enabled`
-      LOOK    oras.cache.enabled
-              accepted without effect
-              why: referrers are listed anew each time: the cache of the store is not built yet
-              do: nothing, or set it to false so that the log does not warn
-              see COMPATIBILITY.md: `cacheEnabled`, `ttl` of the store
       LOOK    provider.cache.enabled
               accepted without effect
               why: each request is answered anew: the cache of verdicts is not built yet
@@ -192,8 +187,8 @@ async fn every_value_of_v1s_chart_is_known_and_the_report_reads_well() {
               oras.authProviders.alibabacloudAcrBasicEnabled, oras.authProviders.awsEcrBasicEnabled,
               oras.authProviders.azureManagedIdentityEnabled,
               oras.authProviders.azureWorkloadIdentityEnabled, oras.authProviders.k8secretsEnabled,
-              oras.useHttp, podAnnotations, podLabels, policy.useRego, provider.cache.type,
-              provider.enableMutation, provider.timeout.mutationTimeoutSeconds,
+              oras.cache.enabled, oras.useHttp, podAnnotations, podLabels, policy.useRego,
+              provider.cache.type, provider.enableMutation, provider.timeout.mutationTimeoutSeconds,
               provider.timeout.validationTimeoutSeconds, rbac.create, replicaCount, resources,
               sbom.enabled, serviceAccount.annotations, serviceAccount.create, serviceAccount.name,
               tolerations, upgradeCRDs.enabled, upgradeCRDs.extraRules, vulnerabilityreport.enabled
@@ -354,7 +349,7 @@ async fn a_cluster_with_v1s_chart_is_judged_as_far_as_it_may_be_read() {
     let all = migrate_cluster(&home, &cluster, ADMIN, &[]).await;
     assert_eq!(all.code, Some(1), "{}", all.stderr);
     insta::assert_snapshot!(all.stdout, @"
-    custom resources: 6 must change, 2 to look at, 2 carry over
+    custom resources: 6 must change, 1 to look at, 2 carry over
       CHANGE  KeyManagementProvider ratify-notation-inline-cert-0
               the provider inline is not part of this build
               why: it is accepted, and its status says that it is not in force: it is not built yet
@@ -385,11 +380,6 @@ async fn a_cluster_with_v1s_chart_is_judged_as_far_as_it_may_be_read() {
               why: a tenant must not run code in the controller
               do: make it a resource of the whole cluster, or set plugins.namespaces.source in the configuration
               see COMPATIBILITY.md: `source` of a namespaced resource runs a program in Ratify's pod, also from `parameters.source`
-      LOOK    Store store-oras spec.parameters.cacheEnabled
-              accepted without effect: referrers are listed anew each time
-              why: the cache of the store is not built yet
-              do: nothing, unless the load on the registry matters
-              see COMPATIBILITY.md: `cacheEnabled`, `ttl` of the store
       LOOK    Policy configpolicy
               it takes effect, unless there is one of the name ratify-policy
               why: what v1's conversion intended; v1 refuses it

@@ -111,7 +111,6 @@ fn each_resource_is_judged_by_whose_it_is() {
     custom resources
     Same Store oras: the built-in store oras
     Same Store cached: the built-in store oras
-    Look Store cached spec.parameters.cacheEnabled: accepted without effect: referrers are listed anew each time [`cacheEnabled`, `ttl` of the]
     Change Store broken: CONFIG_INVALID: spec.name of Store broken must be a string
     Change Verifier notation: the verifier notation is not part of this build [a verifier that cannot]
     Change Verifier by-type: the verifier cosign is not part of this build [a verifier that cannot]
