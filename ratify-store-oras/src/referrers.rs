@@ -11,7 +11,7 @@ use std::{
 use ratify_core::{Descriptor, Digest, Index, Reference, capped_line, media_type};
 use reqwest::{
     Method, StatusCode,
-    header::{ACCEPT, HeaderValue, LINK},
+    header::{ACCEPT, HeaderName, HeaderValue, LINK},
 };
 use url::Url;
 
@@ -23,6 +23,9 @@ use crate::{
     registries::Referrers,
     route::Purpose,
 };
+
+/// By which a registry says what it left out of a list.
+const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 
 /// The entries gathered so far, and how much was read for them.
 pub(crate) struct Listing<'a> {
@@ -64,7 +67,7 @@ impl Client {
     ) -> Result<Vec<Descriptor>, OrasError> {
         let what = format!("the referrers of {}@{subject}", reference.path());
         let work = async {
-            let purpose = Purpose::Resolve;
+            let purpose = Purpose::List;
             let mut targets = self.targets(reference, purpose, PULL, give_up_at).await?;
             loop {
                 let target = targets.next(self).await?;
@@ -138,6 +141,8 @@ impl Client {
             }
             learn(Referrers::Api);
             answer.refuse_encoding()?;
+            check_filters(answer.raw(&OCI_FILTERS_APPLIED), !artifact_type.is_empty())
+                .map_err(|why| OrasError::invalid(what, why))?;
             let next = next_page(&answer.url, answer.raw(&LINK))
                 .map_err(|why| OrasError::Forbidden { request: answer.request.clone(), why })?;
             let request = answer.request.clone();
@@ -274,6 +279,23 @@ async fn later_page_error(answer: Answer, what: &str) -> OrasError {
         OrasError::NotFound { .. } => OrasError::invalid(what, "a linked page is not there"),
         other => other,
     }
+}
+
+/// Part of a list proves nothing, so one from which more was left out than was asked for is refused.
+fn check_filters<'a>(
+    values: impl Iterator<Item = &'a HeaderValue>,
+    is_filtered: bool,
+) -> Result<(), String> {
+    for value in values {
+        let text = value.to_str().map_err(|_| "the header oci-filters-applied cannot be read")?;
+        let applied = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let is_meant = |name: &&str| is_filtered && name.eq_ignore_ascii_case("artifactType");
+        if let Some(other) = applied.into_iter().find(|name| !is_meant(name)) {
+            let other = capped_line(other, 40);
+            return Err(format!("the registry left out by {other:?} what was asked for"));
+        }
+    }
+    Ok(())
 }
 
 /// The next page's URL from the `Link` headers (RFC 8288), if there is one.

@@ -13,8 +13,10 @@ use crate::{
 /// What is wanted of a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// What a tag stands for, or what is attached: whoever answers decides.
+    /// What a tag stands for: whoever answers decides.
     Resolve,
+    /// What is attached: whoever answers decides.
+    List,
     /// What a digest names: whoever answers cannot lie.
     Pull,
     /// Whatever changes something.
@@ -36,8 +38,7 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// A registry of which no file says anything.
     fn plain() -> Self {
-        let capabilities = Capabilities { pull: true, resolve: true, push: true };
-        Self { base: None, capabilities, headers: Vec::new(), tls: None }
+        Self { base: None, capabilities: Capabilities::ALL, headers: Vec::new(), tls: None }
     }
 
     /// Whether this is another host than the registry: it has credentials of its own then, and is
@@ -55,18 +56,26 @@ impl Endpoint {
     fn serves(&self, purpose: Purpose) -> bool {
         match purpose {
             Purpose::Resolve => self.capabilities.resolve,
+            Purpose::List => self.capabilities.referrers,
             Purpose::Pull => self.capabilities.pull,
             Purpose::Push => self.capabilities.push,
         }
     }
 }
 
-/// The places that are asked for something, in order. None is left where nobody may be asked.
+/// The places that are asked for something, in order. None is left where nobody may be asked. Where
+/// no place has the word for lists, those that may say what a tag stands for list, as containerd has it.
 pub(crate) fn route(configured: &[Endpoint], purpose: Purpose) -> Vec<Endpoint> {
     if configured.is_empty() {
         return vec![Endpoint::plain()];
     }
-    configured.iter().filter(|endpoint| endpoint.serves(purpose)).cloned().collect()
+    let serving = |purpose| -> Vec<Endpoint> {
+        configured.iter().filter(|endpoint| endpoint.serves(purpose)).cloned().collect()
+    };
+    match serving(purpose) {
+        none if none.is_empty() && purpose == Purpose::List => serving(Purpose::Resolve),
+        places => places,
+    }
 }
 
 #[cfg(test)]
@@ -78,6 +87,7 @@ mod tests {
             pull: words.contains("pull"),
             resolve: words.contains("resolve"),
             push: words.contains("push"),
+            referrers: words.contains("referrers"),
         };
         Endpoint { base: Some(Url::parse(base).unwrap()), capabilities, ..Endpoint::plain() }
     }
@@ -99,8 +109,21 @@ mod tests {
         assert_eq!(asked(Purpose::Pull), ["p", "r", "r"]);
         assert_eq!(asked(Purpose::Resolve), ["r", "r"]);
         assert_eq!(asked(Purpose::Push), ["r"]);
+        assert_eq!(asked(Purpose::List), ["r", "r"], "nobody has the word");
         assert!(route(&configured[..1], Purpose::Resolve).is_empty());
+        assert!(route(&configured[..1], Purpose::List).is_empty());
         assert_eq!(route(&[], Purpose::Push).len(), 1);
+    }
+
+    #[test]
+    fn where_a_place_may_list_no_other_does() {
+        let configured = [
+            endpoint("https://resolves.example.com/v2", "pull resolve"),
+            endpoint("https://lists.example.com/v2", "pull referrers"),
+        ];
+        let route = route(&configured, Purpose::List);
+        let hosts: Vec<_> = route.iter().filter_map(|e| e.base.as_ref()?.host_str()).collect();
+        assert_eq!(hosts, ["lists.example.com"]);
     }
 
     #[test]

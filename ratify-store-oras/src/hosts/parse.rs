@@ -43,9 +43,16 @@ pub(crate) struct ClientFiles {
 pub(crate) struct Capabilities {
     /// What a digest names: whoever serves it cannot lie.
     pub(crate) pull: bool,
-    /// What a tag stands for, and what is attached: whoever answers decides.
+    /// What a tag stands for: whoever answers decides.
     pub(crate) resolve: bool,
     pub(crate) push: bool,
+    /// What is attached: whoever answers decides, too.
+    pub(crate) referrers: bool,
+}
+
+impl Capabilities {
+    /// What containerd takes where a file says nothing.
+    pub(crate) const ALL: Self = Self { pull: true, resolve: true, push: true, referrers: true };
 }
 
 #[derive(Deserialize)]
@@ -175,17 +182,14 @@ fn base(server: &str, overrides: bool) -> Result<Url, String> {
 
 /// Without a list everything is allowed, as with containerd.
 fn capabilities(words: Option<&[String]>) -> Result<Capabilities, String> {
-    let Some(words) = words else {
-        return Ok(Capabilities { pull: true, resolve: true, push: true });
-    };
-    let mut allowed = Capabilities { pull: false, resolve: false, push: false };
+    let Some(words) = words else { return Ok(Capabilities::ALL) };
+    let mut allowed = Capabilities { pull: false, resolve: false, push: false, referrers: false };
     for word in words {
         match word.to_ascii_lowercase().as_str() {
             "pull" => allowed.pull = true,
             "resolve" => allowed.resolve = true,
             "push" => allowed.push = true,
-            // A list of what is attached decides as a tag does, so it takes `resolve` here.
-            "referrers" => {}
+            "referrers" => allowed.referrers = true,
             _ => return Err(format!("unknown capability {:?}", capped_line(word, 100))),
         }
     }
@@ -290,8 +294,12 @@ mod tests {
             ]
         );
         let [first, second, .., last] = file.entries.as_slice() else { panic!() };
-        assert_eq!(first.capabilities, Capabilities { pull: true, resolve: false, push: false });
-        assert_eq!(second.capabilities, Capabilities { pull: true, resolve: true, push: true });
+        let none = Capabilities { pull: false, resolve: false, push: false, referrers: false };
+        assert_eq!(first.capabilities, Capabilities { pull: true, ..none });
+        assert_eq!(second.capabilities, Capabilities::ALL);
+        let words = ["pull", "Referrers"].map(str::to_owned);
+        let lists = Capabilities { pull: true, referrers: true, ..none };
+        assert_eq!(capabilities(Some(&words)), Ok(lists));
         assert_eq!(first.authorities, [PathBuf::from("/etc/z.pem"), "more.pem".into()]);
         let client = first.client.as_ref().unwrap();
         assert_eq!(
@@ -319,6 +327,8 @@ mod tests {
         );
         let resolves: Vec<bool> = file.entries.iter().map(|e| e.capabilities.resolve).collect();
         assert_eq!(resolves, [false, true, true]);
+        let lists: Vec<bool> = file.entries.iter().map(|e| e.capabilities.referrers).collect();
+        assert_eq!(lists, [false, true, true]);
     }
 
     #[test]

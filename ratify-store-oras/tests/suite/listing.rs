@@ -39,6 +39,36 @@ async fn all_pages_are_read_in_order_and_no_filter_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_list_from_which_more_was_left_out_than_was_asked_for_is_refused() {
+    for (only, applied, is_taken) in [
+        ("", "artifactType", false),
+        ("", "", true),
+        ("a/x", "artifactType", true),
+        ("a/x", "artifactType, annotations", false),
+        ("a/x", "artifactType,\u{e4}", false),
+    ] {
+        for on_page in [1, 2] {
+            let fake = Fake::start(move |seen: &Seen| {
+                let number = if seen.path.contains("last=") { 2 } else { 1 };
+                let reply = page(&[&entry("01")]);
+                let reply = match number {
+                    1 => reply.with("link", "<?last=1>; rel=\"next\""),
+                    _ => reply,
+                };
+                if number == on_page { reply.with("oci-filters-applied", applied) } else { reply }
+            })
+            .await;
+            let (at, of) = (fake.reference("app:1"), digest("00"));
+            let listed = client().referrers_of_type(&at, &of, only, None).await;
+            assert_eq!(listed.is_ok(), is_taken, "{only} {applied} {listed:?}");
+            if let Err(error) = listed {
+                assert!(matches!(error, OrasError::Invalid { .. }), "{error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_charset_in_the_content_type_is_no_reason_to_doubt() {
     let fake = Fake::start(|_: &Seen| {
         page(&[&entry("01")])

@@ -146,10 +146,19 @@ async fn a_mirror_that_may_not_resolve_serves_digests_and_decides_nothing() {
     let ns = format!("?ns={REGISTRY}");
     let seen = mirror.lines();
     assert!(seen.len() == 4 && seen.iter().all(|line| line.ends_with(&ns)), "{seen:?}");
-    // Where an administrator lets it resolve, it decides; the change counts within a second.
+    // Where an administrator lets it resolve, it decides; the change counts within a second. What is
+    // attached it does not say, since another host may list.
     write(r#"["pull", "resolve"]"#);
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     assert_ne!(client.resolve(&image("app:1"), None).await.unwrap(), *subject);
+    let listed = client.referrers(&image("app:1"), &subject.digest, None).await.unwrap();
+    assert_eq!(listed.len(), 1);
+    // Its empty list is the last word where it may list.
+    write(r#"["pull", "referrers"]"#);
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    assert_eq!(client.resolve(&image("app:1"), None).await.unwrap(), *subject);
+    let listed = client.referrers(&image("app:1"), &subject.digest, None).await.unwrap();
+    assert_eq!(listed, []);
     // Nothing but the tag's registry may say so: without one, nobody is asked.
     write(r#"["pull"]"#);
     let only = directory.put(
@@ -169,7 +178,7 @@ async fn that_nothing_is_attached_is_not_for_a_mirror_to_say() {
     let mirror = Fake::start(|_: &Seen| Reply::new(404)).await;
     let directory = Directory::new();
     let (origin, mirror_host) = (origin.registry(), mirror.registry());
-    let capabilities = r#"["pull", "resolve"]"#;
+    let capabilities = r#"["pull", "resolve", "referrers"]"#;
     directory.put(
         REGISTRY,
         &format!(
