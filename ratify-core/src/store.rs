@@ -43,12 +43,22 @@ pub struct ReferrerPage {
     pub referrers: Vec<Referrer>,
     /// What to ask for next; empty on the last page.
     pub next_token: String,
+    /// What the store left out because its configuration says so, in clauses. Said where nothing is
+    /// left to be judged.
+    pub left_out: Vec<String>,
 }
 
 impl ReferrerPage {
     /// A page.
     pub fn new(referrers: Vec<Referrer>, next_token: impl Into<String>) -> Self {
-        Self { referrers, next_token: next_token.into() }
+        Self { referrers, next_token: next_token.into(), left_out: Vec::new() }
+    }
+
+    /// The same with what was left out.
+    #[must_use]
+    pub fn with_left_out(mut self, left_out: Vec<String>) -> Self {
+        self.left_out = left_out;
+        self
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use ratify_core::{Error, ErrorCode, Result};
+use ratify_core::{Error, ErrorCode, Result, duration};
 use serde_json::{Map, Value};
 
-use crate::store::of_store;
+use crate::{selection::Selection, store::of_store};
 
 /// How long a list is kept where the entry does not say (v1).
 const DEFAULT_TTL: i64 = 10;
@@ -17,6 +17,8 @@ pub(crate) struct Keys {
     pub(crate) cosign_enabled: bool,
     /// How long answers are kept in memory; `None` for not at all.
     pub(crate) results_lifetime: Option<Duration>,
+    /// Ours: which artifacts of a list count.
+    pub(crate) selection: Selection,
     pub(crate) auth_provider: Option<Map<String, Value>>,
     pub(crate) auth_providers: Option<Value>,
     pub(crate) local_cache_path: Option<PathBuf>,
@@ -48,6 +50,13 @@ impl Keys {
                     let path = value.as_str().ok_or_else(|| wrong_type(key, "a string"))?;
                     keys.local_cache_path = (!path.is_empty()).then(|| path.into());
                 }
+                "latestpertype" => {
+                    let count = value.as_u64().and_then(|count| usize::try_from(count).ok());
+                    let count = count.filter(|count| *count > 0);
+                    let count = count.ok_or_else(|| wrong_type(key, "a whole number above 0"))?;
+                    keys.selection.latest_per_type = Some(count);
+                }
+                "maxage" => keys.selection.max_age = Some(age(key, value)?),
                 "localcachebytes" => {
                     let bytes = value.as_u64();
                     let bytes = bytes.ok_or_else(|| wrong_type(key, "a whole number of bytes"))?;
@@ -65,6 +74,13 @@ impl Keys {
 
 fn boolean(key: &str, value: &Value) -> Result<bool> {
     value.as_bool().ok_or_else(|| wrong_type(key, "true or false"))
+}
+
+/// An age that something can have.
+fn age(key: &str, value: &Value) -> Result<Duration> {
+    let age = value.as_str().and_then(|text| duration::parse(text).ok());
+    age.filter(|age| !age.is_zero())
+        .ok_or_else(|| wrong_type(key, "a duration above 0, such as 720h"))
 }
 
 fn wrong_type(key: &str, expected: &str) -> Error {
@@ -87,12 +103,17 @@ mod tests {
     fn reads_its_keys_in_any_case_and_leaves_the_others_alone() {
         let entry = json!({
             "name": "oras", "useHttp": true, "COSIGNENABLED": true, "cacheEnabled": true, "ttl": 10,
-            "authProvider": {"name": "dockerConfig"}, "localCachePath": "/c", "localCacheBytes": 65536, "x": [1]
+            "authProvider": {"name": "dockerConfig"}, "localCachePath": "/c", "localCacheBytes": 65536, "x": [1],
+            "latestPerType": 2, "maxAge": "36h"
         });
         let expected = Keys {
             use_http: true,
             cosign_enabled: true,
             results_lifetime: Some(Duration::from_secs(10)),
+            selection: Selection {
+                latest_per_type: Some(2),
+                max_age: Some(Duration::from_secs(36 * 60 * 60)),
+            },
             auth_provider: json!({"name": "dockerConfig"}).as_object().cloned(),
             auth_providers: None,
             local_cache_path: Some("/c".into()),
@@ -114,6 +135,12 @@ mod tests {
             json!({"authProvider": "dockerConfig"}),
             json!({"localCachePath": []}),
             json!({"localCacheBytes": -1}),
+            json!({"latestPerType": 0}),
+            json!({"latestPerType": 1.5}),
+            json!({"latestPerType": "1"}),
+            json!({"maxAge": "0s"}),
+            json!({"maxAge": "30d"}),
+            json!({"maxAge": 3600}),
             json!({"localCacheBytes": "1Mi"}),
         ] {
             assert!(keys(&entry).is_err(), "{entry}");

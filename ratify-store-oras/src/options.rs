@@ -1,11 +1,15 @@
-//! [`ClientOptions`]: how a client works, and [`Limits`], how much it reads at most.
+//! [`ClientOptions`] and [`OrasStoreOptions`]: how a client and a store work, and [`Limits`], how
+//! much is read at most.
 
 use std::sync::Arc;
 
 use crate::{
-    AuthProvider, Connections, CredentialUse, RetryPolicy, Transport,
+    AuthProvider, Connections, CredentialUse, ResultCache, RetryPolicy, Transport,
     auth::{self, DockerConfig},
 };
+
+/// As many bytes as a cache directory holds unless told otherwise.
+const DEFAULT_CACHE_BYTES: u64 = 512 << 20;
 
 /// How a [`Client`] works.
 #[derive(Clone)]
@@ -46,6 +50,27 @@ pub struct Limits {
     pub referrer_bytes: u64,
 }
 
+/// What a store needs besides its configuration.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct OrasStoreOptions {
+    /// The `User-Agent` header: v1's is `ratify+<version> (<os>/<arch>)`.
+    pub user_agent: String,
+    /// The parts of the environment that are read.
+    pub environment: auth::Environment,
+    /// The connection pools, shared by all stores of a process.
+    pub connections: Connections,
+    /// Which requests are repeated.
+    pub retry: RetryPolicy,
+    /// How much is read at most.
+    pub limits: Limits,
+    /// How many bytes the blob cache's directory may hold where the entry's `localCacheBytes` does
+    /// not say.
+    pub cache_bytes: u64,
+    /// Where answers are kept (`cacheEnabled`), shared by all stores of a process.
+    pub results: ResultCache,
+}
+
 impl Default for ClientOptions {
     fn default() -> Self {
         Self {
@@ -57,6 +82,20 @@ impl Default for ClientOptions {
             retry: RetryPolicy::default(),
             limits: Limits::default(),
             tenant: "".into(),
+        }
+    }
+}
+
+impl Default for OrasStoreOptions {
+    fn default() -> Self {
+        Self {
+            user_agent: "ratify".into(),
+            environment: auth::Environment::default(),
+            connections: Connections::default(),
+            retry: RetryPolicy::default(),
+            limits: Limits::default(),
+            cache_bytes: DEFAULT_CACHE_BYTES,
+            results: ResultCache::default(),
         }
     }
 }

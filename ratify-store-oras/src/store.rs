@@ -10,46 +10,24 @@ use ratify_core::{
 };
 
 use crate::{
-    BlobCache, Client, ClientOptions, Connections, CredentialUse, Limits, OrasError, ResultCache,
-    RetryPolicy, Transport, auth,
+    BlobCache, Client, ClientOptions, CredentialUse, OrasError, OrasStoreOptions, Transport, auth,
     flights::Flights,
     keys::Keys,
     patience::within,
     results::{Known, Pending, Question, Results},
+    selection::Selection,
 };
 
 const STORE_NAME: &str = "oras";
 const DEFAULT_CACHE: &str = ".ratify/local_oras_cache";
 const DECODING_ADVICE: &str = "Please check if the artifact metadata was created correctly.";
-/// As many bytes as a cache directory holds unless told otherwise.
-const DEFAULT_CACHE_BYTES: u64 = 512 << 20;
-
-/// What a store needs besides its configuration.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct OrasStoreOptions {
-    /// The `User-Agent` header: v1's is `ratify+<version> (<os>/<arch>)`.
-    pub user_agent: String,
-    /// The parts of the environment that are read.
-    pub environment: auth::Environment,
-    /// The connection pools, shared by all stores of a process.
-    pub connections: Connections,
-    /// Which requests are repeated.
-    pub retry: RetryPolicy,
-    /// How much is read at most.
-    pub limits: Limits,
-    /// How many bytes the blob cache's directory may hold where the entry's `localCacheBytes` does
-    /// not say.
-    pub cache_bytes: u64,
-    /// Where answers are kept (`cacheEnabled`), shared by all stores of a process.
-    pub results: ResultCache,
-}
 
 /// The built-in referrer store.
 #[derive(Clone)]
 pub struct OrasStore {
     config: Arc<StoreConfig>,
     cosign_enabled: bool,
+    selection: Selection,
     client: Client,
     /// Whose rights it has: what it caches is for those alone.
     tenant: Arc<str>,
@@ -76,20 +54,6 @@ type ListOf = (Reference, String);
 
 /// A failure is everybody's who waits for it.
 type Shared<T> = std::result::Result<T, Arc<OrasError>>;
-
-impl Default for OrasStoreOptions {
-    fn default() -> Self {
-        Self {
-            user_agent: "ratify".into(),
-            environment: auth::Environment::default(),
-            connections: Connections::default(),
-            retry: RetryPolicy::default(),
-            limits: Limits::default(),
-            cache_bytes: DEFAULT_CACHE_BYTES,
-            results: ResultCache::default(),
-        }
-    }
-}
 
 impl OrasStore {
     /// Builds the store and creates its cache's directory. Nothing is connected.
@@ -153,6 +117,7 @@ impl OrasStore {
         Ok(Self {
             config: Arc::new(config),
             cosign_enabled,
+            selection: keys.selection,
             client,
             tenant,
             cache,
@@ -216,7 +181,10 @@ impl OrasStore {
             let signature = self.cosign_signature(subject, context).await?;
             referrers.extend(signature.map(|entry| Referrer::new(entry, Binding::Payload)));
         }
-        Ok(ReferrerPage::new(referrers, ""))
+        if self.selection.is_off() {
+            return Ok(ReferrerPage::new(referrers, ""));
+        }
+        self.select(subject, referrers, artifact_types, context).await
     }
 
     async fn list_of_type(
@@ -283,7 +251,12 @@ impl OrasStore {
         })
     }
 
-    async fn read_manifest(
+    /// Which artifacts of a list count.
+    pub(crate) fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
+    pub(crate) async fn read_manifest(
         &self,
         subject: &Reference,
         descriptor: &Descriptor,

@@ -7,8 +7,8 @@ use std::{any::Any, collections::VecDeque, panic::AssertUnwindSafe, sync::Arc};
 use futures_util::{FutureExt, StreamExt, future::join_all, stream::FuturesUnordered};
 
 use crate::{
-    BoxFuture, ComponentType, Error, ErrorCode, Reference, Referrer, ReferrerStore, Request,
-    Result, Verifier, VerifierReport,
+    BoxFuture, ComponentType, Error, ErrorCode, Reference, Referrer, ReferrerPage, ReferrerStore,
+    Request, Result, Verifier, VerifierReport,
 };
 
 use super::{Executor, Notice, Observe, StoreHost, VerifyParameters, bind};
@@ -18,6 +18,8 @@ pub(super) struct Subject {
     pub(super) reference: Reference,
     /// A failure counts for the whole subject: an incomplete list proves nothing.
     pub(super) findings: Result<Vec<Finding>>,
+    /// What stores left out of their lists.
+    pub(super) left_out: Vec<String>,
     parent: Option<usize>,
     depth: usize,
 }
@@ -59,6 +61,7 @@ enum Done {
 struct Opened {
     reference: Reference,
     listed: Vec<(Arc<dyn ReferrerStore>, Referrer)>,
+    left_out: Vec<String>,
 }
 
 struct Judged {
@@ -160,7 +163,7 @@ impl<'a> Gathering<'a> {
                 Ok(Vec::new())
             }
         };
-        self.subjects.push(Subject { reference, findings, parent, depth });
+        self.subjects.push(Subject { reference, findings, left_out: Vec::new(), parent, depth });
         subject
     }
 
@@ -209,6 +212,7 @@ impl<'a> Gathering<'a> {
             self.waiting.push_back(Job::Judge { place, question });
         }
         self.subjects[subject].reference = opened.reference;
+        self.subjects[subject].left_out = opened.left_out;
         Ok(findings)
     }
 }
@@ -228,16 +232,22 @@ async fn open(
     let lists = join_all(executor.stores.iter().map(|store| async {
         let types = if store.lists_what_is_judged() { &judged } else { types };
         let all = list(executor, store.as_ref(), &reference, &descriptor, types, parameters);
-        let listed = guarded(all).await.map_err(|error| {
+        let page = guarded(all).await.map_err(|error| {
             ErrorCode::ListReferrersFailure
                 .error()
                 .with_source(error)
                 .from_component(ComponentType::ReferrerStore, store.name())
         })?;
-        Ok(listed.into_iter().map(|referrer| (Arc::clone(store), referrer)).collect::<Vec<_>>())
+        Ok((Arc::clone(store), page))
     }));
     let lists: Result<Vec<_>> = lists.await.into_iter().collect();
-    Ok(Opened { reference, listed: lists?.into_iter().flatten().collect() })
+    let (mut listed, mut left_out) = (Vec::new(), Vec::new());
+    for (store, page) in lists? {
+        listed.extend(page.referrers.into_iter().map(|referrer| (Arc::clone(&store), referrer)));
+        let clause = |clause: String| format!("in the store {}, {clause}", store.name());
+        left_out.extend(page.left_out.into_iter().map(clause));
+    }
+    Ok(Opened { reference, listed, left_out })
 }
 
 /// The types that any verifier judges, each once; none where one may judge any type.
@@ -254,7 +264,7 @@ fn judged_types(verifiers: &[Arc<dyn Verifier>]) -> Vec<String> {
     judged
 }
 
-/// All pages of one store's list.
+/// All pages of one store's list, as one.
 async fn list(
     executor: &Executor,
     store: &dyn ReferrerStore,
@@ -262,20 +272,21 @@ async fn list(
     descriptor: &crate::Descriptor,
     types: &[String],
     parameters: &VerifyParameters,
-) -> Result<Vec<Referrer>> {
+) -> Result<ReferrerPage> {
     let limits = executor.limits;
-    let mut listed = Vec::new();
+    let mut all = ReferrerPage::default();
     let mut token = String::new();
     for _ in 0..limits.pages {
         let page =
             store.list_referrers(subject, descriptor, types, &token, &parameters.context).await?;
-        listed.extend(page.referrers);
-        if listed.len() > limits.referrers {
+        all.referrers.extend(page.referrers);
+        all.left_out.extend(page.left_out);
+        if all.referrers.len() > limits.referrers {
             let (name, limit) = (store.name(), limits.referrers);
             return Err(too_many(format!("store {name} lists more than {limit} artifacts")));
         }
         if page.next_token.is_empty() {
-            return Ok(listed);
+            return Ok(all);
         }
         if page.next_token == token {
             let name = store.name();

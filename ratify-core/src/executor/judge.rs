@@ -23,9 +23,13 @@ fn judge(subjects: &mut [Subject], index: usize, policy: &Policy, asked: &str) -
         Err(error) => return policy.error_to_result(asked, error),
     };
     if findings.is_empty() {
-        return policy.error_to_result(asked, ErrorCode::NoVerifierReport.detail(format!(
+        let mut detail = format!(
             "No verification results for the artifact {asked}. Ensure verifiers are properly configured and that artifact metadata is attached"
-        )));
+        );
+        for clause in &subjects[index].left_out {
+            detail = format!("{detail}; {clause}");
+        }
+        return policy.error_to_result(asked, ErrorCode::NoVerifierReport.detail(detail));
     }
     let mut reports = Vec::with_capacity(findings.len());
     for finding in findings {

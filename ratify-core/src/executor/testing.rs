@@ -46,6 +46,7 @@ pub struct MemoryStore {
     blobs: BTreeMap<Digest, Bytes>,
     page_size: usize,
     endless: bool,
+    left_out: Vec<String>,
     hook: Option<Hook>,
     calls: Mutex<VecDeque<String>>,
 }
@@ -62,6 +63,7 @@ impl MemoryStore {
             blobs: BTreeMap::new(),
             page_size: usize::MAX,
             endless: false,
+            left_out: Vec::new(),
             hook: None,
             calls: Mutex::default(),
         }
@@ -118,6 +120,13 @@ impl MemoryStore {
         self
     }
 
+    /// Says with each page that something was left out.
+    #[must_use]
+    pub fn leaving_out(mut self, clause: &str) -> Self {
+        self.left_out.push(clause.to_owned());
+        self
+    }
+
     /// Runs a function before each call.
     #[must_use]
     pub fn hook(mut self, hook: Hook) -> Self {
@@ -157,7 +166,7 @@ impl MemoryStore {
         } else {
             String::new()
         };
-        ReferrerPage::new(all[start..end].to_vec(), next)
+        ReferrerPage::new(all[start..end].to_vec(), next).with_left_out(self.left_out.clone())
     }
 }
 

@@ -24,6 +24,7 @@ mod results;
 mod resume;
 mod rules;
 mod secrets;
+mod selecting;
 mod sharing;
 mod ssrf;
 mod store;

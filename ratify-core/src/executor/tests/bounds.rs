@@ -29,6 +29,19 @@ fn every_page_is_read() {
 }
 
 #[test]
+fn what_a_store_left_out_is_said_where_nothing_else_is_left() {
+    let clause = "3 artifacts are older than maxAge (24h)";
+    let empty = reason(many(0).leaving_out(clause), Limits::default());
+    let expected = format!("artifact metadata is attached; in the store oras, {clause}");
+    assert!(empty.ends_with(&expected), "{empty}");
+    let some = many(1).leaving_out(clause);
+    let executor = executor(vec![some], vec![FunctionVerifier::passing("v", "*")]);
+    let evaluation = verify(&executor);
+    assert!(evaluation.result.is_success, "{evaluation:?}");
+    assert!(!format!("{:?}", evaluation.result).contains(clause));
+}
+
+#[test]
 fn more_pages_or_artifacts_than_the_bound_are_a_deny() {
     let limits = Limits { pages: 3, referrers: 10, ..Limits::default() };
     assert_eq!(

@@ -1,0 +1,215 @@
+//! Which artifacts of a list count (`latestPerType`, `maxAge`), and that the others are not fetched.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use bytes::Bytes;
+use ratify_core::{
+    Algorithm, Descriptor, VerifierReport, VerifyResult,
+    config::{Config, StorePluginConfig},
+    executor::{Executor, VerifyParameters, testing::FunctionVerifier},
+    media_type,
+    policy::Policy,
+};
+use ratify_store_oras::{Artifact, OrasStore, OrasStoreOptions, RetryPolicy, digest_of};
+use serde_json::{Value, json};
+
+use crate::fake::{Fake, Reply, Seen, index};
+
+const CREATED: &str = "org.opencontainers.image.created";
+const REPORT: &str = "application/report";
+
+/// Where an artifact says when it was made.
+#[derive(Clone, Copy, PartialEq)]
+enum Dated {
+    InTheList,
+    InTheManifest,
+    Nowhere,
+}
+
+/// An image and what is attached to it.
+#[derive(Default)]
+struct Repository {
+    objects: BTreeMap<String, (String, Bytes)>,
+    subject: Option<Descriptor>,
+    listed: Vec<Descriptor>,
+    broken: Vec<String>,
+}
+
+impl Repository {
+    fn new() -> Self {
+        let mut repository = Self::default();
+        let image = Artifact::new("", vec![]).to_bytes().unwrap();
+        repository.subject = Some(repository.add("manifests", media_type::OCI_MANIFEST, image));
+        repository
+    }
+
+    /// Attaches a report that was made so many hours ago, and that says `text`.
+    fn attach(mut self, text: &str, hours: i64, dated: Dated) -> Self {
+        let blob = self.add("blobs", "text/plain", text.to_owned().into());
+        let made = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(hours);
+        let annotation = (CREATED.to_owned(), made.to_string());
+        let mut artifact = Artifact::new(REPORT, vec![blob]);
+        artifact.subject = self.subject.clone();
+        if dated != Dated::Nowhere {
+            artifact.annotations.extend([annotation.clone()]);
+        }
+        let bytes = artifact.to_bytes().unwrap();
+        let added = self.add("manifests", media_type::OCI_MANIFEST, bytes);
+        let mut listed = added.with_artifact_type(REPORT);
+        if dated == Dated::InTheList {
+            listed.annotations.extend([annotation]);
+        }
+        self.listed.push(listed);
+        self
+    }
+
+    /// The manifest that was attached last cannot be had.
+    fn broken(mut self) -> Self {
+        self.broken.push(format!("manifests/{}", self.listed.last().unwrap().digest));
+        self
+    }
+
+    fn add(&mut self, kind: &str, media_type: &str, bytes: Bytes) -> Descriptor {
+        let digest = digest_of(Algorithm::Sha256, &bytes);
+        let size = bytes.len() as u64;
+        self.objects.insert(format!("{kind}/{digest}"), (media_type.to_owned(), bytes));
+        Descriptor::new(media_type, digest, size)
+    }
+
+    fn answer(&self, seen: &Seen) -> Reply {
+        let path = seen.path.split('?').next().unwrap();
+        let rest = path.strip_prefix("/v2/app/").unwrap();
+        if rest.starts_with("referrers/") {
+            let all: Vec<_> = self.listed.iter().collect();
+            return Reply::ok(index(&all)).with("content-type", media_type::OCI_INDEX);
+        }
+        if self.broken.iter().any(|broken| broken == rest) {
+            return Reply::error(500, "UNKNOWN");
+        }
+        match self.objects.get(rest) {
+            None => Reply::error(404, "MANIFEST_UNKNOWN"),
+            Some((media_type, bytes)) => Reply::ok(bytes.clone())
+                .with("content-type", media_type)
+                .with("docker-content-digest", digest_of(Algorithm::Sha256, bytes).as_str()),
+        }
+    }
+}
+
+/// Is satisfied with reports that say `good`; all of them must.
+fn executor(cache: &Path, keys: &Value) -> Executor {
+    let mut entry = json!({"name": "oras", "useHttp": true, "localCachePath": cache});
+    entry.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+    let config = StorePluginConfig::from_entry(entry.as_object().unwrap(), "1.0.0").unwrap();
+    let mut options = OrasStoreOptions::default();
+    options.retry = RetryPolicy::fast(0);
+    let store = OrasStore::new(&config, options).unwrap();
+    let policy = json!({"policy": {"plugin": {
+        "name": "configPolicy", "artifactVerificationPolicies": {"default": "all"}
+    }}});
+    let policy = Config::from_json(policy.to_string().as_bytes()).unwrap().policy.unwrap();
+    let policy = Policy::from_config(&policy).unwrap();
+    let reader = FunctionVerifier::new(
+        "reader",
+        REPORT,
+        Arc::new(|request| {
+            let request = request.clone();
+            Box::pin(async move {
+                let manifest =
+                    request.host.manifest(&request.subject, &request.referrer.descriptor).await?;
+                let text = request.host.blob(&request.subject, &manifest.blobs[0]).await?;
+                Ok(match &text[..] {
+                    b"good" => VerifierReport::success("good"),
+                    _ => VerifierReport::failure("bad"),
+                })
+            })
+        }),
+    );
+    Executor::new(vec![Arc::new(store)], vec![Arc::new(reader)], Some(policy))
+}
+
+/// The verdict, and how many requests it took besides the first two: is it there, what is attached.
+async fn verify(repository: Repository, keys: Value) -> (VerifyResult, usize) {
+    let subject = repository.subject.clone().unwrap().digest;
+    let fake = Fake::start(move |seen: &Seen| repository.answer(seen)).await;
+    let cache = tempfile::tempdir().unwrap();
+    let executor = executor(cache.path(), &keys);
+    let image = format!("{}/app@{subject}", fake.registry());
+    let verdict = executor.verify(&VerifyParameters::new(image), &|_| {}).await.unwrap();
+    (verdict, fake.seen().len() - 2)
+}
+
+fn reason(verdict: &VerifyResult) -> String {
+    assert!(!verdict.is_success, "{verdict:?}");
+    format!("{:?}", verdict.verifier_reports)
+}
+
+#[tokio::test]
+async fn only_the_latest_of_a_type_counts_and_no_other_is_fetched() {
+    let reports = || {
+        Repository::new()
+            .attach("bad", 48, Dated::InTheList)
+            .attach("good", 1, Dated::InTheList)
+            .attach("bad, too", 24, Dated::InTheList)
+    };
+    let (all, requests) = verify(reports(), json!({})).await;
+    assert_eq!((all.is_success, requests), (false, 6), "without the key all count");
+    let (latest, requests) = verify(reports(), json!({"latestPerType": 1})).await;
+    assert_eq!((latest.is_success, requests), (true, 2), "{latest:?}");
+    assert_eq!(latest.verifier_reports.len(), 1);
+    let (two, requests) = verify(reports(), json!({"latestPerType": 2})).await;
+    assert_eq!((two.is_success, requests), (false, 4));
+    let (young, requests) = verify(reports(), json!({"maxAge": "12h"})).await;
+    assert_eq!((young.is_success, requests), (true, 2), "{young:?}");
+}
+
+#[tokio::test]
+async fn where_all_are_too_old_the_verdict_says_so() {
+    let reports = Repository::new()
+        .attach("good", 48, Dated::InTheList)
+        .attach("good, too", 24, Dated::InTheList)
+        .attach("good, when?", 0, Dated::Nowhere);
+    let (verdict, requests) = verify(reports, json!({"maxAge": "12h"})).await;
+    let reason = reason(&verdict);
+    let expected = "in the store oras, 3 artifacts are older than maxAge (43200s), 1 of them without a date that can be read";
+    assert!(reason.contains(expected), "{reason}");
+    assert_eq!(requests, 1, "the manifest that might have had a date");
+}
+
+#[tokio::test]
+async fn a_date_that_the_list_lacks_is_read_in_the_manifest_where_it_is_needed() {
+    let reports = || {
+        Repository::new().attach("bad", 48, Dated::InTheManifest).attach(
+            "good",
+            1,
+            Dated::InTheManifest,
+        )
+    };
+    for keys in [json!({"latestPerType": 1}), json!({"maxAge": "12h"})] {
+        let (verdict, requests) = verify(reports(), keys.clone()).await;
+        assert_eq!((verdict.is_success, requests), (true, 3), "{keys} {verdict:?}");
+    }
+    let (verdict, requests) = verify(reports(), json!({"latestPerType": 2})).await;
+    assert_eq!((verdict.is_success, requests), (false, 4));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_not_left_out_unseen() {
+    let reports = Repository::new()
+        .attach("good", 1, Dated::InTheList)
+        .attach("bad", 48, Dated::InTheManifest)
+        .broken();
+    let (verdict, _) = verify(reports, json!({"latestPerType": 1})).await;
+    let reason = reason(&verdict);
+    assert!(reason.contains("could not tell how old sha256:"), "{reason}");
+}
+
+#[tokio::test]
+async fn too_many_without_a_date_are_a_deny() {
+    let many = (0..101).fold(Repository::new(), |repository, number| {
+        repository.attach(&format!("good {number}"), 1, Dated::Nowhere)
+    });
+    let (verdict, requests) = verify(many, json!({"latestPerType": 1})).await;
+    let reason = reason(&verdict);
+    assert!(reason.contains("101 artifacts of "), "{reason}");
+    assert_eq!(requests, 0);
+}
