@@ -38,6 +38,7 @@ use crate::{
         challenge::{self, Challenge},
         tokens::{Grant, Slot, Tokens},
     },
+    deadline::Deadline,
     exchange::{Answer, Call, Exchange},
     registries::Registry,
     route::{Purpose, route},
@@ -85,6 +86,7 @@ impl Client {
             retry: options.retry,
             tenant: options.tenant.clone(),
             requests: Arc::default(),
+            deadline: None,
         };
         let inner = Inner {
             options,
@@ -105,6 +107,13 @@ impl Client {
         if !context.tenant.is_empty() {
             client.exchange.tenant.clone_from(&context.tenant);
         }
+        client
+    }
+
+    /// The same for work that others may join, which ends with the one that has most time.
+    pub(crate) fn for_work(&self, context: &Context, deadline: Deadline) -> Self {
+        let mut client = self.for_request(context);
+        client.exchange.deadline = Some(deadline);
         client
     }
 

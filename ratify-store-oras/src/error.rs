@@ -3,6 +3,8 @@
 //! No text holds a secret, the body of an answer, or the query of a URL (redirects to blob
 //! storage carry signatures there).
 
+use std::time::Instant;
+
 use ratify_core::{Digest, ErrorCode, capped_line};
 
 /// Why an operation on a registry failed.
@@ -157,6 +159,16 @@ impl OrasError {
             self,
             Self::Digest { .. } | Self::Size { .. } | Self::MediaType { .. } | Self::Invalid { .. }
         )
+    }
+
+    /// What a registry would say that is not asked, for it said so before.
+    pub(crate) fn paused(request: String, until: Instant, now: Instant) -> Self {
+        // A part of a second is one: who comes early is refused again.
+        let seconds = until.saturating_duration_since(now).as_secs_f64().ceil();
+        let reason = format!(
+            "the registry asks for a pause that is longer than there is time; it may be asked again in {seconds} s"
+        );
+        Self::Status { request, status: 429, reason }
     }
 
     pub(crate) fn invalid(what: impl Into<String>, why: impl Into<String>) -> Self {

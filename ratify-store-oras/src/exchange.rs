@@ -22,6 +22,7 @@ use crate::{
     Connections, OrasError, RetryPolicy, Section, Transport,
     addresses::Refusal,
     counters::host_of,
+    deadline::Deadline,
     limiter::Paused,
     patience::{SILENCE, jitter, silence, unless_silent},
     retry::Outcome,
@@ -65,6 +66,8 @@ pub(crate) struct Exchange {
     pub(crate) connections: Connections,
     pub(crate) transport: Transport,
     pub(crate) retry: RetryPolicy,
+    /// Until when there is time, where that is not what each call says: others may join the work.
+    pub(crate) deadline: Option<Deadline>,
     /// Whose work it is: a registry's limiter is fair among them.
     pub(crate) tenant: Arc<str>,
     /// The count of what is sent for it.
@@ -142,10 +145,14 @@ impl Exchange {
         give_up_at: Option<Instant>,
     ) -> Result<Answer, OrasError> {
         let limiter = &self.connections.registries().of(url).limiter;
+        let deadline = self.deadline.clone().unwrap_or_else(|| Deadline::new(give_up_at));
         let mut retry = 0;
         loop {
-            let admitted = limiter.admit(&self.tenant, give_up_at).await;
-            let ticket = admitted.map_err(|Paused| paused_error(call.label(url)))?;
+            deadline.asks(call.label(url), limiter);
+            let admitted = limiter.admit(&self.tenant, &deadline).await;
+            let ticket = admitted.map_err(|Paused(until)| {
+                OrasError::paused(call.label(url), until, Instant::now())
+            })?;
             self.requests.add(&host_of(url));
             let result = self.attempt(call, url, authorization).await;
             if let Ok(answer) = &result {
@@ -159,7 +166,7 @@ impl Exchange {
             };
             ticket.done(self.retry.seen(outcome));
             let Some(wait) = self.retry.wait(retry, outcome, jitter()) else { return result };
-            if give_up_at.is_some_and(|end| Instant::now() + wait >= end) {
+            if deadline.end().is_some_and(|end| Instant::now() + wait >= end) {
                 return result;
             }
             tracing::debug!("{}: {outcome:?}, asking again", call.label(url));
@@ -333,10 +340,14 @@ impl Answer {
         if status == StatusCode::NOT_FOUND {
             return OrasError::NotFound { what: what.to_owned() };
         }
+        let again = self.retry_after().filter(|_| status == StatusCode::TOO_MANY_REQUESTS);
         let body = self.read(what, None, MAX_ERROR_BYTES).await.unwrap_or_default();
-        let reason = oci_code(&body)
+        let mut reason = oci_code(&body)
             .or_else(|| status.canonical_reason().map(Into::into))
             .unwrap_or_else(|| "unknown status".into());
+        if let Some(seconds) = again {
+            reason = format!("{reason}; it may be asked again in {seconds} s");
+        }
         match status.as_u16() {
             status @ (401 | 403) => OrasError::Denied { request, status, reason },
             status => OrasError::Status { request, status, reason },
@@ -419,12 +430,6 @@ pub(crate) fn unreachable_error(request: String, error: reqwest::Error) -> OrasE
         next = cause.source();
     }
     OrasError::Unreachable { request, reason: capped_line(&reason, 300), timed_out }
-}
-
-/// What the registry itself would say, for it said so before.
-fn paused_error(request: String) -> OrasError {
-    let reason = "the registry asks for a pause that is longer than there is time".into();
-    OrasError::Status { request, status: 429, reason }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! [`Flights`]: the same question, asked while it is under way, is asked once. Whoever asks waits
-//! as long as it has time; the work goes on for as long as anybody waits, and is dropped then.
+//! as long as it has time; the work goes on for as long as anybody waits, and is dropped then. It
+//! knows until when the one with most time waits.
 //!
 //! The key says all that the answer depends on. What credentials are shown is not in it: a client
 //! has flights of its own.
@@ -9,6 +10,7 @@ use std::{
     hash::Hash,
     panic::{AssertUnwindSafe, resume_unwind},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use futures_util::{
@@ -17,9 +19,11 @@ use futures_util::{
 };
 use ratify_core::BoxFuture;
 
+use crate::deadline::Deadline;
+
 /// `None` where the work panicked.
 type Work<T> = Shared<BoxFuture<'static, Option<T>>>;
-type UnderWay<T> = WeakShared<BoxFuture<'static, Option<T>>>;
+type UnderWay<T> = (WeakShared<BoxFuture<'static, Option<T>>>, Deadline);
 
 /// What is under way.
 pub(crate) struct Flights<K, T>(Mutex<HashMap<K, UnderWay<T>>>)
@@ -46,26 +50,51 @@ impl<K: Hash + Eq + Clone, T: Clone> Default for Flights<K, T> {
 
 impl<K: Hash + Eq + Clone, T: Clone + Send + 'static> Flights<K, T> {
     /// The answer of the flight with this key, which begins with `work` unless it is under way.
-    pub(crate) async fn join(&self, key: K, work: impl FnOnce() -> BoxFuture<'static, T>) -> T {
-        let under_way = self.enter(&key, work);
+    ///
+    /// # Errors
+    /// Where there is no time left for an answer; the deadline knows what kept it.
+    pub(crate) async fn join(
+        &self,
+        key: K,
+        give_up_at: Option<Instant>,
+        work: impl FnOnce(Deadline) -> BoxFuture<'static, T>,
+    ) -> Result<T, Deadline> {
+        if give_up_at.is_some_and(|end| end <= Instant::now()) {
+            return Err(Deadline::new(give_up_at));
+        }
+        let (under_way, deadline) = self.enter(&key, give_up_at, work);
         // In this order: what is dropped last looks whether anybody is left.
         let waiter = Waiter { flights: self, key, work: Some(under_way.clone()) };
-        let answer = under_way.await;
+        let answer = match give_up_at {
+            None => Ok(under_way.await),
+            Some(end) => tokio::time::timeout_at(end.into(), under_way).await,
+        };
         drop(waiter);
+        let Ok(answer) = answer else { return Err(deadline) };
         // A panic is each waiter's own: one inside of what they share would poison it for all.
-        answer.unwrap_or_else(|| resume_unwind(Box::new("the work that was shared panicked")))
+        Ok(answer.unwrap_or_else(|| resume_unwind(Box::new("the work that was shared panicked"))))
     }
 
-    fn enter(&self, key: &K, work: impl FnOnce() -> BoxFuture<'static, T>) -> Work<T> {
+    fn enter(
+        &self,
+        key: &K,
+        give_up_at: Option<Instant>,
+        work: impl FnOnce(Deadline) -> BoxFuture<'static, T>,
+    ) -> (Work<T>, Deadline) {
         let mut flights = self.lock();
-        if let Some(work) = flights.get(key).and_then(under_way) {
-            return work;
+        if let Some(flight) = flights.get(key)
+            && let Some(work) = under_way(flight)
+        {
+            flight.1.extend(give_up_at);
+            return (work, flight.1.clone());
         }
-        let work = AssertUnwindSafe(work()).catch_unwind().map(Result::ok).boxed().shared();
+        let deadline = Deadline::new(give_up_at);
+        let work = AssertUnwindSafe(work(deadline.clone())).catch_unwind();
+        let work = work.map(Result::ok).boxed().shared();
         if let Some(weak) = work.downgrade() {
-            flights.insert(key.clone(), weak);
+            flights.insert(key.clone(), (weak, deadline.clone()));
         }
-        work
+        (work, deadline)
     }
 }
 
@@ -77,7 +106,7 @@ impl<K: Hash + Eq + Clone, T: Clone> Flights<K, T> {
 
 /// One that has landed is none: who asks now wants to know how it is now.
 fn under_way<T: Clone>(flight: &UnderWay<T>) -> Option<Work<T>> {
-    flight.upgrade().filter(|work| work.peek().is_none())
+    flight.0.upgrade().filter(|work| work.peek().is_none())
 }
 
 impl<K: Hash + Eq + Clone, T: Clone> Drop for Waiter<'_, K, T> {
@@ -128,44 +157,64 @@ mod tests {
         }
     }
 
+    fn after(milliseconds: u64) -> Option<Instant> {
+        Some(Instant::now() + Duration::from_millis(milliseconds))
+    }
+
+    #[tokio::test]
+    async fn it_knows_how_long_the_most_patient_waits_and_begins_for_nobody_without_time() {
+        let (flights, told) = (Flights::default(), Mutex::new(None));
+        let [first, second] = [after(40), after(80)];
+        let work = |deadline: Deadline| -> BoxFuture<'static, u32> {
+            *told.lock().unwrap() = Some(deadline);
+            Box::pin(std::future::pending())
+        };
+        let none = |_| -> BoxFuture<'static, u32> { panic!("it is under way") };
+        let all = join_all([
+            Box::pin(flights.join("k", first, work)) as BoxFuture<'_, _>,
+            Box::pin(flights.join("k", second, none)),
+            Box::pin(flights.join("k", after(0), none)),
+        ]);
+        assert!(all.await.iter().all(Result::is_err));
+        assert_eq!(told.lock().unwrap().as_ref().unwrap().end(), second);
+        assert!(flights.join("other", Some(Instant::now()), none).await.is_err());
+    }
+
     #[tokio::test]
     async fn a_panic_reaches_everybody_who_waits_and_nobody_after() {
         let (flights, counts) = (Arc::new(Flights::default()), Counts::default());
         let both = [(); 2].map(|()| {
             let flights = Arc::clone(&flights);
             tokio::spawn(async move {
-                let work = || -> BoxFuture<'static, u32> {
+                let work = |_| -> BoxFuture<'static, u32> {
                     Box::pin(async {
                         tokio::time::sleep(Duration::from_millis(20)).await;
                         panic!("on purpose")
                     })
                 };
-                flights.join("k", work).await
+                flights.join("k", None, work).await
             })
         });
         for waiter in both {
             assert!(waiter.await.unwrap_err().is_panic());
         }
-        assert_eq!(flights.join("k", || counts.work(1)).await, 0);
+        assert_eq!(flights.join("k", None, |_| counts.work(1)).await.unwrap(), 0);
     }
 
     #[tokio::test]
     async fn a_thousand_with_one_key_are_one_and_the_next_one_is_another() {
         let (flights, counts) = (Flights::default(), Counts::default());
-        let all = join_all((0..1000).map(|_| flights.join("k", || counts.work(20)))).await;
-        assert!(all.iter().all(|answer| *answer == 0));
-        assert_eq!(flights.join("k", || counts.work(1)).await, 1);
-        assert_eq!(flights.join("other", || counts.work(1)).await, 2);
+        let all = join_all((0..1000).map(|_| flights.join("k", None, |_| counts.work(20)))).await;
+        assert!(all.iter().all(|answer| *answer.as_ref().unwrap() == 0));
+        assert_eq!(flights.join("k", None, |_| counts.work(1)).await.unwrap(), 1);
+        assert_eq!(flights.join("other", None, |_| counts.work(1)).await.unwrap(), 2);
         assert!(flights.lock().is_empty());
     }
 
     #[tokio::test]
     async fn it_lasts_as_long_as_the_one_that_has_most_time() {
         let (flights, counts) = (Flights::default(), Counts::default());
-        let wait = |milliseconds| {
-            let asked = flights.join("k", || counts.work(60));
-            tokio::time::timeout(Duration::from_millis(milliseconds), asked)
-        };
+        let wait = |milliseconds| flights.join("k", after(milliseconds), |_| counts.work(60));
         let all = join_all([wait(5), wait(1000), wait(20)]).await;
         assert_eq!(all.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, false]);
         assert_eq!(counts.now(), (1, 1));
@@ -176,8 +225,7 @@ mod tests {
     async fn it_is_dropped_when_nobody_waits_and_begins_anew_for_the_next() {
         let (flights, counts) = (Flights::default(), Counts::default());
         for _ in 0..3 {
-            let asked = flights.join("k", || counts.work(40));
-            assert!(tokio::time::timeout(Duration::from_millis(10), asked).await.is_err());
+            assert!(flights.join("k", after(10), |_| counts.work(40)).await.is_err());
             assert!(flights.lock().is_empty());
         }
         tokio::time::sleep(Duration::from_millis(60)).await;

@@ -18,6 +18,7 @@ pub mod blocking;
 mod cache;
 mod client;
 mod counters;
+mod deadline;
 mod error;
 mod exchange;
 mod flights;

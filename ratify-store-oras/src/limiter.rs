@@ -13,7 +13,10 @@ use std::{
 use futures_util::future::{Either, pending, select};
 use tokio::sync::{Notify, oneshot};
 
-use crate::pace::{Pace, Seen, Turn};
+use crate::{
+    deadline::Deadline,
+    pace::{Pace, Seen, Turn},
+};
 
 /// Those who gave up are looked for each time so many wait.
 const SWEEP: usize = 64;
@@ -49,27 +52,29 @@ pub(crate) struct Ticket {
     seen: Seen,
 }
 
-/// The registry asked for a pause that is longer than there is time.
+/// The registry asked for a pause that is longer than there is time; it ends then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Paused;
+pub(crate) struct Paused(pub(crate) Instant);
 
 impl Limiter {
     /// Waits until a request of this tenant may be sent.
     ///
     /// # Errors
-    /// At once where the registry's pause ends after `give_up_at`.
+    /// At once where the registry's pause ends after the deadline; shortly before the deadline where
+    /// there is a pause that began meanwhile.
     pub(crate) async fn admit(
         self: &Arc<Self>,
         tenant: &Arc<str>,
-        give_up_at: Option<Instant>,
+        deadline: &Deadline,
     ) -> Result<Ticket, Paused> {
         loop {
             let granted = {
                 let mut state = self.lock();
                 let now = Instant::now();
-                let pause = state.pace.paused_until();
-                if give_up_at.zip(pause).is_some_and(|(end, pause)| pause > now && pause >= end) {
-                    return Err(Paused);
+                if let Some(until) = state.pace.paused_until().filter(|until| *until > now)
+                    && deadline.end().is_some_and(|end| until >= end)
+                {
+                    return Err(Paused(until));
                 }
                 if state.queues.is_empty() && state.has_room(tenant, now) {
                     return Ok(state.begin(self, tenant, now));
@@ -80,10 +85,23 @@ impl Limiter {
             };
             // There may be room for this one while those that wait are of tenants that have enough.
             self.let_go();
-            if let Some(ticket) = self.wait(granted).await {
+            let ticket =
+                match select(Box::pin(self.wait(granted)), Box::pin(deadline.nears())).await {
+                    Either::Left((ticket, _)) => ticket,
+                    Either::Right(((), wait)) => match self.paused_until(Instant::now()) {
+                        Some(until) => return Err(Paused(until)),
+                        None => wait.await,
+                    },
+                };
+            if let Some(ticket) = ticket {
                 return Ok(ticket);
             }
         }
+    }
+
+    /// When the registry may be asked again, where it asks for a pause.
+    pub(crate) fn paused_until(&self, now: Instant) -> Option<Instant> {
+        self.lock().pace.paused_until().filter(|until| *until > now)
     }
 
     /// Waits for a ticket, and watches the clock for all while nobody else does.
@@ -221,23 +239,28 @@ mod tests {
         name.into()
     }
 
+    fn never() -> Deadline {
+        Deadline::new(None)
+    }
+
     #[tokio::test]
     async fn a_tenant_with_many_waiting_leaves_room_for_another() {
         let limiter = Arc::new(Limiter::default());
         let (many, few) = (tenant("many"), tenant("few"));
         let mut held = Vec::new();
         for _ in 0..6 {
-            held.push(limiter.admit(&many, None).await.unwrap());
+            held.push(limiter.admit(&many, &never()).await.unwrap());
         }
         let waiting: Vec<_> = (0..500)
             .map(|_| {
                 let (limiter, many) = (limiter.clone(), many.clone());
-                tokio::spawn(async move { drop(limiter.admit(&many, None).await.unwrap()) })
+                tokio::spawn(async move { drop(limiter.admit(&many, &never()).await.unwrap()) })
             })
             .collect();
         tokio::task::yield_now().await;
         let soon = Duration::from_secs(5);
-        let ticket = tokio::time::timeout(soon, limiter.admit(&few, None)).await.unwrap().unwrap();
+        let ticket =
+            tokio::time::timeout(soon, limiter.admit(&few, &never())).await.unwrap().unwrap();
         assert!(waiting.iter().all(|task| !task.is_finished()));
         ticket.done(Seen::Served);
         drop(held);
@@ -260,7 +283,7 @@ mod tests {
         for name in [&a, &a, &a, &a, &b, &b] {
             let (limiter, name, order) = (limiter.clone(), name.clone(), order.clone());
             tasks.push(tokio::spawn(async move {
-                let ticket = limiter.admit(&name, None).await.unwrap();
+                let ticket = limiter.admit(&name, &never()).await.unwrap();
                 order.lock().unwrap().push(name);
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 ticket.done(Seen::Unknown);
@@ -279,11 +302,11 @@ mod tests {
     async fn whoever_watches_the_clock_may_leave() {
         let limiter = Arc::new(Limiter::default());
         let a = tenant("a");
-        let ticket = limiter.admit(&a, None).await.unwrap();
+        let ticket = limiter.admit(&a, &never()).await.unwrap();
         ticket.done(Seen::Busy(Duration::from_millis(200)));
         let task = |_| {
             let (limiter, a) = (limiter.clone(), a.clone());
-            tokio::spawn(async move { limiter.admit(&a, None).await.unwrap() })
+            tokio::spawn(async move { limiter.admit(&a, &never()).await.unwrap() })
         };
         let mut tasks: Vec<_> = (0..3).map(task).collect();
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -311,7 +334,7 @@ mod tests {
         }
         let name = tenant("a");
         let all = (0..4000).map(|_| async {
-            limiter.admit(&name, None).await.unwrap().done(Seen::Served);
+            limiter.admit(&name, &never()).await.unwrap().done(Seen::Served);
         });
         let all = futures_util::future::join_all(all);
         tokio::time::timeout(Duration::from_secs(30), all).await.unwrap();
@@ -321,8 +344,37 @@ mod tests {
     async fn a_pause_longer_than_there_is_time_ends_at_once() {
         let limiter = Arc::new(Limiter::default());
         let a = tenant("a");
-        limiter.admit(&a, None).await.unwrap().done(Seen::Busy(Duration::from_secs(60)));
-        let soon = Some(Instant::now() + Duration::from_secs(5));
-        assert_eq!(limiter.admit(&a, soon).await.err(), Some(Paused));
+        limiter.admit(&a, &never()).await.unwrap().done(Seen::Busy(Duration::from_secs(60)));
+        let begun = Instant::now();
+        let soon = Deadline::new(Some(begun + Duration::from_secs(5)));
+        let Paused(until) = limiter.admit(&a, &soon).await.err().unwrap();
+        assert!(
+            until > begun + Duration::from_secs(50) && begun.elapsed() < Duration::from_secs(4)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_pause_that_begins_meanwhile_is_told_shortly_before_the_end() {
+        let limiter = Arc::new(Limiter::default());
+        let a = tenant("a");
+        let under_way = limiter.admit(&a, &never()).await.unwrap();
+        let mut held = Vec::new();
+        while limiter.lock().has_room(&a, Instant::now()) {
+            held.push(limiter.admit(&a, &never()).await.unwrap());
+        }
+        let end = Instant::now() + Duration::from_millis(300);
+        let (deadline, later) = (Deadline::new(Some(end)), Deadline::new(Some(end)));
+        let waits = [&deadline, &later].map(|deadline| {
+            let (limiter, a, deadline) = (limiter.clone(), a.clone(), deadline.clone());
+            tokio::spawn(async move { limiter.admit(&a, &deadline).await.map(drop) })
+        });
+        tokio::task::yield_now().await;
+        under_way.done(Seen::Busy(Duration::from_millis(600)));
+        later.extend(None);
+        let [told, patient] = waits;
+        assert!(told.await.unwrap().is_err());
+        assert!(Instant::now() < end, "it had time to be told");
+        drop(held);
+        assert_eq!(patient.await.unwrap(), Ok(()), "who has more time waits for the pause");
     }
 }

@@ -11,9 +11,9 @@ use ratify_core::{
 
 use crate::{
     BlobCache, Client, ClientOptions, CredentialUse, OrasError, OrasStoreOptions, Transport, auth,
+    deadline::Deadline,
     flights::Flights,
     keys::Keys,
-    patience::within,
     results::{Known, Pending, Question, Results},
     selection::Selection,
 };
@@ -134,20 +134,23 @@ impl OrasStore {
             Some(Known::Described(descriptor)) => Ok(*descriptor),
             Some(_) => Err(Arc::new(OrasError::NotFound { what: subject.to_string() })),
             None => {
-                let flight = self.flights.resolved.join(subject.clone(), || {
-                    let (client, subject) = (self.client.for_request(context), subject.clone());
-                    let pending = question.and_then(|question| self.asking(&subject, &question));
-                    Box::pin(async move {
-                        let resolved = client.resolve(&subject, None).await;
-                        match &resolved {
-                            Ok(found) => keep(pending, described(found)),
-                            Err(error) if error.is_not_found() => keep(pending, Known::Absent),
-                            Err(_) => {}
-                        }
-                        resolved.map_err(Arc::new)
-                    })
-                });
-                self.wait(subject, context.give_up_at, flight).await
+                let flight =
+                    self.flights.resolved.join(subject.clone(), context.give_up_at, |deadline| {
+                        let (client, subject) =
+                            (self.client.for_work(context, deadline), subject.clone());
+                        let pending =
+                            question.and_then(|question| self.asking(&subject, &question));
+                        Box::pin(async move {
+                            let resolved = client.resolve(&subject, None).await;
+                            match &resolved {
+                                Ok(found) => keep(pending, described(found)),
+                                Err(error) if error.is_not_found() => keep(pending, Known::Absent),
+                                Err(_) => {}
+                            }
+                            resolved.map_err(Arc::new)
+                        })
+                    });
+                self.wait(subject, flight).await
             }
         };
         answer.map_err(|error| {
@@ -199,8 +202,8 @@ impl OrasStore {
             return Ok(listed);
         }
         let key = (subject.sibling(digest), only.to_owned());
-        let flight = self.flights.listed.join(key, || {
-            let (client, subject) = (self.client.for_request(context), subject.clone());
+        let flight = self.flights.listed.join(key, context.give_up_at, |deadline| {
+            let (client, subject) = (self.client.for_work(context, deadline), subject.clone());
             let (digest, only) = (digest.clone(), only.to_owned());
             let pending = self.asking(&subject, &question);
             Box::pin(async move {
@@ -212,7 +215,7 @@ impl OrasStore {
                 Ok(listed)
             })
         });
-        self.wait(subject, context.give_up_at, flight).await
+        self.wait(subject, flight).await
     }
 
     async fn cosign_signature(
@@ -229,8 +232,9 @@ impl OrasStore {
             Some(_) => Ok(None),
             None => {
                 let at = subject.sibling(digest);
-                let flight = self.flights.cosign.join(at.clone(), || {
-                    let (client, digest) = (self.client.for_request(context), digest.clone());
+                let flight = self.flights.cosign.join(at.clone(), context.give_up_at, |deadline| {
+                    let (client, digest) =
+                        (self.client.for_work(context, deadline), digest.clone());
                     let pending = self.asking(&at, &question);
                     Box::pin(async move {
                         let found = client.cosign_signature(&at, &digest, None).await;
@@ -239,7 +243,7 @@ impl OrasStore {
                         Ok(found)
                     })
                 });
-                self.wait(subject, context.give_up_at, flight).await
+                self.wait(subject, flight).await
             }
         };
         found.map_err(|error| {
@@ -270,8 +274,9 @@ impl OrasStore {
         let repository = subject.sibling(&descriptor.digest);
         let key =
             (repository.clone(), media_type.to_owned(), descriptor.digest.clone(), descriptor.size);
-        let flight = self.flights.manifests.join(key, || {
-            let (client, descriptor) = (self.client.for_request(context), descriptor.clone());
+        let flight = self.flights.manifests.join(key, context.give_up_at, |deadline| {
+            let (client, descriptor) =
+                (self.client.for_work(context, deadline), descriptor.clone());
             let cache = self.cache.of(&self.tenant, subject);
             let repository = repository.clone();
             Box::pin(async move {
@@ -290,7 +295,7 @@ impl OrasStore {
                 Ok(bytes)
             })
         });
-        let bytes = self.wait(subject, context.give_up_at, flight).await.map_err(fetch_failure)?;
+        let bytes = self.wait(subject, flight).await.map_err(fetch_failure)?;
         Manifest::from_bytes(media_type, &bytes).map_err(|error| match error {
             ManifestError::Unsupported(media_type) => unsupported(&media_type),
             error => of_store(ErrorCode::DataDecodingFailure)
@@ -311,8 +316,8 @@ impl OrasStore {
     ) -> Result<Bytes> {
         let repository = subject.sibling(digest);
         let key = (repository.clone(), digest.clone(), size);
-        let flight = self.flights.blobs.join(key, || {
-            let (client, digest) = (self.client.for_request(context), digest.clone());
+        let flight = self.flights.blobs.join(key, context.give_up_at, |deadline| {
+            let (client, digest) = (self.client.for_work(context, deadline), digest.clone());
             let cache = self.cache.of(&self.tenant, subject);
             Box::pin(async move {
                 let limit = client.limits().blob_bytes;
@@ -327,7 +332,7 @@ impl OrasStore {
                 Ok(bytes)
             })
         });
-        self.wait(subject, context.give_up_at, flight).await.map_err(fetch_failure)
+        self.wait(subject, flight).await.map_err(fetch_failure)
     }
 
     /// What is known of an answer that was given a moment ago.
@@ -345,14 +350,11 @@ impl OrasStore {
     async fn wait<T>(
         &self,
         subject: &Reference,
-        give_up_at: Option<Instant>,
-        flight: impl Future<Output = Shared<T>>,
+        flight: impl Future<Output = std::result::Result<Shared<T>, Deadline>>,
     ) -> Shared<T> {
-        let flight = async { Ok(flight.await) };
-        let answer = match within(give_up_at, subject.as_str(), Box::pin(flight)).await {
-            Ok(answer) => answer,
-            Err(gave_up) => Err(Arc::new(gave_up)),
-        };
+        let answer = Box::pin(flight).await.unwrap_or_else(|deadline| {
+            Err(Arc::new(deadline.gave_up(subject.as_str(), Instant::now())))
+        });
         if let (Some(results), Err(error)) = (&self.results, &answer) {
             results.note(subject, error);
         }

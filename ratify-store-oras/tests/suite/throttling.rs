@@ -3,7 +3,10 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -127,6 +130,59 @@ async fn a_pause_that_is_longer_than_there_is_time_is_not_waited_for() {
     let content = Content::new();
     let other = Fake::start(move |seen: &Seen| content.answer(seen)).await;
     patient.resolve(&other.reference("app:1"), soon()).await.unwrap();
+}
+
+/// Refuses the first request, with so many seconds to wait, and serves the others.
+async fn refusing_once(seconds: u64) -> Fake {
+    let (content, asked) = (Content::new(), AtomicBool::new(false));
+    Fake::start(move |seen: &Seen| {
+        if asked.swap(true, Ordering::Relaxed) {
+            return content.answer(seen);
+        }
+        Reply::error(429, "TOOMANYREQUESTS").with("retry-after", &seconds.to_string())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn who_has_no_time_for_a_pause_is_told_so_at_once() {
+    let cache = tempfile::tempdir().unwrap();
+    let fake = refusing_once(30).await;
+    let store = store(cache.path());
+    let begun = Instant::now();
+    for repository in ["app", "other"] {
+        let soon = Context::until(Some(begun + Duration::from_secs(5)));
+        let subject = fake.reference(&format!("{repository}:1"));
+        let error = store.resolve(&subject, &soon).await.unwrap_err().to_string();
+        for part in [&fake.registry(), "429", "it may be asked again in 30 s"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(fake.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn who_joins_with_more_time_waits_for_the_pause_and_who_leaves_is_told_of_it() {
+    let cache = tempfile::tempdir().unwrap();
+    let fake = refusing_once(2).await;
+    let store = store(cache.path());
+    let subject = fake.reference("app:1");
+    let (hasty, patient) =
+        (Context::until(soon()), Context::until(Some(Instant::now() + Duration::from_secs(30))));
+    let begun = Instant::now();
+    let (hasty, patient) = tokio::join!(
+        async { (store.resolve(&subject, &hasty).await, begun.elapsed()) },
+        store.resolve(&subject, &patient)
+    );
+    assert_eq!(patient.unwrap(), Content::new().subject);
+    assert!(begun.elapsed() >= Duration::from_secs(2));
+    let (error, took) = (hasty.0.unwrap_err().to_string(), hasty.1);
+    for part in [&fake.registry(), "429", "it may be asked again in 2 s"] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(fake.seen().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
