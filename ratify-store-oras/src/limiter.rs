@@ -373,7 +373,6 @@ mod tests {
         later.extend(None);
         let [told, patient] = waits;
         assert!(told.await.unwrap().is_err());
-        assert!(Instant::now() < end, "it had time to be told");
         drop(held);
         assert_eq!(patient.await.unwrap(), Ok(()), "who has more time waits for the pause");
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use ratify_core::{
-    Algorithm, Descriptor, VerifierReport, VerifyResult,
+    Algorithm, Descriptor, Digest, Request, Verifier, VerifierReport, VerifyResult,
     config::{Config, StorePluginConfig},
     executor::{Executor, VerifyParameters, testing::FunctionVerifier},
     media_type,
@@ -17,6 +17,7 @@ use crate::fake::{Fake, Reply, Seen, index};
 
 const CREATED: &str = "org.opencontainers.image.created";
 const REPORT: &str = "application/report";
+const REVIEW: &str = "application/review";
 
 /// Where an artifact says when it was made.
 #[derive(Clone, Copy, PartialEq)]
@@ -31,7 +32,8 @@ enum Dated {
 struct Repository {
     objects: BTreeMap<String, (String, Bytes)>,
     subject: Option<Descriptor>,
-    listed: Vec<Descriptor>,
+    /// By what they are attached to.
+    listed: Vec<(Digest, Descriptor)>,
     broken: Vec<String>,
 }
 
@@ -44,28 +46,47 @@ impl Repository {
     }
 
     /// Attaches a report that was made so many hours ago, and that says `text`.
-    fn attach(mut self, text: &str, hours: i64, dated: Dated) -> Self {
+    fn attach(self, text: &str, hours: i64, dated: Dated) -> Self {
+        let image = self.subject.clone().unwrap();
+        self.attach_to(image, REPORT, text, hours, dated)
+    }
+
+    /// Attaches a review to the report that was attached first.
+    fn review(self, text: &str, hours: i64) -> Self {
+        let report = self.listed[0].1.clone();
+        self.attach_to(report, REVIEW, text, hours, Dated::InTheList)
+    }
+
+    fn attach_to(
+        mut self,
+        subject: Descriptor,
+        type_: &str,
+        text: &str,
+        hours: i64,
+        dated: Dated,
+    ) -> Self {
         let blob = self.add("blobs", "text/plain", text.to_owned().into());
         let made = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(hours);
         let annotation = (CREATED.to_owned(), made.to_string());
-        let mut artifact = Artifact::new(REPORT, vec![blob]);
-        artifact.subject = self.subject.clone();
+        let mut artifact = Artifact::new(type_, vec![blob]);
+        let at = subject.digest.clone();
+        artifact.subject = Some(Descriptor::new(subject.media_type, subject.digest, subject.size));
         if dated != Dated::Nowhere {
             artifact.annotations.extend([annotation.clone()]);
         }
         let bytes = artifact.to_bytes().unwrap();
         let added = self.add("manifests", media_type::OCI_MANIFEST, bytes);
-        let mut listed = added.with_artifact_type(REPORT);
+        let mut listed = added.with_artifact_type(type_);
         if dated == Dated::InTheList {
             listed.annotations.extend([annotation]);
         }
-        self.listed.push(listed);
+        self.listed.push((at, listed));
         self
     }
 
     /// The manifest that was attached last cannot be had.
     fn broken(mut self) -> Self {
-        self.broken.push(format!("manifests/{}", self.listed.last().unwrap().digest));
+        self.broken.push(format!("manifests/{}", self.listed.last().unwrap().1.digest));
         self
     }
 
@@ -79,8 +100,9 @@ impl Repository {
     fn answer(&self, seen: &Seen) -> Reply {
         let path = seen.path.split('?').next().unwrap();
         let rest = path.strip_prefix("/v2/app/").unwrap();
-        if rest.starts_with("referrers/") {
-            let all: Vec<_> = self.listed.iter().collect();
+        if let Some(subject) = rest.strip_prefix("referrers/") {
+            let is_meant = |(at, _): &&(Digest, Descriptor)| at.as_str() == subject;
+            let all: Vec<_> = self.listed.iter().filter(is_meant).map(|(_, one)| one).collect();
             return Reply::ok(index(&all)).with("content-type", media_type::OCI_INDEX);
         }
         if self.broken.iter().any(|broken| broken == rest) {
@@ -96,7 +118,7 @@ impl Repository {
 }
 
 /// Is satisfied with reports that say `good`; all of them must.
-fn executor(cache: &Path, keys: &Value) -> Executor {
+fn executor(cache: &Path, keys: &Value, is_nested: bool) -> Executor {
     let mut entry = json!({"name": "oras", "useHttp": true, "localCachePath": cache});
     entry.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
     let config = StorePluginConfig::from_entry(entry.as_object().unwrap(), "1.0.0").unwrap();
@@ -108,31 +130,41 @@ fn executor(cache: &Path, keys: &Value) -> Executor {
     }}});
     let policy = Config::from_json(policy.to_string().as_bytes()).unwrap().policy.unwrap();
     let policy = Policy::from_config(&policy).unwrap();
-    let reader = FunctionVerifier::new(
-        "reader",
-        REPORT,
-        Arc::new(|request| {
-            let request = request.clone();
-            Box::pin(async move {
-                let manifest =
-                    request.host.manifest(&request.subject, &request.referrer.descriptor).await?;
-                let text = request.host.blob(&request.subject, &manifest.blobs[0]).await?;
-                Ok(match &text[..] {
-                    b"good" => VerifierReport::success("good"),
-                    _ => VerifierReport::failure("bad"),
+    let read = |type_| {
+        FunctionVerifier::new(
+            type_,
+            type_,
+            Arc::new(|request: &Request| {
+                let request = request.clone();
+                Box::pin(async move {
+                    let manifest = request
+                        .host
+                        .manifest(&request.subject, &request.referrer.descriptor)
+                        .await?;
+                    let text = request.host.blob(&request.subject, &manifest.blobs[0]).await?;
+                    Ok(match &text[..] {
+                        b"good" => VerifierReport::success("good"),
+                        _ => VerifierReport::failure("bad"),
+                    })
                 })
-            })
-        }),
-    );
-    Executor::new(vec![Arc::new(store)], vec![Arc::new(reader)], Some(policy))
+            }),
+        )
+    };
+    let reports = if is_nested { read(REPORT).nested() } else { read(REPORT) };
+    let verifiers: Vec<Arc<dyn Verifier>> = vec![Arc::new(reports), Arc::new(read(REVIEW))];
+    Executor::new(vec![Arc::new(store)], verifiers, Some(policy))
 }
 
 /// The verdict, and how many requests it took besides the first two: is it there, what is attached.
 async fn verify(repository: Repository, keys: Value) -> (VerifyResult, usize) {
+    verify_all(repository, keys, false).await
+}
+
+async fn verify_all(repository: Repository, keys: Value, is_nested: bool) -> (VerifyResult, usize) {
     let subject = repository.subject.clone().unwrap().digest;
     let fake = Fake::start(move |seen: &Seen| repository.answer(seen)).await;
     let cache = tempfile::tempdir().unwrap();
-    let executor = executor(cache.path(), &keys);
+    let executor = executor(cache.path(), &keys, is_nested);
     let image = format!("{}/app@{subject}", fake.registry());
     let verdict = executor.verify(&VerifyParameters::new(image), &|_| {}).await.unwrap();
     (verdict, fake.seen().len() - 2)
@@ -160,6 +192,21 @@ async fn only_the_latest_of_a_type_counts_and_no_other_is_fetched() {
     assert_eq!((two.is_success, requests), (false, 4));
     let (young, requests) = verify(reports(), json!({"maxAge": "12h"})).await;
     assert_eq!((young.is_success, requests), (true, 2), "{young:?}");
+}
+
+#[tokio::test]
+async fn what_is_attached_to_artifacts_is_chosen_the_same_way() {
+    let reviewed = || {
+        let report = Repository::new().attach("good", 1, Dated::InTheList);
+        report.review("bad", 48).review("good", 24)
+    };
+    let passes = async |keys| verify_all(reviewed(), keys, true).await.0.is_success;
+    assert!(!passes(json!({})).await);
+    assert!(passes(json!({"latestPerType": 1})).await);
+    assert!(passes(json!({"maxAge": "36h"})).await);
+    let (verdict, _) = verify_all(reviewed(), json!({"maxAge": "12h"}), true).await;
+    let reason = reason(&verdict);
+    assert!(reason.contains("2 artifacts are older than maxAge"), "{reason}");
 }
 
 #[tokio::test]
