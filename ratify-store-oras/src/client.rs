@@ -362,9 +362,10 @@ impl Client {
         let options = &self.inner.options;
         let result = match self.asked_host(target) {
             Ok(host) => {
+                let repository = target.repository();
                 let asked = Asked {
                     host: &host,
-                    repository: target.reference.repository(),
+                    repository: &repository,
                     artifact: target.reference.as_str(),
                     give_up_at: target.give_up_at,
                 };

@@ -155,7 +155,8 @@ impl Client {
     ) -> Result<Answer, OrasError> {
         let both = Target { also_pull: Some(from), ..target.clone() };
         let mut mount = self.call(Method::POST, target, "blobs/uploads/");
-        let pairs = [("mount", digest.as_str()), ("from", from)];
+        let from = target.named_there(from);
+        let pairs = [("mount", digest.as_str()), ("from", &from)];
         mount.url.query_pairs_mut().extend_pairs(pairs);
         match self.ask(&both, &mount).await {
             Ok(answer) if !is_refusal(&answer) => Ok(answer),

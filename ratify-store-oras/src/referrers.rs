@@ -143,7 +143,7 @@ impl Client {
             answer.refuse_encoding()?;
             check_filters(answer.raw(&OCI_FILTERS_APPLIED), !artifact_type.is_empty())
                 .map_err(|why| OrasError::invalid(what, why))?;
-            let next = next_page(&answer.url, answer.raw(&LINK))
+            let next = next_page(target.base.path(), &answer.url, answer.raw(&LINK))
                 .map_err(|why| OrasError::Forbidden { request: answer.request.clone(), why })?;
             let request = answer.request.clone();
             let page = answer.read(what, None, listing.limits.manifest_bytes).await?;
@@ -304,6 +304,7 @@ fn check_filters<'a>(
 /// When it leads to another host or out of the API, or to two pages at once; also when a value cannot be read, for it may
 /// have named a page that would be missing then.
 fn next_page<'a>(
+    api: &str,
     current: &Url,
     values: impl Iterator<Item = &'a HeaderValue>,
 ) -> Result<Option<Url>, String> {
@@ -320,7 +321,12 @@ fn next_page<'a>(
     }
     let Some(target) = found else { return Ok(None) };
     let next = current.join(target).map_err(|error| format!("links to no URL: {error}"))?;
-    if next.origin() != current.origin() || !next.path().starts_with("/v2/") {
+    let is_in_api = ["/v2", api].iter().any(|api| {
+        next.path()
+            .strip_prefix(api.trim_end_matches('/'))
+            .is_some_and(|rest| rest.starts_with('/'))
+    });
+    if next.origin() != current.origin() || !is_in_api {
         let host = capped_line(next.host_str().unwrap_or_default(), 255);
         return Err(format!("the next page is not on the same registry but on {host}"));
     }
@@ -364,7 +370,7 @@ mod tests {
         let current = Url::parse("https://r.io:5000/v2/a/referrers/sha256:x?n=1").unwrap();
         let values: Vec<_> =
             values.iter().map(|text| HeaderValue::from_bytes(text.as_bytes()).unwrap()).collect();
-        next_page(&current, values.iter()).map(|url| url.map(Into::into))
+        next_page("/v2", &current, values.iter()).map(|url| url.map(Into::into))
     }
 
     #[test]
@@ -418,6 +424,17 @@ mod tests {
         ] {
             assert!(next(&[&format!("<{target}>; rel=next")]).is_err(), "{target}");
         }
+    }
+
+    #[test]
+    fn a_place_with_a_path_has_its_next_pages_below_it() {
+        let current = Url::parse("https://r.io/prefix/v2/a/referrers/sha256:x").unwrap();
+        let next = |link: &str| {
+            let link = HeaderValue::from_str(&format!("<{link}>; rel=next")).unwrap();
+            next_page("/prefix/v2", &current, [&link].into_iter())
+        };
+        assert!(next("?last=2").is_ok() && next("/prefix/v2/a/x").is_ok());
+        assert!(next("/prefix/v2x/a").is_err() && next("/prefix/x").is_err());
     }
 
     #[test]

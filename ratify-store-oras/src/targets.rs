@@ -12,14 +12,16 @@ use crate::{Client, OrasError, auth::challenge, client::PULL, exchange::Call, ro
 #[derive(Clone)]
 pub(crate) struct Target<'a> {
     pub(crate) reference: &'a Reference,
-    /// The API, up to `/v2`.
+    /// The API, up to `/v2`, or as deep as a file says.
     pub(crate) base: Url,
+    /// What stands before the names of repositories there; empty where nothing does.
+    pub(crate) folder: String,
     /// What is special about the place, where a file says something of it.
     pub(crate) place: Option<Arc<Endpoint>>,
     /// The mirror's host, where the place is one: it has credentials of its own.
     pub(crate) mirror: Option<String>,
     pub(crate) actions: &'static [&'static str],
-    /// Another repository that is read from: a blob is taken from there.
+    /// Another repository of the registry that is read from: a blob is taken from there.
     pub(crate) also_pull: Option<&'a str>,
     pub(crate) give_up_at: Option<Instant>,
 }
@@ -53,11 +55,13 @@ impl<'a> Targets<'a> {
             Some(base) => base.clone(),
             None => client.base(registry).await?,
         };
+        let folder = folder(&base).to_owned();
         let mirror = place.is_mirror(registry).then(|| authority(&base));
         let is_plain = place.base.is_none() && place.tls.is_none() && place.headers.is_empty();
         let place = (!is_plain).then(|| Arc::new(place));
         let (reference, actions, give_up_at) = (self.reference, self.actions, self.give_up_at);
-        Ok(Target { reference, base, place, mirror, actions, also_pull: None, give_up_at })
+        let also_pull = None;
+        Ok(Target { reference, base, folder, place, mirror, actions, also_pull, give_up_at })
     }
 
     /// Whether there is a place that was not asked yet.
@@ -91,6 +95,19 @@ impl Target<'_> {
         self.mirror.as_deref().unwrap_or_else(|| self.reference.registry())
     }
 
+    /// What the repository is called there: what tokens and credentials are asked for.
+    pub(crate) fn repository(&self) -> String {
+        self.named_there(self.reference.repository())
+    }
+
+    /// What a repository of the registry is called there.
+    pub(crate) fn named_there(&self, repository: &str) -> String {
+        match self.folder.as_str() {
+            "" => repository.to_owned(),
+            folder => format!("{folder}/{repository}"),
+        }
+    }
+
     /// What how referrers are listed depends on, besides the origin: the path of the API there, whom
     /// a mirror stands for, and the repository, since a host may have others behind it.
     pub(crate) fn list_place(&self) -> String {
@@ -118,9 +135,11 @@ impl Target<'_> {
 
     /// What a token must allow; `asked` is what the challenge names.
     pub(crate) fn scope(&self, asked: Option<&str>) -> String {
-        let own = challenge::scope(self.reference.repository(), self.actions, asked);
+        let own = challenge::scope(&self.repository(), self.actions, asked);
         match self.also_pull {
-            Some(other) => format!("{own} {}", challenge::scope(other, PULL, None)),
+            Some(other) => {
+                format!("{own} {}", challenge::scope(&self.named_there(other), PULL, None))
+            }
             None => own,
         }
     }
@@ -135,11 +154,44 @@ impl Target<'_> {
     }
 }
 
+/// The path of an API below `/v2`: a registry that has others behind it names their repositories
+/// so. None where the path ends at `/v2`, or has no such part.
+fn folder(base: &Url) -> &str {
+    let path = base.path().trim_end_matches('/');
+    match path.ends_with("/v2") {
+        true => "",
+        false => path.split_once("/v2/").map_or("", |(_, folder)| folder),
+    }
+}
+
 /// Host and port of a URL, the port only where it is not the default one of HTTPS.
 fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     match url.port_or_known_default() {
         None | Some(443) => host.to_owned(),
         Some(port) => format!("{host}:{port}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_below_v2_is_part_of_a_repositorys_name() {
+        for (base, expected) in [
+            ("https://r.example.com/v2", ""),
+            ("https://r.example.com/v2/", ""),
+            ("https://r.example.com/prefix/v2", ""),
+            ("https://r.example.com/v2/hub", "hub"),
+            ("https://r.example.com/v2/hub/team/", "hub/team"),
+            ("https://r.example.com/prefix/v2/hub", "hub"),
+            ("https://r.example.com/v2/hub/v2", ""),
+            ("https://r.example.com/as/is", ""),
+            ("https://r.example.com/av2/x", ""),
+            ("https://r.example.com", ""),
+        ] {
+            assert_eq!(folder(&Url::parse(base).unwrap()), expected, "{base}");
+        }
     }
 }

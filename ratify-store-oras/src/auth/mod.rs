@@ -108,7 +108,7 @@ pub trait AuthProvider: Send + Sync {
 pub struct Asked<'a> {
     /// Who is to be shown them.
     pub host: &'a RegistryHost,
-    /// The repository on that host.
+    /// What the repository is called on that host.
     pub repository: &'a str,
     /// The whole reference, for what is said.
     pub artifact: &'a str,

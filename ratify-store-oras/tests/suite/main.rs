@@ -16,6 +16,7 @@ mod mirrors;
 #[cfg(any(feature = "alibaba", feature = "aws", feature = "azure"))]
 mod network;
 mod page;
+mod paths;
 mod programs;
 mod pushing;
 mod reading;

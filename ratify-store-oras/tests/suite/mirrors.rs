@@ -24,18 +24,18 @@ use crate::{
     real,
 };
 
-const REGISTRY: &str = "registry.example.com";
+pub(crate) const REGISTRY: &str = "registry.example.com";
 
 /// A directory of `hosts.toml` files.
-struct Directory(tempfile::TempDir);
+pub(crate) struct Directory(tempfile::TempDir);
 
 impl Directory {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
     /// Says something of a registry.
-    fn put(&self, registry: &str, text: &str) -> PathBuf {
+    pub(crate) fn put(&self, registry: &str, text: &str) -> PathBuf {
         let folder = self.0.path().join(registry);
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("hosts.toml"), text).unwrap();
@@ -43,11 +43,11 @@ impl Directory {
     }
 
     /// A client that goes by it, in a server: no loopback address is asked that no file names.
-    fn client(&self, auth: Arc<dyn AuthProvider>) -> Client {
+    pub(crate) fn client(&self, auth: Arc<dyn AuthProvider>) -> Client {
         Client::new(self.options(auth)).unwrap()
     }
 
-    fn options(&self, auth: Arc<dyn AuthProvider>) -> ClientOptions {
+    pub(crate) fn options(&self, auth: Arc<dyn AuthProvider>) -> ClientOptions {
         let path = self.0.path().to_owned();
         let mut options: ClientOptions = options();
         options.transport = Transport::Https;
@@ -87,7 +87,7 @@ impl AuthProvider for Known {
     }
 }
 
-fn image(rest: &str) -> Reference {
+pub(crate) fn image(rest: &str) -> Reference {
     Reference::parse(&format!("{REGISTRY}/{rest}")).unwrap()
 }
 
