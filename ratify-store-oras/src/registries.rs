@@ -12,12 +12,18 @@ use std::{
 
 use url::Url;
 
-use crate::limiter::Limiter;
+use crate::{auth::challenge::Challenge, limiter::Limiter};
 
 /// The origins come from requests; of more than these, those asked least recently are forgotten.
 const MAX_REGISTRIES: usize = 1024;
 /// Of more places than these of one origin, all are asked anew.
 const MAX_PLACES: usize = 256;
+/// Of more places than these of one origin, what all ask for is forgotten.
+const MAX_CHALLENGES: usize = 16;
+/// A longer challenge, place and all, is not kept.
+const MAX_CHALLENGE_BYTES: usize = 1024;
+/// How long it is known what a registry asks for.
+const CHALLENGE_LIFETIME: Duration = Duration::from_secs(600);
 /// How long it is known which way a registry lists referrers. It may be upgraded.
 const REFERRERS_LIFETIME: Duration = Duration::from_secs(600);
 
@@ -41,6 +47,8 @@ pub(crate) struct Registry {
     pub(crate) limiter: Arc<Limiter>,
     /// By place: a host may stand for several registries, and have repositories of many kinds.
     referrers: Mutex<HashMap<String, (Referrers, Instant)>>,
+    /// By place: what it asks for, whatever the repository.
+    challenges: Mutex<HashMap<String, (Challenge, Instant)>>,
     used: AtomicU64,
 }
 
@@ -60,6 +68,28 @@ impl Registry {
             known.clear();
         }
         known.insert(place.to_owned(), (referrers, now));
+    }
+
+    /// What a place asked for last, of anybody, whatever the repository was.
+    pub(crate) fn challenge(&self, place: &str, now: Instant) -> Option<Challenge> {
+        let known = self.challenges.lock().unwrap_or_else(PoisonError::into_inner);
+        let (challenge, at) = known.get(place)?;
+        let is_known = now.saturating_duration_since(*at) < CHALLENGE_LIFETIME;
+        is_known.then(|| challenge.clone())
+    }
+
+    /// It asks for this now; `None` for something that there is no answer to.
+    pub(crate) fn learn_challenge(&self, place: &str, asks: Option<Challenge>, now: Instant) {
+        let mut known = self.challenges.lock().unwrap_or_else(PoisonError::into_inner);
+        known.remove(place);
+        let Some(challenge) = asks.map(Challenge::without_scope) else { return };
+        if place.len() + challenge.bytes() > MAX_CHALLENGE_BYTES {
+            return;
+        }
+        if known.len() >= MAX_CHALLENGES {
+            known.clear();
+        }
+        known.insert(place.to_owned(), (challenge, now));
     }
 
     fn known_referrers(&self, place: &str, now: Instant) -> Option<Referrers> {
@@ -121,6 +151,35 @@ mod tests {
         assert!(!registry.lists_by_tag("/v2 app", start));
         registry.learn_referrers("/v2 app", Referrers::TagSchema, start + REFERRERS_LIFETIME);
         assert!(registry.lists_by_tag("/v2 app", start + REFERRERS_LIFETIME));
+    }
+
+    #[test]
+    fn what_a_place_asks_for_is_known_for_ten_minutes_without_the_repository_and_within_bounds() {
+        let (registry, start) = (Registry::default(), Instant::now());
+        let bearer = |realm: &str, scope: Option<&str>| Challenge::Bearer {
+            realm: realm.to_owned(),
+            service: Some("s".into()),
+            scope: scope.map(Into::into),
+        };
+        let first = bearer("https://a/token", Some("repository:x:pull"));
+        registry.learn_challenge("/v2 ", Some(first), start);
+        let known = |place: &str, after| registry.challenge(place, start + after);
+        let last = CHALLENGE_LIFETIME - Duration::from_secs(1);
+        assert_eq!(known("/v2 ", last), Some(bearer("https://a/token", None)));
+        assert_eq!(known("/v2 ", CHALLENGE_LIFETIME), None);
+        assert_eq!(known("/v2/hub ", Duration::ZERO), None);
+        registry.learn_challenge("/v2 ", Some(Challenge::Basic), start);
+        assert_eq!(known("/v2 ", Duration::ZERO), Some(Challenge::Basic));
+        registry.learn_challenge("/v2 ", None, start);
+        assert_eq!(known("/v2 ", Duration::ZERO), None);
+        let long = bearer(&"a".repeat(MAX_CHALLENGE_BYTES), None);
+        registry.learn_challenge("/v2 ", Some(long), start);
+        assert_eq!(known("/v2 ", Duration::ZERO), None);
+        for number in 0..100 {
+            registry.learn_challenge(&number.to_string(), Some(Challenge::Basic), start);
+        }
+        assert!(registry.challenges.lock().unwrap().len() <= MAX_CHALLENGES);
+        assert_eq!(known("99", Duration::ZERO), Some(Challenge::Basic));
     }
 
     #[test]

@@ -115,6 +115,19 @@ impl Target<'_> {
         format!("{} {registry} {repository}", self.base.path())
     }
 
+    /// What a challenge depends on, besides the origin: the path of the API there, and whom a mirror
+    /// stands for.
+    pub(crate) fn challenge_place(&self) -> String {
+        let stands_for = self.mirror.as_ref().map(|_| self.reference.registry());
+        format!("{} {}", self.base.path(), stands_for.unwrap_or_default().to_ascii_lowercase())
+    }
+
+    /// What a grant is for, besides its scope: where it is shown, and whose it is.
+    pub(crate) fn grant_place(&self) -> String {
+        let origin = self.base.origin().ascii_serialization();
+        format!("{origin}{} {}", self.challenge_place(), self.host())
+    }
+
     /// The next page of a list. A mirror may hand on a link of the registry's own, which would lead
     /// to another registry's list on that mirror: it is told whom it stands for, and the list is
     /// the same.

@@ -23,6 +23,27 @@ pub(crate) enum Challenge {
     },
 }
 
+impl Challenge {
+    /// What the place asks for, whatever the repository.
+    pub(crate) fn without_scope(self) -> Self {
+        match self {
+            Self::Basic => Self::Basic,
+            Self::Bearer { realm, service, .. } => Self::Bearer { realm, service, scope: None },
+        }
+    }
+
+    /// How much memory its texts take.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Basic => 0,
+            Self::Bearer { realm, service, scope } => {
+                let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+                realm.len() + length(service) + length(scope)
+            }
+        }
+    }
+}
+
 /// Longer values are no challenges: reading one takes time that grows with its square.
 const MAX_VALUE_BYTES: usize = 8192;
 

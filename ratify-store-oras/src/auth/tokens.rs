@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -29,15 +32,18 @@ const MAX_SLOTS: usize = 1024;
 
 /// What an `Authorization` header says, and until when.
 pub(crate) struct Grant {
-    header: HeaderValue,
+    /// `None` where nothing is to be shown.
+    header: Option<HeaderValue>,
     expires: Instant,
     is_basic: bool,
+    /// Whether the registry has not taken it yet, nor asked for it.
+    is_early: AtomicBool,
 }
 
 /// The place of one grant.
 pub(crate) type Slot = Arc<Mutex<Option<Arc<Grant>>>>;
 
-/// All slots, by registry and scope.
+/// All slots, by place and scope.
 #[derive(Default)]
 pub(crate) struct Tokens(std::sync::Mutex<HashMap<(String, String), Slot>>);
 
@@ -53,7 +59,7 @@ impl Grant {
         let header = basic_header(username, password.reveal())?;
         let expires = now + BASIC_LIFETIME;
         let expires = granted.good_until.map_or(expires, |end| end.min(expires));
-        Some(Self { header, expires, is_basic: true })
+        Some(Self { is_basic: true, ..Self::new(Some(header), expires) })
     }
 
     /// A bearer token, from the answer of a token service.
@@ -71,11 +77,35 @@ impl Grant {
             });
         let header = sensitive(&token.bearer_token())?;
         let expires = now + lifetime.saturating_sub(MARGIN);
-        Some(Self { header, expires, is_basic: false })
+        Some(Self::new(Some(header), expires))
     }
 
-    pub(crate) fn header(&self) -> &HeaderValue {
-        &self.header
+    /// Nothing is shown, for so long.
+    pub(crate) fn nothing(expires: Instant) -> Self {
+        Self::new(None, expires)
+    }
+
+    /// The same, not asked for by the registry: who is refused with it may not need it.
+    pub(crate) fn early(self) -> Self {
+        Self { is_early: AtomicBool::new(true), ..self }
+    }
+
+    fn new(header: Option<HeaderValue>, expires: Instant) -> Self {
+        Self { header, expires, is_basic: false, is_early: AtomicBool::default() }
+    }
+
+    pub(crate) fn header(&self) -> Option<&HeaderValue> {
+        self.header.as_ref()
+    }
+
+    /// Whether the registry has neither asked for it nor taken it.
+    pub(crate) fn is_early(&self) -> bool {
+        self.is_early.load(Ordering::Relaxed)
+    }
+
+    /// The registry has taken it.
+    pub(crate) fn note_taken(&self) {
+        self.is_early.store(false, Ordering::Relaxed);
     }
 
     /// Whether it is a user and a password.
@@ -89,20 +119,20 @@ impl Grant {
 }
 
 impl Tokens {
-    /// The slot of a registry and a scope.
-    pub(crate) fn slot(&self, registry: &str, scope: &str) -> Slot {
+    /// The slot of a place and a scope.
+    pub(crate) fn slot(&self, place: &str, scope: &str) -> Slot {
         let mut slots = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if slots.len() >= MAX_SLOTS {
             let now = Instant::now();
-            let holds_valid = |slot: &Slot| {
-                slot.try_lock().is_ok_and(|grant| grant.as_ref().is_some_and(|g| g.is_valid(now)))
-            };
+            let is_worth_it = |grant: &Arc<Grant>| grant.is_valid(now) && grant.header().is_some();
+            let holds_valid =
+                |slot: &Slot| slot.try_lock().is_ok_and(|g| g.as_ref().is_some_and(is_worth_it));
             slots.retain(|_, slot| Arc::strong_count(slot) > 1 || holds_valid(slot));
         }
         if slots.len() >= MAX_SLOTS {
             slots.retain(|_, slot| Arc::strong_count(slot) > 1);
         }
-        slots.entry((registry.to_owned(), scope.to_owned())).or_default().clone()
+        slots.entry((place.to_owned(), scope.to_owned())).or_default().clone()
     }
 }
 

@@ -1,6 +1,9 @@
 //! [`Client::ask`]: a call with the credentials it needs, and what is done where they are refused.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ratify_core::ErrorCode;
 use reqwest::StatusCode;
@@ -19,8 +22,29 @@ use crate::{
     transport::wire_host,
 };
 
+/// Getting something to show before the registry asks for it keeps nobody for longer.
+const EARLY_PATIENCE: Duration = Duration::from_secs(3);
+/// Where that was in vain, it is not tried again for so long.
+const EARLY_PAUSE: Duration = Duration::from_secs(10);
+/// How long nothing is shown for what was given for nothing.
+const OPEN_LIFETIME: Duration = Duration::from_secs(600);
+
+/// What a call is sent with at first.
+#[derive(Default)]
+struct Opening {
+    grant: Option<Arc<Grant>>,
+    failure: Option<Failure>,
+}
+
+/// Why there was no token, before the registry asked for one.
+struct Failure {
+    challenge: Challenge,
+    error: OrasError,
+}
+
 impl Client {
-    /// Sends a call with the credentials it needs. After a 401 it is sent once more with fresh
+    /// Sends a call with the credentials it needs: those that the registry asked for before, of this
+    /// repository or of others. After a 401 it is sent once more with fresh
     /// ones, and where those came from what the provider keeps and have changed since, once more;
     /// after a 403, which is what some registries answer to a password that has expired, only so.
     /// An answer that is 401 or 403 then is returned, and what was shown is forgotten.
@@ -36,19 +60,43 @@ impl Client {
         if inner.options.credential_use != CredentialUse::BestEffort {
             self.credential(target).await?;
         }
-        let scope = target.scope(None);
-        let slot = inner.tokens.slot(target.host(), &scope);
-        let known = slot.lock().await.clone().filter(|grant| grant.is_valid(asked));
-        let header = known.as_ref().map(|grant| grant.header());
+        let slot = inner.tokens.slot(&target.grant_place(), &target.scope(None));
+        let Opening { mut grant, failure } = self.opening(target, &slot, asked).await;
+        if let Some(early) = grant.take_if(|grant| grant.is_early()) {
+            let answer = self.exchange.send(call, early.header(), target.give_up_at).await?;
+            if !is_refusal(&answer) || answer.is_from_elsewhere {
+                early.note_taken();
+                return Ok(answer);
+            }
+            // What everybody may read may be refused to who shows something: nothing was shown.
+            forget(&slot, Some(&early)).await;
+        }
+        self.ask_as_told(target, call, &slot, (grant, failure), asked).await
+    }
+
+    /// The same with what is known, and then with what the registry asks for.
+    async fn ask_as_told(
+        &self,
+        target: &Target<'_>,
+        call: &Call,
+        slot: &Slot,
+        (known, failure): (Option<Arc<Grant>>, Option<Failure>),
+        asked: Instant,
+    ) -> Result<Answer, OrasError> {
+        let header = known.as_ref().and_then(|grant| grant.header());
         let answer = self.exchange.send(call, header, target.give_up_at).await?;
+        if known.is_none() && answer.status().is_success() {
+            note_open(slot).await;
+        }
+        let known = known.filter(|grant| grant.header().is_some());
         if answer.status() == StatusCode::FORBIDDEN
             && let Some(known) = &known
         {
-            forget(&slot, Some(known)).await;
-            let other = self.changed_grant(target, &slot, known, &answer, asked).await?;
+            forget(slot, Some(known)).await;
+            let other = self.changed_grant(target, slot, known, &answer, asked).await?;
             let Some(other) = other else { return Ok(answer) };
             drop(answer);
-            return self.ask_last(target, call, &slot, &other).await;
+            return self.ask_last(target, call, slot, &other).await;
         }
         if known.is_some() && is_refusal(&answer) {
             self.forget_credential(target, asked);
@@ -56,20 +104,68 @@ impl Client {
         if answer.status() != StatusCode::UNAUTHORIZED || answer.is_from_elsewhere {
             return Ok(answer);
         }
-        let Some(grant) = self.grant(target, &slot, known.as_ref(), &answer, asked).await? else {
-            return Ok(answer);
-        };
+        let grant = self.grant(target, slot, known.as_ref(), &answer, failure, asked).await?;
+        let Some(grant) = grant else { return Ok(answer) };
         drop(answer);
-        let answer = self.exchange.send(call, Some(grant.header()), target.give_up_at).await?;
+        let answer = self.exchange.send(call, grant.header(), target.give_up_at).await?;
         if !is_refusal(&answer) {
             return Ok(answer);
         }
-        forget(&slot, Some(&grant)).await;
-        let Some(other) = self.changed_grant(target, &slot, &grant, &answer, asked).await? else {
+        forget(slot, Some(&grant)).await;
+        let Some(other) = self.changed_grant(target, slot, &grant, &answer, asked).await? else {
             return Ok(answer);
         };
         drop(answer);
-        self.ask_last(target, call, &slot, &other).await
+        self.ask_last(target, call, slot, &other).await
+    }
+
+    /// What a call is sent with at first: what is kept, else what the registry asked for when it was
+    /// asked for other repositories. Getting that takes little time and is in vain where it
+    /// fails: who is asked for nothing needs nothing.
+    async fn opening(&self, target: &Target<'_>, slot: &Slot, asked: Instant) -> Opening {
+        let mut kept = slot.lock().await;
+        if let Some(grant) = kept.as_ref().filter(|grant| grant.is_valid(asked)) {
+            return Opening { grant: Some(grant.clone()), failure: None };
+        }
+        let place = target.challenge_place();
+        let Some(challenge) = self.registry(&target.base).challenge(&place, asked) else {
+            return Opening::default();
+        };
+        let end = match &self.exchange.deadline {
+            Some(deadline) => deadline.end(),
+            None => target.give_up_at,
+        };
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()) / 2);
+        let patience = left.map_or(EARLY_PATIENCE, |left| left.min(EARLY_PATIENCE));
+        let early = Box::pin(self.early_grant(target, &challenge, asked));
+        let (grant, failure) = match tokio::time::timeout(patience, early).await {
+            Ok(Ok(grant)) => (grant.map(Grant::early), None),
+            Ok(Err(error)) => (None, Some(Failure { challenge, error })),
+            Err(_) => (None, None),
+        };
+        let grant = grant.unwrap_or_else(|| Grant::nothing(Instant::now() + EARLY_PAUSE));
+        let grant = Arc::new(grant);
+        *kept = Some(grant.clone());
+        Opening { grant: Some(grant).filter(|grant| grant.is_early()), failure }
+    }
+
+    /// `None` where there is no credential for what is asked, or it may not be shown.
+    async fn early_grant(
+        &self,
+        target: &Target<'_>,
+        challenge: &Challenge,
+        asked: Instant,
+    ) -> Result<Option<Grant>, OrasError> {
+        match challenge {
+            Challenge::Basic => Ok(Grant::basic(&self.credential(target).await?, Instant::now())),
+            Challenge::Bearer { realm, service, .. } => {
+                // Others learned it, and may be led elsewhere than this client.
+                let realm = challenge::checked_realm(realm, &target.base, self.transport());
+                let Ok(realm) = realm else { return Ok(None) };
+                let asks = TokenRequest { realm, service: service.clone(), scope: None };
+                self.token(target, &asks, asked).await.map(Some)
+            }
+        }
     }
 
     /// Sends a call for the last time; what is refused then is forgotten.
@@ -80,8 +176,7 @@ impl Client {
         slot: &Slot,
         grant: &Arc<Grant>,
     ) -> Result<Answer, OrasError> {
-        let header = Some(grant.header());
-        let answer = self.exchange.send(call, header, target.give_up_at).await?;
+        let answer = self.exchange.send(call, grant.header(), target.give_up_at).await?;
         if is_refusal(&answer) {
             forget(slot, Some(grant)).await;
         }
@@ -96,24 +191,44 @@ impl Client {
         slot: &Slot,
         refused: Option<&Arc<Grant>>,
         answer: &Answer,
+        failure: Option<Failure>,
         asked: Instant,
     ) -> Result<Option<Arc<Grant>>, OrasError> {
         let mut kept = slot.lock().await;
         if let Some(grant) = kept.as_ref()
+            && grant.header().is_some()
+            && !grant.is_early()
             && refused.is_none_or(|refused| !Arc::ptr_eq(refused, grant))
             && grant.is_valid(Instant::now())
         {
             return Ok(Some(grant.clone()));
         }
         *kept = None;
-        let grant = match challenge_of(answer) {
+        let challenge = challenge_of(answer);
+        let learn = |asks| {
+            let registry = self.registry(&target.base);
+            registry.learn_challenge(&target.challenge_place(), asks, Instant::now());
+        };
+        // Until it turns out that there is an answer to it.
+        learn(None);
+        let grant = match challenge.clone() {
             None => None,
-            Some(Challenge::Basic) => Grant::basic(&self.credential(target).await?, Instant::now()),
+            Some(Challenge::Basic) => {
+                learn(challenge);
+                Grant::basic(&self.credential(target).await?, Instant::now())
+            }
             Some(Challenge::Bearer { realm, service, scope }) => {
                 let realm = challenge::checked_realm(&realm, &answer.url, self.transport())
                     .map_err(|why| OrasError::Forbidden { request: answer.request.clone(), why })?;
+                learn(challenge.clone());
                 let asks = TokenRequest { realm, service, scope };
-                Some(self.token(target, &asks, asked).await?)
+                match failure {
+                    // Whoever would be asked said no already, to the same question.
+                    Some(failure) if failure.is_about(target, challenge, &asks) => {
+                        return Err(failure.error);
+                    }
+                    _ => Some(self.token(target, &asks, asked).await?),
+                }
             }
         };
         *kept = grant.map(Arc::new);
@@ -138,7 +253,7 @@ impl Client {
             return Ok(None);
         }
         let other = if answer.status() == StatusCode::UNAUTHORIZED {
-            self.grant(target, slot, Some(refused), answer, asked).await?
+            self.grant(target, slot, Some(refused), answer, None, asked).await?
         } else {
             let grant = Grant::basic(&self.credential(target).await?, Instant::now()).map(Arc::new);
             slot.lock().await.clone_from(&grant);
@@ -226,8 +341,30 @@ impl Client {
     }
 }
 
+impl Failure {
+    /// Whether the same is asked for, of the same service.
+    fn is_about(
+        &self,
+        target: &Target<'_>,
+        challenge: Option<Challenge>,
+        asks: &TokenRequest,
+    ) -> bool {
+        challenge.map(Challenge::without_scope).as_ref() == Some(&self.challenge)
+            && target.scope(asks.scope.as_deref()) == target.scope(None)
+    }
+}
+
 pub(crate) fn is_refusal(answer: &Answer) -> bool {
     matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
+/// Nothing is shown for a while, unless another request has something to show by now.
+async fn note_open(slot: &Slot) {
+    let now = Instant::now();
+    let mut kept = slot.lock().await;
+    if kept.as_ref().is_none_or(|grant| grant.header().is_none() || !grant.is_valid(now)) {
+        *kept = Some(Arc::new(Grant::nothing(now + OPEN_LIFETIME)));
+    }
 }
 
 async fn forget(slot: &Slot, grant: Option<&Arc<Grant>>) {

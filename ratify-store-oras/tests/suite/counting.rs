@@ -15,18 +15,18 @@ use serde_json::json;
 
 use crate::fake::{Fake, Reply, Seen, index};
 
-const READ: &str = "application/x";
+pub(crate) const READ: &str = "application/x";
 const OTHER: &str = "application/y";
 
 /// A repository with an image, so many artifacts of each type attached to it, and what is listed.
-struct Repository {
+pub(crate) struct Repository {
     objects: BTreeMap<String, (String, Bytes)>,
     subject: Descriptor,
     listed: Vec<Descriptor>,
 }
 
 impl Repository {
-    fn new(read: usize, others: usize) -> Self {
+    pub(crate) fn new(read: usize, others: usize) -> Self {
         let objects = BTreeMap::new();
         let subject = Artifact::new("", vec![]).to_bytes().unwrap();
         let nobody = Descriptor::new("", digest_of(Algorithm::Sha256, b""), 0);
@@ -51,9 +51,9 @@ impl Repository {
         Descriptor::new(media_type, digest, size)
     }
 
-    fn answer(&self, seen: &Seen, has_api: bool) -> Reply {
+    pub(crate) fn answer(&self, seen: &Seen, has_api: bool) -> Reply {
         let (path, query) = seen.path.split_once('?').unwrap_or((&seen.path, ""));
-        let rest = path.strip_prefix("/v2/app/").unwrap();
+        let rest = path.strip_prefix("/v2/").unwrap().split_once('/').unwrap().1;
         let tag = self.subject.digest.as_str().replace(':', "-");
         if rest.starts_with("referrers/") && has_api {
             let only = query.strip_prefix("artifactType=").map(|type_| type_.replace("%2F", "/"));
@@ -81,7 +81,7 @@ impl Repository {
 }
 
 /// Reads all blobs of an artifact, as the built-in verifiers do.
-fn verifier(types: &str) -> Arc<dyn Verifier> {
+pub(crate) fn verifier(types: &str) -> Arc<dyn Verifier> {
     Arc::new(FunctionVerifier::new(
         "reader",
         types,
@@ -100,11 +100,22 @@ fn verifier(types: &str) -> Arc<dyn Verifier> {
 }
 
 fn executor(cache: &Path, verifiers: Vec<Arc<dyn Verifier>>) -> Executor {
-    let entry = json!({
+    executor_with(cache, verifiers, json!({}), OrasStoreOptions::default())
+}
+
+/// The same with more keys of the store, and what it needs.
+pub(crate) fn executor_with(
+    cache: &Path,
+    verifiers: Vec<Arc<dyn Verifier>>,
+    keys: serde_json::Value,
+    options: OrasStoreOptions,
+) -> Executor {
+    let mut entry = json!({
         "name": "oras", "useHttp": true, "cosignEnabled": true, "localCachePath": cache
     });
+    entry.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
     let config = StorePluginConfig::from_entry(entry.as_object().unwrap(), "1.0.0").unwrap();
-    let store = OrasStore::new(&config, OrasStoreOptions::default()).unwrap();
+    let store = OrasStore::new(&config, options).unwrap();
     let policy = json!({"policy": {"plugin": {
         "name": "configPolicy", "artifactVerificationPolicies": {"default": "all"}
     }}});
@@ -118,10 +129,20 @@ async fn fake(has_api: bool) -> Fake {
     Fake::start(move |seen: &Seen| repository.answer(seen, has_api)).await
 }
 
-/// The requests of a verification that must succeed with so many reports.
 async fn requests(fake: &Fake, executor: &Executor, reports: usize) -> Vec<String> {
+    requests_for("app", fake, executor, reports).await
+}
+
+/// The requests of a verification of a repository's image that must succeed with so many reports.
+pub(crate) async fn requests_for(
+    repository: &str,
+    fake: &Fake,
+    executor: &Executor,
+    reports: usize,
+) -> Vec<String> {
     let before = fake.seen().len();
-    let image = format!("{}/app@{}", fake.registry(), Repository::new(0, 0).subject.digest);
+    let subject = Repository::new(0, 0).subject.digest;
+    let image = format!("{}/{repository}@{subject}", fake.registry());
     let parameters = VerifyParameters::new(image);
     let verdict = executor.verify(&parameters, &|_| {}).await.unwrap();
     assert!(verdict.is_success, "{verdict:?}");

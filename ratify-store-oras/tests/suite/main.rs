@@ -21,6 +21,7 @@ mod programs;
 mod pushing;
 mod reading;
 mod real;
+mod remembered;
 mod results;
 mod resume;
 mod rules;
