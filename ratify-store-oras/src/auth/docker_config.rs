@@ -146,8 +146,8 @@ impl AuthProvider for DockerConfig {
     }
 
     /// The file is read each time; what helpers said is kept.
-    fn forget(&self, _host: &RegistryHost, before: Instant) -> bool {
-        self.helpers.forget(before);
+    fn forget(&self, host: &RegistryHost, before: Instant) -> bool {
+        self.helpers.forget(host, before);
         true
     }
 }
@@ -207,6 +207,12 @@ impl Auths {
             return Ok(Some(Found { credential: entry.credential()?, is_exact: false }));
         }
         Ok(exact.map(|_| Found { credential: Credential::Anonymous, is_exact: true }))
+    }
+
+    /// Whether a key is of a host, whatever the repository.
+    pub(super) fn knows(&self, host: &RegistryHost) -> bool {
+        let is_of_host = |key: &str| Scope::of_key(key).is_ok_and(|scope| scope.is_of(host));
+        self.0.keys().any(|key| key == host.as_written() || is_of_host(key))
     }
 
     /// The hosts, for v1's log lines.

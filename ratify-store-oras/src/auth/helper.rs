@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::{
     Asked, Credential, CredentialPrograms, ProgramCall, ProgramEnd, ProgramFailure, ProgramName,
-    Secret, kept::Kept,
+    RegistryHost, Secret, kept::Kept,
 };
 
 /// How long an answer is good for: the same as what `k8Secrets` reads.
@@ -54,7 +54,7 @@ impl Helpers {
     ) -> Result<Option<Credential>, Error> {
         let program = ProgramName::parse(&format!("docker-credential-{helper}"));
         let program = program.map_err(failed)?;
-        let host = if asked.host.is_docker_hub() { DOCKER_HUB } else { asked.host.as_written() };
+        let host = fed(asked.host);
         let key = (program, host.to_owned());
         let read = async {
             let credential = self.ask(&key.0, host, asked.give_up_at).await?;
@@ -63,8 +63,9 @@ impl Helpers {
         self.answers.get(&key, read).await.map_err(failed)
     }
 
-    pub(super) fn forget(&self, before: Instant) {
-        self.answers.forget_all(before);
+    /// Forgets what was said of a host.
+    pub(super) fn forget(&self, host: &RegistryHost, before: Instant) {
+        self.answers.forget_those(before, |(_, known), _| known == fed(host));
     }
 
     async fn ask(
@@ -80,6 +81,11 @@ impl Helpers {
         call.arguments = vec!["get".into()];
         read(&programs.run(call).await?, program)
     }
+}
+
+/// What a helper is fed for a host.
+fn fed(host: &RegistryHost) -> &str {
+    if host.is_docker_hub() { DOCKER_HUB } else { host.as_written() }
 }
 
 fn read(end: &ProgramEnd, program: &ProgramName) -> Result<Option<Credential>, ProgramFailure> {

@@ -192,10 +192,13 @@ impl AuthProvider for K8Secrets {
         Box::pin(async { Ok(Granted { credential: self.find(asked).await?, good_until: None }) })
     }
 
-    /// Any secret may have what was refused, so all are read again.
-    fn forget(&self, _host: &RegistryHost, before: Instant) -> bool {
-        self.secrets.forget_all(before);
-        self.accounts.forget_all(before);
+    /// The secrets that know the host are read again, those that were not there or cannot be read,
+    /// and which of them there are; not those of other hosts alone.
+    fn forget(&self, host: &RegistryHost, before: Instant) -> bool {
+        self.secrets.forget_those(before, |_, secret| {
+            secret.as_ref().is_none_or(|secret| may_know(secret, host))
+        });
+        self.accounts.forget_those(before, |_, _| true);
         true
     }
 }
@@ -235,6 +238,15 @@ impl Form {
             Self::DockerCfg => ".dockercfg",
         }
     }
+
+    /// The credentials in a secret of this form; `None` where it has not the form's key.
+    fn auths(self, secret: &ClusterSecret) -> Option<Result<Auths>> {
+        let bytes = secret.data.get(self.key())?;
+        Some(match self {
+            Self::DockerConfigJson => Auths::of_file(bytes),
+            Self::DockerCfg => Auths::of_bare_map(bytes),
+        })
+    }
 }
 
 /// A resource of a namespace may name none but its own.
@@ -252,6 +264,14 @@ fn refuse_others(keys: &Keys, scope: &SecretScope) -> Result<()> {
     )))
 }
 
+/// Whether a secret has a key of a host, or cannot be read.
+fn may_know(secret: &ClusterSecret, host: &RegistryHost) -> bool {
+    match Form::of(&secret.kind).and_then(|form| form.auths(secret)) {
+        Some(Ok(auths)) => auths.knows(host),
+        Some(Err(_)) | None => true,
+    }
+}
+
 /// What a secret has for a repository; `None` where it does not know its host.
 fn found_in(
     secret: &ClusterSecret,
@@ -259,7 +279,7 @@ fn found_in(
     at: &ObjectName,
     asked: &Asked<'_>,
 ) -> Result<Option<Found>> {
-    let bytes = secret.data.get(form.key()).ok_or_else(|| {
+    let auths = form.auths(secret).ok_or_else(|| {
         of_provider(ErrorCode::ConfigInvalid)
             .with_detail("could not extract auth configs from docker config")
             .with_source(format!("the secret {at} has no key {}", form.key()))
@@ -268,10 +288,6 @@ fn found_in(
         of_provider(ErrorCode::ConfigInvalid)
             .with_detail(format!("the secret {at}"))
             .with_source(error)
-    };
-    let auths = match form {
-        Form::DockerConfigJson => Auths::of_file(bytes),
-        Form::DockerCfg => Auths::of_bare_map(bytes),
     };
     let auths = auths.map_err(of_secret)?;
     let found = auths.find(asked.host, asked.repository).map_err(of_secret)?;

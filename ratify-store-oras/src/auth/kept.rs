@@ -104,9 +104,13 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> Kept<K, V, E> {
         }
     }
 
-    /// As [`Kept::forget`], of all keys.
-    pub(super) fn forget_all(&self, before: Instant) {
-        self.slots().values().for_each(|slot| slot.forget(before));
+    /// As [`Kept::forget`], of the keys and values that are meant.
+    pub(super) fn forget_those(&self, before: Instant, is_meant: impl Fn(&K, &V) -> bool) {
+        for (key, slot) in self.slots().iter() {
+            if slot.last().value.as_ref().is_some_and(|valid| is_meant(key, &valid.value)) {
+                slot.forget(before);
+            }
+        }
     }
 
     async fn renew(
@@ -313,8 +317,10 @@ mod tests {
         assert_eq!(kept.get(&"a", source.read(60_000)).await, Ok(0));
         kept.forget(&"a", Instant::now());
         assert_eq!(kept.get(&"a", source.read(60_000)).await, Ok(1));
-        kept.forget_all(Instant::now());
-        assert_eq!(kept.get(&"a", source.read(60_000)).await, Ok(2));
+        assert_eq!(kept.get(&"b", source.read(60_000)).await, Ok(2));
+        kept.forget_those(Instant::now(), |key, number| *key == "a" && *number == 1);
+        assert_eq!(kept.get(&"b", source.read(60_000)).await, Ok(2));
+        assert_eq!(kept.get(&"a", source.read(60_000)).await, Ok(3));
     }
 
     #[tokio::test]

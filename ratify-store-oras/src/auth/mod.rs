@@ -96,8 +96,8 @@ pub trait AuthProvider: Send + Sync {
     /// a registry demands something and no granted token is left, so changed credentials are seen.
     fn credential<'a>(&'a self, asked: &'a Asked<'a>) -> BoxFuture<'a, Result<Granted>>;
 
-    /// A host refused what was given out for it: whatever was read before that instant is not given
-    /// out again. Whether the provider keeps anything at all, so that asking again may help.
+    /// A host refused what was given out for it: whatever of it was read before that instant is not
+    /// given out again; what is of other hosts alone stays. Whether the provider keeps anything at all, so that asking again may help.
     fn forget(&self, _host: &RegistryHost, _before: Instant) -> bool {
         false
     }

@@ -127,9 +127,10 @@ impl AuthProvider for Rules {
         Box::pin(self.find(asked))
     }
 
-    /// Any rule may be the one for a repository of that host.
+    /// Any rule of that host may be the one for the repository.
     fn forget(&self, host: &RegistryHost, before: Instant) -> bool {
-        let providers = self.0.iter().filter_map(|rule| rule.provider.as_ref());
+        let is_of = |rule: &&Rule| rule.scopes.iter().any(|scope| scope.is_of(host));
+        let providers = self.0.iter().filter(is_of).filter_map(|rule| rule.provider.as_ref());
         // Each of them, so no `any`.
         providers.fold(false, |forgot, provider| provider.forget(host, before) | forgot)
     }

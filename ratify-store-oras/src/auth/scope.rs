@@ -76,8 +76,12 @@ impl Scope {
 
     /// Whether a repository of a host is among these. Docker Hub's names are one.
     pub(super) fn covers(&self, host: &RegistryHost, repository: &str) -> bool {
-        let is_host = host.matches(&self.hosts) || (self.is_docker_hub && host.is_docker_hub());
-        is_host && self.repositories.cover(repository)
+        self.is_of(host) && self.repositories.cover(repository)
+    }
+
+    /// Whether these are repositories of a host.
+    pub(super) fn is_of(&self, host: &RegistryHost) -> bool {
+        host.matches(&self.hosts) || (self.is_docker_hub && host.is_docker_hub())
     }
 
     /// The higher, the more specific: a longer path, then fewer asterisks.

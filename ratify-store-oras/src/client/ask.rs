@@ -26,6 +26,9 @@ use crate::{
 const EARLY_PATIENCE: Duration = Duration::from_secs(3);
 /// Where that was in vain, it is not tried again for so long.
 const EARLY_PAUSE: Duration = Duration::from_secs(10);
+/// What was read from elsewhere less than this ago is not read again, whoever refuses it: a flood of
+/// refusals must not become one of logins.
+const FRESH: Duration = Duration::from_secs(1);
 /// How long nothing is shown for what was given for nothing.
 const OPEN_LIFETIME: Duration = Duration::from_secs(600);
 
@@ -34,6 +37,8 @@ const OPEN_LIFETIME: Duration = Duration::from_secs(600);
 struct Opening {
     grant: Option<Arc<Grant>>,
     failure: Option<Failure>,
+    /// What was shown unasked, and refused.
+    refused: Option<Arc<Grant>>,
 }
 
 /// Why there was no token, before the registry asked for one.
@@ -61,8 +66,8 @@ impl Client {
             self.credential(target).await?;
         }
         let slot = inner.tokens.slot(&target.grant_place(), &target.scope(None));
-        let Opening { mut grant, failure } = self.opening(target, &slot, asked).await;
-        if let Some(early) = grant.take_if(|grant| grant.is_early()) {
+        let mut opening = self.opening(target, &slot, asked).await;
+        if let Some(early) = opening.grant.take_if(|grant| grant.is_early()) {
             let answer = self.exchange.send(call, early.header(), target.give_up_at).await?;
             if !is_refusal(&answer) || answer.is_from_elsewhere {
                 early.note_taken();
@@ -70,8 +75,9 @@ impl Client {
             }
             // What everybody may read may be refused to who shows something: nothing was shown.
             forget(&slot, Some(&early)).await;
+            opening.refused = Some(early);
         }
-        self.ask_as_told(target, call, &slot, (grant, failure), asked).await
+        self.ask_as_told(target, call, &slot, opening, asked).await
     }
 
     /// The same with what is known, and then with what the registry asks for.
@@ -80,13 +86,17 @@ impl Client {
         target: &Target<'_>,
         call: &Call,
         slot: &Slot,
-        (known, failure): (Option<Arc<Grant>>, Option<Failure>),
+        opening: Opening,
         asked: Instant,
     ) -> Result<Answer, OrasError> {
+        let Opening { grant: known, failure, refused } = opening;
         let header = known.as_ref().and_then(|grant| grant.header());
-        let answer = self.exchange.send(call, header, target.give_up_at).await?;
+        let mut answer = self.exchange.send(call, header, target.give_up_at).await?;
         if known.is_none() && answer.status().is_success() {
             note_open(slot).await;
+        }
+        if answer.is_from_elsewhere {
+            return Ok(answer);
         }
         let known = known.filter(|grant| grant.header().is_some());
         if answer.status() == StatusCode::FORBIDDEN
@@ -98,18 +108,22 @@ impl Client {
             drop(answer);
             return self.ask_last(target, call, slot, &other).await;
         }
-        if known.is_some() && is_refusal(&answer) {
-            self.forget_credential(target, asked);
-        }
-        if answer.status() != StatusCode::UNAUTHORIZED || answer.is_from_elsewhere {
+        if answer.status() != StatusCode::UNAUTHORIZED {
             return Ok(answer);
+        }
+        // A token that ends early says nothing of the password it was got with.
+        if known.as_ref().is_some_and(|known| known.is_basic()) {
+            self.forget_credential(target, asked);
         }
         let grant = self.grant(target, slot, known.as_ref(), &answer, failure, asked).await?;
         let Some(grant) = grant else { return Ok(answer) };
-        drop(answer);
-        let answer = self.exchange.send(call, grant.header(), target.give_up_at).await?;
-        if !is_refusal(&answer) {
-            return Ok(answer);
+        // What was refused unasked is not shown once more.
+        if refused.is_none_or(|refused| refused.header() != grant.header()) {
+            drop(answer);
+            answer = self.exchange.send(call, grant.header(), target.give_up_at).await?;
+            if !is_refusal(&answer) {
+                return Ok(answer);
+            }
         }
         forget(slot, Some(&grant)).await;
         let Some(other) = self.changed_grant(target, slot, &grant, &answer, asked).await? else {
@@ -125,7 +139,7 @@ impl Client {
     async fn opening(&self, target: &Target<'_>, slot: &Slot, asked: Instant) -> Opening {
         let mut kept = slot.lock().await;
         if let Some(grant) = kept.as_ref().filter(|grant| grant.is_valid(asked)) {
-            return Opening { grant: Some(grant.clone()), failure: None };
+            return Opening { grant: Some(grant.clone()), ..Opening::default() };
         }
         let place = target.challenge_place();
         let Some(challenge) = self.registry(&target.base).challenge(&place, asked) else {
@@ -146,7 +160,8 @@ impl Client {
         let grant = grant.unwrap_or_else(|| Grant::nothing(Instant::now() + EARLY_PAUSE));
         let grant = Arc::new(grant);
         *kept = Some(grant.clone());
-        Opening { grant: Some(grant).filter(|grant| grant.is_early()), failure }
+        let grant = Some(grant).filter(|grant| grant.is_early());
+        Opening { grant, failure, refused: None }
     }
 
     /// `None` where there is no credential for what is asked, or it may not be shown.
@@ -335,8 +350,11 @@ impl Client {
         })
     }
 
-    /// Has the provider forget what it gave out; whether it keeps anything at all.
+    /// Has the provider forget what it gave out for the host, unless it was read just now; whether it
+    /// keeps anything at all.
     fn forget_credential(&self, target: &Target<'_>, before: Instant) -> bool {
+        let Some(settled) = Instant::now().checked_sub(FRESH) else { return false };
+        let before = before.min(settled);
         self.asked_host(target).is_ok_and(|host| self.inner.options.auth.forget(&host, before))
     }
 }

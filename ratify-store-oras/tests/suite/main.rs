@@ -9,6 +9,7 @@ mod cloud;
 mod counting;
 mod credentials;
 mod fake;
+mod forgetting;
 mod guarded;
 mod layouts;
 mod listing;

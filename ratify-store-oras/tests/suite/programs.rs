@@ -31,7 +31,7 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    fn with(
+    pub(crate) fn with(
         mut self,
         name: &str,
         program: impl Fn(&ProgramCall) -> (bool, String) + Send + Sync + 'static,
@@ -41,7 +41,7 @@ impl Programs {
     }
 
     /// What was run and fed, one line a call.
-    fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         let calls = std::mem::take(&mut *self.calls.lock().unwrap());
         let line = |call: ProgramCall| {
             let stdin = String::from_utf8_lossy(&call.stdin).into_owned();
@@ -85,7 +85,7 @@ async fn ask(provider: &dyn AuthProvider, at: &str) -> Result<Credential> {
 }
 
 /// The password for a repository, or what is said.
-async fn password(provider: &dyn AuthProvider, at: &str) -> String {
+pub(crate) async fn password(provider: &dyn AuthProvider, at: &str) -> String {
     match ask(provider, at).await {
         Ok(Credential::Basic { password, .. }) => password.reveal().to_owned(),
         Ok(other) => format!("{other:?}"),
@@ -93,7 +93,11 @@ async fn password(provider: &dyn AuthProvider, at: &str) -> String {
     }
 }
 
-fn docker(directory: &Path, file: &Value, programs: &Arc<Programs>) -> Arc<dyn AuthProvider> {
+pub(crate) fn docker(
+    directory: &Path,
+    file: &Value,
+    programs: &Arc<Programs>,
+) -> Arc<dyn AuthProvider> {
     let path = directory.join("config.json");
     std::fs::write(&path, file.to_string()).unwrap();
     let environment = Environment { programs: Some(programs.clone()), ..Environment::default() };
@@ -189,6 +193,8 @@ async fn a_changed_password_of_a_helper_is_asked_for_once_after_a_refusal() {
     client.resolve(&reference, None).await.unwrap();
     assert_eq!(programs.calls().len(), 1);
     *passwords.lock().unwrap() = "new";
+    // What was said just now would not be asked for again.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
     client.resolve(&reference, None).await.unwrap();
     assert_eq!(programs.calls().len(), 1);
 }
@@ -210,7 +216,7 @@ pub(crate) fn providers(names: &[&str]) -> CredentialProviders {
     CredentialProviders::new(document, "/providers").unwrap()
 }
 
-fn kubelet(programs: &Arc<Programs>, names: &[&str]) -> Arc<dyn AuthProvider> {
+pub(crate) fn kubelet(programs: &Arc<Programs>, names: &[&str]) -> Arc<dyn AuthProvider> {
     let config = providers(names);
     let environment = Environment {
         programs: Some(programs.clone()),
@@ -222,7 +228,7 @@ fn kubelet(programs: &Arc<Programs>, names: &[&str]) -> Arc<dyn AuthProvider> {
 }
 
 /// A program that answers for what it is told to, with the image it was asked about as password.
-fn answering(
+pub(crate) fn answering(
     key_type: &'static str,
     cache_duration: Value,
 ) -> impl Fn(&ProgramCall) -> (bool, String) + Send + Sync + 'static {

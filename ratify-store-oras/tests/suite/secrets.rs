@@ -19,6 +19,7 @@ use crate::fake::{Content, Fake, Reply, Seen, credential, options};
 const JSON: &str = "kubernetes.io/dockerconfigjson";
 const CFG: &str = "kubernetes.io/dockercfg";
 const HOST: &str = "registry.example.com";
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(1100);
 const ARTIFACT: &str = "registry.example.com/app:1";
 
 /// Objects by `namespace/name`. Those whose name begins with `broken` cannot be read.
@@ -51,7 +52,7 @@ impl Cluster {
         self.accounts.lock().unwrap().insert(at.to_owned(), names);
     }
 
-    fn asked(&self) -> String {
+    pub(crate) fn asked(&self) -> String {
         std::mem::take(&mut *self.asked.lock().unwrap()).join(" ")
     }
 
@@ -356,10 +357,13 @@ async fn a_changed_password_is_read_anew_when_the_registry_refuses_the_old_one()
         cluster.put_account("ratify/default", &["pull"]);
         let client = client_of(&cluster, CredentialUse::BestEffort);
         client.resolve(&fake.reference("app:1"), None).await.unwrap();
+        // What was read just now would not be read again.
+        tokio::time::sleep(PAUSE).await;
         "new".clone_into(&mut password.lock().unwrap());
         cluster.put_password("ratify/pull", JSON, &fake.registry(), "new");
         // A granted one that is refused; and another repository, for which none is granted yet.
         client.resolve(&fake.reference("app:1"), None).await.unwrap();
+        tokio::time::sleep(PAUSE).await;
         cluster.put_password("ratify/pull", JSON, &fake.registry(), "old");
         "old".clone_into(&mut password.lock().unwrap());
         client.resolve(&fake.reference("other:1"), None).await.unwrap();

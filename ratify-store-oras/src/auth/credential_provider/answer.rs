@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{
     super::{
-        Credential, Secret,
+        Credential, RegistryHost, Secret,
         scope::{Scope, most_specific},
     },
     Image,
@@ -116,6 +116,14 @@ impl Answer {
             Covers::Image => self.image == image.text,
             Covers::Registry => self.registry == image.registry(),
             Covers::Global => true,
+        }
+    }
+
+    /// Whether it may be used for images of a host.
+    pub(super) fn is_of(&self, host: &RegistryHost) -> bool {
+        match self.covers {
+            Covers::Image | Covers::Registry => self.registry == super::registry_of(host),
+            Covers::Global => self.credentials.iter().any(|(scope, _)| scope.is_of(host)),
         }
     }
 

@@ -175,9 +175,11 @@ impl AuthProvider for CredentialProvider {
         Box::pin(self.find(asked))
     }
 
-    /// What was refused may be kept for more than that host.
-    fn forget(&self, _host: &RegistryHost, before: Instant) -> bool {
-        self.kept.iter().for_each(|kept| kept.by_key.forget_all(before));
+    /// What is kept for more than that host goes where it has credentials for it.
+    fn forget(&self, host: &RegistryHost, before: Instant) -> bool {
+        for kept in &self.kept {
+            kept.by_key.forget_those(before, |_, answer| answer.is_of(host));
+        }
         true
     }
 }
@@ -216,6 +218,11 @@ impl<'a> Image<'a> {
     }
 
     pub(super) fn registry(&self) -> String {
-        if self.host.is_docker_hub() { "docker.io".into() } else { self.host.to_string() }
+        registry_of(self.host)
     }
+}
+
+/// What the kubelet calls a host.
+fn registry_of(host: &RegistryHost) -> String {
+    if host.is_docker_hub() { "docker.io".into() } else { host.to_string() }
 }

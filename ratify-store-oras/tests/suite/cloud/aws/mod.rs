@@ -95,6 +95,8 @@ async fn found(provider: &dyn AuthProvider) -> String {
     }
 }
 
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(1100);
+
 fn forget(provider: &dyn AuthProvider) {
     assert!(provider.forget(&RegistryHost::parse(HOST).unwrap(), Instant::now()));
 }
@@ -163,10 +165,13 @@ async fn a_password_that_is_refused_is_dropped_and_asked_for_once_more() {
         let client = Client::new(options).unwrap();
         let reference = registry.reference("app:1");
         client.resolve(&reference, None).await.unwrap();
+        // What was got just now would not be asked for again.
+        tokio::time::sleep(PAUSE).await;
         number.store(1, Ordering::Relaxed);
         client.resolve(&reference, None).await.unwrap();
         assert_eq!(setup.judge.asked(), (1, 2), "{refusal}");
         assert_eq!(registry.seen().len(), 4, "{refusal}: {:?}", registry.lines());
+        tokio::time::sleep(PAUSE).await;
         number.store(100, Ordering::Relaxed);
         client.resolve(&reference, None).await.unwrap_err();
         assert_eq!(setup.judge.asked(), (1, 3), "{refusal}");
