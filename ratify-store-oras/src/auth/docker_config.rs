@@ -1,8 +1,9 @@
-//! [`DockerConfig`]: credentials from docker's `config.json`. A key of `auths` that is the host
-//! exactly counts first, as in v1, which knows nothing else. Then what a helper of the host has,
-//! the most specific of the other keys, and what the default helper has.
+//! [`DockerConfig`]: credentials from docker's `config.json`. The longest path counts; of keys
+//! without one that which is the host exactly counts first, as in v1, which knows nothing else.
+//! Then what a helper of the host has, the most specific of the other keys, and what the default
+//! helper has.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
+use std::{cmp::Reverse, collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ratify_core::{BoxFuture, ComponentType, Error, ErrorCode, Result};
@@ -10,8 +11,7 @@ use serde::Deserialize;
 
 use super::{
     Asked, AuthProvider, Credential, Environment, Granted, RegistryHost, Secret, SecretScope,
-    helper::Helpers,
-    scope::{Scope, most_specific},
+    helper::Helpers, scope::Scope,
 };
 
 /// More than any such file has, and little enough to read.
@@ -50,9 +50,17 @@ pub(super) struct Auths(BTreeMap<String, Entry>);
 
 /// What a map of credentials has for a repository.
 pub(super) struct Found {
-    pub(super) credential: Credential,
-    /// Under the host as it was written, which is all that v1 finds.
-    pub(super) is_exact: bool,
+    credential: Credential,
+    at: Rank,
+}
+
+/// The higher, the more a key says: the parts of its path, whether it is the host as it was written,
+/// which is all that v1 finds, and how few asterisks it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    parts: usize,
+    is_exact: bool,
+    wildcards: Reverse<usize>,
 }
 
 #[derive(Deserialize, Default)]
@@ -86,22 +94,23 @@ impl DockerConfig {
         let file: File = serde_json::from_slice(&bytes).map_err(malformed)?;
         let auths = Auths(file.auths.unwrap_or_default());
         let found = auths.find(asked.host, asked.repository)?;
-        let found = found.filter(|found| found.credential != Credential::Anonymous);
-        let (exact, other) = match found {
-            Some(Found { credential, is_exact: true }) => (Some(credential), None),
-            other => (None, other.map(|found| found.credential)),
+        let mut found = found.filter(|found| found.credential != Credential::Anonymous);
+        let helpers = file.cred_helpers.unwrap_or_default();
+        let own = most_specific(&helpers, asked.host, asked.repository);
+        let is_first = |found: &mut Found| {
+            found.is_of_its_own() && own.is_none_or(|(_, at)| at.parts <= found.at.parts)
         };
-        if let Some(exact) = exact {
-            return Ok(exact);
+        if let Some(found) = found.take_if(is_first) {
+            return Ok(found.credential);
         }
-        let own = value_of(&file.cred_helpers.unwrap_or_default(), asked).cloned();
-        if let Some(helper) = named(own.as_deref())
+        let own = own.map(|(helper, _)| helper.as_str());
+        if let Some(helper) = named(own)
             && let Some(credential) = self.helpers.get(helper, asked).await?
         {
             return Ok(credential);
         }
-        if let Some(other) = other {
-            return Ok(other);
+        if let Some(other) = found {
+            return Ok(other.credential);
         }
         if let (None, Some(helper)) = (&own, named(file.creds_store.as_deref()))
             && let Some(credential) = self.helpers.get(helper, asked).await?
@@ -152,25 +161,36 @@ impl AuthProvider for DockerConfig {
     }
 }
 
-/// The value of the key that is the host, or of the most specific one that covers the repository.
-fn value_of<'a, T>(map: &'a BTreeMap<String, T>, asked: &Asked<'_>) -> Option<&'a T> {
-    let exact = map.get(asked.host.as_written());
-    exact.or_else(|| covering(map, asked.host, asked.repository))
-}
-
-fn covering<'a, T>(
+/// The value of the most specific key that covers a repository, and how much that key says.
+fn most_specific<'a, T>(
     map: impl IntoIterator<Item = (&'a String, &'a T)>,
     host: &RegistryHost,
     repository: &str,
-) -> Option<&'a T> {
-    // A key that is no host covers nothing, as any key that is not asked for.
-    let scopes = map.into_iter().filter_map(|(key, value)| Some((Scope::of_key(key).ok()?, value)));
-    let scopes: Vec<(Scope, &T)> = scopes.collect();
-    most_specific(scopes.iter().map(|(scope, value)| (scope, *value)), host, repository)
+) -> Option<(&'a T, Rank)> {
+    let covering = map.into_iter().filter_map(|(key, value)| {
+        // A key that is no host covers nothing, as any key that is not asked for.
+        let scope = Scope::of_key(key).ok().filter(|scope| scope.covers(host, repository))?;
+        let (parts, wildcards) = scope.rank();
+        let is_exact = key == host.as_written();
+        Some((value, Rank { parts, is_exact, wildcards }))
+    });
+    covering.reduce(|best, next| if next.1 > best.1 { next } else { best })
 }
 
 fn named(helper: Option<&str>) -> Option<&str> {
     helper.filter(|helper| !helper.is_empty())
+}
+
+impl Found {
+    pub(super) fn credential(self) -> Credential {
+        self.credential
+    }
+
+    /// Whether it is under the host as it was written, or under a path: nothing that is for the
+    /// whole host, or for several, says more.
+    pub(super) fn is_of_its_own(&self) -> bool {
+        self.at.is_exact || self.at.parts > 0
+    }
 }
 
 impl Auths {
@@ -191,22 +211,19 @@ impl Auths {
         serde_json::from_slice(bytes).map(Self).map_err(malformed)
     }
 
-    /// What is known of a repository; `None` where its host is not there. The key that is the host
-    /// counts even where a longer one covers the repository, since v1 looks at nothing else. One that
-    /// is empty gives way to others.
+    /// What is known of a repository, by the most specific key; `None` where its host is not there. A
+    /// key that is empty gives way to others.
     ///
     /// # Errors
     /// Where its entry is malformed.
     pub(super) fn find(&self, host: &RegistryHost, repository: &str) -> Result<Option<Found>> {
-        let exact = self.0.get(host.as_written());
-        if let Some(entry) = exact.filter(|entry| !entry.is_empty()) {
-            return Ok(Some(Found { credential: entry.credential()?, is_exact: true }));
+        let filled = self.0.iter().filter(|(_, entry)| !entry.is_empty());
+        if let Some((entry, at)) = most_specific(filled, host, repository) {
+            return Ok(Some(Found { credential: entry.credential()?, at }));
         }
-        let others = self.0.iter().filter(|(_, entry)| !entry.is_empty());
-        if let Some(entry) = covering(others, host, repository) {
-            return Ok(Some(Found { credential: entry.credential()?, is_exact: false }));
-        }
-        Ok(exact.map(|_| Found { credential: Credential::Anonymous, is_exact: true }))
+        let is_there = self.0.contains_key(host.as_written());
+        let at = Rank { parts: 0, is_exact: true, wildcards: Reverse(0) };
+        Ok(is_there.then_some(Found { credential: Credential::Anonymous, at }))
     }
 
     /// Whether a key is of a host, whatever the repository.
@@ -308,10 +325,12 @@ mod tests {
     }
 
     #[test]
-    fn what_v1_finds_is_found_first_and_then_the_most_specific_key() {
+    fn the_longest_path_is_found_first_and_then_what_v1_finds() {
         let file = br#"{"auths":{
             "a.io":{"username":"exact","password":"p"},
-            "a.io/team":{"username":"never","password":"p"},
+            "a.io/team":{"username":"team of a","password":"p"},
+            "https://a.io/empty":{},
+            "https://a.io":{"username":"never","password":"p"},
             "https://b.io/v2/":{"username":"whole","password":"p"},
             "b.io/team":{"username":"team","password":"p"},
             "b.io/team/app":{"username":"app","password":"p"},
@@ -321,9 +340,13 @@ mod tests {
             "https://index.docker.io/v1/":{"username":"hub","password":"p"},
             "not a host":{"username":"x","password":"p"}}}"#;
         for (host, repository, user) in [
-            ("a.io", "team/app", "exact"),
+            ("a.io", "app", "exact"),
+            ("a.io", "team", "team of a"),
+            ("a.io", "team/app", "team of a"),
+            ("a.io", "teams/app", "exact"),
+            ("a.io", "empty/app", "exact"),
             ("A.io:443", "app", "exact"),
-            ("A.io:443", "team/app", "never"),
+            ("A.io:443", "team/app", "team of a"),
             ("b.io", "app", "whole"),
             ("b.io", "teams/app", "whole"),
             ("b.io", "team/x", "team"),

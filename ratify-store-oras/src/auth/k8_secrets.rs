@@ -1,5 +1,6 @@
 //! [`K8Secrets`]: credentials from the cluster's secrets, in v1's order: the listed ones, then the
-//! `imagePullSecrets` of the service account. The first that knows the host wins.
+//! `imagePullSecrets` of the service account. The first that knows the host wins, and in it the
+//! most specific key.
 
 use std::{
     sync::Arc,
@@ -99,8 +100,8 @@ impl K8Secrets {
         })
     }
 
-    /// The first secret that has the host itself wins, as in v1; where none has, the first in which
-    /// another key covers the repository.
+    /// The first secret that has the host itself wins, as in v1, or a path of it that covers the
+    /// repository; where none has, the first in which another key covers it.
     async fn find(&self, asked: &Asked<'_>) -> Result<Credential> {
         let host = asked.host.as_written();
         tracing::debug!("attempting to resolve credentials for registry hostname: {host}");
@@ -114,7 +115,7 @@ impl K8Secrets {
             };
             let form = Form::of(&secret.kind).ok_or_else(|| unsupported(&secret.kind, &at))?;
             match found_in(&secret, form, &at, asked)? {
-                Some(Found { credential, is_exact: true }) => return Ok(credential),
+                Some(found) if found.is_of_its_own() => return Ok(found.credential()),
                 other => covering = covering.or(other),
             }
         }
@@ -130,12 +131,12 @@ impl K8Secrets {
                 continue;
             };
             match found_in(&secret, form, &at, asked)? {
-                Some(Found { credential, is_exact: true }) => return Ok(credential),
+                Some(found) if found.is_of_its_own() => return Ok(found.credential()),
                 other => covering = covering.or(other),
             }
         }
         if let Some(found) = covering {
-            return Ok(found.credential);
+            return Ok(found.credential());
         }
         let artifact = capped_line(asked.artifact, 500);
         Err(of_provider(ErrorCode::NoMatchingCredential)

@@ -85,7 +85,7 @@ impl Scope {
     }
 
     /// The higher, the more specific: a longer path, then fewer asterisks.
-    fn rank(&self) -> (usize, Reverse<usize>) {
+    pub(super) fn rank(&self) -> (usize, Reverse<usize>) {
         let parts = self.repositories.path().map_or(0, |path| path.split('/').count());
         (parts, Reverse(self.hosts.wildcards()))
     }

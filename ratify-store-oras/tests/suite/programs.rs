@@ -164,6 +164,40 @@ async fn a_helper_is_asked_where_v1_finds_nothing_and_the_hosts_own_before_the_d
 }
 
 #[tokio::test]
+async fn a_longer_path_counts_before_a_shorter_one_whether_a_helper_has_it_or_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let programs = Programs::default()
+        .with("docker-credential-own", helper("own"))
+        .with("docker-credential-none", nothing);
+    let programs = Arc::new(programs);
+    let entry = |password: &str| json!({"username": "u", "password": password});
+    let file = json!({
+        "auths": {
+            "a.example.com": entry("host"), "b.example.com/team": entry("path"),
+            "*.example.com/deep/team": entry("pattern"),
+        },
+        "credHelpers": {
+            "a.example.com/team": "own", "a.example.com/none": "none", "b.example.com": "own",
+            "b.example.com/team/app": "own", "c.example.com/deep/team": "own",
+        },
+    });
+    let provider = docker(directory.path(), &file, &programs);
+    for (at, expected) in [
+        ("a.example.com/app", "host"),
+        ("a.example.com/team/app", "own"),
+        ("a.example.com/none/app", "host"),
+        ("b.example.com/app", "own"),
+        ("b.example.com/team/x", "path"),
+        ("b.example.com/team/app", "own"),
+        ("b.example.com/deep/team/x", "pattern"),
+        ("c.example.com/deep/team/x", "pattern"),
+        ("c.example.com/app", "Anonymous"),
+    ] {
+        assert_eq!(password(&*provider, at).await, expected, "{at}");
+    }
+}
+
+#[tokio::test]
 async fn a_changed_password_of_a_helper_is_asked_for_once_after_a_refusal() {
     let directory = tempfile::tempdir().unwrap();
     let passwords = Arc::new(Mutex::new("old"));

@@ -176,11 +176,11 @@ async fn an_identity_token_is_one_and_an_empty_entry_is_anonymous() {
 }
 
 #[tokio::test]
-async fn the_host_itself_counts_before_any_key_that_covers_it_whatever_the_order() {
+async fn the_host_itself_counts_before_any_key_for_it_without_a_path_whatever_the_order() {
     let cluster = Arc::new(Cluster::default());
     cluster.put_account("ratify/default", &["pull"]);
     let environment = environment(&cluster);
-    for host in ["https://registry.example.com/v1/", "*.example.com", "registry.example.com/app"] {
+    for host in ["https://registry.example.com/v1/", "*.example.com"] {
         cluster.put_password("ratify/pull", JSON, HOST, "exact");
         cluster.put_password("ratify/first", JSON, host, "covering");
         assert_eq!(found(listed(&["first"]), &environment).await, "exact", "{host}");
@@ -288,6 +288,33 @@ async fn a_store_of_a_namespace_that_names_anothers_secret_is_refused_without_a_
     assert_eq!(texts[0], texts[1]);
     insta::assert_snapshot!(texts[0], @"AUTH_DENIED: failed to create auth provider from configuration: a resource of namespace team may not read the secret creds of namespace ratify: only secrets of its own namespace");
     assert_eq!(cluster.asked(), "");
+}
+
+#[tokio::test]
+async fn the_longest_path_of_the_first_secret_that_knows_the_host_counts() {
+    let cluster = Arc::new(Cluster::default());
+    let put = |name: &str, keys: &[&str]| {
+        let entry = |key: &&str| (key.to_string(), json!({"username": "u", "password": key}));
+        let auths: serde_json::Map<String, Value> = keys.iter().map(entry).collect();
+        cluster.put(&format!("ratify/{name}"), JSON, ".dockerconfigjson", json!({"auths": auths}));
+    };
+    put("glob", &["*.example.com"]);
+    put("path", &["https://registry.example.com/app"]);
+    put("elsewhere", &["registry.example.com/apps"]);
+    put("host", &[HOST]);
+    put("both", &[HOST, "registry.example.com/app"]);
+    put("glob-path", &["*.example.com/app"]);
+    for (names, expected) in [
+        (&["glob", "path", "host"][..], "https://registry.example.com/app"),
+        (&["glob", "elsewhere", "host"], HOST),
+        (&["host", "path"], HOST),
+        (&["both", "path"], "registry.example.com/app"),
+        (&["glob-path", "host"], "*.example.com/app"),
+        (&["glob", "elsewhere"], "*.example.com"),
+    ] {
+        cluster.put_account("ratify/default", names);
+        assert_eq!(found(json!({}), &environment(&cluster)).await, expected, "{names:?}");
+    }
 }
 
 #[tokio::test]
