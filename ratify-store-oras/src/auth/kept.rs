@@ -94,6 +94,12 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> Kept<K, V, E> {
         }
     }
 
+    /// Keeps for another key what was read just now, until a time.
+    pub(super) fn keep(&self, key: &K, value: V, good_until: Instant) {
+        // A value is what there is to answer; nobody waits for it here.
+        let _ = self.slot(key).note(Instant::now(), self.ahead, Ok((value, Some(good_until))));
+    }
+
     /// Forgets what was read of a key before an instant. What is being read stays: it is as good
     /// as new.
     #[cfg(any(feature = "alibaba", feature = "aws", feature = "azure", test))]

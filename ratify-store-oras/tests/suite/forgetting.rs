@@ -158,8 +158,6 @@ async fn what_helpers_and_programs_said_is_forgotten_of_one_host() {
     for key_type in ["Image", "Registry", "Global"] {
         let programs = Arc::new(Programs::default().with("p", answering(key_type, json!("1h"))));
         let provider = kubelet(&programs, &["p"]);
-        // Twice, for of the first answer nobody knew for what it would be good.
-        ask_all(&*provider).await;
         ask_all(&*provider).await;
         programs.calls();
         forget(&*provider, "other.example.net");

@@ -95,7 +95,6 @@ async fn each_registry_gets_the_password_that_its_rule_says_and_programs_give_ou
     insta::assert_snapshot!(asked.trim_end(), @r#"
     docker-credential-test get < <helper>
     gcp-credential-provider get-credentials < {"apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"<cloud>/app","kind":"CredentialProviderRequest"}
-    gcp-credential-provider get-credentials < {"apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"<cloud>/app","kind":"CredentialProviderRequest"}
     "#);
 }
 

@@ -130,6 +130,10 @@ impl CredentialProvider {
                 Ok((Arc::new(answer), good_until))
             };
             let answer = kept.by_key.get(&key, read).await?;
+            if let Some(good_until) = answer.good_until.filter(|_| answer.covers > covers) {
+                let wider = Key::new(answer.covers, image);
+                kept.by_key.keep(&wider, Arc::clone(&answer), good_until);
+            }
             kept.covers.store(answer.covers as u8, Ordering::Relaxed);
             if answer.is_for(image) {
                 return Ok(answer);
