@@ -11,6 +11,7 @@ mod credentials;
 mod fake;
 mod forgetting;
 mod guarded;
+mod kubelet;
 mod layouts;
 mod listing;
 mod mirrors;

@@ -77,13 +77,19 @@ pub(crate) fn bring(cache: &Cache, part: &GoPart) -> Result<PathBuf> {
 /// When Go cannot have it, or names no folder.
 pub(crate) fn module(cache: &Cache, module: &GoModule) -> Result<PathBuf> {
     let started = Instant::now();
-    let wanted = format!("{}@{}", module.module, module.version);
+    let folder = download(cache.folder(), module.module, module.version)?;
+    say(module.name, "downloaded or present", Some(started));
+    Ok(folder)
+}
+
+/// The folder of a module's source in Go's cache, read-only; downloaded where it is not there.
+fn download(at: &Path, module: &str, version: &str) -> Result<PathBuf> {
+    let wanted = format!("{module}@{version}");
     // Asked for JSON, Go would keep the reason of a failure from the person who waits.
-    process::run(go(cache.folder()).args(["mod", "download", &wanted]))?;
-    let printed = process::capture(go(cache.folder()).args(["mod", "download", "-json", &wanted]))?;
+    process::run(go(at).args(["mod", "download", &wanted]))?;
+    let printed = process::capture(go(at).args(["mod", "download", "-json", &wanted]))?;
     let Downloaded { folder } = serde_json::from_str(&printed)
         .with_context(|| format!("`go mod download -json {wanted}` printed: {printed}"))?;
-    say(module.name, "downloaded or present", Some(started));
     Ok(folder)
 }
 
@@ -94,6 +100,14 @@ fn build(part: &GoPart, draft: &Path, log: &Path) -> Result<()> {
             let mut install = go(draft);
             install.env("GOBIN", draft).arg("install").args(flags);
             process::run_logged(install.arg(format!("{package}@{version}")), log, part.name)
+        }
+        GoSource::Copied { module, version, package } => {
+            let copy = draft.join("source");
+            copy_folder(&download(draft, module, version)?, &copy)?;
+            let mut build = go(&copy);
+            build.arg("build").args(flags).arg("-o").arg(draft.join(part.binary));
+            process::run_logged(build.arg(format!("./{package}")), log, part.name)?;
+            cache::remove(&copy)
         }
         GoSource::Ours { module, package } => {
             fs::create_dir_all(draft.join(package))?;
@@ -107,6 +121,23 @@ fn build(part: &GoPart, draft: &Path, log: &Path) -> Result<()> {
             process::run_logged(build.arg(format!("./{package}")), log, part.name)
         }
     }
+}
+
+/// Copies a folder of files and folders, as ones that may be written to.
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    let cannot = || format!("cannot copy {} to {}", from.display(), to.display());
+    fs::create_dir_all(to).with_context(cannot)?;
+    for entry in fs::read_dir(from).with_context(cannot)? {
+        let entry = entry.with_context(cannot)?;
+        let target = to.join(entry.file_name());
+        if entry.file_type().with_context(cannot)?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            let content = fs::read(entry.path()).with_context(cannot)?;
+            fs::write(&target, content).with_context(cannot)?;
+        }
+    }
+    Ok(())
 }
 
 fn linker_flags(part: &GoPart) -> String {
@@ -127,6 +158,9 @@ fn recipe(part: &GoPart) -> Result<String> {
     let mut text = format!("{} -ldflags {}\n", part.binary, linker_flags(part));
     match &part.source {
         GoSource::Published { package, version } => text.push_str(&format!("{package}@{version}")),
+        GoSource::Copied { module, version, package } => {
+            text.push_str(&format!("{module}@{version} {package}"));
+        }
         GoSource::Ours { module, package } => {
             for (name, content) in our_files(module, package)? {
                 text.push_str(&format!("{name}\n{content}"));

@@ -26,6 +26,16 @@ pub(crate) enum GoSource {
         /// The module's version, as Go writes it.
         version: &'static str,
     },
+    /// A main package of a published module that `go install` refuses, for its `replace` lines: built
+    /// in a copy of the module.
+    Copied {
+        /// The module's path.
+        module: &'static str,
+        /// Its version, as Go writes it.
+        version: &'static str,
+        /// The package's folder in the module.
+        package: &'static str,
+    },
     /// A main package of ours under `xtask/go`.
     Ours {
         /// The module's folder.
@@ -93,7 +103,7 @@ pub(crate) const MODULES: [GoModule; 2] = [
 ];
 
 /// What Go builds, in the order in which most is shared: Ratify v1 first.
-pub(crate) const GO: [GoPart; 15] = [
+pub(crate) const GO: [GoPart; 18] = [
     v1("ratify-v1", "github.com/ratify-project/ratify/cmd/ratify", "ratify", "3 minutes"),
     v1("v1-sbom", "github.com/ratify-project/ratify/plugins/verifier/sbom", "sbom", "10 seconds"),
     v1(
@@ -166,6 +176,26 @@ pub(crate) const GO: [GoPart; 15] = [
     },
     kubernetes("kube-apiserver", "cmd/kube-apiserver", "6 minutes"),
     kubernetes("kubectl", "cmd/kubectl", "20 seconds"),
+    kubernetes("kubelet-keyring", "cmd/kubelet-keyring", "5 seconds"),
+    ours(
+        "docker-credential-file",
+        "0.9.13",
+        ("credential-helper", "."),
+        "docker-credential-file",
+        "5 seconds",
+    ),
+    GoPart {
+        name: "ecr-credential-provider",
+        version: "1.34.4",
+        source: GoSource::Copied {
+            module: "k8s.io/cloud-provider-aws",
+            version: "v1.34.4",
+            package: "cmd/ecr-credential-provider",
+        },
+        binary: "ecr-credential-provider",
+        stamps: &[],
+        cold: "75 seconds",
+    },
     GoPart {
         name: "helm",
         version: "3.22.0",

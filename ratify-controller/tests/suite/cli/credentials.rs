@@ -2,14 +2,15 @@
 //! helper and of a program of the kubelet's contract; and that a provider which fails is the end,
 //! without a request.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Stdio};
 
 use serde_json::{Value, json};
-use tokio::process::Command;
+use tokio::{io::AsyncWriteExt as _, process::Command};
 
 use ratify_controller::dev::{RegistryOptions, RunningRegistry};
 
-use super::{Home, YES, config, put_app, skipped, sourced, verifier};
+use super::{Home, STATEMENT, YES, config, put_app, skipped, sourced, verifier};
+use crate::parity::machines::{Machines, PASSWORD, USER};
 
 /// The page that shows the configuration of such programs.
 const PAGE: &str = include_str!("../../../../docs/registries.md");
@@ -96,6 +97,54 @@ async fn each_registry_gets_the_password_that_its_rule_says_and_programs_give_ou
     docker-credential-test get < <helper>
     gcp-credential-provider get-credentials < {"apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"<cloud>/app","kind":"CredentialProviderRequest"}
     "#);
+}
+
+/// A helper by docker's own library keeps what it is given as docker gives it; what it says opens
+/// distribution's registry, to a push and to a store, beside another registry with another password.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_helper_by_dockers_library_opens_distributions_registry() {
+    let Some(machines) = Machines::find() else { return };
+    let mut home = Home::new();
+    home.script_plugin("yes", YES);
+    let helper = machines.tool("docker-credential-file");
+    home.set("PATH", format!("{}:/usr/bin:/bin", helper.parent().unwrap().display()));
+    let server = machines.registry_with_tags(&home.path().join("registry")).await;
+    let other = registry("of the file").await;
+    let tell = async |command: &str, told: String| {
+        let mut helper = Command::new(&helper);
+        helper.arg(command).env("HOME", home.path()).stdin(Stdio::piped());
+        let mut process = helper.spawn().unwrap();
+        process.stdin.take().unwrap().write_all(told.as_bytes()).await.unwrap();
+        assert!(process.wait().await.unwrap().success(), "{command}");
+    };
+    let (address, host) = (&server.address, other.host());
+    let known = json!({"ServerURL": address, "Username": USER, "Secret": PASSWORD});
+    tell("store", known.to_string()).await;
+    fs::create_dir(home.path().join(".docker")).unwrap();
+    let file = json!({
+        "auths": {address: {}, host.clone(): {"username": "user", "password": "of the file"}},
+        "credsStore": "file",
+    });
+    home.write(".docker/config.json", file.to_string());
+    let docker = json!({"name": "dockerConfig"});
+    home.configure(&with(
+        &json!([{"match": ["127.0.0.1"], "anonymous": true},
+            {"match": [address, host], "provider": docker}]),
+        &json!({}),
+    ));
+    let statement = home.write("statement.json", "{}");
+    let attach = format!("{STATEMENT}={}", statement.display());
+    let image = format!("{address}/app:v1");
+    home.must(&["dev", "image", &image, "--attach", &attach]).await;
+    for image in [&image, &put_app(&other)] {
+        let ran = home.verify(image).await;
+        assert!(ran.is_success(), "{} {}", ran.stdout, ran.stderr);
+        assert!(!ran.stderr.contains(PASSWORD), "{}", ran.stderr);
+    }
+    tell("erase", address.clone()).await;
+    let ran = home.verify(&image).await;
+    let expected = format!("the auth provider dockerConfig, which covers {address}/app, has no");
+    assert!(!ran.is_success() && ran.stderr.contains(&expected), "{}", ran.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

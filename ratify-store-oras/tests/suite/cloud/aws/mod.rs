@@ -1,6 +1,7 @@
 //! The provider `awsEcrBasic`: who the pod is, what is signed, how often who is asked, and which
 //! hosts are shown a password.
 
+mod foreign;
 mod judge;
 mod network;
 
