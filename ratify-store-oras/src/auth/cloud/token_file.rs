@@ -51,6 +51,27 @@ mod tests {
         assert_eq!(read(&path).unwrap().reveal(), "two");
     }
 
+    /// As the cluster renews a token: a link to a folder is put in place of another.
+    #[test]
+    fn a_token_that_is_renewed_by_a_link_is_read_at_once_and_never_half() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let renew = |number: usize| {
+            let folder = at(&format!("..{number}"));
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::write(folder.join("token"), format!("token-{number}\n")).unwrap();
+            std::os::unix::fs::symlink(&folder, at("..next")).unwrap();
+            std::fs::rename(at("..next"), at("..data")).unwrap();
+        };
+        renew(0);
+        std::os::unix::fs::symlink("..data/token", at("token")).unwrap();
+        for number in 1..50 {
+            assert_eq!(read(&at("token")).unwrap().reveal(), format!("token-{}", number - 1));
+            renew(number);
+            assert_eq!(read(&at("token")).unwrap().reveal(), format!("token-{number}"));
+        }
+    }
+
     #[test]
     fn what_is_no_token_is_refused_without_its_content() {
         let directory = tempfile::tempdir().unwrap();

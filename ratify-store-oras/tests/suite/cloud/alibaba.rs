@@ -47,6 +47,8 @@ struct Cloud {
     is_ahead: AtomicBool,
     /// Whether the keys that were given out are no more.
     has_revoked: AtomicBool,
+    /// Whether no password is given out.
+    is_closed: AtomicBool,
 }
 
 impl Cloud {
@@ -104,6 +106,9 @@ impl Cloud {
         }
         if self.has_revoked.load(Relaxed) {
             return refused(403, "InvalidSecurityToken.Expired");
+        }
+        if self.is_closed.load(Relaxed) {
+            return refused(403, "NoPermission");
         }
         if self.is_ahead.load(Relaxed) && !is_recent(header("x-acs-date"), 3600) {
             let now = jiff::Timestamp::now() + Duration::from_secs(3600);
@@ -289,6 +294,42 @@ fn a_password_is_good_for_its_life_and_then_asked_for_anew() {
         granted(&*provider, REGISTRY).await.unwrap();
         assert_eq!(servers.cloud.counts(), (assumed, logins + 1));
     });
+}
+
+#[test]
+fn a_password_is_renewed_ahead_of_its_end_and_not_given_out_beyond_it() {
+    in_own_network(
+        "a_password_is_renewed_ahead_of_its_end_and_not_given_out_beyond_it",
+        || async {
+            let servers = Servers::start().await;
+            // No password is given a shorter life than a minute.
+            servers.cloud.life.store(1, Relaxed);
+            let provider = servers.provider();
+            let password = async || {
+                granted(&*provider, REGISTRY).await.map(|granted| match granted.credential {
+                    Credential::Basic { password, .. } => password.reveal().to_owned(),
+                    other => panic!("{other:?}"),
+                })
+            };
+            let asked =
+                || servers.fake.seen().iter().filter(|s| s.header("host") == Some(API)).count();
+            let begun = tokio::time::Instant::now();
+            let at = |seconds| tokio::time::sleep_until(begun + Duration::from_secs(seconds));
+            assert_eq!(password().await.unwrap(), "PASSWORD-1");
+            servers.cloud.is_closed.store(true, Relaxed);
+            at(20).await;
+            assert_eq!((password().await.unwrap().as_str(), asked()), ("PASSWORD-1", 1));
+            // In the last half of its life it is renewed, and used where that fails.
+            at(34).await;
+            assert_eq!((password().await.unwrap().as_str(), asked()), ("PASSWORD-1", 2));
+            at(61).await;
+            let refused = password().await.unwrap_err().to_string();
+            assert!(refused.contains("403: NoPermission"), "{refused}");
+            servers.cloud.is_closed.store(false, Relaxed);
+            at(63).await;
+            assert_eq!(password().await.unwrap(), "PASSWORD-2");
+        },
+    );
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod alibaba;
 mod aws;
 #[cfg(feature = "azure")]
 mod azure;
+#[cfg(feature = "aws")]
+mod silence;
 
 use std::{
     collections::BTreeMap,

@@ -1,5 +1,6 @@
 //! An issuer of tokens for distribution's token authentication: it checks who asks, grants what
-//! they may, and signs with ES256. The registry knows its key by a key set (`jwks`).
+//! they may, and signs with ES256. The registry knows its key by a key set (`jwks`), or by the
+//! certificate that each token brings (`x5c`).
 
 use std::{
     collections::BTreeMap,
@@ -38,16 +39,33 @@ pub(super) struct Issuer {
     task: JoinHandle<()>,
 }
 
+/// A key in PKCS 8, and a certificate for it.
+pub(super) struct Certified {
+    pub(super) key: Vec<u8>,
+    pub(super) certificate: Vec<u8>,
+}
+
 struct Shared {
     key: EcdsaKeyPair,
+    /// What tokens bring along; without one they name the key.
+    certificate: Option<Vec<u8>>,
     /// What was granted to whom: `user repository:a/app:pull`.
     granted: Mutex<Vec<String>>,
 }
 
 impl Issuer {
-    pub(super) async fn start(host: &str, acceptor: tokio_rustls::TlsAcceptor) -> Self {
-        let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-        let shared = Arc::new(Shared { key, granted: Mutex::default() });
+    pub(super) async fn start(
+        host: &str,
+        acceptor: tokio_rustls::TlsAcceptor,
+        certified: Option<Certified>,
+    ) -> Self {
+        let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        let key = match &certified {
+            Some(certified) => EcdsaKeyPair::from_pkcs8(algorithm, &certified.key).unwrap(),
+            None => EcdsaKeyPair::generate(algorithm).unwrap(),
+        };
+        let certificate = certified.map(|certified| certified.certificate);
+        let shared = Arc::new(Shared { key, certificate, granted: Mutex::default() });
         let listener = TcpListener::bind((host, 0)).await.unwrap();
         let realm = format!("https://{}/token", listener.local_addr().unwrap());
         let router = Router::new().fallback(answer).with_state(shared.clone());
@@ -140,7 +158,10 @@ impl Shared {
 
     fn token(&self, user: &str, access: &[Value]) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let header = json!({"typ": "JWT", "alg": "ES256", "kid": "test"});
+        let header = match &self.certificate {
+            Some(der) => json!({"typ": "JWT", "alg": "ES256", "x5c": [STANDARD.encode(der)]}),
+            None => json!({"typ": "JWT", "alg": "ES256", "kid": "test"}),
+        };
         let claims = json!({
             "iss": NAME, "sub": user, "aud": SERVICE, "iat": now, "nbf": now - 1, "exp": now + 300,
             "jti": format!("{now}-{}", self.granted.lock().unwrap().len()), "access": access,

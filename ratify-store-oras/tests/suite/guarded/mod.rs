@@ -1,5 +1,5 @@
 //! Real registries that let nobody in unasked: distribution's with tokens of an [`issuer`] of
-//! ours, over HTTPS with a private authority, and go-containerregistry's behind a password.
+//! ours, which it knows by a key set or by a certificate, over HTTPS with a private authority, and go-containerregistry's behind a password.
 //!
 //! The certificates of loopback hosts are not checked. So the former runs in a network of its
 //! own, in which another address is this machine too.
@@ -19,7 +19,7 @@ use crate::{
     fake::{basic, client_over, fixed, options},
     real::{Registry, distribution, fill, read_back, section_of, tool},
 };
-use issuer::{Issuer, NAME, REFRESH, SERVICE};
+use issuer::{Certified, Issuer, NAME, REFRESH, SERVICE};
 
 /// An address of this machine that is no loopback address, in the network of [`child`].
 const ADDRESS: &str = "10.99.0.1";
@@ -31,18 +31,35 @@ struct Guarded {
     roots: TlsRoots,
 }
 
+/// By what the registry knows the issuer's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    ByKeySet,
+    ByCertificate,
+    /// Not at all: the certificate is of an authority that the registry does not know.
+    Unknown,
+}
+
 impl Guarded {
-    async fn start() -> Option<Self> {
+    async fn start(known: Known) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
-        let acceptor = certificates(path);
-        let issuer = Issuer::start(ADDRESS, acceptor).await;
+        let (acceptor, authority) = certificates(path);
+        let certified = match known {
+            Known::ByKeySet => None,
+            Known::ByCertificate => Some(certified(&authority)),
+            Known::Unknown => Some(certified(&self::authority().0)),
+        };
+        let issuer = Issuer::start(ADDRESS, acceptor, certified).await;
         issuer.write_keys(&path.join("jwks.json"));
+        let trusts = match known {
+            Known::ByKeySet => format!("jwks: {}/jwks.json", path.display()),
+            _ => format!("rootcertbundle: {}/ca.pem", path.display()),
+        };
         let auth = format!(
-            "  token:\n    realm: {}\n    service: {SERVICE}\n    issuer: {NAME}\n    jwks: \
-             {}/jwks.json\n    signingalgorithms: [ES256]\n",
-            issuer.realm,
-            path.display()
+            "  token:\n    realm: {}\n    service: {SERVICE}\n    issuer: {NAME}\n    {trusts}\n    \
+             signingalgorithms: [ES256]\n",
+            issuer.realm
         );
         let tls = section_of(&(path.join("cert.pem"), path.join("key.pem")));
         let roots = TlsRoots { file: Some(path.join("ca.pem")), directories: Vec::new() };
@@ -63,18 +80,33 @@ impl Guarded {
     }
 }
 
-/// An authority, and a certificate of it for [`ADDRESS`].
-fn certificates(path: &Path) -> tokio_rustls::TlsAcceptor {
+type Authority = rcgen::Issuer<'static, KeyPair>;
+
+/// An authority, and its certificate in PEM.
+fn authority() -> (Authority, String) {
     let mut authority = CertificateParams::new(Vec::<String>::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority_key = KeyPair::generate().unwrap();
-    let root = authority.self_signed(&authority_key).unwrap();
-    let authority = rcgen::Issuer::new(authority, authority_key);
+    let key = KeyPair::generate().unwrap();
+    let root = authority.self_signed(&key).unwrap().pem();
+    (rcgen::Issuer::new(authority, key), root)
+}
+
+/// A key that signs tokens, certified by an authority.
+fn certified(authority: &Authority) -> Certified {
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(vec!["issuer.example.com".to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&key, authority).unwrap();
+    Certified { key: key.serialize_der(), certificate: leaf.der().to_vec() }
+}
+
+/// An authority, and a certificate of it for [`ADDRESS`].
+fn certificates(path: &Path) -> (tokio_rustls::TlsAcceptor, Authority) {
+    let (authority, root) = authority();
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(vec![ADDRESS.to_owned()]).unwrap();
     let leaf = leaf.signed_by(&key, &authority).unwrap();
     for (name, text) in
-        [("ca.pem", root.pem()), ("cert.pem", leaf.pem()), ("key.pem", key.serialize_pem())]
+        [("ca.pem", root), ("cert.pem", leaf.pem()), ("key.pem", key.serialize_pem())]
     {
         std::fs::write(path.join(name), text).unwrap();
     }
@@ -86,7 +118,7 @@ fn certificates(path: &Path) -> tokio_rustls::TlsAcceptor {
         .with_no_client_auth()
         .with_single_cert(vec![leaf.der().clone()], key)
         .unwrap();
-    tokio_rustls::TlsAcceptor::from(Arc::new(config))
+    (tokio_rustls::TlsAcceptor::from(Arc::new(config)), authority)
 }
 
 /// Runs [`child`] where [`ADDRESS`] is this machine and nothing else can be reached.
@@ -117,7 +149,18 @@ async fn distribution_with_tokens_over_https_with_a_private_authority() {
 #[tokio::test]
 #[ignore = "started by the test above"]
 async fn child() {
-    let Some(guarded) = Guarded::start().await else { return };
+    for known in [Known::ByKeySet, Known::ByCertificate] {
+        let Some(guarded) = Guarded::start(known).await else { return };
+        Box::pin(everything(&guarded)).await;
+    }
+    let Some(guarded) = Guarded::start(Known::Unknown).await else { return };
+    let client = guarded.client(basic(), &guarded.roots);
+    let refused = client.resolve(&guarded.image("a/app"), None).await;
+    assert!(matches!(refused, Err(OrasError::Denied { status: 401, .. })), "{refused:?}");
+    assert!(!guarded.issuer.granted().is_empty());
+}
+
+async fn everything(guarded: &Guarded) {
     let image = guarded.image("a/app");
     let client = guarded.client(basic(), &guarded.roots);
     let (subject, mut pushed) = fill(&client, &image, 0).await;
@@ -128,9 +171,9 @@ async fn child() {
     read_back(&client, &image, &subject, &pushed).await;
     let refresh = Credential::RefreshToken(Secret::new(REFRESH));
     read_back(&guarded.client(refresh, &guarded.roots), &image, &subject, &pushed).await;
-    who_may_only_read_does_not_write(&guarded, &image).await;
-    nobody_else_comes_in(&guarded, &image).await;
-    a_mount_asks_for_both_repositories(&guarded, &client, &image).await;
+    who_may_only_read_does_not_write(guarded, &image).await;
+    nobody_else_comes_in(guarded, &image).await;
+    a_mount_asks_for_both_repositories(guarded, &client, &image).await;
     let untrusted = guarded.client(basic(), &TlsRoots::default());
     let untrusted = untrusted.resolve(&image, None).await.unwrap_err();
     assert!(untrusted.to_string().contains("certificate"), "{untrusted}");
