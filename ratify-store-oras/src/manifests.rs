@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ratify_core::{Algorithm, Descriptor, Digest, Reference, capped_line, media_type};
 use reqwest::{
     Method, StatusCode,
-    header::{ACCEPT, CONTENT_LENGTH, HeaderName, HeaderValue},
+    header::{ACCEPT, CONTENT_LENGTH, ETAG, HeaderName, HeaderValue},
 };
 
 use crate::{
@@ -36,6 +36,8 @@ struct Claim {
     media_type: String,
     digest: Option<Digest>,
     size: Option<u64>,
+    /// A strong `ETag`: the same bytes, and no others, have it.
+    mark: Option<HeaderValue>,
 }
 
 impl Client {
@@ -166,19 +168,20 @@ impl Client {
         Ok((claim, body))
     }
 
-    /// Reads the index that a tag names, proven against the digest the registry claims for it.
+    /// Reads the index that a tag names, proven against the digest the registry claims for it; and
+    /// the registry's mark of this state of the tag, where it has one.
     pub(crate) async fn index_by_tag(
         &self,
         target: &Target<'_>,
         limit: u64,
-    ) -> Result<Bytes, OrasError> {
+    ) -> Result<(Bytes, Option<HeaderValue>), OrasError> {
         let what = target.reference.as_str();
         let (claim, body) = self.manifest_by_name(target, &[media_type::OCI_INDEX], limit).await?;
         if claim.media_type != media_type::OCI_INDEX {
             return Err(OrasError::media_type(what, media_type::OCI_INDEX, &claim.media_type));
         }
         prove_claim(what, None, claim.digest.as_ref(), &body)?;
-        Ok(body)
+        Ok((body, claim.mark))
     }
 
     async fn ask_manifest(
@@ -205,7 +208,9 @@ fn claim_of(answer: &Answer) -> Result<Claim, OrasError> {
         })?),
     };
     let size = answer.single(&CONTENT_LENGTH)?.and_then(|length| length.parse().ok());
-    Ok(Claim { media_type: answer.media_type()?, digest, size })
+    let mark = answer.single(&ETAG)?.filter(|mark| mark.starts_with('"'));
+    let mark = mark.and_then(|mark| HeaderValue::from_str(mark).ok());
+    Ok(Claim { media_type: answer.media_type()?, digest, size, mark })
 }
 
 /// The descriptor that the headers of a HEAD make, or `None` where they say too little.
@@ -214,7 +219,7 @@ fn claim_of(answer: &Answer) -> Result<Claim, OrasError> {
 /// When a digest was asked for and another one is claimed.
 fn describe(reference: &Reference, claim: Claim) -> Result<Option<Descriptor>, OrasError> {
     // No manifest is empty: a length of zero is what some proxies put for the missing body.
-    let Claim { media_type, digest: Some(digest), size: Some(size @ 1..) } = claim else {
+    let Claim { media_type, digest: Some(digest), size: Some(size @ 1..), .. } = claim else {
         return Ok(None);
     };
     if let Some(asked) = reference.digest() {
@@ -268,7 +273,7 @@ mod tests {
     }
 
     fn claim(digest: Option<Digest>, size: Option<u64>) -> Claim {
-        Claim { media_type: media_type::OCI_MANIFEST.into(), digest, size }
+        Claim { media_type: media_type::OCI_MANIFEST.into(), digest, size, mark: None }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use ratify_core::{Algorithm, Descriptor, Digest, Reference};
 use reqwest::{
     Method, StatusCode,
-    header::{CONTENT_TYPE, HeaderValue, LOCATION},
+    header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION},
 };
 
 use crate::{
@@ -99,15 +99,18 @@ impl Client {
         media_type: &str,
         bytes: Bytes,
     ) -> Result<Digest, OrasError> {
-        self.put_manifest(reference, media_type, bytes).await.map(|(digest, _)| digest)
+        let put = self.put_manifest(reference, media_type, bytes, None).await;
+        put.map(|(digest, _)| digest)
     }
 
-    /// Pushes a manifest; returns its digest and the registry's answer.
+    /// Pushes a manifest; returns its digest and the registry's answer. A registry that knows of
+    /// conditions refuses with 412 where `condition` is not met.
     pub(crate) async fn put_manifest(
         &self,
         reference: &Reference,
         media_type: &str,
         bytes: Bytes,
+        condition: Option<(HeaderName, HeaderValue)>,
     ) -> Result<(Digest, Answer), OrasError> {
         let what = reference.as_str();
         let algorithm = reference.digest().map_or(Algorithm::Sha256, Digest::algorithm);
@@ -120,6 +123,7 @@ impl Client {
             let rest = format!("manifests/{}", reference.tag_or_digest());
             let mut call =
                 self.call(Method::PUT, &target, &rest).header(CONTENT_TYPE, content_type);
+            call.headers.extend(condition);
             call.body = bytes;
             let answer = self.ask(&target, &call).await?;
             if answer.status() != StatusCode::CREATED {

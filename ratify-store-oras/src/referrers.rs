@@ -165,7 +165,7 @@ impl Client {
         let target = Target { reference: &reference, ..target.clone() };
         let mut listing = Listing::new(what, *self.limits());
         match self.index_by_tag(&target, listing.limits.manifest_bytes).await {
-            Ok(body) => listing.add_page(&body)?,
+            Ok((body, _)) => listing.add_page(&body)?,
             Err(OrasError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error),
         }

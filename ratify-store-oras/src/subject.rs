@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ratify_core::{Descriptor, Digest, Index, Reference, capped_line, media_type};
-use reqwest::header::HeaderName;
+use reqwest::header::{HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use serde_json::{Value, json};
 
 use crate::{
@@ -24,12 +24,23 @@ const MAX_TRIES: u32 = 5;
 /// How long another writer may take from reading the list to writing it.
 const SETTLE: Duration = Duration::from_millis(150);
 
+/// A list that a tag stands for.
+struct List {
+    /// `None` where there is none yet.
+    bytes: Option<Bytes>,
+    /// The condition that it is still this one, where the registry has marks.
+    is_still: Option<(HeaderName, HeaderValue)>,
+}
+
 impl Client {
     /// Pushes a manifest or an index by its digest into the reference's repository, and where it
     /// names a subject, sees to it that it is listed there.
     ///
-    /// Nothing locks the list of a registry without the Referrers API: it is written, and read
-    /// again to see whether another writer was faster. Clones of one client take turns.
+    /// Nothing locks the list of a registry without the Referrers API. It is written on the condition
+    /// that it is still what was read, which some registries know of; and it is read again to see
+    /// whether another writer was faster. Clones of one client take turns. Where the registry knows of
+    /// no conditions, a writer in another process that is very slow between reading and writing
+    /// can still take an entry off the list, after it was seen there.
     ///
     /// # Errors
     /// When the document is none, the registry refuses, or other writers are faster each time.
@@ -41,7 +52,7 @@ impl Client {
     ) -> Result<(), OrasError> {
         let attached = attachment(descriptor, &bytes)?;
         let place = reference.sibling(&descriptor.digest);
-        let (_, answer) = self.put_manifest(&place, &descriptor.media_type, bytes).await?;
+        let (_, answer) = self.put_manifest(&place, &descriptor.media_type, bytes, None).await?;
         let Some((subject, entry)) = attached else { return Ok(()) };
         match answer.single(&OCI_SUBJECT)? {
             Some(listed) if listed == subject.as_str() => return Ok(()),
@@ -66,26 +77,38 @@ impl Client {
         let tagged = tagged.map_err(|error| OrasError::invalid(&tag, error.to_string()))?;
         let _turn = self.attaching().lock().await;
         for attempt in 0..MAX_TRIES {
-            let Some(changed) = with_entry(&tagged, self.list_of(&tagged).await?, entry)? else {
-                return Ok(());
-            };
-            self.push_manifest(&tagged, media_type::OCI_INDEX, changed).await?;
+            let List { bytes, is_still } = self.list_of(&tagged).await?;
+            let Some(changed) = with_entry(&tagged, bytes, entry)? else { return Ok(()) };
+            // Somewhere between here and there may be what never agrees with a mark.
+            let condition = Some(is_still).filter(|_| attempt + 1 < MAX_TRIES).flatten();
+            match self.put_manifest(&tagged, media_type::OCI_INDEX, changed, condition).await {
+                Ok(_) => {}
+                Err(OrasError::Status { status: 412, .. }) => {
+                    tracing::debug!("{}: another writer was faster", tagged.as_str());
+                }
+                Err(error) => return Err(error),
+            }
             // Whoever read the list before this was written may write it without this entry.
             tokio::time::sleep(SETTLE.mul_f64(f64::from(attempt) + jitter())).await;
         }
-        if with_entry(&tagged, self.list_of(&tagged).await?, entry)?.is_none() {
+        if with_entry(&tagged, self.list_of(&tagged).await?.bytes, entry)?.is_none() {
             return Ok(());
         }
         let why = format!("{MAX_TRIES} times another writer took {} off the list", entry.digest);
         Err(OrasError::invalid(tagged.as_str(), why))
     }
 
-    /// The list as it is now where it is written to, whatever a mirror has; `None` where there is none yet.
-    async fn list_of(&self, tagged: &Reference) -> Result<Option<Bytes>, OrasError> {
+    /// The list as it is now where it is written to, whatever a mirror has.
+    async fn list_of(&self, tagged: &Reference) -> Result<List, OrasError> {
         let target: Target<'_> = self.target(tagged, PUSH, None).await?;
         match Box::pin(self.index_by_tag(&target, self.limits().manifest_bytes)).await {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(OrasError::NotFound { .. }) => Ok(None),
+            Ok((bytes, mark)) => {
+                Ok(List { bytes: Some(bytes), is_still: mark.map(|mark| (IF_MATCH, mark)) })
+            }
+            Err(OrasError::NotFound { .. }) => {
+                let nothing = HeaderValue::from_static("*");
+                Ok(List { bytes: None, is_still: Some((IF_NONE_MATCH, nothing)) })
+            }
             Err(error) => Err(error),
         }
     }

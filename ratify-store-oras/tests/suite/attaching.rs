@@ -1,12 +1,12 @@
 //! Artifacts with a subject: listed by the registry, or by the tag that stands for the list.
 
 use std::{
-    process::Command,
+    process::{Command, Stdio},
     sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
-use ratify_core::{Algorithm, Descriptor, Reference, media_type};
+use ratify_core::{Algorithm, Descriptor, Index, Reference, media_type};
 use ratify_store_oras::{Artifact, Client, EMPTY_CONFIG, OrasError, Transport, digest_of};
 
 use crate::{
@@ -92,6 +92,124 @@ async fn twenty_at_once_are_all_listed_where_nothing_locks_the_list() {
     assert_eq!(client.referrers(&image, &subject.digest, None).await.unwrap().len(), 20);
     let Some(found) = discovered(&registry, &image) else { return };
     assert_eq!(found, 20);
+}
+
+/// Each process for itself, with nothing between them but the registry.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_several_processes_attach_is_listed() {
+    let Some(registry) = with_tag_schema(false) else { return };
+    let image = image(&registry);
+    let (_, _) = fill(&client_over(Transport::PlainHttp, basic()), &image, 0).await;
+    let program = std::env::current_exe().unwrap();
+    let start = |number: usize| {
+        let mut command = Command::new(&program);
+        command.args(["--ignored", "--exact", "--nocapture", "attaching::child"]);
+        command.env("ATTACH_TO", image.as_str()).env("ATTACH_NUMBER", number.to_string());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let started: Vec<_> = (0..3).map(start).collect();
+    for process in started {
+        let ended = process.wait_with_output().unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
+    }
+    let Some(found) = discovered(&registry, &image) else { return };
+    assert_eq!(found, 12);
+}
+
+#[tokio::test]
+#[ignore = "started by the test above"]
+async fn child() {
+    let Ok(image) = std::env::var("ATTACH_TO") else { return };
+    let number = std::env::var("ATTACH_NUMBER").unwrap();
+    let image = Reference::parse(&image).unwrap();
+    let client = client_over(Transport::PlainHttp, basic());
+    let subject = client.resolve(&image, None).await.unwrap();
+    // The second time each is looked for, and listed again where another process was so slow that it
+    // took it off the list.
+    for _ in 0..2 {
+        for signature in 0..4 {
+            attach(&client, &image, &subject, format!("signature {signature} of {number}")).await;
+        }
+    }
+}
+
+/// A registry that knows of conditions, and takes its time.
+async fn conditional() -> (Fake, Arc<Mutex<Option<Bytes>>>) {
+    let list = Arc::new(Mutex::new(None::<Bytes>));
+    let (known, tag) = (list.clone(), "/manifests/sha256-");
+    let fake = Fake::start(move |seen: &Seen| {
+        let mark = |bytes: &Bytes| format!("\"{}\"", digest_of(Algorithm::Sha256, bytes));
+        let mut list = known.lock().unwrap();
+        let is_met = match (seen.header("if-match"), seen.header("if-none-match")) {
+            (Some(wanted), None) => list.as_ref().is_some_and(|list| mark(list) == wanted),
+            (None, Some("*")) => list.is_none(),
+            (None, None) => !seen.path.contains(tag) || seen.method != "PUT",
+            _ => false,
+        };
+        match (seen.method.as_str(), &*list) {
+            ("PUT", _) if !is_met => Reply::error(412, "DENIED"),
+            ("PUT", _) if seen.path.contains(tag) => {
+                *list = Some(seen.body.clone());
+                Reply::new(201)
+            }
+            ("PUT", _) => Reply::new(201),
+            (_, None) => Reply::error(404, "MANIFEST_UNKNOWN"),
+            (_, Some(bytes)) => Reply::ok(bytes.clone())
+                .with("content-type", media_type::OCI_INDEX)
+                .with("etag", &mark(bytes)),
+        }
+    })
+    .await;
+    (fake, list)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_that_knows_of_conditions_loses_nothing_of_two_that_write_at_once() {
+    let (fake, list) = conditional().await;
+    let image = fake.reference("app:1");
+    let (subject, ..) = content();
+    let attach = async |number: usize| {
+        let digest = crate::fake::digest(&format!("{number:02}"));
+        let (descriptor, bytes) = signature(&subject, Descriptor::new("text/plain", digest, 2));
+        // Clients that know nothing of each other, as in processes of their own.
+        client().attach(&image, &descriptor, bytes).await.unwrap();
+    };
+    for round in 0..5 {
+        tokio::join!(attach(2 * round), attach(2 * round + 1));
+        let text = list.lock().unwrap().clone().unwrap();
+        let listed = Index::from_bytes(media_type::OCI_INDEX, &text).unwrap().manifests;
+        assert_eq!(listed.len(), 2 * round + 2, "{round}");
+    }
+    let seen = fake.seen();
+    let writes = seen.iter().filter(|s| s.method == "PUT" && s.path.contains("/sha256-"));
+    assert!(writes.clone().count() >= 10);
+    assert!(writes.clone().all(|s| s.header("if-match").or(s.header("if-none-match")).is_some()));
+}
+
+#[tokio::test]
+async fn a_registry_that_never_agrees_with_its_own_mark_is_written_to_in_the_end() {
+    let list = Arc::new(Mutex::new(index(&[])));
+    let known = list.clone();
+    let fake = Fake::start(move |seen: &Seen| {
+        let mut list = known.lock().unwrap();
+        match seen.method.as_str() {
+            "PUT" if seen.header("if-match").is_some() => Reply::error(412, "DENIED"),
+            "PUT" => {
+                if seen.path.contains("/manifests/sha256-") {
+                    *list = seen.body.clone();
+                }
+                Reply::new(201)
+            }
+            _ => Reply::ok(list.clone())
+                .with("content-type", media_type::OCI_INDEX)
+                .with("etag", "\"of another encoding\""),
+        }
+    })
+    .await;
+    let (_, descriptor, bytes) = content();
+    client().attach(&fake.reference("app:1"), &descriptor, bytes).await.unwrap();
+    let text = String::from_utf8(list.lock().unwrap().to_vec()).unwrap();
+    assert!(text.contains(descriptor.digest.as_str()), "{text}");
 }
 
 /// A subject and a signature of it, for registries that answer as they are told.
