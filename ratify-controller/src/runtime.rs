@@ -238,6 +238,7 @@ fn connection_rules(
             Asking::Anybody => AddressRules::for_anybody(allowed),
         });
         of_connections.hosts_path.clone_from(&now.registries.hosts_path);
+        of_connections.timeouts = now.registries.timeouts;
         of_connections
     }
 }

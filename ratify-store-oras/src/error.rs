@@ -101,6 +101,20 @@ pub enum OrasError {
         /// Whether it took too long rather than failed.
         timed_out: bool,
     },
+    /// A body that comes so slowly that it comes to no end.
+    #[error(
+        "{request}: the server sent {received} bytes in {seconds} seconds, which is less than {least} a second (registries.timeouts.minBytesPerSecond of the configuration)"
+    )]
+    TooSlow {
+        /// Method and URL.
+        request: String,
+        /// How much came.
+        received: u64,
+        /// How long it was waited for.
+        seconds: u64,
+        /// How many bytes have to come in a second.
+        least: u32,
+    },
     /// A redirect, a token realm, a link or an address that is not followed.
     #[error("{request}: {why}")]
     Forbidden {

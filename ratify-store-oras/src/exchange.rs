@@ -8,7 +8,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use oci_client::errors::OciEnvelope;
-use ratify_core::{RequestCount, capped_line};
+use ratify_core::{RequestCount, capped_line, config::RegistryTimeouts};
 use reqwest::{
     Method, Response, StatusCode,
     header::{
@@ -24,7 +24,7 @@ use crate::{
     counters::host_of,
     deadline::Deadline,
     limiter::Paused,
-    patience::{SILENCE, jitter, silence, unless_silent},
+    patience::{Flow, jitter, silence, unless_silent},
     retry::Outcome,
     route::Endpoint,
     transport::{check_step, looks_like_plain_http},
@@ -34,6 +34,9 @@ use crate::{
 const MAX_REDIRECTS: u32 = 5;
 /// An error's body is read to find its code, and this much of it at most.
 const MAX_ERROR_BYTES: u64 = 64 << 10;
+
+/// The next piece of a body, as the HTTP library gives it.
+type Read = reqwest::Result<Option<Bytes>>;
 
 /// What is sent.
 #[derive(Clone)]
@@ -58,6 +61,8 @@ pub(crate) struct Answer {
     pub(crate) is_from_elsewhere: bool,
     pub(crate) url: Url,
     response: Response,
+    timeouts: RegistryTimeouts,
+    flow: Flow,
 }
 
 /// Sends calls over shared connections.
@@ -188,14 +193,11 @@ impl Exchange {
         if !place.is_some_and(|place| place.names_address_of(url)) {
             self.check_address(&request, url)?;
         }
-        let own_pool = match place.and_then(|place| place.tls.as_ref()) {
-            Some(profile) => Some(self.connections.pool_of(profile, url)?),
-            None => None,
-        };
-        let pool = match &own_pool {
-            Some(pool) => pool,
-            None => self.connections.pool(url)?,
-        };
+        let profile = place.and_then(|place| place.tls.as_ref());
+        let pool = self.connections.pool(profile, url)?;
+        let timeouts = self.connections.timeouts();
+        // The first answer of a connection is not there before the connection is.
+        let patience = timeouts.silence.max(self.connections.connect_timeout(profile));
         let sent = Arc::new(AtomicU64::new(0));
         let body = match &call.file {
             None => call.body.clone().into(),
@@ -211,11 +213,16 @@ impl Exchange {
         if let Some(value) = authorization {
             builder = builder.header(AUTHORIZATION, value);
         }
-        match unless_silent(builder.send(), &sent).await {
-            None => Err(silence(request)),
-            Some(Ok(response)) => {
-                Ok(Answer { request, is_from_elsewhere: false, url: url.clone(), response })
-            }
+        match unless_silent(builder.send(), &sent, patience).await {
+            None => Err(silence(request, patience)),
+            Some(Ok(response)) => Ok(Answer {
+                request,
+                is_from_elsewhere: false,
+                url: url.clone(),
+                response,
+                timeouts,
+                flow: Flow::default(),
+            }),
             Some(Err(error)) => Err(unreachable_error(request, error)),
         }
     }
@@ -230,14 +237,15 @@ impl Exchange {
         let mut url = base.clone();
         url.set_path("/v2/");
         self.check_address(&Call::new(Method::GET, url.clone()).label(&url), &url)?;
-        let pool = self.connections.pool(&url)?;
-        match pool.get(url.clone()).timeout(SILENCE).send().await {
+        let pool = self.connections.pool(None, &url)?;
+        let silence = self.connections.timeouts().silence;
+        match pool.get(url.clone()).timeout(silence).send().await {
             Ok(_) => return Ok(Some(false)),
             Err(error) if looks_like_plain_http(&error) => {}
             Err(_) => return Ok(None),
         }
         let answers =
-            url.set_scheme("http").is_ok() && pool.get(url).timeout(SILENCE).send().await.is_ok();
+            url.set_scheme("http").is_ok() && pool.get(url).timeout(silence).send().await.is_ok();
         Ok(answers.then_some(true))
     }
 }
@@ -327,11 +335,13 @@ impl Answer {
 
     /// The next piece of the body.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, OrasError> {
-        let request = &self.request;
-        match tokio::time::timeout(SILENCE, self.response.chunk()).await {
-            Ok(read) => read.map_err(|error| unreachable_error(request.clone(), error)),
-            Err(_) => Err(silence(request.clone())),
-        }
+        let (request, length) = (&self.request, |read: &Read| match read {
+            Ok(Some(piece)) => piece.len(),
+            _ => 0,
+        });
+        let piece = self.response.chunk();
+        let read: Read = self.flow.wait(request, &self.timeouts, piece, length).await?;
+        read.map_err(|error| unreachable_error(request.clone(), error))
     }
 
     /// The error this answer stands for. `what` is the reference that was asked for.

@@ -6,10 +6,11 @@ use std::{
     error::Error as StdError,
     net::Ipv6Addr,
     path::PathBuf,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use ratify_core::config::RegistryTimeouts;
 use reqwest::redirect;
 use url::{Host, Url};
 
@@ -22,10 +23,8 @@ use crate::{
     tls::{self, TlsProfile},
 };
 
-/// v1's bound on a TCP connection plus that on the TLS handshake behind it.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(40);
-/// When there are more kinds of TLS than this, all are connected anew.
-const MAX_PROFILES: usize = 64;
+/// When there are more pools than this, all are connected anew.
+const MAX_POOLS: usize = 64;
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How registries are spoken to.
@@ -51,12 +50,14 @@ pub struct ConnectionRules {
     pub addresses: AddressRules,
     /// A directory of containerd's `hosts.toml` files.
     pub hosts_path: Option<PathBuf>,
+    /// How long is waited.
+    pub timeouts: RegistryTimeouts,
 }
 
 impl ConnectionRules {
     /// Rules about addresses alone.
     pub fn new(addresses: AddressRules) -> Self {
-        Self { addresses, hosts_path: None }
+        Self { addresses, ..Self::default() }
     }
 }
 
@@ -73,12 +74,23 @@ struct Pools {
     rules: RulesNow,
     hosts: Hosts,
     resolver: CheckedResolver,
-    plain: OnceLock<reqwest::Client>,
-    checked: OnceLock<reqwest::Client>,
-    loopback: OnceLock<reqwest::Client>,
-    profiled: Mutex<HashMap<(Arc<TlsProfile>, bool), reqwest::Client>>,
+    open: Mutex<HashMap<PoolKey, reqwest::Client>>,
     registries: Registries,
     counters: Counters,
+}
+
+/// Which pool: of which hosts, with which profile, and how long a connection may take.
+type PoolKey = (Kind, Option<Arc<TlsProfile>>, Duration);
+
+/// What is checked of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    /// Plain HTTP: nothing.
+    Plain,
+    /// Its certificate.
+    Checked,
+    /// Nothing, for it is this machine.
+    Here,
 }
 
 impl Default for Connections {
@@ -107,10 +119,7 @@ impl Connections {
             resolver: CheckedResolver::new(Arc::new(move || now().addresses), proxies),
             rules,
             hosts: Hosts::default(),
-            plain: OnceLock::new(),
-            checked: OnceLock::new(),
-            loopback: OnceLock::new(),
-            profiled: Mutex::default(),
+            open: Mutex::default(),
             registries: Registries::default(),
             counters: Counters::default(),
         }))
@@ -135,35 +144,15 @@ impl Connections {
         }
     }
 
-    /// The pool for a URL of a place with a profile. A loopback host's certificate is checked
-    /// where the profile says against what.
-    pub(crate) fn pool_of(
-        &self,
-        profile: &Arc<TlsProfile>,
-        url: &Url,
-    ) -> Result<reqwest::Client, OrasError> {
-        let is_here = is_loopback(url);
-        let key = (Arc::clone(profile), is_here);
-        let lock = || self.0.profiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pool) = lock().get(&key) {
-            return Ok(pool.clone());
-        }
-        let tls = match is_here && !profile.has_authorities() {
-            true => profile.unchecked()?,
-            false => profile.checked(&self.0.roots)?,
-        };
-        let pool = self.build(tls, |builder| {
-            let builder =
-                builder.connect_timeout(profile.dial_timeout().unwrap_or(CONNECT_TIMEOUT));
-            if is_here { builder.no_proxy() } else { builder }
-        })?;
-        let mut known = lock();
-        // Those of certificates that were renewed are used no more.
-        if known.len() >= MAX_PROFILES {
-            known.clear();
-        }
-        known.insert(key, pool.clone());
-        Ok(pool)
+    /// How long is waited for registries.
+    pub(crate) fn timeouts(&self) -> RegistryTimeouts {
+        (self.0.rules)().timeouts
+    }
+
+    /// How long a connection may take, to a place with a profile where it has one.
+    pub(crate) fn connect_timeout(&self, profile: Option<&Arc<TlsProfile>>) -> Duration {
+        let dial = profile.and_then(|profile| profile.dial_timeout());
+        dial.unwrap_or_else(|| self.timeouts().connect)
     }
 
     /// What is known of the registries that are asked over these connections.
@@ -176,50 +165,77 @@ impl Connections {
         &self.0.counters
     }
 
-    /// The pool for a URL. Certificates are checked unless its host is a loopback one.
-    pub(crate) fn pool(&self, url: &Url) -> Result<&reqwest::Client, OrasError> {
-        if is_loopback(url) {
-            self.local()
-        } else if url.scheme() == "http" {
-            // Reading the roots takes longer than many a request, and needs them to be there.
-            get_or_build(&self.0.plain, || self.build(tls::trusting(Vec::new())?, |b| b))
-        } else {
-            get_or_build(&self.0.checked, || self.build(tls::checked(&self.0.roots)?, |b| b))
+    /// The pool for a URL, of a place with a profile where it has one. The certificate of a loopback
+    /// host is checked only where the profile says against what.
+    pub(crate) fn pool(
+        &self,
+        profile: Option<&Arc<TlsProfile>>,
+        url: &Url,
+    ) -> Result<reqwest::Client, OrasError> {
+        let kind = match url.scheme() {
+            _ if is_loopback(url) => Kind::Here,
+            "http" if profile.is_none() => Kind::Plain,
+            _ => Kind::Checked,
+        };
+        self.pool_of(kind, profile)
+    }
+
+    /// The pool that asks no proxy, for plain HTTP to addresses that are this machine's own.
+    #[cfg(any(feature = "aws", feature = "azure", feature = "alibaba"))]
+    pub(crate) fn unproxied(&self) -> Result<reqwest::Client, OrasError> {
+        self.pool_of(Kind::Here, None)
+    }
+
+    fn pool_of(
+        &self,
+        kind: Kind,
+        profile: Option<&Arc<TlsProfile>>,
+    ) -> Result<reqwest::Client, OrasError> {
+        let connect = self.connect_timeout(profile);
+        let key = (kind, profile.cloned(), connect);
+        let lock = || self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = lock().get(&key) {
+            return Ok(pool.clone());
         }
+        let pool = self.build(kind, profile.map(AsRef::as_ref), connect)?;
+        let mut open = lock();
+        // Those of certificates that were renewed are used no more.
+        if open.len() >= MAX_POOLS {
+            open.clear();
+        }
+        Ok(open.entry(key).or_insert(pool).clone())
     }
 
     fn build(
         &self,
-        tls: rustls::ClientConfig,
-        with: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+        kind: Kind,
+        profile: Option<&TlsProfile>,
+        connect: Duration,
     ) -> Result<reqwest::Client, OrasError> {
-        let builder = reqwest::Client::builder()
+        let roots = &self.0.roots;
+        let tls = match (kind, profile) {
+            (Kind::Here, None) => tls::unchecked()?,
+            (Kind::Here, Some(profile)) if !profile.has_authorities() => profile.unchecked()?,
+            (_, Some(profile)) => profile.checked(roots)?,
+            (Kind::Checked, None) => tls::checked(roots)?,
+            // Reading the roots takes longer than many a request, and needs them to be there.
+            (Kind::Plain, None) => tls::trusting(Vec::new())?,
+        };
+        let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .dns_resolver(self.0.resolver.clone())
             // Followed by hand: credentials must not cross hosts, nor may a request fall to HTTP.
             .redirect(redirect::Policy::none())
             .referer(false)
-            .connect_timeout(CONNECT_TIMEOUT)
+            .connect_timeout(connect)
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .pool_max_idle_per_host(100);
-        with(builder).build().map_err(|error| OrasError::Setup(error.without_url().to_string()))
-    }
-}
-
-impl Connections {
-    /// The pool that asks no proxy, for plain HTTP to addresses that are this machine's own.
-    #[cfg(any(feature = "aws", feature = "azure", feature = "alibaba"))]
-    pub(crate) fn unproxied(&self) -> Result<&reqwest::Client, OrasError> {
-        self.local()
-    }
-
-    /// No certificate is checked in this one.
-    fn local(&self) -> Result<&reqwest::Client, OrasError> {
-        // A name could resolve elsewhere; nothing is unchecked that leaves this machine. The
-        // resolver knows where `localhost` is without asking anybody.
-        get_or_build(&self.0.loopback, || {
-            self.build(tls::unchecked()?, reqwest::ClientBuilder::no_proxy)
-        })
+        if kind == Kind::Here {
+            // A name could resolve elsewhere; nothing is unchecked that leaves this machine. The
+            // resolver knows where `localhost` is without asking anybody.
+            builder = builder.no_proxy();
+        }
+        builder.build().map_err(|error| OrasError::Setup(error.without_url().to_string()))
     }
 }
 
@@ -288,17 +304,6 @@ pub(crate) fn looks_like_plain_http(error: &(dyn StdError + 'static)) -> bool {
         return within || io.kind() == std::io::ErrorKind::UnexpectedEof;
     }
     error.source().is_some_and(looks_like_plain_http)
-}
-
-fn get_or_build(
-    cell: &OnceLock<reqwest::Client>,
-    build: impl FnOnce() -> Result<reqwest::Client, OrasError>,
-) -> Result<&reqwest::Client, OrasError> {
-    if let Some(client) = cell.get() {
-        return Ok(client);
-    }
-    let client = build()?;
-    Ok(cell.get_or_init(|| client))
 }
 
 #[cfg(test)]

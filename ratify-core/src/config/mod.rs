@@ -19,7 +19,9 @@ pub use plugins::{
     Candidate, Denial, NamespaceRules, Part, PatternError, PluginRules, RepositoryPattern,
 };
 pub use policy::PolicyConfig;
-pub use registries::{AddressRange, CredentialProviderFiles, RangeError, RegistryRules};
+pub use registries::{
+    AddressRange, CredentialProviderFiles, RangeError, RegistryRules, RegistryTimeouts,
+};
 pub use store::{StorePluginConfig, StoresConfig};
 pub use verifier::{ArtifactTypes, VerifierPluginConfig, VerifiersConfig};
 

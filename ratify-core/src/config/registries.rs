@@ -2,9 +2,12 @@
 //! as strictly as `plugins` and `namespaces`, for a key that is misspelt would open or shut the
 //! wrong thing.
 
-use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr, sync::Arc};
+use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use super::{ConfigError, Section, plugins::parsed};
+
+/// Nobody waits longer for a sign of life, and nothing can be had in less.
+const TIMEOUTS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(600)];
 
 /// The section `registries`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +20,33 @@ pub struct RegistryRules {
     pub hosts_path: Option<PathBuf>,
     /// The programs that give out credentials by the kubelet's contract.
     pub credential_providers: Option<CredentialProviderFiles>,
+    /// How long is waited for registries.
+    pub timeouts: RegistryTimeouts,
+}
+
+/// How long is waited for registries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RegistryTimeouts {
+    /// For a connection, from the look-up of the name to the end of the TLS handshake.
+    pub connect: Duration,
+    /// For an answer, and for the next bytes of its body.
+    pub silence: Duration,
+    /// How many bytes of a body come in a second at least, on average and after the time of
+    /// `silence`: a body of a size takes no longer than what follows from the two.
+    pub min_bytes_per_second: u32,
+}
+
+impl Default for RegistryTimeouts {
+    /// v1's bound on a TCP connection plus that on the TLS handshake behind it; and of bodies what
+    /// the slowest line brings.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(40),
+            silence: Duration::from_secs(60),
+            min_bytes_per_second: 1024,
+        }
+    }
 }
 
 /// Where the kubelet's `CredentialProviderConfig` and the programs that it names are.
@@ -119,9 +149,41 @@ impl RegistryRules {
         let programs = section.section("credentialProviders")?;
         let credential_providers =
             programs.map(CredentialProviderFiles::from_section).transpose()?;
+        let timeouts = section.section("timeouts")?.map(RegistryTimeouts::from_section);
+        let timeouts = timeouts.transpose()?.unwrap_or_default();
         section.refuse_rest()?;
-        Ok(Self { allowed_addresses: allowed.into(), hosts_path, credential_providers })
+        Ok(Self { allowed_addresses: allowed.into(), hosts_path, credential_providers, timeouts })
     }
+}
+
+impl RegistryTimeouts {
+    fn from_section(mut section: Section) -> Result<Self, ConfigError> {
+        section.refuse_null()?;
+        let usual = Self::default();
+        let connect = time(&mut section, "connect")?.unwrap_or(usual.connect);
+        let silence = time(&mut section, "silence")?.unwrap_or(usual.silence);
+        let rate = section.integer("minBytesPerSecond")?;
+        let rate = rate.map(|rate| u32::try_from(rate).ok().filter(|rate| *rate > 0));
+        let Some(min_bytes_per_second) = rate.unwrap_or(Some(usual.min_bytes_per_second)) else {
+            return Err(ConfigError::Value {
+                at: section.key_path("minBytesPerSecond"),
+                why: "it must be 1 at least, and less than 4 GiB".to_owned(),
+            });
+        };
+        section.refuse_rest()?;
+        Ok(Self { connect, silence, min_bytes_per_second })
+    }
+}
+
+/// A time to wait.
+fn time(section: &mut Section, key: &'static str) -> Result<Option<Duration>, ConfigError> {
+    let Some(text) = section.string(key)? else { return Ok(None) };
+    let [least, most] = TIMEOUTS;
+    let time = crate::duration::parse(&text).and_then(|time| {
+        let is_one = least <= time && time <= most;
+        is_one.then_some(time).ok_or_else(|| format!("{text:?}: it must be from 100ms to 10m"))
+    });
+    time.map(Some).map_err(|why| ConfigError::Value { at: section.key_path(key), why })
 }
 
 impl CredentialProviderFiles {
@@ -223,6 +285,22 @@ mod tests {
                 r#"{"credentialProviders":{"configPath":"/c","binDir":"/b","bindir2":""}}"#,
                 "credentialProviders: unknown key bindir2: a rule that is misspelt would not be kept",
             ),
+            (
+                r#"{"timeouts":{"connect":"1h"}}"#,
+                "timeouts.connect: \"1h\": it must be from 100ms to 10m",
+            ),
+            (
+                r#"{"timeouts":{"silence":"60"}}"#,
+                "timeouts.silence: \"60\" is no duration; write it as 10s, 1m30s or 250ms",
+            ),
+            (
+                r#"{"timeouts":{"minBytesPerSecond":0}}"#,
+                "timeouts.minBytesPerSecond: it must be 1 at least, and less than 4 GiB",
+            ),
+            (
+                r#"{"timeouts":{"body":"5s"}}"#,
+                "timeouts: unknown key body: a rule that is misspelt would not be kept",
+            ),
         ] {
             let error = read(&format!(r#"{{"registries":{given}}}"#)).unwrap_err();
             assert_eq!(error.to_string(), expected);
@@ -230,5 +308,12 @@ mod tests {
         let config = read(r#"{"registries":{"allowedAddresses":["::1"]}}"#).unwrap();
         assert_eq!(*config.registries.allowed_addresses, [range("::1")]);
         assert_eq!(read("{}").unwrap().registries, RegistryRules::default());
+        let config = read(r#"{"registries":{"timeouts":{"connect":"3s","minBytesPerSecond":9}}}"#);
+        let timeouts = config.unwrap().registries.timeouts;
+        assert_eq!(
+            (timeouts.connect, timeouts.silence),
+            (Duration::from_secs(3), Duration::from_secs(60))
+        );
+        assert_eq!(timeouts.min_bytes_per_second, 9);
     }
 }

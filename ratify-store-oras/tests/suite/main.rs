@@ -36,3 +36,4 @@ mod throttling;
 mod transport;
 mod trees;
 mod uploads;
+mod waiting;

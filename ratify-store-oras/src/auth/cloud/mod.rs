@@ -170,13 +170,13 @@ impl CloudHttp {
         Ok(CloudAnswer { status, headers, body: body.freeze() })
     }
 
-    fn pool(&self, url: &Url, service: &str) -> Result<&reqwest::Client, CloudError> {
+    fn pool(&self, url: &Url, service: &str) -> Result<reqwest::Client, CloudError> {
         check_address(url)
             .map_err(|why| CloudError::Address { service: service.to_owned(), why })?;
         let pool = match url.scheme() {
             // The answer is this machine's, so no proxy may be in between.
             "http" => self.connections.unproxied(),
-            _ => self.connections.pool(url),
+            _ => self.connections.pool(None, url),
         };
         pool.map_err(|error| CloudError::Unreachable {
             service: service.to_owned(),
