@@ -23,6 +23,8 @@ mod error;
 mod exchange;
 mod flights;
 mod hosts;
+#[cfg(feature = "http2")]
+mod http2;
 mod keys;
 mod layout;
 mod limiter;

@@ -221,7 +221,10 @@ impl Connections {
             // Reading the roots takes longer than many a request, and needs them to be there.
             (Kind::Plain, None) => tls::trusting(Vec::new())?,
         };
-        let mut builder = reqwest::Client::builder()
+        let builder = reqwest::Client::builder();
+        #[cfg(feature = "http2")]
+        let (tls, builder) = crate::http2::offered(tls, builder);
+        let mut builder = builder
             .tls_backend_preconfigured(tls)
             .dns_resolver(self.0.resolver.clone())
             // Followed by hand: credentials must not cross hosts, nor may a request fall to HTTP.

@@ -7,7 +7,13 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::Request, http::HeaderMap, response::Response};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, Version},
+    response::Response,
+};
 use bytes::Bytes;
 use ratify_core::{Algorithm, Descriptor, Digest, Reference, media_type};
 use ratify_store_oras::{
@@ -22,6 +28,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) method: String,
+    pub(crate) version: Version,
     /// With the query.
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
@@ -115,14 +122,23 @@ impl Fake {
         names: &[&str],
         answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
     ) -> (Self, String) {
+        let (acceptor, pem) = crate::transport::acceptor(names);
+        (Self::start_tls_with(acceptor, address, answer).await, pem)
+    }
+
+    /// The same with an acceptor.
+    pub(crate) async fn start_tls_with(
+        acceptor: tokio_rustls::TlsAcceptor,
+        address: &str,
+        answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let router = router(answer, seen.clone());
-        let (acceptor, pem) = crate::transport::acceptor(names);
         let listener = TlsListener { listener, acceptor };
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        (Self { address, seen, task }, pem)
+        Self { address, seen, task }
     }
 
     pub(crate) fn registry(&self) -> String {
@@ -184,7 +200,8 @@ fn router(
             let body = axum::body::to_bytes(body, 64 << 20).await.unwrap();
             let seen = Seen {
                 method: parts.method.to_string(),
-                path: parts.uri.to_string(),
+                version: parts.version,
+                path: parts.uri.path_and_query().unwrap().to_string(),
                 headers: parts.headers,
                 body,
             };

@@ -12,6 +12,8 @@ mod fake;
 mod forgetting;
 mod guarded;
 mod kubelet;
+#[cfg(feature = "http2")]
+mod http2;
 mod layouts;
 mod listing;
 mod mirrors;

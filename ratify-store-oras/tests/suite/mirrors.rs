@@ -440,4 +440,6 @@ async fn a_registry_with_an_authority_of_its_own_wants_a_client_certificate() {
     real::read_back(&client, &image, &subject, &pushed).await;
     let blob = client.push_blob(&image, Bytes::from_static(b"more")).await.unwrap();
     client.blob_bytes(&image, &blob, None, None).await.unwrap();
+    #[cfg(feature = "http2")]
+    assert_eq!(registry.protocols(), ["HTTP/2.0"]);
 }

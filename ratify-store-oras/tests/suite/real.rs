@@ -30,6 +30,20 @@ pub(crate) struct Registry {
     pub(crate) directory: tempfile::TempDir,
 }
 
+impl Registry {
+    /// The protocols that distribution's access log has, in order and each once in a row.
+    pub(crate) fn protocols(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.directory.path().join("access.log")).unwrap();
+        let mut protocols: Vec<String> = log
+            .lines()
+            .filter_map(|line| line.split('"').nth(1)?.split(' ').nth(2))
+            .map(str::to_owned)
+            .collect();
+        protocols.dedup();
+        protocols
+    }
+}
+
 impl Drop for Registry {
     fn drop(&mut self) {
         let _ = self.process.kill();
@@ -121,7 +135,7 @@ pub(crate) fn distribution(
         .arg(path.join("config.yml"))
         .env("OTEL_TRACES_EXPORTER", "none")
         .stderr(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(fs::File::create(path.join("access.log")).unwrap())
         .spawn()
         .unwrap();
     let mut log = BufReader::new(process.stderr.take().unwrap());

@@ -12,16 +12,25 @@ use crate::fake::{Content, Fake, Reply, Seen, options};
 
 /// A TLS acceptor with a certificate for some names, and the certificate itself in PEM.
 pub(crate) fn acceptor(names: &[&str]) -> (tokio_rustls::TlsAcceptor, String) {
+    acceptor_of(names, &[])
+}
+
+/// The same that knows some protocols; a server that is told of none speaks HTTP/1.1.
+pub(crate) fn acceptor_of(
+    names: &[&str],
+    protocols: &[&[u8]],
+) -> (tokio_rustls::TlsAcceptor, String) {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let issued = rcgen::generate_simple_self_signed(names).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(issued.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![issued.cert.der().clone()], key.unwrap())
         .unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     (tokio_rustls::TlsAcceptor::from(Arc::new(config)), issued.cert.pem())
 }
 
