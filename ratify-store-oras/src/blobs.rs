@@ -1,4 +1,5 @@
-//! Blobs: into memory, or streamed into a sink and hashed on the way.
+//! Blobs: into memory, or streamed into a sink and hashed on the way. Either way the rest is asked
+//! for where the connection is cut.
 
 use std::{io::Write, time::Instant};
 
@@ -8,12 +9,12 @@ use reqwest::{Method, StatusCode};
 
 use crate::{
     Client, OrasError,
+    answer::{Answer, reserved},
     client::{PULL, Target},
-    exchange::Answer,
     manifests::{DOCKER_CONTENT_DIGEST, check_claimed},
     patience::within,
     proof,
-    resume::Resumption,
+    resume::Download,
     route::Purpose,
     stream,
 };
@@ -40,7 +41,7 @@ impl Client {
             let mut targets = self.targets(&reference, Purpose::Pull, PULL, give_up_at).await?;
             loop {
                 let target = targets.next(self).await?;
-                match self.blob_at(&target, digest, size).await {
+                match self.blob_at(target, digest, size).await {
                     Err(error) => targets.pass(error)?,
                     read => return read,
                 }
@@ -50,7 +51,7 @@ impl Client {
     }
 
     /// Streams a blob into a sink and gives it back, full and proven; the sink is written to on a
-    /// thread that may block. Where the connection is cut, the rest is asked for. `progress` is told how many bytes have been received so far. At most
+    /// thread that may block. `progress` is told how many bytes have been received so far. At most
     /// the descriptor's size is ever written.
     ///
     /// # Errors
@@ -66,37 +67,47 @@ impl Client {
     ) -> Result<S, OrasError> {
         let reference = reference.sibling(&descriptor.digest);
         let what = reference.as_str();
+        let (digest, size) = (&descriptor.digest, (Some(descriptor.size), u64::MAX));
         let work = async {
             let mut targets = self.targets(&reference, Purpose::Pull, PULL, give_up_at).await?;
             loop {
                 let target = targets.next(self).await?;
-                let asked = self.ask_blob(&target, &descriptor.digest).await.and_then(|answer| {
-                    answer.check_length(what, Some(descriptor.size), u64::MAX)?;
-                    Ok(answer)
-                });
-                match asked {
+                match self.download(target, digest, size).await {
                     Err(error) => targets.pass(error)?,
-                    Ok(answer) => return Ok((answer, target)),
+                    begun => return begun,
                 }
             }
         };
-        let (answer, target) = within(give_up_at, what, Box::pin(work)).await?;
-        let (digest, size) = (&descriptor.digest, descriptor.size);
-        let resumption = Resumption { client: self, target, digest, size, tried: 0 };
-        stream::into_sink(answer, resumption, descriptor, sink, progress, give_up_at).await
+        let download = within(give_up_at, what, Box::pin(work)).await?;
+        stream::into_sink(download, descriptor, sink, progress, give_up_at).await
     }
 
     async fn blob_at(
         &self,
-        target: &Target<'_>,
+        target: Target<'_>,
         digest: &Digest,
         size: Option<u64>,
     ) -> Result<Bytes, OrasError> {
-        let (what, limit) = (target.reference.as_str(), self.limits().blob_bytes);
-        let answer = self.ask_blob(target, digest).await?;
-        let body = answer.read(what, size, limit).await?;
-        proof::check(what, &body, digest, size)?;
+        let limit = self.limits().blob_bytes;
+        let mut download = self.download(target, digest, (size, limit)).await?;
+        let mut body = reserved(download.expected(), size.unwrap_or(limit));
+        while let Some(piece) = download.next().await? {
+            body.extend_from_slice(&piece);
+        }
+        let body = body.freeze();
+        proof::check(download.what(), &body, digest, size)?;
         Ok(body)
+    }
+
+    /// Asks for a blob of this size, or of this limit.
+    async fn download<'a>(
+        &'a self,
+        target: Target<'a>,
+        digest: &'a Digest,
+        size: (Option<u64>, u64),
+    ) -> Result<Download<'a>, OrasError> {
+        let answer = self.ask_blob(&target, digest).await?;
+        Download::begin(self, target, digest, size, answer)
     }
 
     async fn ask_blob(&self, target: &Target<'_>, digest: &Digest) -> Result<Answer, OrasError> {

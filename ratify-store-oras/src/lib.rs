@@ -10,6 +10,7 @@
 //! values. (The proxy variables are the one exception: the HTTP library reads them.)
 
 mod addresses;
+mod answer;
 mod artifact;
 pub mod auth;
 mod blobs;
@@ -21,6 +22,7 @@ mod counters;
 mod deadline;
 mod error;
 mod exchange;
+mod failure;
 mod flights;
 mod hosts;
 #[cfg(feature = "http2")]

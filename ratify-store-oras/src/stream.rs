@@ -7,11 +7,10 @@ use std::{
     time::Instant,
 };
 
-use bytes::Buf as _;
 use ratify_core::{Algorithm, Descriptor, Digest};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use crate::{Hasher, OrasError, exchange::Answer, patience::within, resume::Resumption};
+use crate::{Hasher, OrasError, patience::within, resume::Download};
 
 /// How much is handed over at once, in bytes: so much that the hand-over costs nothing beside it.
 const PIECE: usize = 256 * 1024;
@@ -23,20 +22,20 @@ const WAITING: usize = 1;
 /// # Errors
 /// When the connection, the sink or the proof fails. The sink is dropped then.
 pub(crate) async fn into_sink<S: Write + Send + 'static>(
-    answer: Answer,
-    resumption: Resumption<'_>,
+    download: Download<'_>,
     descriptor: &Descriptor,
     sink: S,
     progress: &mut (dyn FnMut(u64) + Send),
     give_up_at: Option<Instant>,
 ) -> Result<S, OrasError> {
-    let what = resumption.target.reference.as_str();
+    let what = download.what().to_owned();
+    let what = what.as_str();
     let (full, pieces) = channel(WAITING);
     let (emptied, empty) = channel(WAITING + 2);
     let algorithm = descriptor.digest.algorithm();
     let writer =
         tokio::task::spawn_blocking(move || write_pieces(sink, algorithm, pieces, &emptied));
-    let receiving = receive(answer, resumption, descriptor, &full, empty, progress);
+    let receiving = receive(download, &full, empty, progress);
     let received = within(give_up_at, what, Box::pin(receiving)).await;
     // The writer ends with what it was given; after an error the sink is gone when this returns.
     drop(full);
@@ -53,40 +52,13 @@ pub(crate) async fn into_sink<S: Write + Send + 'static>(
 
 /// Ends early, and well, where the writer has ended: it says why.
 async fn receive(
-    mut answer: Answer,
-    mut resumption: Resumption<'_>,
-    descriptor: &Descriptor,
+    mut download: Download<'_>,
     full: &Sender<Vec<u8>>,
     mut empty: Receiver<Vec<u8>>,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<(), OrasError> {
-    let what = resumption.target.reference.as_str();
-    let wrong_size = |actual: String| OrasError::Size {
-        what: what.to_owned(),
-        expected: descriptor.size,
-        actual,
-    };
-    let mut received = 0;
-    // How many bytes come that came before.
-    let mut known = 0;
     let mut piece = Vec::new();
-    loop {
-        let mut chunk = match answer.chunk().await {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => break,
-            Err(_) if received == descriptor.size => break,
-            Err(error) => {
-                (answer, known) = resumption.after(error, received).await?;
-                continue;
-            }
-        };
-        let before = usize::try_from(known).unwrap_or(usize::MAX).min(chunk.len());
-        chunk.advance(before);
-        known -= before as u64;
-        received += chunk.len() as u64;
-        if received > descriptor.size {
-            return Err(wrong_size("more".into()));
-        }
+    while let Some(chunk) = download.next().await? {
         if !piece.is_empty() && piece.len() + chunk.len() > PIECE {
             if full.send(piece).await.is_err() {
                 return Ok(());
@@ -97,10 +69,7 @@ async fn receive(
             piece.reserve_exact(PIECE.max(chunk.len()));
         }
         piece.extend_from_slice(&chunk);
-        progress(received);
-    }
-    if received != descriptor.size {
-        return Err(wrong_size(received.to_string()));
+        progress(download.received());
     }
     // Where the writer has ended, it says why.
     let _ended = full.send(piece).await;

@@ -12,14 +12,16 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use ratify_core::{Algorithm, Descriptor, Reference};
-use ratify_store_oras::{OrasError, Transport, digest_of};
+use ratify_store_oras::{
+    Client, ConnectionRules, Connections, OrasError, TlsRoots, Transport, digest_of,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
 
 use crate::{
-    fake::{Fake, Reply, Seen, basic, client, client_over},
+    fake::{Fake, Reply, Seen, basic, client, client_over, options},
     real,
 };
 
@@ -94,13 +96,31 @@ fn descriptor() -> Descriptor {
     Descriptor::new("text/plain", digest_of(Algorithm::Sha256, &blob), blob.len() as u64)
 }
 
-async fn pull(fake: &Fake) -> Result<Vec<u8>, OrasError> {
-    let mut told = Vec::new();
-    let pulled = client()
-        .blob_into(&fake.reference("app:1"), &descriptor(), Vec::new(), &mut |n| told.push(n), None)
-        .await;
-    assert!(told.is_sorted(), "progress goes back");
-    pulled
+/// Where a blob goes.
+#[derive(Clone, Copy, Debug)]
+enum To {
+    Sink,
+    Memory,
+    /// What the registry announces is its size.
+    MemoryUnsized,
+}
+
+const EVERYWHERE: [To; 3] = [To::Sink, To::Memory, To::MemoryUnsized];
+
+async fn pull(image: &Reference, client: &Client, to: To) -> Result<Bytes, OrasError> {
+    let blob = descriptor();
+    let size = match to {
+        To::Sink => {
+            let mut told = Vec::new();
+            let progress = &mut |n| told.push(n);
+            let pulled = client.blob_into(image, &blob, Vec::new(), progress, None).await;
+            assert!(told.is_sorted(), "progress goes back");
+            return pulled.map(Bytes::from);
+        }
+        To::Memory => Some(blob.size),
+        To::MemoryUnsized => None,
+    };
+    client.blob_bytes(image, &blob.digest, size, None).await
 }
 
 #[tokio::test]
@@ -111,14 +131,15 @@ async fn a_cut_at_any_offset_is_followed_by_the_rest() {
         at = (at * 48_271) % 2_147_483_647;
         offsets.push(at % SIZE);
     }
-    for at in offsets {
+    for (at, to) in offsets.into_iter().flat_map(|at| EVERYWHERE.map(|to| (at, to))) {
         for rest in [Rest::Part, Rest::Whole] {
             let fake = Fake::start(cutting(at, rest)).await;
-            assert_eq!(pull(&fake).await.unwrap(), blob(), "{rest:?} {at}");
+            let pulled = pull(&fake.reference("app:1"), &client(), to).await;
+            assert_eq!(pulled.unwrap(), blob(), "{rest:?} {at} {to:?}");
             let seen = fake.seen();
-            assert_eq!(seen.len(), 2, "{rest:?} {at}");
+            assert_eq!(seen.len(), 2, "{rest:?} {at} {to:?}");
             let range = (at > 0).then(|| format!("bytes={at}-{}", SIZE - 1));
-            assert_eq!(seen[1].header("range"), range.as_deref(), "{rest:?}");
+            assert_eq!(seen[1].header("range"), range.as_deref(), "{rest:?} {to:?}");
         }
     }
 }
@@ -132,16 +153,18 @@ async fn what_is_not_the_rest_is_an_error_and_the_asking_ends() {
         (Rest::NotSatisfiable, 2),
         (Rest::CutAgain, 6),
     ] {
-        let fake = Fake::start(cutting(1000, rest)).await;
-        let error = pull(&fake).await.unwrap_err();
-        let is_expected = match rest {
-            Rest::OtherPart | Rest::NoRange => matches!(error, OrasError::Invalid { .. }),
-            Rest::OtherBytes => matches!(error, OrasError::Digest { .. }),
-            Rest::NotSatisfiable => matches!(error, OrasError::Status { status: 416, .. }),
-            _ => matches!(error, OrasError::Unreachable { .. }),
-        };
-        assert!(is_expected, "{rest:?}: {error}");
-        assert_eq!(fake.seen().len(), requests, "{rest:?}");
+        for to in EVERYWHERE {
+            let fake = Fake::start(cutting(1000, rest)).await;
+            let error = pull(&fake.reference("app:1"), &client(), to).await.unwrap_err();
+            let is_expected = match rest {
+                Rest::OtherPart | Rest::NoRange => matches!(error, OrasError::Invalid { .. }),
+                Rest::OtherBytes => matches!(error, OrasError::Digest { .. }),
+                Rest::NotSatisfiable => matches!(error, OrasError::Status { status: 416, .. }),
+                _ => matches!(error, OrasError::Unreachable { .. }),
+            };
+            assert!(is_expected, "{rest:?} {to:?}: {error}");
+            assert_eq!(fake.seen().len(), requests, "{rest:?} {to:?}");
+        }
     }
 }
 
@@ -187,13 +210,52 @@ async fn real_registries_send_the_rest() {
         let after = Arc::new(AtomicUsize::new(usize::MAX));
         let address = cutter(registry.address.clone(), Arc::clone(&after)).await;
         let through = Reference::parse(&format!("{address}/a/app:1")).unwrap();
-        for at in [200_000, 400_000, 699_000] {
+        for (at, to) in [200_000, 400_000, 699_000].into_iter().zip(EVERYWHERE) {
             let client = client_over(Transport::PlainHttp, basic());
             after.store(at, Ordering::SeqCst);
-            let sink =
-                client.blob_into(&through, &descriptor(), Vec::new(), &mut |_| {}, None).await;
-            assert_eq!(sink.unwrap(), blob(), "{at}");
+            assert_eq!(pull(&through, &client, to).await.unwrap(), blob(), "{at} {to:?}");
             assert_eq!(after.load(Ordering::SeqCst), usize::MAX, "nothing was cut at {at}");
         }
+    }
+}
+
+/// Sends a byte more each time it is asked on, and takes its time for each.
+#[tokio::test]
+async fn cuts_buy_no_time() {
+    let blob = blob();
+    let fake = Fake::start(move |seen: &Seen| {
+        let from = seen.header("range").map_or(0, |range| {
+            range.strip_prefix("bytes=").unwrap().split_once('-').unwrap().0.parse().unwrap()
+        });
+        let byte = blob.slice(from..=from);
+        let late = async move {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            Ok(byte)
+        };
+        let cut = stream::once(late).chain(stream::once(async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Err(std::io::Error::other("cut"))
+        }));
+        let length = (SIZE - from).to_string();
+        let reply = Reply { body: Body::from_stream(cut), ..Reply::new(200) };
+        match from {
+            0 => reply.with("content-length", &length),
+            _ => Reply { status: 206, ..reply }
+                .with("content-length", &length)
+                .with("content-range", &format!("bytes {from}-{}/{SIZE}", SIZE - 1)),
+        }
+    })
+    .await;
+    let mut options = options();
+    let timeouts = crate::waiting::timeouts(r#"{"silence":"500ms"}"#);
+    options.connections = Connections::with_rules(TlsRoots::default(), move || {
+        let mut rules = ConnectionRules::default();
+        rules.timeouts = timeouts;
+        rules
+    });
+    let client = Client::new(options).unwrap();
+    for to in EVERYWHERE {
+        let error = pull(&fake.reference("app:1"), &client, to).await.unwrap_err();
+        assert!(matches!(error, OrasError::TooSlow { received: 2..4, .. }), "{to:?}: {error}");
     }
 }

@@ -15,7 +15,7 @@ use reqwest::{
 use url::{Host, Url};
 
 use crate::{
-    Connections, OrasError, RetryPolicy, exchange::unreachable_error, patience::jitter,
+    Connections, OrasError, RetryPolicy, failure::unreachable_error, patience::jitter,
     retry::Outcome, transport::is_loopback,
 };
 
