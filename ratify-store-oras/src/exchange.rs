@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use ratify_core::{RequestCount, capped_line};
 use reqwest::{
-    Method,
+    Method, StatusCode,
     header::{AUTHORIZATION, HeaderName, HeaderValue, LOCATION},
 };
 use url::Url;
@@ -18,7 +18,7 @@ use crate::{
     Connections, OrasError, RetryPolicy, Section, Transport,
     counters::host_of,
     deadline::Deadline,
-    failure::{refused, unreachable_error},
+    failure::{asked_by_proxy, by_proxy, is_closed, refused, unreachable_error},
     limiter::Paused,
     patience::{jitter, silence, unless_silent},
     retry::Outcome,
@@ -58,6 +58,18 @@ pub(crate) struct Exchange {
     pub(crate) tenant: Arc<str>,
     /// The count of what is sent for it.
     pub(crate) requests: Arc<RequestCount>,
+}
+
+/// Why there is no answer, and whether that is because the connection was closed.
+struct Broken {
+    error: OrasError,
+    is_closed: bool,
+}
+
+impl From<OrasError> for Broken {
+    fn from(error: OrasError) -> Self {
+        Self { error, is_closed: false }
+    }
 }
 
 impl Call {
@@ -162,12 +174,30 @@ impl Exchange {
         }
     }
 
+    /// Sends a call, and once more where the connection was closed instead of an answer: a server, or
+    /// a proxy, may close one that was kept open just when it is used again.
     async fn attempt(
         &self,
         call: &Call,
         url: &Url,
         authorization: Option<&HeaderValue>,
     ) -> Result<Answer, OrasError> {
+        match self.attempt_once(call, url, authorization).await {
+            Err(Broken { error, is_closed: true }) => {
+                tracing::debug!("{error}, asking again");
+            }
+            result => return result.map_err(|broken| broken.error),
+        }
+        self.requests.add(&host_of(url));
+        self.attempt_once(call, url, authorization).await.map_err(|broken| broken.error)
+    }
+
+    async fn attempt_once(
+        &self,
+        call: &Call,
+        url: &Url,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Answer, Broken> {
         let request = call.label(url);
         let place = call.place_of(url);
         // An address that an administrator's file names is meant.
@@ -195,9 +225,18 @@ impl Exchange {
             builder = builder.header(AUTHORIZATION, value);
         }
         match unless_silent(builder.send(), &sent, patience).await {
-            None => Err(silence(request, patience)),
-            Some(Ok(response)) => Ok(Answer::new(request, url.clone(), response, timeouts)),
-            Some(Err(error)) => Err(unreachable_error(request, error)),
+            None => Err(silence(request, patience).into()),
+            Some(Ok(response)) => {
+                let proxy = || self.connections.proxy_of(url);
+                asked_by_proxy(&request, response.status(), proxy)?;
+                Ok(Answer::new(request, url.clone(), response, timeouts))
+            }
+            Some(Err(error)) => {
+                let proxy = self.connections.proxy_of(url).filter(|_| error.is_connect());
+                let is_closed = is_closed(&error);
+                let error = by_proxy(unreachable_error(request, error), proxy.as_deref());
+                Err(Broken { error, is_closed })
+            }
         }
     }
 
@@ -211,16 +250,39 @@ impl Exchange {
         let mut url = base.clone();
         url.set_path("/v2/");
         self.check_address(&Call::new(Method::GET, url.clone()).label(&url), &url)?;
-        let pool = self.connections.pool(None, &url)?;
-        let silence = self.connections.timeouts().silence;
-        match pool.get(url.clone()).timeout(silence).send().await {
+        match self.knock(&url).await? {
             Ok(_) => return Ok(Some(false)),
             Err(error) if looks_like_plain_http(&error) => {}
             Err(_) => return Ok(None),
         }
-        let answers =
-            url.set_scheme("http").is_ok() && pool.get(url).timeout(silence).send().await.is_ok();
+        let answers = url.set_scheme("http").is_ok() && self.knock(&url).await?.is_ok();
         Ok(answers.then_some(true))
+    }
+
+    /// Asks a loopback host for anything, as one of all requests to it.
+    async fn knock(&self, url: &Url) -> Result<reqwest::Result<StatusCode>, OrasError> {
+        let pool = self.connections.pool(None, url)?;
+        let limiter = &self.connections.registries().of(url).limiter;
+        let deadline = self.deadline.clone().unwrap_or_else(|| Deadline::new(None));
+        let label = Call::new(Method::GET, url.clone()).label(url);
+        deadline.asks(label.clone(), limiter);
+        let admitted = limiter.admit(&self.tenant, &deadline).await;
+        let ticket =
+            admitted.map_err(|Paused(until)| OrasError::paused(label, until, Instant::now()))?;
+        self.requests.add(&host_of(url));
+        let silence = self.connections.timeouts().silence;
+        let answer = pool.get(url.clone()).timeout(silence).send().await;
+        let outcome = match &answer {
+            Ok(answer) => Outcome::Status(answer.status().as_u16(), None),
+            Err(error) if error.is_timeout() => Outcome::TimedOut,
+            Err(_) => Outcome::Failed,
+        };
+        ticket.done(self.retry.seen(outcome));
+        let status = answer.map(|answer| answer.status());
+        if let Ok(status) = &status {
+            self.connections.counters().count_request(url, status.as_u16(), &self.tenant);
+        }
+        Ok(status)
     }
 }
 

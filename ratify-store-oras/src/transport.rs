@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use hyper_util::client::proxy::matcher::Matcher;
 use ratify_core::config::RegistryTimeouts;
 use reqwest::redirect;
 use url::{Host, Url};
@@ -74,6 +75,7 @@ struct Pools {
     rules: RulesNow,
     hosts: Hosts,
     resolver: CheckedResolver,
+    proxies: Matcher,
     open: Mutex<HashMap<PoolKey, reqwest::Client>>,
     registries: Registries,
     counters: Counters,
@@ -119,6 +121,7 @@ impl Connections {
             resolver: CheckedResolver::new(Arc::new(move || now().addresses), proxies),
             rules,
             hosts: Hosts::default(),
+            proxies: Matcher::from_env(),
             open: Mutex::default(),
             registries: Registries::default(),
             counters: Counters::default(),
@@ -142,6 +145,15 @@ impl Connections {
             Some(directory) => self.0.hosts.of(directory, registry).await,
             None => Ok(Arc::default()),
         }
+    }
+
+    /// The proxy by which a URL is asked, without the user and the password of its own.
+    pub(crate) fn proxy_of(&self, url: &Url) -> Option<String> {
+        let uri = url.as_str().parse().ok().filter(|_| !is_loopback(url))?;
+        let proxy = self.0.proxies.intercept(&uri)?;
+        let (scheme, host) = (proxy.uri().scheme_str()?, proxy.uri().host()?);
+        let port = proxy.uri().port().map(|port| format!(":{port}")).unwrap_or_default();
+        Some(format!("{scheme}://{host}{port}"))
     }
 
     /// How long is waited for registries.

@@ -17,11 +17,11 @@ mod http2;
 mod layouts;
 mod listing;
 mod mirrors;
-#[cfg(any(feature = "alibaba", feature = "aws", feature = "azure"))]
 mod network;
 mod page;
 mod paths;
 mod programs;
+mod proxies;
 mod pushing;
 mod reading;
 mod real;

@@ -8,8 +8,10 @@ const INSIDE: &str = "RATIFY_TEST_NETWORK";
 /// The address of all names. It is a private one, so that nothing is allowed for its sake.
 pub(crate) const ADDRESS: &str = "10.99.0.1";
 /// Where a machine of a cloud asks about itself.
+#[allow(dead_code, reason = "of tests that not every feature brings")]
 pub(crate) const METADATA: &str = "169.254.169.254";
 /// Where the agent of EKS Pod Identity answers.
+#[allow(dead_code, reason = "of tests that not every feature brings")]
 pub(crate) const AGENT: &str = "169.254.170.23";
 
 const SCRIPT: &str = r#"set -e
@@ -23,6 +25,11 @@ exec "$5" --exact "$6" --nocapture"#;
 /// Whether this is the run of a test in a network of its own. Where it is not, that run is made
 /// here, and must pass; where the machine lets nobody make one, that is said.
 pub(crate) fn is_own(test: &str, names: &[&str]) -> bool {
+    is_own_with(test, names, &[])
+}
+
+/// The same with some variables of its own.
+pub(crate) fn is_own_with(test: &str, names: &[&str], variables: &[(&str, &str)]) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
@@ -44,6 +51,7 @@ pub(crate) fn is_own(test: &str, names: &[&str]) -> bool {
         .arg(std::env::current_exe().unwrap())
         .arg(test)
         .env(INSIDE, "1")
+        .envs(variables.iter().copied())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&ran.stdout);

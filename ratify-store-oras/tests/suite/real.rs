@@ -63,9 +63,13 @@ pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     Some(path.into())
 }
 
-/// Writes a certificate and its key; returns their paths.
 fn certificate(directory: &Path) -> (PathBuf, PathBuf) {
-    let (certificate, key) = transport::certificate(&["localhost"]);
+    certificate_for(directory, &["localhost"])
+}
+
+/// Writes a certificate for some names and its key; returns their paths.
+pub(crate) fn certificate_for(directory: &Path, names: &[&str]) -> (PathBuf, PathBuf) {
+    let (certificate, key) = transport::certificate(names);
     let paths = (directory.join("cert.pem"), directory.join("key.pem"));
     fs::write(&paths.0, certificate).unwrap();
     fs::write(&paths.1, key).unwrap();
@@ -96,6 +100,14 @@ pub(crate) fn with_tag_schema(tls: bool) -> Option<Registry> {
 
 /// The same with the lines of its section `tls`, for files in a directory; none for none.
 pub(crate) fn with_tag_schema_and(tls: impl FnOnce(&Path) -> String) -> Option<Registry> {
+    with_tag_schema_at("127.0.0.1", tls)
+}
+
+/// The same at an address of this machine.
+pub(crate) fn with_tag_schema_at(
+    host: &str,
+    tls: impl FnOnce(&Path) -> String,
+) -> Option<Registry> {
     tool("registry")?;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
@@ -106,7 +118,7 @@ pub(crate) fn with_tag_schema_and(tls: impl FnOnce(&Path) -> String) -> Option<R
     fs::write(path.join("htpasswd"), hashed.stdout).unwrap();
     let lines = tls(path);
     let auth = format!("  htpasswd:\n    realm: r\n    path: {}/htpasswd\n", path.display());
-    distribution(directory, "127.0.0.1", &lines, &auth)
+    distribution(directory, host, &lines, &auth)
 }
 
 /// The lines of the section `tls` for a certificate and its key.
@@ -126,7 +138,7 @@ pub(crate) fn distribution(
     let tls = if tls.is_empty() { String::new() } else { format!("  tls:\n{tls}") };
     let config = format!(
         "version: 0.1\nlog:\n  level: info\n  formatter: json\nstorage:\n  filesystem:\n    \
-         rootdirectory: {}/data\nhttp:\n  addr: {host}:0\n{tls}auth:\n{auth}",
+         rootdirectory: {}/data\nhttp:\n  addr: \"{host}:0\"\n{tls}auth:\n{auth}",
         path.display()
     );
     fs::write(path.join("config.yml"), config).unwrap();

@@ -6,7 +6,10 @@ use ratify_core::Reference;
 use ratify_store_oras::{
     AddressRules, Client, ConnectionRules, Connections, OrasError, TlsRoots, Transport,
 };
-use tokio::{io::AsyncWriteExt, net::TcpListener};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 
 use crate::fake::{Content, Fake, Reply, Seen, options};
 
@@ -187,4 +190,56 @@ fn open_connections(port: u16) -> usize {
         fields[2].ends_with(&remote) && fields[3] == "01"
     };
     table.lines().skip(1).filter(established).count()
+}
+
+/// Answers one request of each connection, and closes it when the next one is there.
+#[tokio::test]
+async fn what_was_asked_of_a_connection_that_was_just_closed_is_asked_again_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let lines = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            for answers in [true, false] {
+                let mut request = vec![0; 4096];
+                let Ok(read @ 1..) = stream.read(&mut request).await else { break };
+                let line = String::from_utf8_lossy(&request[..read]).lines().next().map(Into::into);
+                lines.lock().unwrap().extend::<Option<String>>(line);
+                if answers {
+                    let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+                    stream.write_all(answer).await.unwrap();
+                }
+            }
+        }
+    });
+    let client = client(Transport::PlainHttp);
+    let image = Reference::parse(&format!("{address}/app:1")).unwrap();
+    for _ in 0..3 {
+        let error = client.resolve(&image, None).await.unwrap_err();
+        assert!(error.is_not_found(), "{error}");
+    }
+    assert_eq!(asked.lock().unwrap().len(), 5, "{asked:?}");
+    let error = client.push_manifest(&image, "application/json", "{}".into()).await.unwrap_err();
+    assert!(matches!(error, OrasError::NotFound { .. }), "{error}");
+    assert_eq!(asked.lock().unwrap().len(), 7, "{asked:?}");
+}
+
+/// One that answers nobody is asked twice, and not for ever.
+#[tokio::test]
+async fn a_server_that_closes_each_connection_is_an_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let connections = Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            connections.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let _read = stream.read(&mut [0; 4096]).await;
+        }
+    });
+    let image = Reference::parse(&format!("{address}/app:1")).unwrap();
+    let error = client(Transport::PlainHttp).resolve(&image, None).await.unwrap_err();
+    assert!(matches!(error, OrasError::Unreachable { .. }), "{error}");
+    assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 2);
 }

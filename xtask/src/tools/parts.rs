@@ -70,7 +70,7 @@ pub(crate) const RUST_TARGETS: [&str; 2] =
     ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"];
 
 /// What Debian has.
-pub(crate) const DEBIAN: [DebianPart; 11] = [
+pub(crate) const DEBIAN: [DebianPart; 12] = [
     debian("skopeo", "skopeo", "skopeo"),
     debian("umoci", "umoci", "umoci"),
     debian("etcd", "etcd-server", "etcd"),
@@ -79,6 +79,8 @@ pub(crate) const DEBIAN: [DebianPart; 11] = [
     debian("tzdata", "tzdata", "/usr/share/zoneinfo/tzdata.zi"),
     debian("ip", "iproute2", "ip"),
     debian("curl", "curl", "curl"),
+    // The program alone: its package starts a service.
+    debian("tinyproxy", "tinyproxy-bin", "tinyproxy"),
     debian("musl-gcc", "musl-tools", "musl-gcc"),
     debian("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"),
     debian(
