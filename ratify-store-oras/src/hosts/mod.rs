@@ -81,13 +81,16 @@ impl Hosts {
 /// The names under which a registry's directory is looked for, first found first. A port may be
 /// written as containerd does where a colon cannot be in a name.
 fn names(registry: &str) -> Vec<String> {
-    // One registry, however it is spelt: whoever writes a reference chooses no other file.
-    let registry = registry.to_ascii_lowercase();
-    let registry = registry.strip_suffix(":443").unwrap_or(&registry);
-    let mut names = vec![registry.to_owned()];
-    if let Some((host, port)) = registry.rsplit_once(':') {
-        names.push(format!("{host}_{port}_"));
-    }
+    // One registry, however it is spelt: whoever writes a reference chooses no other file. An
+    // address has more spellings than a name: `[0::1]` is `[::1]`, and `10.1` is `10.0.0.1`.
+    let url = Url::parse(&format!("https://{registry}/")).ok();
+    let host = url.as_ref().and_then(|url| Some((url.host_str()?, url.port())));
+    let mut names = match host {
+        Some((host, None)) => vec![host.to_owned()],
+        Some((host, Some(port))) => vec![format!("{host}:{port}"), format!("{host}_{port}_")],
+        // It is no host that could be asked either.
+        None => vec![registry.to_ascii_lowercase()],
+    };
     names.push(DEFAULT.to_owned());
     names
 }
@@ -184,6 +187,21 @@ mod tests {
         assert_eq!(bases(path, "a.example.com"), ["https://m.example.com/v2", "-"]);
         assert_eq!(bases(path, "b.example.com:5000"), ["http://b.example.com:5000/v2"]);
         assert_eq!(bases(path, "a.example.com:5000"), ["https://d.example.com/v2", "-"]);
+    }
+
+    #[test]
+    fn a_registry_has_one_file_however_its_host_is_spelt() {
+        for (spelt, expected) in [
+            ("R.example.com:443", &["r.example.com", "_default"][..]),
+            ("[::1]", &["[::1]", "_default"]),
+            ("[0:0::1]:5000", &["[::1]:5000", "[::1]_5000_", "_default"]),
+            ("[::1]:443", &["[::1]", "_default"]),
+            ("10.1:5000", &["10.0.0.1:5000", "10.0.0.1_5000_", "_default"]),
+            ("0x0a000001", &["10.0.0.1", "_default"]),
+            ("localhost:80", &["localhost:80", "localhost_80_", "_default"]),
+        ] {
+            assert_eq!(names(spelt), expected, "{spelt}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod guarded;
 mod kubelet;
 #[cfg(feature = "http2")]
 mod http2;
+mod ipv6;
 mod layouts;
 mod listing;
 mod mirrors;
