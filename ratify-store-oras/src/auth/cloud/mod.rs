@@ -5,7 +5,11 @@
 pub(super) mod clock;
 pub(super) mod token_file;
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{
@@ -15,8 +19,13 @@ use reqwest::{
 use url::{Host, Url};
 
 use crate::{
-    Connections, OrasError, RetryPolicy, failure::unreachable_error, patience::jitter,
-    retry::Outcome, transport::is_loopback,
+    Connections, OrasError, RetryPolicy,
+    deadline::Deadline,
+    failure::{by_proxy, unreachable_error},
+    limiter::Paused,
+    patience::jitter,
+    retry::Outcome,
+    transport::is_loopback,
 };
 
 /// No answer of such a service is longer.
@@ -31,6 +40,8 @@ const METADATA: [&str; 4] = ["169.254.169.254", "169.254.170.2", "169.254.170.23
 pub(super) struct CloudHttp {
     connections: Connections,
     retry: RetryPolicy,
+    /// A service of a cloud gives out what is Ratify's own, for whomever it is used.
+    tenant: Arc<str>,
 }
 
 /// What is asked. It has no `Debug`: headers and body hold secrets.
@@ -55,7 +66,7 @@ pub(super) struct CloudAnswer {
 pub(super) enum CloudError {
     /// Its address is none that is asked.
     #[error("{service}: {why}")]
-    Address { service: String, why: &'static str },
+    Address { service: String, why: String },
     /// It cannot be reached, or hung up.
     #[error("{service}: {why}")]
     Unreachable { service: String, why: String },
@@ -112,7 +123,7 @@ impl CloudHttp {
     /// Calls over the process's connections.
     pub(super) fn new(connections: Connections) -> Self {
         let retry = RetryPolicy { max_retries: 2, ..RetryPolicy::default() };
-        Self { connections, retry }
+        Self { connections, retry, tenant: "".into() }
     }
 
     /// Sends a call, again where that is worth it, and reads the answer.
@@ -135,13 +146,21 @@ impl CloudHttp {
         service: &str,
     ) -> Result<CloudAnswer, CloudError> {
         let mut retry = 0;
+        let limiter = &self.connections.registries().of(&call.url).limiter;
+        let deadline = Deadline::new(Some(Instant::now() + PATIENCE));
         loop {
+            let admitted = limiter.admit(&self.tenant, &deadline).await;
+            let ticket = admitted.map_err(|Paused(_)| {
+                let why = "it asks for a pause that is longer than there is time".to_owned();
+                CloudError::Unreachable { service: service.to_owned(), why }
+            })?;
             let result = self.attempt(call, service).await;
             let outcome = match &result {
                 Ok(answer) => Outcome::Status(answer.status.as_u16(), retry_after(answer)),
                 Err(CloudError::Unreachable { .. }) => Outcome::TimedOut,
                 Err(_) => return result,
             };
+            ticket.done(self.retry.seen(outcome));
             let Some(wait) = self.retry.wait(retry, outcome, jitter()) else { return result };
             tracing::debug!("{service}: {outcome:?}, asking again");
             tokio::time::sleep(wait).await;
@@ -156,7 +175,11 @@ impl CloudHttp {
         for (name, value) in &call.headers {
             builder = builder.header(name, value);
         }
-        let failed = |error| unreachable(reason(unreachable_error(String::new(), error)));
+        let proxy = self.connections.proxy_of(&call.url).filter(|_| call.url.scheme() == "https");
+        let failed = |error: reqwest::Error| {
+            let proxy = proxy.as_deref().filter(|_| error.is_connect());
+            unreachable(reason(by_proxy(unreachable_error(String::new(), error), proxy)))
+        };
         let mut response = builder.body(call.body.clone()).send().await.map_err(failed)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = BytesMut::new();
@@ -171,8 +194,13 @@ impl CloudHttp {
     }
 
     fn pool(&self, url: &Url, service: &str) -> Result<reqwest::Client, CloudError> {
-        check_address(url)
-            .map_err(|why| CloudError::Address { service: service.to_owned(), why })?;
+        let refused = |why| CloudError::Address { service: service.to_owned(), why };
+        check_address(url).map_err(|why| refused(why.to_owned()))?;
+        // In clear nothing is asked but this machine and metadata. Over TLS it may be a registry,
+        // whose name somebody wrote.
+        if url.scheme() == "https" {
+            self.connections.check(url).map_err(|refusal| refused(refusal.to_string()))?;
+        }
         let pool = match url.scheme() {
             // The answer is this machine's, so no proxy may be in between.
             "http" => self.connections.unproxied(),
@@ -229,6 +257,13 @@ fn reason(error: OrasError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
     use super::*;
 
     fn check(url: &str) -> bool {
@@ -281,6 +316,66 @@ mod tests {
         assert_eq!(text(Some("AccessDenied")), "s: response status code 403: AccessDenied");
         for code in [None, Some(""), Some("no, hunter2"), Some("<b>")] {
             assert_eq!(text(code), "s: response status code 403: Forbidden");
+        }
+    }
+
+    /// Takes any number of connections, and answers each request a little later; how many there
+    /// were at most at once.
+    async fn slow(status: &'static str) -> (Url, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let peak = Arc::clone(&most);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (now, peak) = (Arc::clone(&now), Arc::clone(&peak));
+                tokio::spawn(async move {
+                    while let Ok(1..) = stream.read(&mut [0; 4096]).await {
+                        peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                        now.fetch_sub(1, Ordering::SeqCst);
+                        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+                        stream.write_all(answer.as_bytes()).await.unwrap();
+                    }
+                });
+            }
+        });
+        (Url::parse(&url).unwrap(), most)
+    }
+
+    #[tokio::test]
+    async fn a_service_is_asked_at_the_pace_of_its_host() {
+        let (url, most) = slow("200 OK").await;
+        let http = CloudHttp::new(Connections::default());
+        let calls = (0..60).map(|_| {
+            let (http, call) = (http.clone(), CloudCall::new(Method::GET, url.clone()));
+            async move { http.send(&call).await.map(|answer| answer.status) }
+        });
+        for answer in futures_util::future::join_all(calls).await {
+            assert_eq!(answer, Ok(StatusCode::OK));
+        }
+        let most = most.load(Ordering::SeqCst);
+        assert!((2..=20).contains(&most), "{most} at once");
+    }
+
+    #[tokio::test]
+    async fn a_pause_that_a_service_asks_for_is_everybodys() {
+        let (url, _) = slow("429 Too Many Requests\r\nretry-after: 50").await;
+        let http = CloudHttp::new(Connections::default());
+        let call = CloudCall::new(Method::GET, url);
+        let first = tokio::time::timeout(Duration::from_millis(500), http.send(&call)).await;
+        assert!(first.is_err(), "it did not wait");
+        let Err(error) = http.send(&call).await else { panic!("it was asked in its pause") };
+        assert!(error.to_string().contains("a pause that is longer than there is time"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_address_of_the_metadata_is_not_asked_over_tls_either() {
+        let http = CloudHttp::new(Connections::default());
+        for url in ["https://169.254.169.254/oauth2/exchange", "https://[fd00:ec2::254]/"] {
+            let call = CloudCall::new(Method::POST, Url::parse(url).unwrap());
+            let Err(error) = http.send(&call).await else { panic!("{url} was asked") };
+            assert!(error.to_string().contains("registries.allowedAddresses"), "{error}");
         }
     }
 }
