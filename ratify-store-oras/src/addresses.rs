@@ -1,26 +1,20 @@
-//! [`AddressRules`]: which addresses may be connected to, and the resolver that asks them after each
-//! look-up. A reference is anybody's words: without these rules it could make Ratify ask this
-//! machine, its link, or the service that hands out the cloud's credentials.
+//! [`AddressRules`]: which addresses may be connected to; `resolver` asks them after each look-up. A
+//! reference is anybody's words: without these rules it could make Ratify ask this machine, its
+//! link, or the service that hands out the cloud's credentials.
 //!
 //! Every connection passes here, whatever led to it: a reference, a redirect, a token realm, a link
 //! or an upload's location. Private networks stay allowed, since registries in a cluster are there.
 
 use std::{
-    collections::HashSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
 };
 
 use ratify_core::{capped_line, config::AddressRange};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use tokio::sync::Semaphore;
 use url::{Host, Url};
 
 use crate::transport::is_loopback;
 
-/// How many names are looked up at a time: a look-up occupies a thread until it ends, and a name
-/// server that is silent would occupy all of them.
-const LOOKUPS: usize = 32;
 /// What clouds serve credentials on: those of the link, of Alibaba, Oracle and Azure, and those that
 /// Amazon and Google have in IPv6.
 const METADATA: [IpAddr; 9] = [
@@ -36,8 +30,6 @@ const METADATA: [IpAddr; 9] = [
 ];
 /// Names of the same, which a proxy would look up for us.
 const METADATA_NAMES: [&str; 2] = ["metadata.google.internal", "metadata.goog"];
-/// A command asks few registries; what a server notes is not used.
-const MAX_WRITTEN: usize = 256;
 const HERE: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 /// What an address that no registry should have is.
@@ -63,9 +55,6 @@ pub struct AddressRules {
     loopback: bool,
     allowed: Arc<[AddressRange]>,
 }
-
-/// The rules as they are when asked.
-pub(crate) type RulesNow = Arc<dyn Fn() -> AddressRules + Send + Sync>;
 
 /// Why an address is not connected to, and what to do where it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -180,7 +169,7 @@ impl AddressRules {
 
     /// The addresses of a name, if all may be connected to: of a good and a bad one the bad one
     /// might be taken. A name that an operator wrote may be this machine's.
-    fn check_found(
+    pub(crate) fn check_found(
         &self,
         name: &str,
         found: &[SocketAddr],
@@ -195,85 +184,12 @@ impl AddressRules {
 
     /// Where `localhost` is: nobody is asked. Whether it may be asked at all was decided by its
     /// name, as with an address; of its two addresses the one that is listed is taken.
-    fn here(&self) -> Vec<SocketAddr> {
+    pub(crate) fn here(&self) -> Vec<SocketAddr> {
         let allowed = |address: &IpAddr| self.check(None, *address).is_ok();
         let is_any = HERE.iter().any(allowed);
         let here = HERE.into_iter().filter(|address| !is_any || allowed(address));
         here.map(|address| SocketAddr::new(address, 0)).collect()
     }
-}
-
-/// Looks names up for the HTTP client, and gives it no address that the rules do not allow.
-#[derive(Clone)]
-pub(crate) struct CheckedResolver {
-    rules: RulesNow,
-    lookups: Arc<Semaphore>,
-    /// The hosts of the proxies: the administrator's own words, wherever they are.
-    proxies: Arc<[String]>,
-    /// The hosts of references; a redirect adds none.
-    written: Arc<Mutex<HashSet<String>>>,
-}
-
-impl CheckedResolver {
-    pub(crate) fn new(rules: RulesNow, proxies: Vec<String>) -> Self {
-        Self {
-            rules,
-            lookups: Arc::new(Semaphore::new(LOOKUPS)),
-            proxies: proxies.into(),
-            written: Arc::default(),
-        }
-    }
-
-    /// Takes a note that a reference names this host.
-    pub(crate) fn note_written(&self, url: &Url) {
-        let Some(Host::Domain(name)) = url.host() else { return };
-        let mut written = self.written();
-        if written.len() < MAX_WRITTEN && !written.contains(name) {
-            written.insert(name.to_owned());
-        }
-    }
-
-    fn written(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Resolve for CheckedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let resolver = self.clone();
-        Box::pin(async move {
-            let name = name.as_str().to_owned();
-            let is_proxy = resolver.proxies.iter().any(|proxy| name.eq_ignore_ascii_case(proxy));
-            if name == "localhost" && !is_proxy {
-                return Ok(Box::new((resolver.rules)().here().into_iter()) as Addrs);
-            }
-            let permit = Arc::clone(&resolver.lookups).acquire_owned().await?;
-            let asked = name.clone();
-            // A look-up that nobody waits for any more still occupies its thread, and its permit.
-            let lookup = tokio::task::spawn_blocking(move || {
-                let found = (asked.as_str(), 0).to_socket_addrs();
-                drop(permit);
-                found.map(Vec::from_iter)
-            });
-            let found = lookup.await??;
-            if !is_proxy {
-                let is_written = resolver.written().contains(&name);
-                (resolver.rules)().check_found(&name, &found, is_written)?;
-            }
-            Ok(Box::new(found.into_iter()) as Addrs)
-        })
-    }
-}
-
-/// The hosts of the proxies that the environment names.
-pub(crate) fn proxy_hosts(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
-    let names =
-        ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
-    let host = |text: String| {
-        let with_scheme = if text.contains("://") { text } else { format!("http://{text}") };
-        Url::parse(&with_scheme).ok()?.host_str().map(str::to_owned)
-    };
-    names.into_iter().filter_map(variable).filter_map(host).collect()
 }
 
 /// Where an address leads: the IPv4 address within an IPv6 one, whichever way it is written there
@@ -431,16 +347,5 @@ mod tests {
             "the host r.example.com is at 169.254.169.254, the address of a cloud's metadata, where no \
              registry is asked: an administrator can list it in registries.allowedAddresses of the configuration"
         );
-    }
-
-    #[test]
-    fn the_proxies_of_the_environment_are_known_by_host() {
-        let variable = |name: &str| match name {
-            "HTTPS_PROXY" => Some("http://user:password@proxy.example.com:3128".to_owned()),
-            "http_proxy" => Some("localhost:8888".to_owned()),
-            "ALL_PROXY" => Some(String::new()),
-            _ => None,
-        };
-        assert_eq!(proxy_hosts(variable), ["proxy.example.com", "localhost"]);
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     failure::{asked_by_proxy, by_proxy, is_closed, refused, unreachable_error},
     limiter::Paused,
     patience::{jitter, silence, unless_silent},
+    resolver::asked_by,
     retry::Outcome,
     route::Endpoint,
     transport::{check_step, looks_like_plain_http},
@@ -224,7 +225,8 @@ impl Exchange {
         if let Some(value) = authorization {
             builder = builder.header(AUTHORIZATION, value);
         }
-        match unless_silent(builder.send(), &sent, patience).await {
+        let sending = asked_by(&self.tenant, builder.send());
+        match unless_silent(sending, &sent, patience).await {
             None => Err(silence(request, patience).into()),
             Some(Ok(response)) => {
                 let proxy = || self.connections.proxy_of(url);
@@ -271,7 +273,8 @@ impl Exchange {
             admitted.map_err(|Paused(until)| OrasError::paused(label, until, Instant::now()))?;
         self.requests.add(&host_of(url));
         let silence = self.connections.timeouts().silence;
-        let answer = pool.get(url.clone()).timeout(silence).send().await;
+        let sending = pool.get(url.clone()).timeout(silence).send();
+        let answer = asked_by(&self.tenant, sending).await;
         let outcome = match &answer {
             Ok(answer) => Outcome::Status(answer.status().as_u16(), None),
             Err(error) if error.is_timeout() => Outcome::TimedOut,

@@ -17,9 +17,10 @@ use url::{Host, Url};
 
 use crate::{
     AddressRules, Counters, OrasError, TlsRoots,
-    addresses::{CheckedResolver, Refusal, proxy_hosts},
+    addresses::Refusal,
     hosts::Hosts,
     registries::Registries,
+    resolver::{CheckedResolver, proxy_hosts},
     route::Endpoint,
     tls::{self, TlsProfile},
 };

@@ -17,6 +17,7 @@ mod http2;
 mod ipv6;
 mod layouts;
 mod listing;
+mod lookups;
 mod mirrors;
 mod network;
 mod page;
