@@ -80,7 +80,7 @@ impl Runtime {
         let rules = RulesInForce::default();
         let runner =
             ExecRunner::new(Arc::clone(&host), exec::Environment::new(std::env::vars_os()))
-                .with_rules(rules.clone());
+                .with_rules(rules.clone(), asking == Asking::Anybody);
         let roots = TlsRoots {
             file: environment.ssl_cert_file.clone(),
             directories: environment.ssl_cert_dirs.clone(),

@@ -1,18 +1,19 @@
 //! [`open_with_environment`]: the store of a plugin that reads blobs on the exec wire. It blocks, so
 //! that the futures of its [`Host`] are ready at once and the plugin needs no runtime.
 
-use std::{future::ready, path::PathBuf, sync::Arc, time::Instant};
+use std::{env::VarError, future::ready, path::PathBuf, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use ratify_core::{
     BoxFuture, Context, Descriptor, ErrorCode, Host, Manifest, Reference, ReferrerStore, Result,
-    StoreConfig, config::StorePluginConfig,
+    StoreConfig,
+    config::{PassedRules, StorePluginConfig},
 };
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    Connections, LAYOUT_STORE, LayoutStore, OrasStore, OrasStoreOptions, TlsRoots,
-    auth::Environment,
+    AddressRules, ConnectionRules, Connections, LAYOUT_STORE, LayoutStore, OrasStore,
+    OrasStoreOptions, TlsRoots, auth::Environment,
 };
 
 struct BlockingHost {
@@ -22,12 +23,13 @@ struct BlockingHost {
 }
 
 /// Opens the store of a request for as long as the plugin lives, with what this process's
-/// environment says: `HOME`, `DOCKER_CONFIG`, `SSL_CERT_FILE`, `SSL_CERT_DIR`. It is what a plugin
-/// hands to the SDK: the one place of this crate that reads the environment itself, for a plugin
-/// has nobody who would do it for it.
+/// environment says: `HOME`, `DOCKER_CONFIG`, `SSL_CERT_FILE`, `SSL_CERT_DIR`, and by the rules of the
+/// host's administrator in `RATIFY_REGISTRY_RULES`. It is what a plugin hands to the SDK: the one
+/// place of this crate that reads the environment itself, for a plugin has nobody who would do it
+/// for it.
 ///
 /// # Errors
-/// As [`open`].
+/// As [`open`], and when the rules cannot be read: what they forbid is not known.
 pub fn open_with_environment(config: &StoreConfig) -> Result<Arc<dyn Host>> {
     let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let directories = std::env::var_os("SSL_CERT_DIR").unwrap_or_default();
@@ -42,10 +44,33 @@ pub fn open_with_environment(config: &StoreConfig) -> Result<Arc<dyn Host>> {
             docker_config: path("DOCKER_CONFIG"),
             ..Environment::default()
         },
-        connections: Connections::new(roots),
+        connections: connections(roots)?,
         ..OrasStoreOptions::default()
     };
     open(config, options, None)
+}
+
+/// Connections by the rules that the host passes. A host that passes none, such as v1's, leaves
+/// those for an operator.
+fn connections(roots: TlsRoots) -> Result<Connections> {
+    let refused = |why: String| {
+        let detail = format!("{} cannot be used: {why}", PassedRules::VARIABLE);
+        let remediation = "it is set by the host of the plugin: use a plugin of the host's version";
+        ErrorCode::ConfigInvalid.detail(detail).with_remediation(remediation)
+    };
+    let passed = match std::env::var(PassedRules::VARIABLE) {
+        Ok(text) => PassedRules::from_text(&text).map_err(|error| refused(error.to_string()))?,
+        Err(VarError::NotPresent) => PassedRules::default(),
+        Err(VarError::NotUnicode(_)) => return Err(refused("it is no text".into())),
+    };
+    let allowed = passed.registries.allowed_addresses;
+    let mut rules = ConnectionRules::new(match passed.are_anybodys {
+        true => AddressRules::for_anybody(allowed),
+        false => AddressRules::for_operator(allowed),
+    });
+    rules.hosts_path = passed.registries.hosts_path;
+    rules.timeouts = passed.registries.timeouts;
+    Ok(Connections::with_rules(roots, move || rules.clone()))
 }
 
 /// Opens the store of a request: `config` is `storeConfig` of the wire.

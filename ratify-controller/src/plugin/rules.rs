@@ -83,6 +83,11 @@ impl Gate {
         Self { rules, known: known::Files::default() }
     }
 
+    /// The rules now.
+    pub(super) fn rules(&self) -> Arc<Rules> {
+        self.rules.now()
+    }
+
     /// Whether a program may run.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! What Ratify does not know is kept, since a plugin may: an entry goes to its plugin as written.
 
 mod executor;
+mod passed;
 mod plugin;
 mod plugins;
 mod policy;
@@ -14,6 +15,7 @@ mod verifier;
 use serde_json::{Map, Value};
 
 pub use executor::ExecutorConfig;
+pub use passed::PassedRules;
 pub use plugin::{PluginEnv, PluginSource};
 pub use plugins::{
     Candidate, Denial, NamespaceRules, Part, PatternError, PluginRules, RepositoryPattern,

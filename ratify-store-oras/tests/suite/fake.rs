@@ -28,6 +28,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) method: String,
+    #[cfg_attr(not(feature = "http2"), allow(dead_code, reason = "HTTP/1.1"))]
     pub(crate) version: Version,
     /// With the query.
     pub(crate) path: String,

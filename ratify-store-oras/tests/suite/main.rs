@@ -22,6 +22,8 @@ mod mirrors;
 mod network;
 mod page;
 mod paths;
+#[cfg(feature = "blocking")]
+mod passed;
 mod programs;
 mod proxies;
 mod pushing;

@@ -32,6 +32,7 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// The protocols that distribution's access log has, in order and each once in a row.
+    #[cfg(feature = "http2")]
     pub(crate) fn protocols(&self) -> Vec<String> {
         let log = fs::read_to_string(self.directory.path().join("access.log")).unwrap();
         let mut protocols: Vec<String> = log

@@ -10,7 +10,7 @@ mod failure;
 use std::{any::Any, ffi::OsString, path::PathBuf, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use ratify_core::config::{Denial, PluginEnv};
+use ratify_core::config::{Denial, PassedRules, PluginEnv};
 use ratify_plugin_sdk::protocol::output::{Log, LogLevel};
 
 pub use environment::Environment;
@@ -30,6 +30,8 @@ pub struct ExecRunner {
     host: Arc<PluginHost>,
     environment: Environment,
     gate: Gate,
+    /// Whether whoever asks may be anybody.
+    are_anybodys: bool,
 }
 
 /// Which program a plugin is.
@@ -164,14 +166,23 @@ impl<'a> Call<'a> {
 impl ExecRunner {
     /// A runner for one host and the environment that the process was started with.
     pub fn new(host: Arc<PluginHost>, environment: Environment) -> Self {
-        Self { host, environment, gate: Gate::new(RulesInForce::default()) }
+        let gate = Gate::new(RulesInForce::default());
+        Self { host, environment, gate, are_anybodys: false }
     }
 
-    /// The same, going by rules: what they forbid is not started, and ended where it runs.
+    /// The same, going by rules: what they forbid is not started, and ended where it runs. Those
+    /// about registries go to each plugin, with whether anybody's references are asked about.
     #[must_use]
-    pub fn with_rules(mut self, rules: RulesInForce) -> Self {
+    pub fn with_rules(mut self, rules: RulesInForce, are_anybodys: bool) -> Self {
         self.gate = Gate::new(rules);
+        self.are_anybodys = are_anybodys;
         self
+    }
+
+    /// What a plugin that opens its store itself has to go by.
+    fn registry_rules(&self) -> Vec<(&'static str, String)> {
+        let passed = PassedRules::new(self.gate.rules().registries.clone(), self.are_anybodys);
+        passed.to_text().map(|text| (PassedRules::VARIABLE, text)).into_iter().collect()
     }
 
     /// Finds or proves a program that is to be run now.
@@ -195,7 +206,8 @@ impl ExecRunner {
         tracing::debug!("env vars: {:?}", call.variables);
         let mut launch = Launch::new(call.program.path);
         launch.argv0 = call.program.argv0;
-        launch.environment = self.environment.for_plugin(call.plugin_env, call.variables);
+        let variables = [call.variables, &self.registry_rules()].concat();
+        launch.environment = self.environment.for_plugin(call.plugin_env, &variables);
         launch.stdin = Bytes::from(call.stdin);
         launch.give_up_at = call.give_up_at;
         launch.most_stdout = call.most_stdout;

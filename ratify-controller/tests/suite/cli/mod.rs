@@ -36,6 +36,7 @@ mod loads;
 mod main_job;
 mod migrate;
 mod names;
+mod passed;
 mod registries;
 mod reload;
 mod samples;

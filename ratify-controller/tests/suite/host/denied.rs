@@ -50,7 +50,7 @@ impl Place {
         let entry = json!({"name": "configured", "type": "p"});
         let config = VerifierPluginConfig::from_entry(&object(entry), "1.0.0").unwrap();
         let environment = Environment::new([("PATH".into(), "/usr/bin:/bin".into())]);
-        let runner = ExecRunner::new(host(), environment).with_rules(self.rules.clone());
+        let runner = ExecRunner::new(host(), environment).with_rules(self.rules.clone(), false);
         ExecVerifier::new(config, program, Arc::new(runner), self.path().to_owned())
     }
 
@@ -157,4 +157,33 @@ async fn a_program_that_is_denied_while_it_runs_is_ended() {
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     let pid = fs::read_to_string(&pid_file).unwrap();
     super::soon("the plugin ends", || !lives(&pid));
+}
+
+#[tokio::test]
+async fn a_plugin_is_told_the_rules_about_registries_that_are_in_force_when_it_starts() {
+    let place = Place::new();
+    let body = format!("env | grep ^RATIFY_REG > ${{0%/*}}/told; {YES}");
+    script(place.path(), "p", &body);
+    for (are_anybodys, registries, told) in [
+        (false, json!({}), ""),
+        (true, json!({}), "RATIFY_REGISTRY_RULES={\"references\":\"anybody\",\"registries\":{}}\n"),
+        (
+            false,
+            json!({"hostsPath": "/certs.d"}),
+            "RATIFY_REGISTRY_RULES={\"references\":\"operator\",\"registries\":{\"hostsPath\":\"/certs.d\"}}\n",
+        ),
+    ] {
+        let config = json!({"registries": registries}).to_string();
+        let runner = ExecRunner::new(host(), Environment::new([]))
+            .with_rules(place.rules.clone(), are_anybodys);
+        let entry = json!({"name": "configured", "type": "p", "pluginEnv": "minimal"});
+        let entry = VerifierPluginConfig::from_entry(&object(entry), "1.0.0").unwrap();
+        let program = Program::Search { name: "p".into(), dirs: vec![place.path().to_owned()] };
+        let place_of_calls = place.path().to_owned();
+        let verifier = ExecVerifier::new(entry, program, Arc::new(runner), place_of_calls);
+        // They are asked for at each call.
+        place.rules.put(Rules::of(&Config::from_json(config.as_bytes()).unwrap()));
+        assert_eq!(said(&verifier).await, "yes");
+        assert_eq!(fs::read_to_string(place.path().join("told")).unwrap(), told);
+    }
 }

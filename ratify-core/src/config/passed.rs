@@ -1,0 +1,126 @@
+//! [`PassedRules`]: the administrator's rules about registries, on their way to a plugin that opens
+//! its store itself. It goes in one variable of the environment, which plugins of v1 do not read.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::{ConfigError, RegistryRules, Section};
+
+/// What a plugin goes by that asks registries itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PassedRules {
+    /// The section `registries` of the host's configuration, but for what gives out credentials.
+    pub registries: RegistryRules,
+    /// Whether the references may be anybody's words, as in a server.
+    pub are_anybodys: bool,
+}
+
+impl PassedRules {
+    /// The variable of the environment.
+    pub const VARIABLE: &'static str = "RATIFY_REGISTRY_RULES";
+
+    /// What a host passes.
+    pub fn new(registries: RegistryRules, are_anybodys: bool) -> Self {
+        Self { registries, are_anybodys }
+    }
+
+    /// The variable's value; `None` where a plugin goes by the same without it. A key is there only
+    /// where it says something: a plugin that is older than a key refuses it, and is not told of
+    /// what nobody uses.
+    pub fn to_text(&self) -> Option<String> {
+        let (rules, usual) = (&self.registries, RegistryRules::default());
+        let mut section = Map::new();
+        if !rules.allowed_addresses.is_empty() {
+            let ranges = rules.allowed_addresses.iter().map(ToString::to_string);
+            section.insert("allowedAddresses".into(), ranges.collect::<Vec<_>>().into());
+        }
+        if let Some(path) = &rules.hosts_path {
+            section.insert("hostsPath".into(), path.to_string_lossy().into());
+        }
+        if rules.timeouts != usual.timeouts {
+            let timeouts = json!({
+                "connect": text_of(rules.timeouts.connect),
+                "silence": text_of(rules.timeouts.silence),
+                "minBytesPerSecond": rules.timeouts.min_bytes_per_second,
+            });
+            section.insert("timeouts".into(), timeouts);
+        }
+        if section.is_empty() && !self.are_anybodys {
+            return None;
+        }
+        let references = if self.are_anybodys { "anybody" } else { "operator" };
+        Some(json!({ "registries": section, "references": references }).to_string())
+    }
+
+    /// Reads the variable's value.
+    ///
+    /// # Errors
+    /// When it is not one, or says what is not known here: what it forbids would not be kept.
+    pub fn from_text(text: &str) -> Result<Self, ConfigError> {
+        let value: Value = serde_json::from_str(text).map_err(|error| ConfigError::Value {
+            at: Self::VARIABLE.into(),
+            why: error.to_string(),
+        })?;
+        let mut root = Section::from_value(Self::VARIABLE, value)?;
+        let registries = root.section("registries")?.map(RegistryRules::from_section);
+        let registries = registries.transpose()?.unwrap_or_default();
+        let are_anybodys = match root.string("references")?.as_deref() {
+            Some("anybody") => true,
+            Some("operator") => false,
+            _ => {
+                let why = "it must be \"anybody\" or \"operator\"".to_owned();
+                return Err(ConfigError::Value { at: root.key_path("references"), why });
+            }
+        };
+        root.refuse_rest()?;
+        Ok(Self { registries, are_anybodys })
+    }
+}
+
+fn text_of(time: Duration) -> String {
+    format!("{}ms", time.as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    use super::*;
+
+    #[test]
+    fn what_is_passed_is_what_was_configured() {
+        let text = r#"{"registries":{"allowedAddresses":["127.0.0.1","fd00::/8"],
+            "hostsPath":"/etc/containerd/certs.d","timeouts":{"silence":"1m30s"},
+            "credentialProviders":{"configPath":"/c","binDir":"/b"}}}"#;
+        let mut registries = Config::from_json(text.as_bytes()).unwrap().registries;
+        let passed = PassedRules::new(registries.clone(), true).to_text().unwrap();
+        assert_eq!(
+            passed,
+            r#"{"references":"anybody","registries":{"allowedAddresses":["127.0.0.1/32","fd00::/8"],"hostsPath":"/etc/containerd/certs.d","timeouts":{"connect":"40000ms","minBytesPerSecond":1024,"silence":"90000ms"}}}"#
+        );
+        // A plugin runs no programs that give out credentials.
+        registries.credential_providers = None;
+        let read = |text: &str| PassedRules::from_text(text).unwrap();
+        assert_eq!(read(&passed), PassedRules::new(registries, true));
+        assert_eq!(PassedRules::default().to_text(), None);
+        let strict = PassedRules::new(RegistryRules::default(), true);
+        assert_eq!(read(&strict.to_text().unwrap()), strict);
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        for text in [
+            "",
+            "{}",
+            "[]",
+            r#"{"references":"nobody"}"#,
+            r#"{"references":"operator","more":1}"#,
+            r#"{"references":"operator","registries":{"more":1}}"#,
+            r#"{"references":"operator","registries":{"hostsPath":"relative"}}"#,
+        ] {
+            assert!(PassedRules::from_text(text).is_err(), "{text}");
+        }
+    }
+}
