@@ -11,19 +11,19 @@ mod credentials;
 mod fake;
 mod forgetting;
 mod guarded;
-mod kubelet;
 #[cfg(feature = "http2")]
 mod http2;
 mod ipv6;
+mod kubelet;
 mod layouts;
 mod listing;
 mod lookups;
 mod mirrors;
 mod network;
 mod page;
-mod paths;
 #[cfg(feature = "blocking")]
 mod passed;
+mod paths;
 mod programs;
 mod proxies;
 mod pushing;
