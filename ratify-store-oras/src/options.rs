@@ -11,7 +11,7 @@ use crate::{
 /// As many bytes as a cache directory holds unless told otherwise.
 const DEFAULT_CACHE_BYTES: u64 = 512 << 20;
 
-/// How a [`Client`] works.
+/// How a [`Client`](crate::Client) works.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct ClientOptions {
