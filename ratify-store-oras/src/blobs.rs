@@ -19,6 +19,10 @@ use crate::{
     stream,
 };
 
+/// Blobs of at most this many bytes are asked for over connections that others share. It is what one
+/// body may have under way in HTTP/2.
+const SHORT: u64 = 1 << 20;
+
 impl Client {
     /// Reads a blob of the reference's repository into memory. `size` is known where a manifest
     /// lists it; without it the client's bound on blobs holds.
@@ -106,13 +110,19 @@ impl Client {
         digest: &'a Digest,
         size: (Option<u64>, u64),
     ) -> Result<Download<'a>, OrasError> {
-        let answer = self.ask_blob(&target, digest).await?;
+        let answer = self.ask_blob(&target, digest, size.0).await?;
         Download::begin(self, target, digest, size, answer)
     }
 
-    async fn ask_blob(&self, target: &Target<'_>, digest: &Digest) -> Result<Answer, OrasError> {
+    async fn ask_blob(
+        &self,
+        target: &Target<'_>,
+        digest: &Digest,
+        size: Option<u64>,
+    ) -> Result<Answer, OrasError> {
         let what = target.reference.as_str();
-        let call = self.call(Method::GET, target, &format!("blobs/{digest}"));
+        let mut call = self.call(Method::GET, target, &format!("blobs/{digest}"));
+        call.is_long = is_long(size);
         let answer = self.ask(target, &call).await?;
         if answer.status() != StatusCode::OK {
             return Err(answer.into_error(what).await);
@@ -121,4 +131,10 @@ impl Client {
         check_claimed(what, digest, claimed.as_ref())?;
         Ok(answer)
     }
+}
+
+/// Whether a blob of this size is better received over a connection of its own. What is short waits
+/// in memory whoever reads it, so that it stops no other on its connection.
+pub(crate) fn is_long(size: Option<u64>) -> bool {
+    size.is_none_or(|size| size > SHORT)
 }

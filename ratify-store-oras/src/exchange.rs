@@ -24,7 +24,7 @@ use crate::{
     resolver::asked_by,
     retry::Outcome,
     route::Endpoint,
-    transport::{check_step, looks_like_plain_http},
+    transport::{check_step, knows_http2_alone, looks_like_plain_http},
     upload::FileBody,
 };
 
@@ -45,6 +45,9 @@ pub(crate) struct Call {
     pub(crate) place: Option<Arc<Endpoint>>,
     /// Whether redirects are followed; never for a request that carries a body.
     pub(crate) follows_redirects: bool,
+    /// Whether the answer is long and read as slowly as a disk writes: it has a connection of its own
+    /// then.
+    pub(crate) is_long: bool,
 }
 
 /// Sends calls over shared connections.
@@ -84,6 +87,7 @@ impl Call {
             file: None,
             place: None,
             follows_redirects,
+            is_long: false,
         }
     }
 
@@ -206,7 +210,10 @@ impl Exchange {
             self.check_address(&request, url)?;
         }
         let profile = place.and_then(|place| place.tls.as_ref());
-        let pool = self.connections.pool(profile, url)?;
+        let pool = match call.is_long {
+            true => self.connections.pool_of_long_bodies(profile, url)?,
+            false => self.connections.pool(profile, url)?,
+        };
         let timeouts = self.connections.timeouts();
         // The first answer of a connection is not there before the connection is.
         let patience = timeouts.silence.max(self.connections.connect_timeout(profile));
@@ -232,6 +239,10 @@ impl Exchange {
                 let proxy = || self.connections.proxy_of(url);
                 asked_by_proxy(&request, response.status(), proxy)?;
                 Ok(Answer::new(request, url.clone(), response, timeouts))
+            }
+            Some(Err(error)) if call.is_long && knows_http2_alone(&error) => {
+                let call = Call { is_long: false, ..call.clone() };
+                Box::pin(self.attempt_once(&call, url, authorization)).await
             }
             Some(Err(error)) => {
                 let proxy = self.connections.proxy_of(url).filter(|_| error.is_connect());

@@ -12,6 +12,7 @@ use reqwest::{
 use crate::{
     Client, OrasError,
     answer::{Answer, too_much},
+    blobs::is_long,
     client::Target,
     patience::jitter,
     retry::Outcome,
@@ -143,6 +144,7 @@ impl<'a> Download<'a> {
         let what = self.what();
         let path = format!("blobs/{}", self.digest);
         let mut call = self.client.call(Method::GET, &self.target, &path);
+        call.is_long = is_long(Some(whole));
         // Nothing was received: nothing is left out.
         if from > 0 {
             // With its end: some registries know no range without one.

@@ -27,6 +27,8 @@ use crate::{
 
 /// When there are more pools than this, all are connected anew.
 const MAX_POOLS: usize = 64;
+/// What is offered where each request has a connection of its own.
+const HTTP_11: &[u8] = b"http/1.1";
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How registries are spoken to.
@@ -82,8 +84,9 @@ struct Pools {
     counters: Counters,
 }
 
-/// Which pool: of which hosts, with which profile, and how long a connection may take.
-type PoolKey = (Kind, Option<Arc<TlsProfile>>, Duration);
+/// Which pool: of which hosts, with which profile, whether each request has a connection of its own,
+/// and how long a connection may take.
+type PoolKey = (Kind, Option<Arc<TlsProfile>>, Sharing, Duration);
 
 /// What is checked of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -94,6 +97,15 @@ enum Kind {
     Checked,
     /// Nothing, for it is this machine.
     Here,
+}
+
+/// What a connection carries at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Sharing {
+    /// Many requests, where the server knows HTTP/2.
+    Many,
+    /// One: HTTP/1.1.
+    One,
 }
 
 impl Default for Connections {
@@ -185,32 +197,39 @@ impl Connections {
         profile: Option<&Arc<TlsProfile>>,
         url: &Url,
     ) -> Result<reqwest::Client, OrasError> {
-        let kind = match url.scheme() {
-            _ if is_loopback(url) => Kind::Here,
-            "http" if profile.is_none() => Kind::Plain,
-            _ => Kind::Checked,
-        };
-        self.pool_of(kind, profile)
+        self.pool_of(Kind::of(url, profile), profile, Sharing::Many)
+    }
+
+    /// The same for bodies that are long and read slowly: each has a connection of its own. All
+    /// bodies of an HTTP/2 connection share what may be under way, and a few whose disk is slow
+    /// would stop the others.
+    pub(crate) fn pool_of_long_bodies(
+        &self,
+        profile: Option<&Arc<TlsProfile>>,
+        url: &Url,
+    ) -> Result<reqwest::Client, OrasError> {
+        self.pool_of(Kind::of(url, profile), profile, Sharing::One)
     }
 
     /// The pool that asks no proxy, for plain HTTP to addresses that are this machine's own.
     #[cfg(any(feature = "aws", feature = "azure", feature = "alibaba"))]
     pub(crate) fn unproxied(&self) -> Result<reqwest::Client, OrasError> {
-        self.pool_of(Kind::Here, None)
+        self.pool_of(Kind::Here, None, Sharing::Many)
     }
 
     fn pool_of(
         &self,
         kind: Kind,
         profile: Option<&Arc<TlsProfile>>,
+        sharing: Sharing,
     ) -> Result<reqwest::Client, OrasError> {
         let connect = self.connect_timeout(profile);
-        let key = (kind, profile.cloned(), connect);
+        let key = (kind, profile.cloned(), sharing, connect);
         let lock = || self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = lock().get(&key) {
             return Ok(pool.clone());
         }
-        let pool = self.build(kind, profile.map(AsRef::as_ref), connect)?;
+        let pool = self.build(kind, profile.map(AsRef::as_ref), sharing, connect)?;
         let mut open = lock();
         // Those of certificates that were renewed are used no more.
         if open.len() >= MAX_POOLS {
@@ -223,6 +242,7 @@ impl Connections {
         &self,
         kind: Kind,
         profile: Option<&TlsProfile>,
+        sharing: Sharing,
         connect: Duration,
     ) -> Result<reqwest::Client, OrasError> {
         let roots = &self.0.roots;
@@ -235,8 +255,17 @@ impl Connections {
             (Kind::Plain, None) => tls::trusting(Vec::new())?,
         };
         let builder = reqwest::Client::builder();
-        #[cfg(feature = "http2")]
-        let (tls, builder) = crate::http2::offered(tls, builder);
+        let (tls, builder) = match sharing {
+            #[cfg(feature = "http2")]
+            Sharing::Many => crate::http2::offered(tls, builder),
+            #[cfg(not(feature = "http2"))]
+            Sharing::Many => (tls, builder),
+            Sharing::One => {
+                let mut tls = tls;
+                tls.alpn_protocols = vec![HTTP_11.to_vec()];
+                (tls, builder.http1_only())
+            }
+        };
         let mut builder = builder
             .tls_backend_preconfigured(tls)
             .dns_resolver(self.0.resolver.clone())
@@ -252,6 +281,17 @@ impl Connections {
             builder = builder.no_proxy();
         }
         builder.build().map_err(|error| OrasError::Setup(error.without_url().to_string()))
+    }
+}
+
+impl Kind {
+    /// Of the host of a URL, in a place with a profile where it has one.
+    fn of(url: &Url, profile: Option<&Arc<TlsProfile>>) -> Self {
+        match url.scheme() {
+            _ if is_loopback(url) => Self::Here,
+            "http" if profile.is_none() => Self::Plain,
+            _ => Self::Checked,
+        }
     }
 }
 
@@ -306,6 +346,18 @@ pub(crate) fn check_step(from: &Url, to: &Url, transport: Transport) -> Result<(
         return Err(format!("in plain HTTP to {host}"));
     }
     Ok(())
+}
+
+/// Whether a handshake failed since HTTP/1.1 is nothing that the server knows (RFC 7301, section 3.2).
+pub(crate) fn knows_http2_alone(error: &(dyn StdError + 'static)) -> bool {
+    let alert = rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol);
+    if error.downcast_ref() == Some(&alert) {
+        return true;
+    }
+    // The source of an I/O error is that of the error within it, so that one is looked at too.
+    let io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    io.is_some_and(|inner| knows_http2_alone(inner))
+        || error.source().is_some_and(knows_http2_alone)
 }
 
 /// Whether a failed TLS handshake looks as if the server spoke plain HTTP: it sent something that

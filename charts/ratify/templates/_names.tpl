@@ -145,6 +145,7 @@ imagePullSecrets:
 {{- with $ofNamespaces }}{{ $_ := set $config "namespaces" . }}{{ end -}}
 {{- $registries := dict -}}
 {{- with (.Values.registries).allowedAddresses }}{{ $_ := set $registries "allowedAddresses" . }}{{ end -}}
+{{- with (.Values.registries).timeouts }}{{ $_ := set $registries "timeouts" . }}{{ end -}}
 {{- range include "ratify.registryFiles" . | fromJsonArray -}}
 {{- if eq .name "credential-programs" -}}
 {{- $_ := set $registries "credentialProviders" (dict "configPath" "/etc/ratify/credential-providers/config.yaml" "binDir" .mountPath) -}}

@@ -107,6 +107,8 @@ const ADDITIONS: &[Addition] = &[
     to("namespaces>clusterCredentials", "true", CONFIG, "/data/config.json/namespaces", r#"{"clusterCredentials":true}"#),
     to("registries>allowedAddresses", r#"["127.0.0.1","::1/128"]"#, CONFIG, "/data/config.json/registries",
         r#"{"allowedAddresses":["127.0.0.1","::1/128"]}"#),
+    to("registries>timeouts", r#"{"silence":"9s","minBytesPerSecond":1}"#, CONFIG, "/data/config.json/registries",
+        r#"{"timeouts":{"silence":"9s","minBytesPerSecond":1}}"#),
     to("registries>hosts>files", r#"[{"registry":"Registry.example.com:5000","secretName":"mirrors"}]"#, CONFIG, "/data/config.json/registries",
         r#"{"hostsPath":"/etc/ratify/hosts"}"#),
     to("registries>hosts>files", r#"[{"registry":"r.example.com:443","secretName":"a"},{"registry":"Registry.example.com:5000","secretName":"b"}]"#,

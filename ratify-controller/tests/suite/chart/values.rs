@@ -234,6 +234,7 @@ const WRONG: &[(&str, &str)] = &[
     (r#"{"plugins":{"maxSizeBytes":0}}"#, "/plugins/maxSizeBytes"),
     (r#"{"plugins":{"namespaces":{"sources":true}}}"#, "sources"),
     (r#"{"namespaces":{"tightenonly":true}}"#, "tightenonly"),
+    (r#"{"registries":{"timeouts":{"minBytesPerSecond":0}}}"#, "/registries/timeouts/minBytesPerSecond"),
     (r#"{"registries":{"hostsPath":"/etc/containerd/certs.d"}}"#, "hostsPath"),
     (r#"{"registries":{"hosts":{"files":[{"registry":"a/b","secretName":"s"}]}}}"#, "/registries/hosts/files/0/registry"),
     (r#"{"registries":{"hosts":{"files":[{"registry":"a"}]}}}"#, "registries.hosts.files: a: secretName or configMapName must say where it is"),
