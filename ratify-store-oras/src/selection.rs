@@ -1,30 +1,19 @@
 //! [`Selection`]: which artifacts of a list are looked at at all, by their dates: the latest of each
 //! type, and none that is too old. It is an administrator's to ask for; without that all count.
 //!
-//! A date is what whoever pushed the artifact wrote. One that is missing, that cannot be read, or
-//! that is yet to come makes the artifact the oldest of all. Deciding is pure: the time comes in.
+//! A date is what whoever made the artifact wrote into its manifest. One that is missing, that cannot
+//! be read, or that is yet to come makes the artifact the oldest of all. Pure: the dates, which the
+//! store reads, and the time come in.
 
 use std::{
     collections::HashMap,
     time::{Duration, SystemTime},
 };
 
-use futures_util::future::join_all;
-use ratify_core::{
-    Context, ErrorCode, Reference, Referrer, ReferrerPage, Result, capped_line, media_type,
-};
+use ratify_core::Referrer;
 
-use crate::{OrasStore, store::of_store};
-
-/// When an artifact was made (OCI image specification, annotations.md).
-const CREATED: &str = "org.opencontainers.image.created";
 /// Clocks differ by this much.
 const SKEW: Duration = Duration::from_secs(5 * 60);
-/// So many manifests of one list are read for their dates.
-const MAX_READ: usize = 100;
-const READ_AT_ONCE: usize = 8;
-/// So many digests stand in one line of the log.
-const MAX_LOGGED: usize = 20;
 const NANOSECONDS: i128 = 1_000_000_000;
 
 /// What an entry asks for; nothing by default.
@@ -38,11 +27,11 @@ pub(crate) struct Selection {
 
 /// A moment, in nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Moment(i128);
+pub(crate) struct Moment(i128);
 
 /// Why an artifact does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Dropped {
+pub(crate) enum Dropped {
     TooOld,
     /// Too old, since it does not say its age.
     Undated,
@@ -55,9 +44,13 @@ impl Selection {
         *self == Self::default()
     }
 
-    /// Of which artifacts the date is needed and not in the list. `counts` says for which types
-    /// there is somebody who looks at them.
-    fn undated(&self, listed: &[Referrer], counts: impl Fn(&str) -> bool) -> Vec<usize> {
+    /// Of which artifacts the date is needed. `counts` says for which types there is somebody who
+    /// looks at them.
+    pub(crate) fn needs_dates_of(
+        &self,
+        listed: &[Referrer],
+        counts: impl Fn(&str) -> bool,
+    ) -> Vec<usize> {
         let mut of_type: HashMap<&str, usize> = HashMap::new();
         for one in listed {
             *of_type.entry(&one.descriptor.artifact_type).or_default() += 1;
@@ -67,23 +60,20 @@ impl Selection {
             counts(type_) && (self.max_age.is_some() || self.latest_per_type.is_some_and(are_many))
         };
         (0..listed.len())
-            .filter(|index| {
-                let one = &listed[*index].descriptor;
-                !one.annotations.contains_key(CREATED) && is_needed(&one.artifact_type)
-            })
+            .filter(|index| is_needed(&listed[*index].descriptor.artifact_type))
             .collect()
     }
 
     /// Whether each artifact counts, by its type, its date and, where two are of one date, its
     /// digest.
-    fn judge(
+    pub(crate) fn judge(
         &self,
         listed: &[Referrer],
         dates: &[Option<Moment>],
         now: Moment,
     ) -> Vec<Option<Dropped>> {
-        let tomorrow = now.0 + nanoseconds(SKEW);
-        let date = |index: usize| dates[index].filter(|date| date.0 <= tomorrow);
+        let latest_possible = now.0 + nanoseconds(SKEW);
+        let date = |index: usize| dates[index].filter(|date| date.0 <= latest_possible);
         let mut by_age: Vec<usize> = (0..listed.len()).collect();
         by_age.sort_by_key(|index| {
             let digest = &listed[*index].descriptor.digest;
@@ -109,78 +99,8 @@ impl Selection {
     }
 }
 
-impl OrasStore {
-    /// Leaves out of a list what does not count. A date that the list does not have is read in the
-    /// artifact's manifest.
-    ///
-    /// # Errors
-    /// When such a manifest cannot be had, or there are too many: what is left out unseen could be
-    /// what should refuse.
-    pub(crate) async fn select(
-        &self,
-        subject: &Reference,
-        listed: Vec<Referrer>,
-        artifact_types: &[String],
-        context: &Context,
-    ) -> Result<ReferrerPage> {
-        let selection = self.selection();
-        let counts = |type_: &str| {
-            artifact_types.is_empty() || artifact_types.iter().any(|one| one == "*" || one == type_)
-        };
-        let written = |one: &Referrer| one.descriptor.annotations.get(CREATED).cloned();
-        let mut dates: Vec<Option<String>> = listed.iter().map(written).collect();
-        let undated = selection.undated(&listed, counts);
-        if undated.len() > MAX_READ {
-            return Err(of_store(ErrorCode::ListReferrersFailure).with_detail(format!(
-                "{} artifacts of {subject} are listed without a date, and at most {MAX_READ} manifests are read for it (latestPerType, maxAge)",
-                undated.len()
-            )));
-        }
-        for some in undated.chunks(READ_AT_ONCE) {
-            let read = some.iter().map(|index| self.date_of(subject, &listed[*index], context));
-            for (index, date) in some.iter().zip(join_all(read).await) {
-                dates[*index] = date?;
-            }
-        }
-        let dates: Vec<_> = dates.iter().map(|text| text.as_deref().and_then(moment)).collect();
-        let mut dropped = selection.judge(&listed, &dates, Moment::of(SystemTime::now()));
-        // What nobody looks at is not worth a word.
-        for (one, dropped) in listed.iter().zip(&mut dropped) {
-            dropped.take_if(|_| !counts(&one.descriptor.artifact_type));
-        }
-        log(subject, &listed, &dropped);
-        let left_out = selection.max_age.and_then(|age| reason(&dropped, age));
-        let kept = listed.into_iter().zip(dropped).filter(|(_, dropped)| dropped.is_none());
-        let kept = kept.map(|(one, _)| one).collect();
-        Ok(ReferrerPage::new(kept, "").with_left_out(left_out.into_iter().collect()))
-    }
-
-    /// What an artifact's manifest says of its date; a document that is none says nothing.
-    async fn date_of(
-        &self,
-        subject: &Reference,
-        artifact: &Referrer,
-        context: &Context,
-    ) -> Result<Option<String>> {
-        let descriptor = &artifact.descriptor;
-        if !matches!(
-            descriptor.media_type.as_str(),
-            media_type::OCI_MANIFEST | media_type::OCI_ARTIFACT
-        ) {
-            return Ok(None);
-        }
-        match self.read_manifest(subject, descriptor, context).await {
-            Ok(manifest) => Ok(manifest.annotations.get(CREATED).cloned()),
-            Err(error) if error.code() == ErrorCode::DataDecodingFailure => Ok(None),
-            Err(error) => Err(of_store(ErrorCode::ListReferrersFailure)
-                .with_detail(format!("could not tell how old {} is", descriptor.digest))
-                .with_source(error)),
-        }
-    }
-}
-
 impl Moment {
-    fn of(time: SystemTime) -> Self {
+    pub(crate) fn of(time: SystemTime) -> Self {
         match time.duration_since(SystemTime::UNIX_EPOCH) {
             Ok(since) => Self(nanoseconds(since)),
             Err(before) => Self(-nanoseconds(before.duration())),
@@ -193,7 +113,7 @@ fn nanoseconds(duration: Duration) -> i128 {
 }
 
 /// What is said where nothing else is left.
-fn reason(dropped: &[Option<Dropped>], max_age: Duration) -> Option<String> {
+pub(crate) fn reason(dropped: &[Option<Dropped>], max_age: Duration) -> Option<String> {
     let count = |what| dropped.iter().flatten().filter(|one| **one == what).count();
     let (old, undated) = (count(Dropped::TooOld), count(Dropped::Undated));
     let artifacts = match old + undated {
@@ -208,24 +128,8 @@ fn reason(dropped: &[Option<Dropped>], max_age: Duration) -> Option<String> {
     Some(format!("{artifacts} older than maxAge ({max_age:?}){undated}"))
 }
 
-fn log(subject: &Reference, listed: &[Referrer], dropped: &[Option<Dropped>]) {
-    let left_out = dropped.iter().flatten().count();
-    if left_out == 0 {
-        return;
-    }
-    let of = |(one, why): (&Referrer, &Option<Dropped>)| {
-        why.map(|why| format!("{} ({why:?})", one.descriptor.digest))
-    };
-    let some: Vec<String> = listed.iter().zip(dropped).filter_map(of).take(MAX_LOGGED).collect();
-    tracing::debug!(
-        "{subject}: {left_out} of {} artifacts do not count: {}",
-        listed.len(),
-        capped_line(&some.join(", "), 4096)
-    );
-}
-
 /// A date and time of RFC 3339, section 5.6; a leap second is none.
-fn moment(text: &str) -> Option<Moment> {
+pub(crate) fn moment(text: &str) -> Option<Moment> {
     let (date, rest) = (text.get(..10)?, text.get(11..)?);
     if !matches!(text.as_bytes()[10], b'T' | b't') {
         return None;

@@ -1,5 +1,7 @@
 //! [`OrasStore`]: the built-in `oras` referrer store, with v1's configuration and error texts.
 
+mod dates;
+
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
@@ -255,12 +257,7 @@ impl OrasStore {
         })
     }
 
-    /// Which artifacts of a list count.
-    pub(crate) fn selection(&self) -> &Selection {
-        &self.selection
-    }
-
-    pub(crate) async fn read_manifest(
+    async fn read_manifest(
         &self,
         subject: &Reference,
         descriptor: &Descriptor,

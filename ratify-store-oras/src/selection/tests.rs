@@ -1,17 +1,19 @@
 //! Which artifacts count, and what is a date.
 
-use ratify_core::{Algorithm, Binding, Descriptor, Digest};
+use ratify_core::{Algorithm, Binding, Descriptor, Digest, media_type};
 
 use super::*;
 use crate::digest_of;
 
+/// Where the tests write an artifact's date.
+const CREATED: &str = "created";
 const NOW: &str = "2026-03-01T12:00:00Z";
 
 fn digest(name: &str) -> Digest {
     digest_of(Algorithm::Sha256, name.as_bytes())
 }
 
-/// An artifact of a type, by its name; its list says when it was made.
+/// An artifact of a type, by its name; and when it was made.
 fn artifact(type_: &str, name: &str, created: Option<&str>) -> Referrer {
     let mut descriptor =
         Descriptor::new(media_type::OCI_MANIFEST, digest(name), 1).with_artifact_type(type_);
@@ -108,9 +110,9 @@ fn manifests_are_read_only_where_a_bound_needs_their_dates() {
         artifact("b", "3", None),
         artifact("c", "4", None),
     ];
-    let needed = |selection: &Selection| selection.undated(&listed, |type_| type_ != "c");
-    assert_eq!(needed(&selection(None, Some("1h"))), [0, 2]);
-    assert_eq!(needed(&selection(Some(1), None)), [0]);
+    let needed = |selection: &Selection| selection.needs_dates_of(&listed, |type_| type_ != "c");
+    assert_eq!(needed(&selection(None, Some("1h"))), [0, 1, 2]);
+    assert_eq!(needed(&selection(Some(1), None)), [0, 1]);
     assert_eq!(needed(&selection(Some(2), None)), [0; 0]);
     assert_eq!(needed(&selection(None, None)), [0; 0]);
 }

@@ -1,4 +1,5 @@
-//! Which artifacts of a list count (`latestPerType`, `maxAge`), and that the others are not fetched.
+//! Which artifacts of a list count (`latestPerType`, `maxAge`), and that of the
+//! others the manifests alone are fetched, by which they are dated.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -81,6 +82,20 @@ impl Repository {
             listed.annotations.extend([annotation]);
         }
         self.listed.push((at, listed));
+        self
+    }
+
+    /// The list says that what was attached last was made so many hours ago.
+    fn redated(mut self, hours: i64) -> Self {
+        let made = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(hours);
+        let listed = &mut self.listed.last_mut().unwrap().1;
+        listed.annotations.insert(CREATED.into(), made.to_string());
+        self
+    }
+
+    /// The list says that what was attached last is no manifest.
+    fn retyped(mut self) -> Self {
+        self.listed.last_mut().unwrap().1.media_type = media_type::OCI_INDEX.into();
         self
     }
 
@@ -176,7 +191,7 @@ fn reason(verdict: &VerifyResult) -> String {
 }
 
 #[tokio::test]
-async fn only_the_latest_of_a_type_counts_and_no_other_is_fetched() {
+async fn only_the_latest_of_a_type_counts_and_of_the_others_the_manifests_alone_are_fetched() {
     let reports = || {
         Repository::new()
             .attach("bad", 48, Dated::InTheList)
@@ -186,12 +201,31 @@ async fn only_the_latest_of_a_type_counts_and_no_other_is_fetched() {
     let (all, requests) = verify(reports(), json!({})).await;
     assert_eq!((all.is_success, requests), (false, 6), "without the key all count");
     let (latest, requests) = verify(reports(), json!({"latestPerType": 1})).await;
-    assert_eq!((latest.is_success, requests), (true, 2), "{latest:?}");
+    assert_eq!((latest.is_success, requests), (true, 4), "{latest:?}");
     assert_eq!(latest.verifier_reports.len(), 1);
     let (two, requests) = verify(reports(), json!({"latestPerType": 2})).await;
-    assert_eq!((two.is_success, requests), (false, 4));
+    assert_eq!((two.is_success, requests), (false, 5));
     let (young, requests) = verify(reports(), json!({"maxAge": "12h"})).await;
-    assert_eq!((young.is_success, requests), (true, 2), "{young:?}");
+    assert_eq!((young.is_success, requests), (true, 4), "{young:?}");
+}
+
+/// Whoever may write the list has no key, and each manifest is signed.
+#[tokio::test]
+async fn a_list_cannot_make_an_artifact_young_or_old() {
+    let old = || Repository::new().attach("good", 720, Dated::InTheManifest);
+    let bad = |repository: Repository| repository.attach("bad", 1, Dated::InTheManifest);
+    for (edited, expected) in [
+        (bad(old().redated(0)), "is listed with the date"),
+        (bad(old()).redated(9000), "is listed with the date"),
+        (bad(Repository::new().attach("good", 0, Dated::Nowhere).redated(0)), "is listed with"),
+        (bad(old()).retyped(), "could not tell how old sha256:"),
+    ] {
+        let (verdict, _) = verify(edited, json!({"latestPerType": 1})).await;
+        let reason = reason(&verdict);
+        assert!(reason.contains(expected), "{reason}");
+    }
+    let (verdict, _) = verify(old().redated(0), json!({"maxAge": "12h"})).await;
+    assert!(reason(&verdict).contains("is listed with the date"), "{verdict:?}");
 }
 
 #[tokio::test]
@@ -219,11 +253,11 @@ async fn where_all_are_too_old_the_verdict_says_so() {
     let reason = reason(&verdict);
     let expected = "in the store oras, 3 artifacts are older than maxAge (43200s), 1 of them without a date that can be read";
     assert!(reason.contains(expected), "{reason}");
-    assert_eq!(requests, 1, "the manifest that might have had a date");
+    assert_eq!(requests, 3, "the manifests");
 }
 
 #[tokio::test]
-async fn a_date_that_the_list_lacks_is_read_in_the_manifest_where_it_is_needed() {
+async fn a_date_is_read_in_the_manifest_where_it_is_needed() {
     let reports = || {
         Repository::new().attach("bad", 48, Dated::InTheManifest).attach(
             "good",
@@ -251,12 +285,12 @@ async fn what_cannot_be_read_is_not_left_out_unseen() {
 }
 
 #[tokio::test]
-async fn too_many_without_a_date_are_a_deny() {
+async fn too_many_to_be_dated_are_a_deny() {
     let many = (0..101).fold(Repository::new(), |repository, number| {
         repository.attach(&format!("good {number}"), 1, Dated::Nowhere)
     });
     let (verdict, requests) = verify(many, json!({"latestPerType": 1})).await;
     let reason = reason(&verdict);
-    assert!(reason.contains("101 artifacts of "), "{reason}");
+    assert!(reason.contains("the dates of 101 artifacts of "), "{reason}");
     assert_eq!(requests, 0);
 }
