@@ -42,17 +42,23 @@ pub struct OrasStore {
 /// What is being asked of registries with this store's rights.
 #[derive(Default)]
 struct UnderWay {
-    resolved: Flights<Reference, Shared<Descriptor>>,
-    listed: Flights<ListOf, Shared<Arc<[Referrer]>>>,
+    resolved: Flights<For<Reference>, Shared<Descriptor>>,
+    listed: Flights<For<ListOf>, Shared<Arc<[Referrer]>>>,
     /// The signatures that cosign keeps of a subject, which the reference names.
-    cosign: Flights<Reference, Shared<Option<Descriptor>>>,
-    /// By what a descriptor says and is checked: media type, digest, size.
-    manifests: Flights<(Reference, String, Digest, u64), Shared<Bytes>>,
-    blobs: Flights<(Reference, Digest, Option<u64>), Shared<Bytes>>,
+    cosign: Flights<For<Reference>, Shared<Option<Descriptor>>>,
+    manifests: Flights<For<ManifestOf>, Shared<Bytes>>,
+    blobs: Flights<For<BlobOf>, Shared<Bytes>>,
 }
+
+/// For a request's tenant, in whose queue the work waits: who joined another's would wait behind
+/// all that the other asks for.
+type For<T> = (Arc<str>, T);
 
 /// A subject by its digest, and the one type that is looked at; empty for all.
 type ListOf = (Reference, String);
+/// By what a descriptor says and is checked: media type, digest, size.
+type ManifestOf = (Reference, String, Digest, u64);
+type BlobOf = (Reference, Digest, Option<u64>);
 
 /// A failure is everybody's who waits for it.
 type Shared<T> = std::result::Result<T, Arc<OrasError>>;
@@ -136,22 +142,21 @@ impl OrasStore {
             Some(Known::Described(descriptor)) => Ok(*descriptor),
             Some(_) => Err(Arc::new(OrasError::NotFound { what: subject.to_string() })),
             None => {
-                let flight =
-                    self.flights.resolved.join(subject.clone(), context.give_up_at, |deadline| {
-                        let (client, subject) =
-                            (self.client.for_work(context, deadline), subject.clone());
-                        let pending =
-                            question.and_then(|question| self.asking(&subject, &question));
-                        Box::pin(async move {
-                            let resolved = client.resolve(&subject, None).await;
-                            match &resolved {
-                                Ok(found) => keep(pending, described(found)),
-                                Err(error) if error.is_not_found() => keep(pending, Known::Absent),
-                                Err(_) => {}
-                            }
-                            resolved.map_err(Arc::new)
-                        })
-                    });
+                let key = (context.tenant.clone(), subject.clone());
+                let flight = self.flights.resolved.join(key, context.give_up_at, |deadline| {
+                    let (client, subject) =
+                        (self.client.for_work(context, deadline), subject.clone());
+                    let pending = question.and_then(|question| self.asking(&subject, &question));
+                    Box::pin(async move {
+                        let resolved = client.resolve(&subject, None).await;
+                        match &resolved {
+                            Ok(found) => keep(pending, described(found)),
+                            Err(error) if error.is_not_found() => keep(pending, Known::Absent),
+                            Err(_) => {}
+                        }
+                        resolved.map_err(Arc::new)
+                    })
+                });
                 self.wait(subject, flight).await
             }
         };
@@ -203,7 +208,7 @@ impl OrasStore {
         if let Some(Known::Listed(listed)) = self.recall(subject, &question) {
             return Ok(listed);
         }
-        let key = (subject.sibling(digest), only.to_owned());
+        let key = (context.tenant.clone(), (subject.sibling(digest), only.to_owned()));
         let flight = self.flights.listed.join(key, context.give_up_at, |deadline| {
             let (client, subject) = (self.client.for_work(context, deadline), subject.clone());
             let (digest, only) = (digest.clone(), only.to_owned());
@@ -234,7 +239,8 @@ impl OrasStore {
             Some(_) => Ok(None),
             None => {
                 let at = subject.sibling(digest);
-                let flight = self.flights.cosign.join(at.clone(), context.give_up_at, |deadline| {
+                let key = (context.tenant.clone(), at.clone());
+                let flight = self.flights.cosign.join(key, context.give_up_at, |deadline| {
                     let (client, digest) =
                         (self.client.for_work(context, deadline), digest.clone());
                     let pending = self.asking(&at, &question);
@@ -271,6 +277,7 @@ impl OrasStore {
         let repository = subject.sibling(&descriptor.digest);
         let key =
             (repository.clone(), media_type.to_owned(), descriptor.digest.clone(), descriptor.size);
+        let key = (context.tenant.clone(), key);
         let flight = self.flights.manifests.join(key, context.give_up_at, |deadline| {
             let (client, descriptor) =
                 (self.client.for_work(context, deadline), descriptor.clone());
@@ -312,7 +319,7 @@ impl OrasStore {
         context: &Context,
     ) -> Result<Bytes> {
         let repository = subject.sibling(digest);
-        let key = (repository.clone(), digest.clone(), size);
+        let key = (context.tenant.clone(), (repository.clone(), digest.clone(), size));
         let flight = self.flights.blobs.join(key, context.give_up_at, |deadline| {
             let (client, digest) = (self.client.for_work(context, deadline), digest.clone());
             let cache = self.cache.of(&self.tenant, subject);

@@ -63,6 +63,10 @@ async fn a_thousand_identical_questions_at_once_are_asked_once() {
     assert_eq!(fake.lines().len(), 4, "{:?}", fake.lines());
     store.resolve(&at, &context).await.unwrap();
     assert_eq!(fake.lines().len(), 5, "who asks later is told how it is then");
+    let tenants = ["a", "b"].map(|tenant| Context::default().with_tenant(tenant));
+    let resolved = (0..1000).map(|number| store.resolve(&at, &tenants[number % 2]));
+    assert!(join_all(resolved).await.iter().all(Result::is_ok));
+    assert_eq!(fake.lines().len(), 7, "one of each tenant");
 }
 
 #[tokio::test]
