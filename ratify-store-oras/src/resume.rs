@@ -23,8 +23,6 @@ pub(crate) struct Download<'a> {
     client: &'a Client,
     target: Target<'a>,
     digest: &'a Digest,
-    /// What it must have, where that is known.
-    size: Option<u64>,
     /// What it may have at most.
     limit: u64,
     /// What it must have, or what was announced: without either it cannot be asked for again.
@@ -52,7 +50,7 @@ impl<'a> Download<'a> {
         answer.check_length(target.reference.as_str(), size, limit)?;
         let whole = size.or(answer.length());
         let (received, known, tried) = (0, 0, 0);
-        Ok(Self { client, target, digest, size, limit, whole, answer, received, known, tried })
+        Ok(Self { client, target, digest, limit, whole, answer, received, known, tried })
     }
 
     /// The reference of the blob.
@@ -91,8 +89,9 @@ impl<'a> Download<'a> {
             piece.advance(before);
             self.known -= before as u64;
             self.received += piece.len() as u64;
-            if self.received > self.size.unwrap_or(self.limit) {
-                return Err(too_much(self.what(), self.size, self.limit));
+            // What was announced binds the answers that go on, too.
+            if self.received > self.whole.unwrap_or(self.limit) {
+                return Err(too_much(self.what(), self.whole, self.limit));
             }
             if !piece.is_empty() {
                 return Ok(Some(piece));

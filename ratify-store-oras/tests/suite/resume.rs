@@ -37,6 +37,8 @@ enum Rest {
     OtherBytes,
     NotSatisfiable,
     CutAgain,
+    /// More than it says, and it is cut again.
+    TooMuch,
 }
 
 fn blob() -> Bytes {
@@ -82,6 +84,10 @@ fn cutting(at: usize, rest: Rest) -> impl Fn(&Seen) -> Reply + Send + Sync + 'st
             Rest::NoRange => part(blob.slice(from..), from).without("content-range"),
             Rest::OtherBytes => part(vec![7; SIZE - from].into(), from),
             Rest::NotSatisfiable => Reply::new(416),
+            Rest::TooMuch => {
+                Reply { status: 206, ..cut(blob.clone(), 0).without("content-length") }
+                    .with("content-range", &format!("bytes {from}-{}/{SIZE}", SIZE - 1))
+            }
             Rest::CutAgain => {
                 let reply = cut(blob.slice(from..=from), SIZE - from);
                 Reply { status: 206, ..reply }
@@ -152,6 +158,7 @@ async fn what_is_not_the_rest_is_an_error_and_the_asking_ends() {
         (Rest::OtherBytes, 2),
         (Rest::NotSatisfiable, 2),
         (Rest::CutAgain, 6),
+        (Rest::TooMuch, 2),
     ] {
         for to in EVERYWHERE {
             let fake = Fake::start(cutting(1000, rest)).await;
@@ -159,6 +166,7 @@ async fn what_is_not_the_rest_is_an_error_and_the_asking_ends() {
             let is_expected = match rest {
                 Rest::OtherPart | Rest::NoRange => matches!(error, OrasError::Invalid { .. }),
                 Rest::OtherBytes => matches!(error, OrasError::Digest { .. }),
+                Rest::TooMuch => matches!(error, OrasError::Size { .. }),
                 Rest::NotSatisfiable => matches!(error, OrasError::Status { status: 416, .. }),
                 _ => matches!(error, OrasError::Unreachable { .. }),
             };
