@@ -19,8 +19,12 @@ use crate::{
 
 /// By which a registry says that it lists the manifest with its subject.
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
-/// How often the list is written before somebody else is found to write it all the time.
-const MAX_TRIES: u32 = 5;
+/// How often the list is written before somebody else is found to take off what is written.
+const MAX_WRITES: u32 = 5;
+/// How often others may be faster before it is given up.
+const MAX_REFUSALS: u32 = 20;
+/// Among how many pauses' time those who were slower spread at most.
+const MAX_SPREAD: u32 = 6;
 /// How long another writer may take from reading the list to writing it.
 const SETTLE: Duration = Duration::from_millis(150);
 
@@ -39,7 +43,7 @@ impl Client {
     /// Nothing locks the list of a registry without the Referrers API. It is written on the condition
     /// that it is still what was read, which some registries know of; and it is read again to see
     /// whether another writer was faster. Clones of one client take turns. Where the registry knows of
-    /// no conditions, a writer in another process that is very slow between reading and writing
+    /// no conditions, or never agrees with its own marks, a writer in another process that is very slow between reading and writing
     /// can still take an entry off the list, after it was seen there.
     ///
     /// # Errors
@@ -76,26 +80,41 @@ impl Client {
         let tagged = reference.sibling_tag(&tag);
         let tagged = tagged.map_err(|error| OrasError::invalid(&tag, error.to_string()))?;
         let _turn = self.attaching().lock().await;
-        for attempt in 0..MAX_TRIES {
+        let (mut written, mut refused, mut refused_for) = (0, 0, None);
+        loop {
             let List { bytes, is_still } = self.list_of(&tagged).await?;
             let Some(changed) = with_entry(&tagged, bytes, entry)? else { return Ok(()) };
-            // Somewhere between here and there may be what never agrees with a mark.
-            let condition = Some(is_still).filter(|_| attempt + 1 < MAX_TRIES).flatten();
-            match self.put_manifest(&tagged, media_type::OCI_INDEX, changed, condition).await {
-                Ok(_) => {}
-                Err(OrasError::Status { status: 412, .. }) => {
+            let what = &entry.digest;
+            if written == MAX_WRITES {
+                let why = format!("{written} times another writer took {what} off the list");
+                return Err(OrasError::invalid(tagged.as_str(), why));
+            }
+            if refused == MAX_REFUSALS {
+                let why = format!(
+                    "{refused} times the list had changed when {what} was to be added: other writers are faster, try again later"
+                );
+                return Err(OrasError::invalid(tagged.as_str(), why));
+            }
+            // The very mark that was refused is there still: nobody was faster, but something
+            // between here and there never agrees with a mark. Else it would take off what
+            // another writer has seen on the list.
+            let condition = is_still.filter(|mark| refused_for.as_ref() != Some(mark));
+            let put = self.put_manifest(&tagged, media_type::OCI_INDEX, changed, condition.clone());
+            let pauses = match put.await {
+                // Whoever read the list before this was written may write it without this entry.
+                Ok(_) => {
+                    (written, refused_for) = (written + 1, None);
+                    f64::from(written - 1) + jitter()
+                }
+                Err(OrasError::Status { status: 412, .. }) if condition.is_some() => {
                     tracing::debug!("{}: another writer was faster", tagged.as_str());
+                    (refused, refused_for) = (refused + 1, condition);
+                    f64::from(refused.min(MAX_SPREAD)) * jitter()
                 }
                 Err(error) => return Err(error),
-            }
-            // Whoever read the list before this was written may write it without this entry.
-            tokio::time::sleep(SETTLE.mul_f64(f64::from(attempt) + jitter())).await;
+            };
+            tokio::time::sleep(SETTLE.mul_f64(pauses)).await;
         }
-        if with_entry(&tagged, self.list_of(&tagged).await?.bytes, entry)?.is_none() {
-            return Ok(());
-        }
-        let why = format!("{MAX_TRIES} times another writer took {} off the list", entry.digest);
-        Err(OrasError::invalid(tagged.as_str(), why))
     }
 
     /// The list as it is now where it is written to, whatever a mirror has.

@@ -1,11 +1,18 @@
 //! Artifacts with a subject: listed by the registry, or by the tag that stands for the list.
 
 use std::{
+    convert::Infallible,
     process::{Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
+use axum::body::Body;
 use bytes::Bytes;
+use futures_util::{future::join_all, stream};
 use ratify_core::{Algorithm, Descriptor, Index, Reference, media_type};
 use ratify_store_oras::{Artifact, Client, EMPTY_CONFIG, OrasError, Transport, digest_of};
 
@@ -133,7 +140,7 @@ async fn child() {
     }
 }
 
-/// A registry that knows of conditions, and takes its time.
+/// A registry that knows of conditions, and takes its time to send a list.
 async fn conditional() -> (Fake, Arc<Mutex<Option<Bytes>>>) {
     let list = Arc::new(Mutex::new(None::<Bytes>));
     let (known, tag) = (list.clone(), "/manifests/sha256-");
@@ -143,7 +150,8 @@ async fn conditional() -> (Fake, Arc<Mutex<Option<Bytes>>>) {
         let is_met = match (seen.header("if-match"), seen.header("if-none-match")) {
             (Some(wanted), None) => list.as_ref().is_some_and(|list| mark(list) == wanted),
             (None, Some("*")) => list.is_none(),
-            (None, None) => !seen.path.contains(tag) || seen.method != "PUT",
+            // As real ones do: it is on whoever writes to ask for more.
+            (None, None) => true,
             _ => false,
         };
         match (seen.method.as_str(), &*list) {
@@ -154,9 +162,16 @@ async fn conditional() -> (Fake, Arc<Mutex<Option<Bytes>>>) {
             }
             ("PUT", _) => Reply::new(201),
             (_, None) => Reply::error(404, "MANIFEST_UNKNOWN"),
-            (_, Some(bytes)) => Reply::ok(bytes.clone())
-                .with("content-type", media_type::OCI_INDEX)
-                .with("etag", &mark(bytes)),
+            (_, Some(bytes)) => {
+                let (mark, bytes) = (mark(bytes), bytes.clone());
+                let late = stream::once(async move {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    Ok::<_, Infallible>(bytes)
+                });
+                Reply { body: Body::from_stream(late), ..Reply::new(200) }
+                    .with("content-type", media_type::OCI_INDEX)
+                    .with("etag", &mark)
+            }
         }
     })
     .await;
@@ -184,6 +199,49 @@ async fn a_registry_that_knows_of_conditions_loses_nothing_of_two_that_write_at_
     let writes = seen.iter().filter(|s| s.method == "PUT" && s.path.contains("/sha256-"));
     assert!(writes.clone().count() >= 10);
     assert!(writes.clone().all(|s| s.header("if-match").or(s.header("if-none-match")).is_some()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_that_write_at_once_take_nothing_off_each_others_lists() {
+    let (fake, list) = conditional().await;
+    let image = fake.reference("app:1");
+    let (subject, ..) = content();
+    let attached = (0..8).map(|number| {
+        let digest = crate::fake::digest(&format!("{number:02}"));
+        let (descriptor, bytes) = signature(&subject, Descriptor::new("text/plain", digest, 2));
+        let image = &image;
+        async move { client().attach(image, &descriptor, bytes).await }
+    });
+    for attached in join_all(attached).await {
+        attached.unwrap();
+    }
+    let text = list.lock().unwrap().clone().unwrap();
+    let listed = Index::from_bytes(media_type::OCI_INDEX, &text).unwrap().manifests;
+    assert_eq!(listed.len(), 8);
+    let seen = fake.seen();
+    let mut writes = seen.iter().filter(|s| s.method == "PUT" && s.path.contains("/sha256-"));
+    assert!(writes.all(|s| s.header("if-match").or(s.header("if-none-match")).is_some()));
+}
+
+/// Each time somebody else has just written the list.
+#[tokio::test]
+async fn who_is_never_fast_enough_is_told_so_and_writes_over_nothing() {
+    let number = AtomicUsize::new(0);
+    let fake = Fake::start(move |seen: &Seen| match seen.method.as_str() {
+        "PUT" if seen.header("if-match").is_some() => Reply::error(412, "DENIED"),
+        "PUT" => Reply::new(201),
+        _ => Reply::ok(index(&[]))
+            .with("content-type", media_type::OCI_INDEX)
+            .with("etag", &format!("\"{}\"", number.fetch_add(1, Ordering::SeqCst))),
+    })
+    .await;
+    let (_, descriptor, bytes) = content();
+    let attached = client().attach(&fake.reference("app:1"), &descriptor, bytes).await;
+    let error = attached.unwrap_err().to_string();
+    assert!(error.contains("20 times the list had changed"), "{error}");
+    let seen = fake.seen();
+    let mut writes = seen.iter().filter(|s| s.method == "PUT" && s.path.contains("/sha256-"));
+    assert!(writes.all(|s| s.header("if-match").is_some()));
 }
 
 #[tokio::test]
