@@ -1,8 +1,9 @@
 //! [`Counters`]: what was asked so far, for whoever shows it. The names are for labels, so their
-//! number is bounded: what is beyond is counted together.
+//! number is bounded: what is beyond is counted together. Whoever makes up hosts takes no room from
+//! those that serve something.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -57,9 +58,10 @@ impl Counters {
         let host = host_of(url);
         let series = RequestSeries { host, status, tenant: tenant.clone() };
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        let series = match requests.len() < MAX_SERIES || requests.contains_key(&series) {
+        let has_room = requests.len() < MAX_SERIES || requests.contains_key(&series);
+        let series = match has_room || make_room_for(&series, &mut requests) {
             true => series,
-            false => RequestSeries { host: OTHERS.to_owned(), status, tenant: "".into() },
+            false => series.among_others(),
         };
         *requests.entry(series).or_default() += 1;
     }
@@ -73,6 +75,35 @@ impl Counters {
         };
         *blobs.entry(series).or_default() += 1;
     }
+}
+
+impl RequestSeries {
+    fn is_success(&self) -> bool {
+        (200..400).contains(&self.status)
+    }
+
+    fn among_others(&self) -> Self {
+        Self { host: OTHERS.to_owned(), status: self.status, tenant: "".into() }
+    }
+}
+
+/// Counts one kind with the others in favour of a host that has served something: the rarest of a
+/// host that never has. The sum stays what it was.
+fn make_room_for(series: &RequestSeries, requests: &mut BTreeMap<RequestSeries, u64>) -> bool {
+    let serving: HashSet<&str> =
+        requests.keys().filter(|one| one.is_success()).map(|one| one.host.as_str()).collect();
+    if !series.is_success() && !serving.contains(series.host.as_str()) {
+        return false;
+    }
+    let idle = requests.iter().filter(|(one, _)| {
+        one.host != OTHERS && one.host != series.host && !serving.contains(one.host.as_str())
+    });
+    let Some(rarest) = idle.min_by_key(|(_, count)| **count).map(|(one, _)| one.clone()) else {
+        return false;
+    };
+    let count = requests.remove(&rarest).unwrap_or_default();
+    *requests.entry(rarest.among_others()).or_default() += count;
+    true
 }
 
 /// The host of a URL with its port, where that is not the scheme's: v1's label.
@@ -110,6 +141,42 @@ mod tests {
         assert_eq!((of("r.io", 429, ""), of("r.io", 200, "team")), (Some(1), Some(1)));
         assert_eq!(of(OTHERS, 404, ""), Some(5000 - (MAX_SERIES as u64 - 4)));
         assert_eq!(requests.len(), MAX_SERIES + 1);
+    }
+
+    #[test]
+    fn a_host_that_serves_something_takes_the_place_of_one_that_never_did() {
+        let counters = Counters::default();
+        let count = |host: &str, status| {
+            let url = Url::parse(&format!("https://{host}/v2/")).unwrap();
+            counters.count_request(&url, status, &"".into());
+        };
+        let tells = |host: &str, status| {
+            count(host, status);
+            let requests = counters.requests();
+            requests.iter().any(|(one, _)| one.host == host && one.status == status)
+        };
+        let is_known = |host| counters.requests().iter().any(|(one, _)| one.host == host);
+        let sum = || counters.requests().iter().map(|(_, count)| count).sum::<u64>();
+        count("first.io", 200);
+        for number in 0..MAX_SERIES - 2 {
+            let host = format!("r{number}.io");
+            count(&host, 404);
+            count(&host, 404);
+        }
+        assert!(tells("rarest.io", 404));
+        let before = sum();
+        assert!(!tells("none.io", 404));
+        assert!(!tells("late.io", 401), "as what wants a token answers first");
+        assert!(is_known("rarest.io"));
+        assert!(tells("late.io", 200) && !is_known("rarest.io"));
+        assert!(tells("late.io", 401) && tells("moved.io", 307));
+        assert_eq!(sum(), before + 5, "what was counted is counted still");
+        for number in 0..1500 {
+            count(&format!("serves{number}.io"), 200);
+        }
+        assert_eq!(sum(), before + 1505);
+        assert!(["first.io", "late.io", "moved.io"].into_iter().all(is_known));
+        assert!(counters.requests().len() <= MAX_SERIES + 3, "the others are of three kinds");
     }
 
     #[test]
