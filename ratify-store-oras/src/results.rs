@@ -8,16 +8,13 @@
 use std::{
     collections::{BTreeMap, HashMap},
     mem::size_of,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use ratify_core::{Descriptor, Digest, Reference, Referrer};
 
-use crate::OrasError;
+use crate::{OrasError, auth::RegistryHost};
 
 /// As many bytes as the answers of all stores of a process take.
 const DEFAULT_BYTES: u64 = 16 << 20;
@@ -29,6 +26,8 @@ const ENTRY_BYTES: usize = 256;
 const ABSENCE: Duration = Duration::from_secs(2);
 /// No answer is kept for longer, whatever the configuration says.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// Of so many registries it is known when they refused a store.
+const MAX_REFUSING: usize = 256;
 /// How often answers that have ended are looked for.
 const SWEEP_AFTER: Duration = Duration::from_secs(5);
 
@@ -44,8 +43,17 @@ pub(crate) struct Results {
     tenant: Arc<str>,
     store: u64,
     lifetime: Duration,
-    /// How often a registry has refused this store.
-    refusals: AtomicU64,
+    refusals: Mutex<Refusals>,
+}
+
+/// When registries refused a store, as a count of all refusals.
+#[derive(Debug, Default)]
+struct Refusals {
+    count: u64,
+    /// Each registry's last.
+    last: HashMap<String, u64>,
+    /// The last of one that is in the map no more: any other may be it.
+    forgotten: u64,
 }
 
 /// What a registry was asked, save where.
@@ -73,7 +81,7 @@ pub(crate) struct Pending {
     results: Arc<Results>,
     key: Key,
     asked: Instant,
-    /// How often the store had been refused by then.
+    /// How many refusals there had been by then.
     refusals: u64,
 }
 
@@ -101,6 +109,9 @@ struct Shelf {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     store: u64,
+    /// The registry, however it is spelt.
+    host: String,
+    /// As it is spelt.
     registry: String,
     repository: String,
     question: String,
@@ -141,7 +152,7 @@ impl ResultCache {
             shelves.stores
         };
         let lifetime = lifetime.min(LONGEST);
-        let (cache, refusals) = (self.clone(), AtomicU64::new(0));
+        let (cache, refusals) = (self.clone(), Mutex::default());
         Arc::new(Results { cache, tenant, store, lifetime, refusals })
     }
 
@@ -171,7 +182,7 @@ impl Results {
         question: &Question,
         now: Instant,
     ) -> Pending {
-        let (key, refusals) = (self.key(at, question), self.refusals.load(Ordering::SeqCst));
+        let (key, refusals) = (self.key(at, question), self.refusals().count);
         Pending { results: self.clone(), key, asked: now, refusals }
     }
 
@@ -179,14 +190,20 @@ impl Results {
     /// what it was answered there.
     pub(crate) fn note(&self, at: &Reference, error: &OrasError) {
         if matches!(error, OrasError::Denied { .. } | OrasError::Credentials { .. }) {
-            self.refusals.fetch_add(1, Ordering::SeqCst);
-            self.cache.lock().forget(&self.tenant, self.store, Some(at.registry()));
+            let host = host_of(at);
+            self.refusals().add(&host);
+            self.cache.lock().forget(&self.tenant, self.store, Some(host));
         }
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn key(&self, at: &Reference, question: &Question) -> Key {
         Key {
             store: self.store,
+            host: host_of(at),
             registry: at.registry().to_owned(),
             repository: at.repository().to_owned(),
             question: match question {
@@ -200,7 +217,7 @@ impl Results {
 
 impl Pending {
     /// Keeps the answer, from the moment on at which it was asked for. It is not kept where the
-    /// store was refused meanwhile: it may have been given to rights that are no more.
+    /// store was refused there meanwhile: it may have been given to rights that are no more.
     pub(crate) fn answer(self, known: Known, now: Instant) {
         let Self { results, key, asked, refusals } = self;
         let lifetime = match &known {
@@ -210,9 +227,27 @@ impl Pending {
         };
         let Some(ends) = asked.checked_add(lifetime).filter(|ends| *ends > now) else { return };
         let mut shelves = results.cache.lock();
-        if results.refusals.load(Ordering::SeqCst) == refusals {
+        if results.refusals().last_of(&key.host) <= refusals {
             shelves.put(&results.tenant, key, known, ends, now);
         }
+    }
+}
+
+impl Refusals {
+    fn add(&mut self, host: &str) {
+        self.count += 1;
+        self.last.insert(host.to_owned(), self.count);
+        if self.last.len() > MAX_REFUSING
+            && let Some(oldest) = self.last.iter().min_by_key(|(_, last)| **last)
+        {
+            let (host, last) = (oldest.0.clone(), *oldest.1);
+            self.last.remove(&host);
+            self.forgotten = last;
+        }
+    }
+
+    fn last_of(&self, host: &str) -> u64 {
+        self.last.get(host).copied().unwrap_or(self.forgotten)
     }
 }
 
@@ -269,17 +304,17 @@ impl Shelves {
     }
 
     /// Removes what a store keeps, of one registry or at all.
-    fn forget(&mut self, tenant: &str, store: u64, registry: Option<&str>) {
+    fn forget(&mut self, tenant: &str, store: u64, host: Option<String>) {
         let Some(shelf) = self.tenants.get_mut(tenant) else { return };
         let first = Key {
             store,
-            registry: registry.unwrap_or_default().to_owned(),
+            host: host.clone().unwrap_or_default(),
+            registry: String::new(),
             repository: String::new(),
             question: String::new(),
         };
-        let is_meant = |key: &Key| {
-            key.store == store && registry.is_none_or(|registry| key.registry == registry)
-        };
+        let is_meant =
+            |key: &Key| key.store == store && host.as_ref().is_none_or(|host| key.host == *host);
         let range = shelf.entries.range(Arc::new(first)..);
         let meant: Vec<Arc<Key>> =
             range.map(|(key, _)| key.clone()).take_while(|key| is_meant(key)).collect();
@@ -326,7 +361,11 @@ impl Shelf {
 
 impl Key {
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.registry.len() + self.repository.len() + self.question.len()
+        size_of::<Self>()
+            + self.host.len()
+            + self.registry.len()
+            + self.repository.len()
+            + self.question.len()
     }
 }
 
@@ -342,6 +381,18 @@ impl Known {
                 })
                 .sum(),
         }
+    }
+}
+
+/// A registry, however it is spelt: by its name in lower case and its port, unless that is one
+/// that need not be written. In clear and over TLS these are two; to forget too much is no harm.
+fn host_of(at: &Reference) -> String {
+    let written = at.registry();
+    let host = RegistryHost::parse(written)
+        .map_or_else(|_| written.to_ascii_lowercase(), |host| host.to_string());
+    match host.strip_suffix(":80") {
+        Some(name) => name.to_owned(),
+        None => host,
     }
 }
 

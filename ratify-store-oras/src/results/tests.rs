@@ -144,6 +144,52 @@ fn a_refusal_takes_what_the_store_was_answered_at_that_registry() {
 }
 
 #[test]
+fn a_registry_that_refuses_costs_no_other_its_answers() {
+    let (cache, now) = (ResultCache::default(), Instant::now());
+    let store = cache.of_store("a".into(), TEN);
+    let [good, bad] = ["r.io/app:1", "bad.io/app:1"].map(at);
+    let under_way = [&good, &bad].map(|place| store.asking(place, &subject(1), now));
+    store.note(&bad, &refusal(403));
+    for pending in under_way {
+        pending.answer(described(1), now);
+    }
+    assert!(store.get(&good, &subject(1), now).is_some());
+    assert!(store.get(&bad, &subject(1), now).is_none());
+    // One that is too long ago to be known counts for all.
+    let pending = store.asking(&good, &subject(2), now);
+    store.note(&good, &refusal(403));
+    for number in 0..3 * MAX_REFUSING {
+        store.note(&at(&format!("r{number}.io/app:1")), &refusal(403));
+    }
+    assert_eq!(store.refusals().last.len(), MAX_REFUSING);
+    pending.answer(described(2), now);
+    assert!(store.get(&good, &subject(2), now).is_none());
+    store.keep(&good, &subject(2), described(2), now);
+    assert!(store.get(&good, &subject(2), now).is_some());
+}
+
+#[test]
+fn a_refusal_takes_the_answers_of_a_registry_however_it_is_spelt() {
+    let (cache, now) = (ResultCache::default(), Instant::now());
+    let store = cache.of_store("a".into(), TEN);
+    for (kept, refused) in [
+        ("r.io/app:1", "r.io:443/app:1"),
+        ("R.io/app:1", "r.io/app:1"),
+        ("r.io:80/app:1", "r.io/app:1"),
+        ("[::1]:5000/app:1", "[0:0:0:0:0:0:0:1]:5000/app:1"),
+    ] {
+        store.keep(&at(kept), &subject(1), described(1), now);
+        assert!(store.get(&at(kept), &subject(1), now).is_some(), "{kept}");
+        let under_way = store.asking(&at(kept), &subject(1), now);
+        store.note(&at(refused), &refusal(401));
+        assert!(store.get(&at(kept), &subject(1), now).is_none(), "{kept}");
+        under_way.answer(described(1), now);
+        assert!(store.get(&at(kept), &subject(1), now).is_none(), "{kept}");
+        assert_eq!(cache.check(), 0);
+    }
+}
+
+#[test]
 fn other_failures_take_nothing() {
     let (cache, now, app) = (ResultCache::default(), Instant::now(), at("r.io/app:1"));
     let store = cache.of_store("".into(), TEN);
