@@ -440,6 +440,7 @@ async fn a_registry_with_an_authority_of_its_own_wants_a_client_certificate() {
     real::read_back(&client, &image, &subject, &pushed).await;
     let blob = client.push_blob(&image, Bytes::from_static(b"more")).await.unwrap();
     client.blob_bytes(&image, &blob, None, None).await.unwrap();
+    // The certificate is shown on the connection of its own, too, that a blob of unknown size has.
     #[cfg(feature = "http2")]
-    assert_eq!(registry.protocols(), ["HTTP/2.0"]);
+    assert_eq!(registry.protocols(), ["HTTP/2.0", "HTTP/1.1"]);
 }
