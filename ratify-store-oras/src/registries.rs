@@ -18,8 +18,10 @@ use crate::{auth::challenge::Challenge, limiter::Limiter};
 const MAX_REGISTRIES: usize = 1024;
 /// Of more places than these of one origin, all are asked anew.
 const MAX_PLACES: usize = 256;
-/// Of more places than these of one origin, what all ask for is forgotten.
-const MAX_CHALLENGES: usize = 16;
+/// Of more challenges than these of one origin, those learned first are forgotten.
+const MAX_CHALLENGES: usize = 128;
+/// The same by their bytes.
+const MAX_CHALLENGES_BYTES: usize = 16 << 10;
 /// A longer challenge, place and all, is not kept.
 const MAX_CHALLENGE_BYTES: usize = 1024;
 /// How long it is known what a registry asks for.
@@ -47,7 +49,7 @@ pub(crate) struct Registry {
     pub(crate) limiter: Arc<Limiter>,
     /// By place: a host may stand for several registries, and have repositories of many kinds.
     referrers: Mutex<HashMap<String, (Referrers, Instant)>>,
-    /// By place: what it asks for, whatever the repository.
+    /// By place, or part of it: what it asks for, whatever the repository.
     challenges: Mutex<HashMap<String, (Challenge, Instant)>>,
     used: AtomicU64,
 }
@@ -83,11 +85,20 @@ impl Registry {
         let mut known = self.challenges.lock().unwrap_or_else(PoisonError::into_inner);
         known.remove(place);
         let Some(challenge) = asks.map(Challenge::without_scope) else { return };
-        if place.len() + challenge.bytes() > MAX_CHALLENGE_BYTES {
+        let size = |place: &str, challenge: &Challenge| place.len() + challenge.bytes();
+        let new = size(place, &challenge);
+        if new > MAX_CHALLENGE_BYTES {
             return;
         }
-        if known.len() >= MAX_CHALLENGES {
-            known.clear();
+        let mut bytes: usize = known.iter().map(|(place, (one, _))| size(place, one)).sum();
+        while known.len() >= MAX_CHALLENGES || bytes + new > MAX_CHALLENGES_BYTES {
+            let oldest =
+                known.iter().min_by_key(|(_, (_, at))| *at).map(|(place, _)| place.clone());
+            let Some((place, (one, _))) = oldest.and_then(|oldest| known.remove_entry(&oldest))
+            else {
+                break;
+            };
+            bytes -= size(&place, &one);
         }
         known.insert(place.to_owned(), (challenge, now));
     }
@@ -175,11 +186,21 @@ mod tests {
         let long = bearer(&"a".repeat(MAX_CHALLENGE_BYTES), None);
         registry.learn_challenge("/v2 ", Some(long), start);
         assert_eq!(known("/v2 ", Duration::ZERO), None);
-        for number in 0..100 {
-            registry.learn_challenge(&number.to_string(), Some(Challenge::Basic), start);
+        for number in 0..1000 {
+            let at = start + Duration::from_millis(number);
+            registry.learn_challenge(&number.to_string(), Some(Challenge::Basic), at);
         }
-        assert!(registry.challenges.lock().unwrap().len() <= MAX_CHALLENGES);
-        assert_eq!(known("99", Duration::ZERO), Some(Challenge::Basic));
+        assert_eq!(registry.challenges.lock().unwrap().len(), MAX_CHALLENGES);
+        let second = Duration::from_secs(1);
+        assert_eq!(known("999", second), Some(Challenge::Basic));
+        assert_eq!(known("900", second), Some(Challenge::Basic));
+        assert_eq!(known("100", second), None);
+        for number in 0..100 {
+            let at = start + second + Duration::from_millis(number);
+            let long = bearer(&"a".repeat(1000), None);
+            registry.learn_challenge(&format!("l{number}"), Some(long), at);
+        }
+        assert_eq!(registry.challenges.lock().unwrap().len(), MAX_CHALLENGES_BYTES / 1004);
     }
 
     #[test]

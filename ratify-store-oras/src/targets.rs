@@ -115,11 +115,20 @@ impl Target<'_> {
         format!("{} {registry} {repository}", self.base.path())
     }
 
-    /// What a challenge depends on, besides the origin: the path of the API there, and whom a mirror
-    /// stands for.
+    /// What a challenge that leads nowhere else depends on, besides the origin: the path of the API
+    /// there, and whom a mirror stands for.
     pub(crate) fn challenge_place(&self) -> String {
         let stands_for = self.mirror.as_ref().map(|_| self.reference.registry());
         format!("{} {}", self.base.path(), stands_for.unwrap_or_default().to_ascii_lowercase())
+    }
+
+    /// The same for one that leads to a token service elsewhere: that counts for repositories whose
+    /// names begin with the same part, since a host may have others behind it by that part, and one
+    /// of them must not say to whom the credentials for another are shown.
+    pub(crate) fn challenge_part(&self) -> String {
+        let repository = self.reference.repository();
+        let first = repository.split_once('/').map_or(repository, |(first, _)| first);
+        format!("{} {first}", self.challenge_place())
     }
 
     /// What a grant is for, besides its scope: where it is shown, and whose it is.

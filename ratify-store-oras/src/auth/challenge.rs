@@ -32,6 +32,16 @@ impl Challenge {
         }
     }
 
+    /// Whether who answers it shows something to another origin than the registry's.
+    pub(crate) fn leads_from(&self, registry: &Url) -> bool {
+        match self {
+            Self::Basic => false,
+            Self::Bearer { realm, .. } => {
+                Url::parse(realm).map_or(true, |realm| realm.origin() != registry.origin())
+            }
+        }
+    }
+
     /// How much memory its texts take.
     pub(crate) fn bytes(&self) -> usize {
         match self {

@@ -141,8 +141,7 @@ impl Client {
         if let Some(grant) = kept.as_ref().filter(|grant| grant.is_valid(asked)) {
             return Opening { grant: Some(grant.clone()), ..Opening::default() };
         }
-        let place = target.challenge_place();
-        let Some(challenge) = self.registry(&target.base).challenge(&place, asked) else {
+        let Some(challenge) = self.known_challenge(target, asked) else {
             return Opening::default();
         };
         let end = match &self.exchange.deadline {
@@ -162,6 +161,23 @@ impl Client {
         *kept = Some(grant.clone());
         let grant = Some(grant).filter(|grant| grant.is_early());
         Opening { grant, failure, refused: None }
+    }
+
+    /// What the registry asks for: as it told repositories like this one, else any.
+    fn known_challenge(&self, target: &Target<'_>, asked: Instant) -> Option<Challenge> {
+        let registry = self.registry(&target.base);
+        let told = registry.challenge(&target.challenge_part(), asked);
+        told.or_else(|| registry.challenge(&target.challenge_place(), asked))
+    }
+
+    /// What leads elsewhere is known for repositories like this one alone.
+    fn learn_challenge(&self, target: &Target<'_>, asks: Option<Challenge>) {
+        let (registry, now) = (self.registry(&target.base), Instant::now());
+        let (part, place) = (target.challenge_part(), target.challenge_place());
+        registry.learn_challenge(&part, None, now);
+        registry.learn_challenge(&place, None, now);
+        let leads_elsewhere = asks.as_ref().is_some_and(|asks| asks.leads_from(&target.base));
+        registry.learn_challenge(if leads_elsewhere { &part } else { &place }, asks, now);
     }
 
     /// `None` where there is no credential for what is asked, or it may not be shown.
@@ -220,10 +236,7 @@ impl Client {
         }
         *kept = None;
         let challenge = challenge_of(answer);
-        let learn = |asks| {
-            let registry = self.registry(&target.base);
-            registry.learn_challenge(&target.challenge_place(), asks, Instant::now());
-        };
+        let learn = |asks| self.learn_challenge(target, asks);
         // Until it turns out that there is an answer to it.
         learn(None);
         let grant = match challenge.clone() {

@@ -244,6 +244,34 @@ async fn another_challenge_replaces_what_was_known() {
     }
 }
 
+#[tokio::test]
+async fn a_token_service_elsewhere_is_asked_for_whom_it_was_named_to() {
+    let service = Fake::start(|_: &Seen| Reply::ok(r#"{"token":"t","expires_in":300}"#)).await;
+    let elsewhere = format!("http://{}/token", service.registry());
+    let content = Content::new();
+    // Teams are served by others behind one host; only the first of them names this service.
+    let fake = Fake::start(move |seen: &Seen| match name(seen) {
+        _ if seen.header("authorization").is_some() => content.answer(seen),
+        "a" => {
+            let repository = seen.path["/v2/".len()..].split("/manifests/").next().unwrap();
+            let challenge =
+                format!(r#"Bearer realm="{elsewhere}",scope="repository:{repository}:pull""#);
+            Reply::error(401, "UNAUTHORIZED").with("www-authenticate", &challenge)
+        }
+        _ => content.answer(seen),
+    })
+    .await;
+    let client = client(basic(), &Connections::default());
+    resolve(&client, &fake, "a/one").await.unwrap();
+    assert_eq!((fake.seen().len(), service.seen().len()), (2, 1));
+    resolve(&client, &fake, "a/two").await.unwrap();
+    assert_eq!((fake.seen().len(), service.seen().len()), (3, 2), "it is known by now");
+    for other in ["b/one", "c", "aa/one"] {
+        resolve(&client, &fake, other).await.unwrap();
+        assert_eq!(service.seen().len(), 2, "{other}: {:?}", service.lines());
+    }
+}
+
 /// A registry, or two behind one host, that notes whether anything was shown to it.
 async fn silent(content: Content, shown: Arc<AtomicBool>) -> Fake {
     Fake::start(move |seen: &Seen| {
