@@ -200,7 +200,9 @@ pub(crate) async fn store(
     })?;
     let told = site.dirs.iter().map(|dir| dir.to_string_lossy().into_owned()).collect();
     let installed = installed(&program);
-    let store = ExecStore::new(entry, told, program, Arc::clone(&site.runtime.runner));
+    let is_borrowers = site.runtime.oras_options(site.scope).environment.is_borrower();
+    let store = ExecStore::new(entry, told, program, Arc::clone(&site.runtime.runner))
+        .of_borrower(is_borrowers);
     Ok((Arc::new(store), installed))
 }
 

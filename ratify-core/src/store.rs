@@ -72,6 +72,9 @@ pub struct StoreConfig {
     pub plugin_bin_dirs: Option<Vec<String>>,
     /// The store's entry of the configuration, as written.
     pub store: Map<String, Value>,
+    /// Whether a plugin that opens it may not use the credentials of this process: it is a
+    /// namespace's. It is no key of `storeConfig`.
+    pub is_borrowers: bool,
 }
 
 impl StoreConfig {
@@ -81,7 +84,14 @@ impl StoreConfig {
         plugin_bin_dirs: Option<Vec<String>>,
         store: Map<String, Value>,
     ) -> Self {
-        Self { version: version.into(), plugin_bin_dirs, store }
+        Self { version: version.into(), plugin_bin_dirs, store, is_borrowers: false }
+    }
+
+    /// The same, of a store that may not use the credentials of this process where that is so.
+    #[must_use]
+    pub fn of_borrower(mut self, is_borrowers: bool) -> Self {
+        self.is_borrowers = is_borrowers;
+        self
     }
 }
 

@@ -24,7 +24,8 @@ struct BlockingHost {
 
 /// Opens the store of a request for as long as the plugin lives, with what this process's
 /// environment says: `HOME`, `DOCKER_CONFIG`, `SSL_CERT_FILE`, `SSL_CERT_DIR`, and by the rules of the
-/// host's administrator in `RATIFY_REGISTRY_RULES`. It is what a plugin hands to the SDK: the one
+/// host's administrator in `RATIFY_REGISTRY_RULES`; nothing of `HOME` and `DOCKER_CONFIG` for a
+/// store of a namespace, which has none of the credentials of the host. It is what a plugin hands to the SDK: the one
 /// place of this crate that reads the environment itself, for a plugin has nobody who would do it
 /// for it.
 ///
@@ -37,32 +38,43 @@ pub fn open_with_environment(config: &StoreConfig) -> Result<Arc<dyn Host>> {
         file: path("SSL_CERT_FILE"),
         directories: std::env::split_paths(&directories).filter(|p| p.is_absolute()).collect(),
     };
+    let passed = passed_rules()?;
+    let of_process = Environment {
+        home: path("HOME"),
+        docker_config: path("DOCKER_CONFIG"),
+        ..Environment::default()
+    };
+    let environment = match passed.is_borrowers {
+        // Which namespace does not matter: nothing here is shared with another.
+        true => of_process.for_namespace(""),
+        false => of_process,
+    };
     let options = OrasStoreOptions {
         user_agent: concat!("ratify+", env!("CARGO_PKG_VERSION"), " (plugin)").into(),
-        environment: Environment {
-            home: path("HOME"),
-            docker_config: path("DOCKER_CONFIG"),
-            ..Environment::default()
-        },
-        connections: connections(roots)?,
+        environment,
+        connections: connections(passed, roots),
+        shares_cache: false,
         ..OrasStoreOptions::default()
     };
     open(config, options, None)
 }
 
-/// Connections by the rules that the host passes. A host that passes none, such as v1's, leaves
-/// those for an operator.
-fn connections(roots: TlsRoots) -> Result<Connections> {
+/// The rules that the host passes. A host that passes none, such as v1's, leaves those for an
+/// operator.
+fn passed_rules() -> Result<PassedRules> {
     let refused = |why: String| {
         let detail = format!("{} cannot be used: {why}", PassedRules::VARIABLE);
         let remediation = "it is set by the host of the plugin: use a plugin of the host's version";
         ErrorCode::ConfigInvalid.detail(detail).with_remediation(remediation)
     };
-    let passed = match std::env::var(PassedRules::VARIABLE) {
-        Ok(text) => PassedRules::from_text(&text).map_err(|error| refused(error.to_string()))?,
-        Err(VarError::NotPresent) => PassedRules::default(),
-        Err(VarError::NotUnicode(_)) => return Err(refused("it is no text".into())),
-    };
+    match std::env::var(PassedRules::VARIABLE) {
+        Ok(text) => PassedRules::from_text(&text).map_err(|error| refused(error.to_string())),
+        Err(VarError::NotPresent) => Ok(PassedRules::default()),
+        Err(VarError::NotUnicode(_)) => Err(refused("it is no text".into())),
+    }
+}
+
+fn connections(passed: PassedRules, roots: TlsRoots) -> Connections {
     let allowed = passed.registries.allowed_addresses;
     let mut rules = ConnectionRules::new(match passed.are_anybodys {
         true => AddressRules::for_anybody(allowed),
@@ -70,7 +82,7 @@ fn connections(roots: TlsRoots) -> Result<Connections> {
     });
     rules.hosts_path = passed.registries.hosts_path;
     rules.timeouts = passed.registries.timeouts;
-    Ok(Connections::with_rules(roots, move || rules.clone()))
+    Connections::with_rules(roots, move || rules.clone())
 }
 
 /// Opens the store of a request: `config` is `storeConfig` of the wire.

@@ -67,6 +67,9 @@ pub struct OrasStoreOptions {
     /// How many bytes the blob cache's directory may hold where the entry's `localCacheBytes` does
     /// not say.
     pub cache_bytes: u64,
+    /// Whether other stores keep their blobs in the same place: a namespace's store has no say in it
+    /// then.
+    pub shares_cache: bool,
     /// Where answers are kept (`cacheEnabled`), shared by all stores of a process.
     pub results: ResultCache,
 }
@@ -95,6 +98,7 @@ impl Default for OrasStoreOptions {
             retry: RetryPolicy::default(),
             limits: Limits::default(),
             cache_bytes: DEFAULT_CACHE_BYTES,
+            shares_cache: true,
             results: ResultCache::default(),
         }
     }

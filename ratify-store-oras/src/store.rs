@@ -85,7 +85,8 @@ impl OrasStore {
                 .with_source(error)
         })?;
         let (mut own_path, mut own_cap) = (keys.local_cache_path, keys.local_cache_bytes);
-        if matches!(options.environment.scope, auth::SecretScope::Namespace(_))
+        if options.shares_cache
+            && matches!(options.environment.scope, auth::SecretScope::Namespace(_))
             && (own_path.is_some() || own_cap.is_some())
         {
             tracing::warn!(
@@ -119,7 +120,8 @@ impl OrasStore {
             tenant: tenant.clone(),
         })
         .map_err(|error| of_store(ErrorCode::PluginInitFailure).with_source(error))?;
-        let config = StoreConfig::new(config.version.clone(), None, config.raw.clone());
+        let config = StoreConfig::new(config.version.clone(), None, config.raw.clone())
+            .of_borrower(options.environment.is_borrower());
         let cosign_enabled = keys.cosign_enabled;
         let flights = Arc::default();
         Ok(Self {

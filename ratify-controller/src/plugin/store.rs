@@ -53,6 +53,13 @@ impl ExecStore {
         }
     }
 
+    /// The same for a namespace, which may not use the credentials of this process where that is so.
+    #[must_use]
+    pub fn of_borrower(mut self, is_borrowers: bool) -> Self {
+        self.config = self.config.of_borrower(is_borrowers);
+        self
+    }
+
     async fn run(
         &self,
         command: StoreCommand,
@@ -71,6 +78,7 @@ impl ExecStore {
             environment::of_store(command, subject.as_str(), &self.config.version, &args);
         let mut call = Call::new(program, &self.name, &variables);
         call.plugin_env = self.plugin_env;
+        call.is_borrowers = self.config.is_borrowers;
         call.stdin = go_json::to_string(&self.config.store)
             .map_err(|error| self.error(ErrorCode::ConfigInvalid).with_source(error))?;
         call.give_up_at = give_up_at;

@@ -48,11 +48,13 @@ impl ExecVerifier {
         let program = self.runner.open(&self.program);
         let program = program.map_err(|error| self.no_program(error))?;
         let (store, directory) = self.private_store(request.store.config())?;
+        let store_is_borrowers = store.is_borrowers;
         let input =
             VerifyInput::new(self.config.raw.clone(), store, request.referrer.descriptor.clone());
         let variables = environment::of_verifier(request.subject.as_str(), &self.config.version);
         let mut call = Call::new(program, &self.config.name, &variables);
         call.plugin_env = self.config.plugin_env;
+        call.is_borrowers = store_is_borrowers;
         call.stdin = input
             .to_json()
             .map_err(|error| self.error(ErrorCode::ConfigInvalid).with_source(error))?;

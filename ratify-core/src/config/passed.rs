@@ -7,6 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::{ConfigError, RegistryRules, Section};
 
+/// The value of `credentials`, which is absent for a store that has those of the process.
+const NO_CREDENTIALS: &str = "none";
+
 /// What a plugin goes by that asks registries itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -15,6 +18,8 @@ pub struct PassedRules {
     pub registries: RegistryRules,
     /// Whether the references may be anybody's words, as in a server.
     pub are_anybodys: bool,
+    /// Whether the store may not use the credentials of this process: it is a namespace's.
+    pub is_borrowers: bool,
 }
 
 impl PassedRules {
@@ -23,7 +28,14 @@ impl PassedRules {
 
     /// What a host passes.
     pub fn new(registries: RegistryRules, are_anybodys: bool) -> Self {
-        Self { registries, are_anybodys }
+        Self { registries, are_anybodys, is_borrowers: false }
+    }
+
+    /// The same for a store that may not use the credentials of this process where that is so.
+    #[must_use]
+    pub fn of_borrower(mut self, is_borrowers: bool) -> Self {
+        self.is_borrowers = is_borrowers;
+        self
     }
 
     /// The variable's value; `None` where a plugin goes by the same without it. A key is there only
@@ -47,11 +59,15 @@ impl PassedRules {
             });
             section.insert("timeouts".into(), timeouts);
         }
-        if section.is_empty() && !self.are_anybodys {
+        if section.is_empty() && !self.are_anybodys && !self.is_borrowers {
             return None;
         }
         let references = if self.are_anybodys { "anybody" } else { "operator" };
-        Some(json!({ "registries": section, "references": references }).to_string())
+        let mut passed = json!({ "registries": section, "references": references });
+        if self.is_borrowers {
+            passed["credentials"] = NO_CREDENTIALS.into();
+        }
+        Some(passed.to_string())
     }
 
     /// Reads the variable's value.
@@ -74,8 +90,16 @@ impl PassedRules {
                 return Err(ConfigError::Value { at: root.key_path("references"), why });
             }
         };
+        let is_borrowers = match root.string("credentials")?.as_deref() {
+            None => false,
+            Some(NO_CREDENTIALS) => true,
+            Some(_) => {
+                let why = format!("it must be {NO_CREDENTIALS:?}");
+                return Err(ConfigError::Value { at: root.key_path("credentials"), why });
+            }
+        };
         root.refuse_rest()?;
-        Ok(Self { registries, are_anybodys })
+        Ok(Self { registries, are_anybodys, is_borrowers })
     }
 }
 
@@ -107,6 +131,10 @@ mod tests {
         assert_eq!(PassedRules::default().to_text(), None);
         let strict = PassedRules::new(RegistryRules::default(), true);
         assert_eq!(read(&strict.to_text().unwrap()), strict);
+        let borrowers = PassedRules::default().of_borrower(true);
+        let passed = borrowers.to_text().unwrap();
+        assert_eq!(passed, r#"{"credentials":"none","references":"operator","registries":{}}"#);
+        assert_eq!(read(&passed), borrowers);
     }
 
     #[test]
@@ -117,6 +145,8 @@ mod tests {
             "[]",
             r#"{"references":"nobody"}"#,
             r#"{"references":"operator","more":1}"#,
+            r#"{"references":"operator","credentials":"some"}"#,
+            r#"{"references":"operator","credentials":true}"#,
             r#"{"references":"operator","registries":{"more":1}}"#,
             r#"{"references":"operator","registries":{"hostsPath":"relative"}}"#,
         ] {

@@ -37,7 +37,7 @@ impl Environment {
     }
 
     /// Whether the credentials of this process are somebody else's.
-    pub(super) fn is_borrower(&self) -> bool {
+    pub fn is_borrower(&self) -> bool {
         matches!(self.scope, SecretScope::Namespace(_)) && !self.lends_credentials
     }
 }

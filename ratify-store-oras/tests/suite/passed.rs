@@ -1,23 +1,31 @@
 //! What a plugin that opens its store itself is told of the administrator's rules: it asks mirrors,
 //! and no address that nobody may ask. Each plugin is a process: this test, once more.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use futures_util::FutureExt as _;
-use ratify_core::{Reference, StoreConfig};
-use ratify_store_oras::blocking::open_with_environment;
+use ratify_core::{Reference, ReferrerStore as _, StoreConfig, config::StorePluginConfig};
+use ratify_store_oras::{OrasStore, OrasStoreOptions, blocking::open_with_environment};
 use serde_json::json;
 
-use crate::fake::{Content, Fake, Seen};
+use crate::fake::{Content, Fake, Reply, Seen};
 
 const RULES: &str = "RATIFY_REGISTRY_RULES";
 const SUBJECT: &str = "RATIFY_TEST_SUBJECT";
 
 /// What a plugin with these rules says that reads the blob of [`Content`] of a subject.
 async fn plugin(rules: Option<String>, subject: String) -> String {
+    plugin_at(None, rules, subject).await
+}
+
+/// The same with a home of its own.
+async fn plugin_at(home: Option<&Path>, rules: Option<String>, subject: String) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--ignored", "--exact", "--nocapture", "passed::read"]);
     command.env(SUBJECT, subject).env_remove(RULES).envs(rules.map(|rules| (RULES, rules)));
+    if let Some(home) = home {
+        command.env("HOME", home).env("DOCKER_CONFIG", home.join("docker"));
+    }
     let ran = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let said = String::from_utf8_lossy(&ran.stdout).into_owned();
     assert!(ran.status.success(), "{said}{}", String::from_utf8_lossy(&ran.stderr));
@@ -28,7 +36,12 @@ async fn plugin(rules: Option<String>, subject: String) -> String {
 #[ignore = "started by the tests of this file"]
 fn read() {
     let Ok(subject) = std::env::var(SUBJECT) else { return };
-    let entry = json!({"name": "oras", "useHttp": true});
+    let home = std::env::var("HOME").unwrap();
+    let cache = format!("{home}/told");
+    let mut entry = json!({"name": "oras", "useHttp": true});
+    if std::env::var_os("DOCKER_CONFIG").is_some() {
+        entry["localCachePath"] = cache.into();
+    }
     let config = StoreConfig::new("1.0.0", None, entry.as_object().unwrap().clone());
     let subject = Reference::parse(&subject).unwrap();
     let blob = Content::new().blob;
@@ -89,4 +102,52 @@ async fn rules_that_cannot_be_read_are_an_error() {
         assert!(said.contains("RATIFY_REGISTRY_RULES cannot be used"), "{said}");
     }
     assert!(fake.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_uses_the_hosts_credentials_for_no_namespaces_store() {
+    let content = Content::new();
+    let fake = Fake::start(move |seen: &Seen| match seen.header("authorization") {
+        Some("Basic dXNlcjpodW50ZXIy") => content.answer(seen),
+        _ => Reply::new(401).with("www-authenticate", "Basic"),
+    })
+    .await;
+    let home = tempfile::tempdir().unwrap();
+    for folder in ["docker", ".docker"] {
+        std::fs::create_dir(home.path().join(folder)).unwrap();
+        let auths = json!({"auths": {fake.registry(): {"auth": "dXNlcjpodW50ZXIy"}}}).to_string();
+        std::fs::write(home.path().join(folder).join("config.json"), auths).unwrap();
+    }
+    let subject = format!("{}/app:1", fake.registry());
+    let rules = |more: &str| Some(format!(r#"{{"references":"operator"{more}}}"#));
+    let said = plugin_at(Some(home.path()), rules(""), subject.clone()).await;
+    assert_eq!(said, "13 bytes");
+    let before = fake.seen().len();
+    std::fs::remove_dir_all(home.path().join("told")).unwrap();
+    let none = rules(r#","credentials":"none""#);
+    let said = plugin_at(Some(home.path()), none, subject).await;
+    assert!(said.contains("401"), "{said}");
+    let seen = fake.seen().split_off(before);
+    assert!(!seen.is_empty() && seen.iter().all(|seen| seen.header("authorization").is_none()));
+    // The cache is still the plugin's alone.
+    assert!(home.path().join("told").exists() && !home.path().join(".ratify").exists());
+}
+
+#[test]
+fn a_store_says_whether_it_may_use_the_credentials_of_the_process() {
+    let home = tempfile::tempdir().unwrap();
+    for (namespace, lends, expected) in
+        [(None, false, false), (Some("team"), true, false), (Some("team"), false, true)]
+    {
+        let mut options = OrasStoreOptions::default();
+        options.environment.home = Some(home.path().to_owned());
+        options.environment.lends_credentials = lends;
+        if let Some(namespace) = namespace {
+            options.environment = options.environment.for_namespace(namespace);
+        }
+        let entry = json!({"name": "oras"});
+        let entry = StorePluginConfig::from_entry(entry.as_object().unwrap(), "1.0.0").unwrap();
+        let store = OrasStore::new(&entry, options).unwrap();
+        assert_eq!(store.config().is_borrowers, expected, "{namespace:?} {lends}");
+    }
 }

@@ -96,6 +96,9 @@ pub struct Call<'a> {
     pub variables: &'a [(&'static str, String)],
     /// What else it gets of the environment.
     pub plugin_env: PluginEnv,
+    /// Whether the store that it may open is a namespace's, which has none of the credentials of
+    /// this process.
+    pub is_borrowers: bool,
     /// Standard input.
     pub stdin: String,
     /// When it is ended.
@@ -155,6 +158,7 @@ impl<'a> Call<'a> {
             plugin,
             variables,
             plugin_env: PluginEnv::Inherit,
+            is_borrowers: false,
             stdin: String::new(),
             give_up_at: None,
             most_stdout: 16 << 20,
@@ -180,8 +184,9 @@ impl ExecRunner {
     }
 
     /// What a plugin that opens its store itself has to go by.
-    fn registry_rules(&self) -> Vec<(&'static str, String)> {
-        let passed = PassedRules::new(self.gate.rules().registries.clone(), self.are_anybodys);
+    fn registry_rules(&self, is_borrowers: bool) -> Vec<(&'static str, String)> {
+        let passed = PassedRules::new(self.gate.rules().registries.clone(), self.are_anybodys)
+            .of_borrower(is_borrowers);
         passed.to_text().map(|text| (PassedRules::VARIABLE, text)).into_iter().collect()
     }
 
@@ -206,7 +211,7 @@ impl ExecRunner {
         tracing::debug!("env vars: {:?}", call.variables);
         let mut launch = Launch::new(call.program.path);
         launch.argv0 = call.program.argv0;
-        let variables = [call.variables, &self.registry_rules()].concat();
+        let variables = [call.variables, &self.registry_rules(call.is_borrowers)].concat();
         launch.environment = self.environment.for_plugin(call.plugin_env, &variables);
         launch.stdin = Bytes::from(call.stdin);
         launch.give_up_at = call.give_up_at;

@@ -23,7 +23,7 @@ use serde_json::json;
 
 use super::{
     host, lives, script,
-    verifier::{install, object, request},
+    verifier::{NamedStore, install, object, request},
 };
 
 /// A plugin directory, and rules that hold for what is in it.
@@ -65,7 +65,15 @@ fn digest_of_file(path: &Path) -> String {
 
 /// The report's reason, or the error.
 async fn said(verifier: &ExecVerifier) -> String {
-    match verifier.verify(&request(None)).await {
+    said_with(verifier, false).await
+}
+
+/// The same, for a store that may not use the credentials of this process where that is so.
+async fn said_with(verifier: &ExecVerifier, is_borrowers: bool) -> String {
+    let mut asked = request(None);
+    let config = asked.store.config().clone().of_borrower(is_borrowers);
+    asked.store = Arc::new(NamedStore(config));
+    match verifier.verify(&asked).await {
         Ok(report) if report.is_success => "yes".to_owned(),
         Ok(report) => report.error_reason,
         Err(error) => error.to_string(),
@@ -164,10 +172,22 @@ async fn a_plugin_is_told_the_rules_about_registries_that_are_in_force_when_it_s
     let place = Place::new();
     let body = format!("env | grep ^RATIFY_REG > ${{0%/*}}/told; {YES}");
     script(place.path(), "p", &body);
-    for (are_anybodys, registries, told) in [
-        (false, json!({}), ""),
-        (true, json!({}), "RATIFY_REGISTRY_RULES={\"references\":\"anybody\",\"registries\":{}}\n"),
+    for (are_anybodys, is_borrowers, registries, told) in [
+        (false, false, json!({}), ""),
         (
+            false,
+            true,
+            json!({}),
+            "RATIFY_REGISTRY_RULES={\"credentials\":\"none\",\"references\":\"operator\",\"registries\":{}}\n",
+        ),
+        (
+            true,
+            false,
+            json!({}),
+            "RATIFY_REGISTRY_RULES={\"references\":\"anybody\",\"registries\":{}}\n",
+        ),
+        (
+            false,
             false,
             json!({"hostsPath": "/certs.d"}),
             "RATIFY_REGISTRY_RULES={\"references\":\"operator\",\"registries\":{\"hostsPath\":\"/certs.d\"}}\n",
@@ -183,7 +203,7 @@ async fn a_plugin_is_told_the_rules_about_registries_that_are_in_force_when_it_s
         let verifier = ExecVerifier::new(entry, program, Arc::new(runner), place_of_calls);
         // They are asked for at each call.
         place.rules.put(Rules::of(&Config::from_json(config.as_bytes()).unwrap()));
-        assert_eq!(said(&verifier).await, "yes");
+        assert_eq!(said_with(&verifier, is_borrowers).await, "yes");
         assert_eq!(fs::read_to_string(place.path().join("told")).unwrap(), told);
     }
 }

@@ -183,3 +183,17 @@ async fn a_failing_a_late_and_a_missing_store_are_errors() {
     );
     let _: Arc<dyn ReferrerStore> = Arc::new(late.store);
 }
+
+#[tokio::test]
+async fn a_plugin_of_a_namespaces_store_is_told_that_it_has_no_credentials() {
+    let mut place = Place::new("env | grep ^RATIFY_REG > ${0%/*}/told; cat ${0%/*}/list");
+    let none = json!({"referrers": null});
+    place.list(&none, "").await.unwrap();
+    assert_eq!(place.told(), "");
+    place.store = place.store.of_borrower(true);
+    place.list(&none, "").await.unwrap();
+    assert_eq!(
+        place.told(),
+        "RATIFY_REGISTRY_RULES={\"credentials\":\"none\",\"references\":\"operator\",\"registries\":{}}\n"
+    );
+}
