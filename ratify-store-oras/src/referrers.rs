@@ -37,6 +37,15 @@ pub(crate) struct Listing<'a> {
     bytes: u64,
 }
 
+/// What the Referrers API says.
+enum ByApi {
+    Listed(Vec<Descriptor>),
+    Nothing {
+        /// Whether the registry seems to have no such API.
+        seems_absent: bool,
+    },
+}
+
 impl Client {
     /// Lists all that is attached to `subject` in the reference's repository, whatever its type:
     /// no filter is asked for, so none can hide anything.
@@ -91,24 +100,31 @@ impl Client {
         artifact_type: &str,
         what: &str,
     ) -> Result<Option<Vec<Descriptor>>, OrasError> {
-        if !self.registry(&target.base).lists_by_tag(&target.list_place(), Instant::now())
-            && let Some(listed) = self.list_by_api(target, subject, artifact_type, what).await?
-        {
-            return Ok(Some(listed));
+        let (registry, place) = (self.registry(&target.base), target.list_place());
+        let mut seems_absent = false;
+        if !registry.lists_by_tag(&place, Instant::now()) {
+            match self.list_by_api(target, subject, artifact_type, what).await? {
+                ByApi::Listed(listed) => return Ok(Some(listed)),
+                ByApi::Nothing { seems_absent: seems } => seems_absent = seems,
+            }
         }
-        self.list_by_tag(target, subject, what).await
+        let listed = self.list_by_tag(target, subject, what).await?;
+        // A registry may hide a repository from who has no rights there, by a 404 for all of it. Of
+        // one that shows the tag the 404 before was about the API: that is everybody's to know.
+        if seems_absent && listed.is_some() {
+            registry.learn_referrers(&place, Referrers::TagSchema, Instant::now());
+        }
+        Ok(listed)
     }
 
-    /// `None` where the registry has no Referrers API: a 404, or an answer that is no index.
+    /// Nothing where the registry has no Referrers API: a 404, or an answer that is no index.
     async fn list_by_api(
         &self,
         target: &Target<'_>,
         subject: &Digest,
         artifact_type: &str,
         what: &str,
-    ) -> Result<Option<Vec<Descriptor>>, OrasError> {
-        let (registry, place) = (self.registry(&target.base), target.list_place());
-        let learn = |way| registry.learn_referrers(&place, way, Instant::now());
+    ) -> Result<ByApi, OrasError> {
         let mut listing = Listing::new(what, *self.limits());
         let mut call = self
             .call(Method::GET, target, &format!("referrers/{subject}"))
@@ -123,10 +139,9 @@ impl Client {
             if is_first && answer.status() == StatusCode::NOT_FOUND {
                 // A repository or a subject that is not known says nothing about the API.
                 let code = answer.into_code(what).await;
-                if code.is_none_or(|code| matches!(code.as_str(), "unsupported" | "not found")) {
-                    learn(Referrers::TagSchema);
-                }
-                return Ok(None);
+                let seems_absent =
+                    code.is_none_or(|code| matches!(code.as_str(), "unsupported" | "not found"));
+                return Ok(ByApi::Nothing { seems_absent });
             }
             if answer.status() != StatusCode::OK {
                 return Err(later_page_error(answer, what).await);
@@ -135,11 +150,12 @@ impl Client {
             if served_as != media_type::OCI_INDEX {
                 if is_first {
                     tracing::debug!("{what}: answered as {served_as:?}, trying the tag schema");
-                    return Ok(None);
+                    return Ok(ByApi::Nothing { seems_absent: false });
                 }
                 return Err(OrasError::media_type(what, media_type::OCI_INDEX, &served_as));
             }
-            learn(Referrers::Api);
+            let registry = self.registry(&target.base);
+            registry.learn_referrers(&target.list_place(), Referrers::Api, Instant::now());
             answer.refuse_encoding()?;
             check_filters(answer.raw(&OCI_FILTERS_APPLIED), !artifact_type.is_empty())
                 .map_err(|why| OrasError::invalid(what, why))?;
@@ -148,7 +164,7 @@ impl Client {
             let request = answer.request.clone();
             let page = answer.read(what, None, listing.limits.manifest_bytes).await?;
             listing.add_page(&page)?;
-            let Some(url) = next else { return Ok(Some(listing.entries)) };
+            let Some(url) = next else { return Ok(ByApi::Listed(listing.entries)) };
             call.url = target
                 .page(&call.url, url)
                 .map_err(|why| OrasError::Forbidden { request, why: why.to_owned() })?;

@@ -2,9 +2,9 @@
 
 use axum::body::Body;
 use ratify_core::{Descriptor, media_type};
-use ratify_store_oras::{Client, OrasError};
+use ratify_store_oras::{Client, Connections, Credential, OrasError, Secret};
 
-use crate::fake::{Content, Fake, Reply, Seen, client, digest, index, options};
+use crate::fake::{Content, Fake, Reply, Seen, basic, client, digest, fixed, index, options};
 
 fn page(entries: &[&Descriptor]) -> Reply {
     Reply::ok(index(entries)).with("content-type", media_type::OCI_INDEX)
@@ -217,12 +217,20 @@ async fn cosigns_tag_is_looked_for_and_its_absence_is_no_error() {
 
 #[tokio::test]
 async fn what_is_not_known_says_nothing_about_the_api() {
-    for (code, asked_again) in [("NAME_UNKNOWN", true), ("MANIFEST_UNKNOWN", true), ("", false)] {
+    for (code, has_tag, expected) in [
+        ("NAME_UNKNOWN", true, 2),
+        ("MANIFEST_UNKNOWN", true, 2),
+        // Of who is not shown the tag either it may be the repository that is hidden.
+        ("", false, 2),
+        ("", true, 1),
+    ] {
         let fake = Fake::start(move |seen: &Seen| {
-            if code.is_empty() && seen.path.contains("/referrers/") {
-                return Reply { status: 404, ..Reply::ok("404 page not found") };
+            let is_list = seen.path.contains("/referrers/");
+            match code {
+                _ if has_tag && !is_list => page(&[]),
+                "" => Reply { status: 404, ..Reply::ok("404 page not found") },
+                code => Reply::error(404, code),
             }
-            Reply::error(404, code)
         })
         .await;
         let client = client();
@@ -232,6 +240,30 @@ async fn what_is_not_known_says_nothing_about_the_api() {
         }
         let lines = fake.lines();
         let lists = lines.iter().filter(|line| line.contains("/referrers/")).count();
-        assert_eq!(lists, if asked_again { 2 } else { 1 }, "{code}: {lines:?}");
+        assert_eq!(lists, expected, "{code} {has_tag}: {lines:?}");
     }
+}
+
+#[tokio::test]
+async fn a_repository_that_is_hidden_from_one_is_listed_for_others_by_the_api() {
+    let fake = Fake::start(|seen: &Seen| match seen.header("authorization") {
+        None => Reply::new(401).with("www-authenticate", "Basic"),
+        // Who has no rights is told that there is no such thing.
+        Some(shown) if shown != "Basic dXNlcjpodW50ZXIy" => Reply::new(404),
+        Some(_) if seen.path.contains("/referrers/") => page(&[&entry("01")]),
+        // A list of old, or of whoever may push.
+        Some(_) => page(&[]),
+    })
+    .await;
+    let connections = Connections::default();
+    let list = async |credential| {
+        let mut options = options();
+        options.auth = fixed(credential);
+        options.connections = connections.clone();
+        let client = Client::new(options).unwrap();
+        client.referrers(&fake.reference("app:1"), &digest("00"), None).await
+    };
+    let stranger = Credential::Basic { username: "other".into(), password: Secret::new("x") };
+    assert_eq!(list(stranger).await.unwrap(), []);
+    assert_eq!(list(basic()).await.unwrap(), [entry("01")]);
 }
