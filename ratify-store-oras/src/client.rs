@@ -167,7 +167,8 @@ impl Client {
         give_up_at: Option<Instant>,
     ) -> Result<Targets<'a>, OrasError> {
         let registry = reference.registry();
-        let configured = self.inner.options.connections.endpoints(registry).await?;
+        let configured =
+            self.inner.options.connections.endpoints(self.transport(), registry).await?;
         let places = route(&configured, purpose);
         if places.is_empty() {
             let why = format!("its hosts.toml lets no host be asked for this ({purpose:?})");

@@ -153,9 +153,14 @@ impl Connections {
     }
 
     /// What the files say of a registry, in order; nothing where there is no file for it.
-    pub(crate) async fn endpoints(&self, registry: &str) -> Result<Arc<[Endpoint]>, OrasError> {
+    pub(crate) async fn endpoints(
+        &self,
+        transport: Transport,
+        registry: &str,
+    ) -> Result<Arc<[Endpoint]>, OrasError> {
+        let scheme = if transport == Transport::PlainHttp { "http" } else { "https" };
         match (self.0.rules)().hosts_path {
-            Some(directory) => self.0.hosts.of(directory, registry).await,
+            Some(directory) => self.0.hosts.of(directory, scheme, registry).await,
             None => Ok(Arc::default()),
         }
     }

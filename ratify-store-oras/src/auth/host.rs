@@ -11,7 +11,7 @@ const MAX_NAME_BYTES: usize = 253;
 /// The port that need not be written.
 const DEFAULT_PORT: u16 = 443;
 /// The names under which Docker Hub is known: as written, on the wire, and in docker's files.
-const DOCKER_HUB: [&str; 3] = ["docker.io", "registry-1.docker.io", "index.docker.io"];
+pub(crate) const DOCKER_HUB: [&str; 3] = ["docker.io", "registry-1.docker.io", "index.docker.io"];
 
 /// A registry's host and port. Two are equal when they name the same place: case does not count,
 /// nor does the default port.

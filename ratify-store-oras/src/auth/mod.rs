@@ -49,6 +49,7 @@ use rules::Rules;
 pub use credential_provider::{CredentialProviders, ProvidersError};
 pub use docker_config::DockerConfig;
 pub use environment::Environment;
+pub(crate) use host::DOCKER_HUB;
 pub use host::{HostError, HostPattern, RegistryHost};
 pub use program::{CredentialPrograms, ProgramCall, ProgramEnd, ProgramFailure, ProgramName};
 pub use secrets::{ClusterSecret, ObjectName, SecretError, SecretScope, SecretSource};

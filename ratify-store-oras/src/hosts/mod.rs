@@ -24,7 +24,7 @@ use url::Url;
 pub(crate) use parse::Capabilities;
 use parse::{Entry, HostsFile};
 
-use crate::{OrasError, route::Endpoint, tls::TlsProfile};
+use crate::{OrasError, auth::DOCKER_HUB, route::Endpoint, tls::TlsProfile};
 
 const FILE: &str = "hosts.toml";
 /// The directory for registries that have none of their own.
@@ -38,7 +38,10 @@ const MAX_CERTIFICATE_BYTES: u64 = 1 << 20;
 
 /// The files of a directory, as last read.
 #[derive(Default)]
-pub(crate) struct Hosts(Mutex<HashMap<(PathBuf, String), Read>>);
+pub(crate) struct Hosts(Mutex<HashMap<Key, Read>>);
+
+/// A directory, and a registry by the scheme that it is spoken to by.
+type Key = (PathBuf, &'static str, String);
 
 struct Read {
     at: Instant,
@@ -46,13 +49,15 @@ struct Read {
 }
 
 impl Hosts {
-    /// The endpoints of a registry by its file below `directory`; none where it has no file.
+    /// The endpoints of a registry by its file below `directory`; none where it has no file. The
+    /// scheme is the one that it is spoken to by.
     pub(crate) async fn of(
         &self,
         directory: PathBuf,
+        scheme: &'static str,
         registry: &str,
     ) -> Result<Arc<[Endpoint]>, OrasError> {
-        let key = (directory.clone(), registry.to_owned());
+        let key = (directory.clone(), scheme, registry.to_owned());
         if let Some(read) = self.lock().get(&key)
             && read.at.elapsed() < FRESH
         {
@@ -60,7 +65,7 @@ impl Hosts {
         }
         let at = Instant::now();
         let asked = registry.to_owned();
-        let read = tokio::task::spawn_blocking(move || endpoints(&directory, &asked)).await;
+        let read = tokio::task::spawn_blocking(move || endpoints(&directory, scheme, &asked)).await;
         let read = read.unwrap_or_else(|error| Err(error.to_string()));
         let endpoints: Arc<[Endpoint]> = read
             .map_err(|why| OrasError::Registry { registry: capped_line(registry, 255), why })?
@@ -73,19 +78,21 @@ impl Hosts {
         Ok(endpoints)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(PathBuf, String), Read>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Read>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The names under which a registry's directory is looked for, first found first. A port may be
 /// written as containerd does where a colon cannot be in a name.
-fn names(registry: &str) -> Vec<String> {
+fn names(scheme: &str, registry: &str) -> Vec<String> {
     // One registry, however it is spelt: whoever writes a reference chooses no other file. An
-    // address has more spellings than a name: `[0::1]` is `[::1]`, and `10.1` is `10.0.0.1`.
-    let url = Url::parse(&format!("https://{registry}/")).ok();
+    // address has more spellings than a name: `[0::1]` is `[::1]`, and `10.1` is `10.0.0.1`; the
+    // port need not be written where it is the scheme's; and Docker Hub has more than one name.
+    let url = Url::parse(&format!("{scheme}://{registry}/")).ok();
     let host = url.as_ref().and_then(|url| Some((url.host_str()?, url.port())));
     let mut names = match host {
+        Some((host, None)) if DOCKER_HUB.contains(&host) => vec![DOCKER_HUB[0].to_owned()],
         Some((host, None)) => vec![host.to_owned()],
         Some((host, Some(port))) => vec![format!("{host}:{port}"), format!("{host}_{port}_")],
         // It is no host that could be asked either.
@@ -95,11 +102,11 @@ fn names(registry: &str) -> Vec<String> {
     names
 }
 
-fn endpoints(directory: &Path, registry: &str) -> Result<Vec<Endpoint>, String> {
+fn endpoints(directory: &Path, scheme: &str, registry: &str) -> Result<Vec<Endpoint>, String> {
     if registry.contains('/') || registry.starts_with('.') {
         return Err("it is no name of a directory".into());
     }
-    for name in names(registry) {
+    for name in names(scheme, registry) {
         let folder = directory.join(name);
         let path = folder.join(FILE);
         let cannot = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
@@ -172,7 +179,7 @@ mod tests {
     }
 
     fn bases(directory: &Path, registry: &str) -> Vec<String> {
-        let endpoints = endpoints(directory, registry).unwrap();
+        let endpoints = endpoints(directory, "https", registry).unwrap();
         endpoints.iter().map(|e| e.base.as_ref().map_or("-".into(), ToString::to_string)).collect()
     }
 
@@ -199,8 +206,21 @@ mod tests {
             ("10.1:5000", &["10.0.0.1:5000", "10.0.0.1_5000_", "_default"]),
             ("0x0a000001", &["10.0.0.1", "_default"]),
             ("localhost:80", &["localhost:80", "localhost_80_", "_default"]),
+            ("docker.io", &["docker.io", "_default"]),
+            ("registry-1.docker.io", &["docker.io", "_default"]),
+            ("INDEX.docker.io:443", &["docker.io", "_default"]),
+            ("docker.io:5000", &["docker.io:5000", "docker.io_5000_", "_default"]),
+            ("auth.docker.io", &["auth.docker.io", "_default"]),
         ] {
-            assert_eq!(names(spelt), expected, "{spelt}");
+            assert_eq!(names("https", spelt), expected, "{spelt}");
+        }
+        for (spelt, expected) in [
+            ("R.example.com:80", &["r.example.com", "_default"][..]),
+            ("r.example.com", &["r.example.com", "_default"]),
+            ("r.example.com:443", &["r.example.com:443", "r.example.com_443_", "_default"]),
+            ("registry-1.docker.io:80", &["docker.io", "_default"]),
+        ] {
+            assert_eq!(names("http", spelt), expected, "{spelt}");
         }
     }
 
@@ -221,7 +241,7 @@ mod tests {
             ("e", "not a regular file"),
             ("../a", "no name of a directory"),
         ] {
-            let error = endpoints(path, registry).unwrap_err();
+            let error = endpoints(path, "https", registry).unwrap_err();
             assert!(error.contains(expected), "{registry}: {error}");
         }
     }
