@@ -25,7 +25,8 @@ pub struct Context {
     pub requests: Arc<RequestCount>,
 }
 
-/// How many requests were sent to which registry, repeated ones and those for tokens included.
+/// How many requests were sent to which registry, repeated ones and those for tokens included; not
+/// those to a cloud's services, which give out what is kept for many.
 /// Where two pieces of work share an answer it counts for the one that asked first.
 #[derive(Debug, Default)]
 pub struct RequestCount(Mutex<BTreeMap<String, u64>>);

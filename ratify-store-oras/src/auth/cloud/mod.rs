@@ -24,6 +24,7 @@ use crate::{
     failure::{by_proxy, unreachable_error},
     limiter::Paused,
     patience::jitter,
+    resolver::asked_by,
     retry::Outcome,
     transport::is_loopback,
 };
@@ -32,6 +33,9 @@ use crate::{
 const MAX_ANSWER_BYTES: usize = 128 << 10;
 /// All attempts of one call together take no longer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Whose work it is for queues: everybody's, so it waits behind nobody's. No namespace has the name,
+/// for a key's ends at its first bracket.
+const TENANT: &str = "]clouds";
 /// Where clouds answer their own machines, in clear: instance metadata, ECS, EKS Pod Identity.
 const METADATA: [&str; 4] = ["169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::23"];
 
@@ -40,7 +44,6 @@ const METADATA: [&str; 4] = ["169.254.169.254", "169.254.170.2", "169.254.170.23
 pub(super) struct CloudHttp {
     connections: Connections,
     retry: RetryPolicy,
-    /// A service of a cloud gives out what is Ratify's own, for whomever it is used.
     tenant: Arc<str>,
 }
 
@@ -123,7 +126,7 @@ impl CloudHttp {
     /// Calls over the process's connections.
     pub(super) fn new(connections: Connections) -> Self {
         let retry = RetryPolicy { max_retries: 2, ..RetryPolicy::default() };
-        Self { connections, retry, tenant: "".into() }
+        Self { connections, retry, tenant: TENANT.into() }
     }
 
     /// Sends a call, again where that is worth it, and reads the answer.
@@ -180,8 +183,11 @@ impl CloudHttp {
             let proxy = proxy.as_deref().filter(|_| error.is_connect());
             unreachable(reason(by_proxy(unreachable_error(String::new(), error), proxy)))
         };
-        let mut response = builder.body(call.body.clone()).send().await.map_err(failed)?;
+        let sending = asked_by(&self.tenant, builder.body(call.body.clone()).send());
+        let mut response = sending.await.map_err(failed)?;
         let (status, headers) = (response.status(), response.headers().clone());
+        let counters = self.connections.counters();
+        counters.count_request(&call.url, status.as_u16(), &Arc::default());
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if body.len() + chunk.len() > MAX_ANSWER_BYTES {
@@ -356,6 +362,37 @@ mod tests {
         }
         let most = most.load(Ordering::SeqCst);
         assert!((2..=20).contains(&most), "{most} at once");
+    }
+
+    #[tokio::test]
+    async fn a_service_is_asked_while_what_names_no_namespace_waits_and_is_counted() {
+        let (url, _) = slow("200 OK").await;
+        let connections = Connections::default();
+        let limiter = &connections.registries().of(&url).limiter;
+        let (nobody, deadline) = (Arc::from(""), Deadline::new(None));
+        // As many as may be one tenant's, and one that waits.
+        let mut tickets = Vec::new();
+        let soon = Duration::from_millis(50);
+        while let Ok(ticket) = tokio::time::timeout(soon, limiter.admit(&nobody, &deadline)).await {
+            tickets.push(ticket);
+        }
+        let http = CloudHttp::new(connections.clone());
+        let waiting = limiter.admit(&nobody, &deadline);
+        let call = CloudCall::new(Method::GET, url);
+        let asked = async {
+            let asked = tokio::time::timeout(Duration::from_secs(5), http.send(&call)).await;
+            let answer =
+                asked.expect("it waits behind the others").map_err(|error| error.to_string());
+            assert_eq!(answer.unwrap().status, StatusCode::OK);
+        };
+        tokio::select! {
+            biased;
+            _ = waiting => panic!("there was room for more"),
+            () = asked => {}
+        }
+        let counted = connections.counters().requests();
+        let [(series, 1)] = &counted[..] else { panic!("{counted:?}") };
+        assert_eq!((series.status, &*series.tenant), (200, ""));
     }
 
     #[tokio::test]
