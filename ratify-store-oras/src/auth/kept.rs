@@ -94,10 +94,15 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> Kept<K, V, E> {
         }
     }
 
-    /// Keeps for another key what was read just now, until a time.
-    pub(super) fn keep(&self, key: &K, value: V, good_until: Instant) {
+    /// Keeps for another key what was read for one, as of when that began, until a time. What was
+    /// read later stays.
+    pub(super) fn keep(&self, key: &K, value: V, read_at: Instant, good_until: Instant) {
+        let slot = self.slot(key);
+        if slot.last().value.as_ref().is_some_and(|valid| valid.read_at >= read_at) {
+            return;
+        }
         // A value is what there is to answer; nobody waits for it here.
-        let _ = self.slot(key).note(Instant::now(), self.ahead, Ok((value, Some(good_until))));
+        let _ = slot.note(read_at, self.ahead, Ok((value, Some(good_until))));
     }
 
     /// Forgets what was read of a key before an instant. What is being read stays: it is as good
@@ -110,10 +115,16 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> Kept<K, V, E> {
         }
     }
 
-    /// As [`Kept::forget`], of the keys and values that are meant.
+    /// As [`Kept::forget`], of the keys and values that are meant. It is asked about those alone
+    /// that would be forgotten, and others are served meanwhile: finding out may take a while.
     pub(super) fn forget_those(&self, before: Instant, is_meant: impl Fn(&K, &V) -> bool) {
-        for (key, slot) in self.slots().iter() {
-            if slot.last().value.as_ref().is_some_and(|valid| is_meant(key, &valid.value)) {
+        let older = |(key, slot): (&K, &Arc<Slot<V, E>>)| {
+            let value = slot.read_before(before)?;
+            Some((key.clone(), slot.clone(), value))
+        };
+        let older: Vec<_> = self.slots().iter().filter_map(older).collect();
+        for (key, slot, value) in older {
+            if is_meant(&key, &value) {
                 slot.forget(before);
             }
         }
@@ -202,6 +213,12 @@ impl<V: Clone, E: Clone> Slot<V, E> {
         };
         *self.last() = Last { value, outcome: Some((now, answer.clone())) };
         answer
+    }
+
+    fn read_before(&self, before: Instant) -> Option<V> {
+        let last = self.last();
+        let valid = last.value.as_ref().filter(|valid| valid.read_at < before)?;
+        Some(valid.value.clone())
     }
 
     fn forget(&self, before: Instant) {
@@ -327,6 +344,30 @@ mod tests {
         kept.forget_those(Instant::now(), |key, number| *key == "a" && *number == 1);
         assert_eq!(kept.get(&"b", source.read(60_000)).await, Ok(2));
         assert_eq!(kept.get(&"a", source.read(60_000)).await, Ok(3));
+    }
+
+    #[tokio::test]
+    async fn whether_it_is_meant_is_asked_of_what_is_old_enough_while_others_are_served() {
+        let (kept, source) = (kept(), Source(AtomicU32::new(0)));
+        let before = Instant::now();
+        assert_eq!(kept.get(&"a", source.read(60_000)).await, Ok(0));
+        kept.forget_those(before, |key, _| panic!("{key} is newer"));
+        kept.forget_those(Instant::now(), |_, _| kept.slots.try_lock().is_ok());
+        assert_eq!(kept.get(&"a", source.read(60_000)).await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_for_another_key_is_as_old_as_it_is() {
+        let (kept, source) = (kept(), Source(AtomicU32::new(0)));
+        let read_at = Instant::now();
+        let until = read_at + Duration::from_secs(60);
+        let before = read_at + Duration::from_nanos(1);
+        kept.keep(&"a", 7, read_at, until);
+        assert_eq!(kept.get(&"a", source.read(60_000)).await, Ok(7));
+        kept.forget(&"a", before);
+        assert_eq!(kept.get(&"a", source.read(60_000)).await, Ok(0));
+        kept.keep(&"a", 7, read_at, until);
+        assert_eq!(kept.get(&"a", source.read(60_000)).await, Ok(0), "it was read later");
     }
 
     #[tokio::test]

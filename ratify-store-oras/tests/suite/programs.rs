@@ -319,6 +319,26 @@ async fn an_answer_is_kept_for_what_and_for_as_long_as_it_says() {
 }
 
 #[tokio::test]
+async fn an_old_answer_that_is_found_again_is_no_newer_and_is_forgotten() {
+    let (registry, image) = (answering("Registry", json!("1h")), answering("Image", json!("1h")));
+    let programs = Programs::default().with("p", move |call| {
+        let is_a = String::from_utf8_lossy(&call.stdin).contains("a.example.com");
+        if is_a { registry(call) } else { image(call) }
+    });
+    let programs = Arc::new(programs);
+    let provider = kubelet(&programs, &["p"]);
+    password(&*provider, "a.example.com/x").await;
+    // From now on answers are looked for by image.
+    password(&*provider, "b.example.com/x").await;
+    let before = Instant::now();
+    password(&*provider, "a.example.com/x").await;
+    assert_eq!(programs.calls().len(), 2);
+    provider.forget(&RegistryHost::parse("a.example.com").unwrap(), before);
+    password(&*provider, "a.example.com/x").await;
+    assert_eq!(programs.calls().len(), 1);
+}
+
+#[tokio::test]
 async fn what_others_waited_for_is_not_theirs_where_it_is_for_one_image() {
     let number = Arc::new(Mutex::new(0));
     let counter = Arc::clone(&number);

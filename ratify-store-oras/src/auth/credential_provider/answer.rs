@@ -23,6 +23,8 @@ pub(super) struct Answer {
     pub(super) covers: Covers,
     /// Until when it may be kept; `None` where it may not.
     pub(super) good_until: Option<Instant>,
+    /// When the question for it began.
+    pub(super) read_at: Instant,
     image: String,
     registry: String,
     credentials: Vec<(Scope, Credential)>,
@@ -98,10 +100,16 @@ pub(super) fn read(bytes: &[u8]) -> Result<Said, String> {
 
 impl Said {
     /// The answer that this is to a question about an image.
-    pub(super) fn about(self, image: &Image<'_>, good_until: Option<Instant>) -> Answer {
+    pub(super) fn about(
+        self,
+        image: &Image<'_>,
+        read_at: Instant,
+        good_until: Option<Instant>,
+    ) -> Answer {
         Answer {
             covers: self.covers,
             good_until,
+            read_at,
             image: image.text.clone(),
             registry: image.registry(),
             credentials: self.credentials,

@@ -132,7 +132,7 @@ impl CredentialProvider {
             let answer = kept.by_key.get(&key, read).await?;
             if let Some(good_until) = answer.good_until.filter(|_| answer.covers > covers) {
                 let wider = Key::new(answer.covers, image);
-                kept.by_key.keep(&wider, Arc::clone(&answer), good_until);
+                kept.by_key.keep(&wider, Arc::clone(&answer), answer.read_at, good_until);
             }
             kept.covers.store(answer.covers as u8, Ordering::Relaxed);
             if answer.is_for(image) {
@@ -157,6 +157,7 @@ impl CredentialProvider {
         call.directory = Some(self.config.directory().to_owned());
         call.arguments.clone_from(&program.arguments);
         call.environment.clone_from(&program.environment);
+        let read_at = Instant::now();
         let end = self.programs.run(call).await?;
         if !end.succeeded {
             return Err(ProgramFailure::new(format!("{} failed", program.name)));
@@ -166,7 +167,7 @@ impl CredentialProvider {
         let lifetime = said.lifetime.unwrap_or(program.default_lifetime).min(LONGEST);
         // Zero is "do not keep".
         let good_until = (!lifetime.is_zero()).then(|| Instant::now() + lifetime);
-        Ok(said.about(image, good_until))
+        Ok(said.about(image, read_at, good_until))
     }
 }
 
