@@ -1,8 +1,10 @@
 //! A registry that says whatever a test wants and remembers what it was asked.
 
 use std::{
+    any::Any,
     collections::BTreeMap,
     net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -45,8 +47,15 @@ pub(crate) struct Reply {
 
 pub(crate) struct Fake {
     pub(crate) address: SocketAddr,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    notes: Arc<Notes>,
     task: JoinHandle<()>,
+}
+
+/// What a fake saw, and what failed in its answers: an assertion there is the test's.
+#[derive(Default)]
+struct Notes {
+    seen: Mutex<Vec<Seen>>,
+    failure: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 /// A subject, a signature attached to it, and the signature's one blob.
@@ -106,10 +115,10 @@ impl Fake {
     ) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let router = router(answer, seen.clone());
+        let notes = Arc::<Notes>::default();
+        let router = router(answer, notes.clone());
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, seen, task }
+        Self { address, notes, task }
     }
 
     /// The same over TLS, with a certificate that nobody trusts.
@@ -135,11 +144,11 @@ impl Fake {
     ) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let router = router(answer, seen.clone());
+        let notes = Arc::<Notes>::default();
+        let router = router(answer, notes.clone());
         let listener = TlsListener { listener, acceptor };
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, seen, task }
+        Self { address, notes, task }
     }
 
     pub(crate) fn registry(&self) -> String {
@@ -151,7 +160,7 @@ impl Fake {
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+        self.notes.seen.lock().unwrap().clone()
     }
 
     /// What was asked, one line a request.
@@ -163,6 +172,10 @@ impl Fake {
 impl Drop for Fake {
     fn drop(&mut self) {
         self.task.abort();
+        let failure = self.notes.failure.lock().ok().and_then(|mut failure| failure.take());
+        if let Some(failure) = failure.filter(|_| !std::thread::panicking()) {
+            resume_unwind(failure);
+        }
     }
 }
 
@@ -189,13 +202,10 @@ impl axum::serve::Listener for TlsListener {
     }
 }
 
-fn router(
-    answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
-    seen: Arc<Mutex<Vec<Seen>>>,
-) -> Router {
+fn router(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static, notes: Arc<Notes>) -> Router {
     let answer = Arc::new(answer);
     Router::new().fallback(move |request: Request| {
-        let (answer, all) = (answer.clone(), seen.clone());
+        let (answer, notes) = (answer.clone(), notes.clone());
         async move {
             let (parts, body) = request.into_parts();
             let body = axum::body::to_bytes(body, 64 << 20).await.unwrap();
@@ -206,8 +216,12 @@ fn router(
                 headers: parts.headers,
                 body,
             };
-            let reply = answer(&seen);
-            all.lock().unwrap().push(seen);
+            notes.seen.lock().unwrap().push(seen.clone());
+            let reply =
+                catch_unwind(AssertUnwindSafe(|| answer(&seen))).unwrap_or_else(|failure| {
+                    notes.failure.lock().unwrap().get_or_insert(failure);
+                    Reply::new(500)
+                });
             let mut response = Response::builder().status(reply.status);
             for (name, value) in &reply.headers {
                 response = response.header(name, value);
@@ -351,4 +365,12 @@ pub(crate) async fn credential(
     let host = RegistryHost::parse(host).unwrap();
     let asked = Asked { host: &host, repository: "app", artifact, give_up_at: None };
     provider.credential(&asked).await.map(|granted| granted.credential)
+}
+
+#[tokio::test]
+#[should_panic(expected = "an assertion of a test")]
+async fn what_fails_in_an_answer_fails_the_test() {
+    let fake = Fake::start(|_: &Seen| panic!("an assertion of a test")).await;
+    assert!(client().resolve(&fake.reference("app:1"), None).await.is_err());
+    assert!(!fake.seen().is_empty());
 }
