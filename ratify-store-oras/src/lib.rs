@@ -55,6 +55,7 @@ mod tls;
 mod transport;
 mod tree;
 mod upload;
+mod ways;
 
 pub use addresses::{AddressKind, AddressRules};
 pub use artifact::{Artifact, ArtifactIndex, EMPTY_CONFIG};

@@ -20,8 +20,8 @@ use crate::{
     client::{PULL, Target},
     exchange::Answer,
     patience::within,
-    registries::Referrers,
     route::Purpose,
+    ways::Referrers,
 };
 
 /// By which a registry says what it left out of a list.

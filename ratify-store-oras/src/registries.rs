@@ -12,12 +12,14 @@ use std::{
 
 use url::Url;
 
-use crate::{auth::challenge::Challenge, limiter::Limiter};
+use crate::{
+    auth::challenge::Challenge,
+    limiter::Limiter,
+    ways::{Referrers, Ways},
+};
 
 /// The origins come from requests; of more than these, those asked least recently are forgotten.
 const MAX_REGISTRIES: usize = 1024;
-/// Of more places than these of one origin, all are asked anew.
-const MAX_PLACES: usize = 256;
 /// Of more challenges than these of one origin, those learned first are forgotten.
 const MAX_CHALLENGES: usize = 128;
 /// The same by their bytes.
@@ -26,20 +28,12 @@ const MAX_CHALLENGES_BYTES: usize = 16 << 10;
 const MAX_CHALLENGE_BYTES: usize = 1024;
 /// How long it is known what a registry asks for.
 const CHALLENGE_LIFETIME: Duration = Duration::from_secs(600);
-/// How long it is known which way a registry lists referrers. It may be upgraded.
-const REFERRERS_LIFETIME: Duration = Duration::from_secs(600);
-
-/// Which way a registry lists what is attached to a subject.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Referrers {
-    Api,
-    TagSchema,
-}
 
 /// All registries that were asked.
 #[derive(Default)]
 pub(crate) struct Registries {
     known: Mutex<HashMap<String, Arc<Registry>>>,
+    ways: Arc<Ways>,
     clock: AtomicU64,
 }
 
@@ -47,8 +41,10 @@ pub(crate) struct Registries {
 #[derive(Default)]
 pub(crate) struct Registry {
     pub(crate) limiter: Arc<Limiter>,
-    /// By place: a host may stand for several registries, and have repositories of many kinds.
-    referrers: Mutex<HashMap<String, (Referrers, Instant)>>,
+    origin: String,
+    /// By origin and place: a host may stand for several registries, and have repositories of many
+    /// kinds.
+    ways: Arc<Ways>,
     /// By place, or part of it: what it asks for, whatever the repository.
     challenges: Mutex<HashMap<String, (Challenge, Instant)>>,
     used: AtomicU64,
@@ -57,19 +53,12 @@ pub(crate) struct Registry {
 impl Registry {
     /// Whether a place is known to have no Referrers API, so that asking it is of no use.
     pub(crate) fn lists_by_tag(&self, place: &str, now: Instant) -> bool {
-        self.known_referrers(place, now) == Some(Referrers::TagSchema)
+        self.ways.of(&self.place(place), now) == Some(Referrers::TagSchema)
     }
 
-    /// It answered so. A place that has the API keeps it, whatever is not found in it.
+    /// It answered so.
     pub(crate) fn learn_referrers(&self, place: &str, referrers: Referrers, now: Instant) {
-        if self.known_referrers(place, now) == Some(Referrers::Api) && referrers != Referrers::Api {
-            return;
-        }
-        let mut known = self.referrers.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MAX_PLACES && !known.contains_key(place) {
-            known.clear();
-        }
-        known.insert(place.to_owned(), (referrers, now));
+        self.ways.learn(self.place(place), referrers, now);
     }
 
     /// What a place asked for last, of anybody, whatever the repository was.
@@ -103,10 +92,8 @@ impl Registry {
         known.insert(place.to_owned(), (challenge, now));
     }
 
-    fn known_referrers(&self, place: &str, now: Instant) -> Option<Referrers> {
-        let known = self.referrers.lock().unwrap_or_else(PoisonError::into_inner);
-        let (referrers, at) = *known.get(place)?;
-        (now.saturating_duration_since(at) < REFERRERS_LIFETIME).then_some(referrers)
+    fn place(&self, place: &str) -> String {
+        format!("{} {place}", self.origin)
     }
 }
 
@@ -118,7 +105,10 @@ impl Registries {
         if known.len() >= MAX_REGISTRIES && !known.contains_key(&origin) {
             forget_a_quarter(&mut known);
         }
-        let registry = known.entry(origin).or_default();
+        let registry = known.entry(origin.clone()).or_insert_with(|| {
+            let ways = Arc::clone(&self.ways);
+            Arc::new(Registry { origin, ways, ..Registry::default() })
+        });
         registry.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         registry.clone()
     }
@@ -150,18 +140,18 @@ mod tests {
     }
 
     #[test]
-    fn which_way_referrers_are_listed_is_known_for_ten_minutes_and_the_api_is_not_unlearned() {
-        let (registry, start) = (Registry::default(), Instant::now());
-        assert!(!registry.lists_by_tag("/v2 app", start));
-        registry.learn_referrers("/v2 app", Referrers::TagSchema, start);
-        assert!(registry.lists_by_tag("/v2 app", start + REFERRERS_LIFETIME / 2));
-        assert!(!registry.lists_by_tag("/v2 other", start));
-        assert!(!registry.lists_by_tag("/v2 app", start + REFERRERS_LIFETIME));
-        registry.learn_referrers("/v2 app", Referrers::Api, start);
-        registry.learn_referrers("/v2 app", Referrers::TagSchema, start);
-        assert!(!registry.lists_by_tag("/v2 app", start));
-        registry.learn_referrers("/v2 app", Referrers::TagSchema, start + REFERRERS_LIFETIME);
-        assert!(registry.lists_by_tag("/v2 app", start + REFERRERS_LIFETIME));
+    fn which_way_referrers_are_listed_is_known_by_origin_and_outlives_what_else_is_known() {
+        let (registries, now) = (Registries::default(), Instant::now());
+        let place = "/v2 app";
+        let learnt = registries.of(&url("https://r.example.com"));
+        learnt.learn_referrers(place, Referrers::TagSchema, now);
+        assert!(learnt.lists_by_tag(place, now) && !learnt.lists_by_tag("/v2 other", now));
+        for number in 0..2 * MAX_REGISTRIES {
+            let other = registries.of(&url(&format!("https://r{number}.example.com")));
+            assert!(!other.lists_by_tag(place, now));
+        }
+        let again = registries.of(&url("https://r.example.com"));
+        assert!(!Arc::ptr_eq(&learnt, &again) && again.lists_by_tag(place, now));
     }
 
     #[test]
