@@ -42,7 +42,8 @@ pub fn router(connections: Connections) -> Router {
 impl Collector for Registries {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let (name, counters) = ("ratify_registry_request_count", self.0.counters());
-        let help = "Answers of registries, those of repeated requests included";
+        let help =
+            "Answers of registries and of services of clouds, those of repeated requests included";
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (series, count) in counters.requests() {
             let labels = [
