@@ -13,7 +13,7 @@ use crate::selection::{Dropped, Moment, moment, reason};
 /// When an artifact was made (OCI image specification, annotations.md).
 const CREATED: &str = "org.opencontainers.image.created";
 /// So many manifests of one list are read for their dates.
-const MAX_READ: usize = 100;
+const MAX_READ: usize = 1000;
 const READ_AT_ONCE: usize = 8;
 /// So many digests stand in one line of the log.
 const MAX_LOGGED: usize = 20;
