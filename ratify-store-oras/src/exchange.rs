@@ -19,7 +19,7 @@ use crate::{
     counters::host_of,
     deadline::Deadline,
     failure::{asked_by_proxy, by_proxy, is_closed, refused, unreachable_error},
-    limiter::Paused,
+    limiter::{Paused, Ticket},
     patience::{jitter, silence, unless_silent},
     resolver::asked_by,
     retry::Outcome,
@@ -147,20 +147,13 @@ impl Exchange {
         authorization: Option<&HeaderValue>,
         give_up_at: Option<Instant>,
     ) -> Result<Answer, OrasError> {
-        let limiter = &self.connections.registries().of(url).limiter;
-        let deadline = self.deadline.clone().unwrap_or_else(|| Deadline::new(give_up_at));
+        let deadline = self.deadline_or(give_up_at);
         let mut retry = 0;
         loop {
-            deadline.asks(call.label(url), limiter);
-            let admitted = limiter.admit(&self.tenant, &deadline).await;
-            let ticket = admitted.map_err(|Paused(until)| {
-                OrasError::paused(call.label(url), until, Instant::now())
-            })?;
-            self.requests.add(&host_of(url));
+            let ticket = self.admit(call, url, &deadline).await?;
             let result = self.attempt(call, url, authorization).await;
             if let Ok(answer) = &result {
-                let counters = self.connections.counters();
-                counters.count_request(url, answer.status().as_u16(), &self.tenant);
+                self.count_answer(url, answer.status());
             }
             let outcome = match &result {
                 Ok(answer) => Outcome::Status(answer.status().as_u16(), answer.retry_after()),
@@ -179,8 +172,34 @@ impl Exchange {
         }
     }
 
+    /// Waits until a request may be sent to a host, and counts it.
+    async fn admit(
+        &self,
+        call: &Call,
+        url: &Url,
+        deadline: &Deadline,
+    ) -> Result<Ticket, OrasError> {
+        let limiter = &self.connections.registries().of(url).limiter;
+        deadline.asks(call.label(url), limiter);
+        let admitted = limiter.admit(&self.tenant, deadline).await;
+        let ticket = admitted
+            .map_err(|Paused(until)| OrasError::paused(call.label(url), until, Instant::now()))?;
+        self.requests.add(&host_of(url));
+        Ok(ticket)
+    }
+
+    fn count_answer(&self, url: &Url, status: StatusCode) {
+        self.connections.counters().count_request(url, status.as_u16(), &self.tenant);
+    }
+
+    fn deadline_or(&self, give_up_at: Option<Instant>) -> Deadline {
+        self.deadline.clone().unwrap_or_else(|| Deadline::new(give_up_at))
+    }
+
     /// Sends a call, and once more where the connection was closed instead of an answer: a server, or
-    /// a proxy, may close one that was kept open just when it is used again.
+    /// a proxy, may close one that was kept open just when it is used again. Nothing of what we ask
+    /// does harm twice (RFC 9110, section 9.2.2): a POST asks for a token, or opens an upload, of
+    /// which the registry forgets the one that is not used.
     async fn attempt(
         &self,
         call: &Call,
@@ -275,14 +294,8 @@ impl Exchange {
     /// Asks a loopback host for anything, as one of all requests to it.
     async fn knock(&self, url: &Url) -> Result<reqwest::Result<StatusCode>, OrasError> {
         let pool = self.connections.pool(None, url)?;
-        let limiter = &self.connections.registries().of(url).limiter;
-        let deadline = self.deadline.clone().unwrap_or_else(|| Deadline::new(None));
-        let label = Call::new(Method::GET, url.clone()).label(url);
-        deadline.asks(label.clone(), limiter);
-        let admitted = limiter.admit(&self.tenant, &deadline).await;
-        let ticket =
-            admitted.map_err(|Paused(until)| OrasError::paused(label, until, Instant::now()))?;
-        self.requests.add(&host_of(url));
+        let call = Call::new(Method::GET, url.clone());
+        let ticket = self.admit(&call, url, &self.deadline_or(None)).await?;
         let silence = self.connections.timeouts().silence;
         let sending = pool.get(url.clone()).timeout(silence).send();
         let answer = asked_by(&self.tenant, sending).await;
@@ -294,7 +307,7 @@ impl Exchange {
         ticket.done(self.retry.seen(outcome));
         let status = answer.map(|answer| answer.status());
         if let Ok(status) = &status {
-            self.connections.counters().count_request(url, status.as_u16(), &self.tenant);
+            self.count_answer(url, *status);
         }
         Ok(status)
     }
