@@ -81,6 +81,14 @@ impl Reply {
         Self { body: Body::from(body.into()), ..Self::new(200) }
     }
 
+    /// What a HEAD says of a manifest.
+    pub(crate) fn described(digest: &Digest, size: u64) -> Self {
+        Self::new(200)
+            .with("content-type", media_type::OCI_MANIFEST)
+            .with("content-length", &size.to_string())
+            .with("docker-content-digest", digest.as_str())
+    }
+
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self

@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use ratify_core::{Context, Reference, ReferrerStore, config::StorePluginConfig, media_type};
+use ratify_core::{Context, Reference, ReferrerStore, config::StorePluginConfig};
 use ratify_store_oras::{OrasStore, OrasStoreOptions, ResultCache, RetryPolicy};
 use serde_json::json;
 
@@ -203,10 +203,7 @@ async fn what_is_absent_is_asked_for_again_after_two_seconds() {
             return Reply::error(404, "MANIFEST_UNKNOWN");
         }
         if seen.path.ends_with(".sig") {
-            return Reply::new(200)
-                .with("content-type", media_type::OCI_MANIFEST)
-                .with("content-length", "9")
-                .with("docker-content-digest", digest("aa").as_str());
+            return Reply::described(&digest("aa"), 9);
         }
         content.answer(seen)
     })

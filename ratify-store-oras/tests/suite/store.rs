@@ -88,10 +88,7 @@ async fn cosigns_signature_is_listed_and_bound_by_its_payload() {
     let content = Content::new();
     let fake = Fake::start(move |seen: &Seen| {
         if seen.path.ends_with(".sig") {
-            return Reply::new(200)
-                .with("content-type", media_type::OCI_MANIFEST)
-                .with("content-length", "9")
-                .with("docker-content-digest", digest("aa").as_str());
+            return Reply::described(&digest("aa"), 9);
         }
         content.answer(seen)
     })
