@@ -52,6 +52,9 @@ pub struct VerifierReport {
     /// Reports about what is attached to the artifact itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nested_results: Vec<VerifierReport>,
+    /// Whether it failed for a reason that may be gone a moment later; never part of the JSON.
+    #[serde(skip)]
+    pub is_transient: bool,
 }
 
 impl VerifierReport {
@@ -72,8 +75,14 @@ impl VerifierReport {
             message: error.details(),
             error_reason: error.reason(),
             remediation: error.remediation().to_owned(),
+            is_transient: error.is_transient(),
             ..Self::default()
         }
+    }
+
+    /// Whether it, or a report nested in it, failed for a reason that may be gone a moment later.
+    pub fn rests_on_a_moment(&self) -> bool {
+        self.is_transient || self.nested_results.iter().any(Self::rests_on_a_moment)
     }
 
     /// The same report with something more for a policy to see.
@@ -122,6 +131,13 @@ impl VerifyResult {
     /// A verdict and what it rests on.
     pub fn new(is_success: bool, verifier_reports: Vec<VerifierReport>) -> Self {
         Self { is_success, verifier_reports, registry_requests: None }
+    }
+
+    /// Whether it is no success for a reason that may be gone a moment later, such as a registry
+    /// that was not reached: nothing that is kept, and no verdict about the image. A success needs
+    /// nothing of what failed.
+    pub fn is_transient(&self) -> bool {
+        !self.is_success && self.verifier_reports.iter().any(VerifierReport::rests_on_a_moment)
     }
 }
 
@@ -172,6 +188,23 @@ mod tests {
         assert_eq!(typed("", "t"), "t");
         assert_eq!(typed("notation", ""), "n");
         assert_eq!(typed("", ""), "");
+    }
+
+    #[test]
+    fn a_failure_of_the_moment_counts_where_there_is_no_success_and_is_not_written() {
+        let error = crate::ErrorCode::ListReferrersFailure.error().passing(true);
+        let moment = VerifierReport::from_error(&error);
+        let mut outer = VerifierReport::failure("nested verification failed");
+        outer.nested_results = vec![VerifierReport::success(""), moment.clone()];
+        for report in [moment, outer] {
+            assert!(!serde_json::to_string(&report).unwrap().contains("ransient"));
+            let said: VerifierReport = serde_json::from_str(r#"{"isTransient":true}"#).unwrap();
+            assert!(!said.is_transient, "a plugin has no say in it");
+            assert!(VerifyResult::new(false, vec![said.clone(), report.clone()]).is_transient());
+            assert!(!VerifyResult::new(true, vec![said, report]).is_transient());
+        }
+        let plain = VerifyResult::new(false, vec![VerifierReport::failure("")]);
+        assert!(!plain.is_transient());
     }
 
     #[test]

@@ -83,7 +83,10 @@ impl ExecStore {
             .map_err(|error| self.error(ErrorCode::ConfigInvalid).with_source(error))?;
         call.give_up_at = give_up_at;
         call.most_stdout = most_stdout;
-        self.runner.call(call).await.map_err(|error| self.failure(command).with_source(error))
+        self.runner.call(call).await.map_err(|error| {
+            let is_transient = error.is_transient();
+            self.failure(command).with_source(error).passing(is_transient)
+        })
     }
 
     async fn ask<T: Answer>(

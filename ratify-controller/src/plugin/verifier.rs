@@ -105,7 +105,8 @@ impl ExecVerifier {
                 "details": capped_line(&error.details, MOST_TEXT),
             }})
         });
-        self.report_of(&self.verify_failure(failure))
+        let is_transient = failure.is_transient();
+        self.report_of(&self.verify_failure(failure).passing(is_transient))
             .with_extensions(plugin_error.unwrap_or(Value::Null))
     }
 

@@ -193,6 +193,7 @@ impl Executor {
         context: &Context,
         observe: Observe<'_>,
     ) -> Result<Descriptor> {
+        let mut is_transient = false;
         for store in &self.stores {
             match resolve_in(store.as_ref(), subject, context).await {
                 Ok(descriptor) => {
@@ -200,13 +201,15 @@ impl Executor {
                     return Ok(descriptor);
                 }
                 Err(error) => {
+                    is_transient |= error.is_transient();
                     observe(Notice::NotResolved { store: store.name().to_owned(), error });
                 }
             }
         }
         Err(ErrorCode::ReferrerStoreFailure
             .detail("could not resolve descriptor for a subject from any stores")
-            .from_component(ComponentType::ReferrerStore, ""))
+            .from_component(ComponentType::ReferrerStore, "")
+            .passing(is_transient))
     }
 }
 

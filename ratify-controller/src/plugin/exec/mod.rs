@@ -229,7 +229,7 @@ impl ExecRunner {
             ProcessError::NotStarted { ref source, .. } => {
                 PluginFailure::not_started(&error, source, &path)
             }
-            error => PluginFailure::without_output(error.to_string()),
+            error => PluginFailure::not_run(error.to_string()),
         })?;
         self.gate.check(&known).map_err(|denial| PluginFailure::denied(&denial))?;
         match finished.end {
