@@ -108,8 +108,13 @@ impl ProviderResponse {
 
     /// An answer that there is none.
     pub(super) fn system_error(error: &str, idempotent: bool) -> Self {
+        Self::partly(Vec::new(), error, idempotent)
+    }
+
+    /// An answer of items to some of the keys, and why there is none to the others.
+    pub(super) fn partly(items: Vec<Item>, error: &str, idempotent: bool) -> Self {
         let system_error = format!("operation failed with error {error}");
-        Self::new(Response { idempotent, items: Vec::new(), system_error })
+        Self::new(Response { idempotent, items, system_error })
     }
 
     fn new(response: Response) -> Self {

@@ -18,7 +18,15 @@ const KEYS: [(&str, &[&str]); 8] = [
     ("store", &["version", "pluginBinDirs", "plugins"]),
     ("verifier", &["version", "pluginBinDirs", "plugins"]),
     ("policy", &["version", "plugin"]),
-    ("executor", &["verificationRequestTimeout", "mutationRequestTimeout"]),
+    (
+        "executor",
+        &[
+            "verificationRequestTimeout",
+            "mutationRequestTimeout",
+            "giveUpAfter",
+            "mutationKeepsTag",
+        ],
+    ),
     ("logger", &["formatter", "requestHeaders"]),
     ("logger.requestHeaders", &["traceIDHeaderName"]),
     ("crl", &["cache"]),
