@@ -74,7 +74,7 @@ impl Front {
     /// An image of its own with one attachment.
     fn put(&self, repository: &str, tag: &str) -> String {
         let image = self.registry.put_image(repository, tag, format!("layer {tag}")).unwrap();
-        let blob = ("application/json", bytes::Bytes::from(format!("{{\"of\":{:?}}}", tag)));
+        let blob = ("application/json", bytes::Bytes::from(format!("{{\"of\":{tag:?}}}")));
         self.registry.put_artifact(repository, &image, STATEMENT, &[blob]).unwrap();
         format!("{}/{repository}:{tag}", self.host)
     }
