@@ -59,6 +59,7 @@ impl ExecVerifier {
             .to_json()
             .map_err(|error| self.error(ErrorCode::ConfigInvalid).with_source(error))?;
         call.give_up_at = request.context.give_up_at;
+        call.tenant = Arc::clone(&request.context.tenant);
         call.most_stdout = MOST_STDOUT;
         call.keep = directory.map(|directory| Box::new(directory) as _);
         match self.runner.call(call).await {

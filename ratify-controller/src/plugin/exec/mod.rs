@@ -107,6 +107,8 @@ pub struct Call<'a> {
     pub most_stdout: usize,
     /// Held until the process and all its descendants are gone.
     pub keep: Option<Box<dyn Any + Send + Sync>>,
+    /// Whose work it is: places are shared out between tenants.
+    pub tenant: Arc<str>,
 }
 
 /// What a plugin that exited with 0 wrote.
@@ -163,6 +165,7 @@ impl<'a> Call<'a> {
             give_up_at: None,
             most_stdout: 16 << 20,
             keep: None,
+            tenant: Arc::default(),
         }
     }
 }
@@ -216,6 +219,7 @@ impl ExecRunner {
         launch.stdin = Bytes::from(call.stdin);
         launch.give_up_at = call.give_up_at;
         launch.most_stdout = call.most_stdout;
+        launch.tenant = call.tenant;
         launch.keep = Some(Arc::new((call.program.guard, call.keep)));
         let (most_stdout, most_stderr) = (launch.most_stdout, launch.most_stderr);
         let run = self.host.run(launch);

@@ -104,7 +104,7 @@ async fn ask(server: &Server, keys: &[String]) -> (u16, Value) {
 async fn a_namespace_with_five_thousand_dead_images_makes_no_other_late() {
     let front = Front::start(Duration::ZERO).await;
     let images: Vec<_> = (0..40).map(|image| front.put("app", &format!("v{image}"))).collect();
-    let home = home(2900);
+    let home = home(5000);
     let server = Server::start(&home).await;
     let dead = async {
         for _ in 0..2 {
@@ -129,6 +129,34 @@ async fn a_namespace_with_five_thousand_dead_images_makes_no_other_late() {
         }
     };
     tokio::join!(dead, living);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_whose_plugins_hang_makes_no_other_late() {
+    let front = Front::start(Duration::ZERO).await;
+    let stuck: Vec<_> = (0..150).map(|tag| front.put("stuck", &format!("v{tag}"))).collect();
+    let image = front.put("app", "v1");
+    let home = home(5000);
+    let hangs = r#"case "$RATIFY_VERIFIER_SUBJECT" in */stuck:*|*/stuck@*) exec sleep 600;; esac"#;
+    home.script_plugin("judge", &format!("cat >/dev/null; {hangs}; echo '{{\"isSuccess\":true}}'"));
+    let server = Server::start(&home).await;
+    let keys: Vec<_> = stuck.iter().map(|image| format!("[a]{image}")).collect();
+    let hanging = async {
+        for _ in 0..2 {
+            let (status, document) = ask(&server, &keys).await;
+            assert_eq!(status, 500, "{document}");
+            assert!(document["response"].get("items").is_none(), "{document}");
+        }
+    };
+    let living = async {
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let (status, document) = ask(&server, &[format!("[b]{image}")]).await;
+            let item = &document["response"]["items"][0];
+            assert_eq!((status, &item["value"]["isSuccess"]), (200, &json!(true)), "{document}");
+        }
+    };
+    tokio::join!(hanging, living);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
