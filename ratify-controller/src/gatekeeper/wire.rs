@@ -7,7 +7,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use ratify_core::{VerifierReport, VerifyResult, go_json};
+use ratify_core::{Reports, VerifyResult, go_json};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -57,8 +57,8 @@ pub(super) struct VerificationResponse {
     #[serde(rename = "traceID", skip_serializing_if = "String::is_empty")]
     trace_id: String,
     timestamp: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    verifier_reports: Vec<VerifierReport>,
+    #[serde(skip_serializing_if = "Reports::is_empty")]
+    verifier_reports: Reports,
 }
 
 /// The whole answer: items, or an error of the system.
@@ -239,6 +239,8 @@ fn once<T, E: serde::de::Error>(seen: &Option<T>, key: &'static str) -> Result<(
 
 #[cfg(test)]
 mod tests {
+    use ratify_core::VerifierReport;
+
     use super::*;
 
     fn request(keys: &str) -> Vec<u8> {

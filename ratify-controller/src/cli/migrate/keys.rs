@@ -7,8 +7,7 @@ use super::{
     finding::Finding,
     values::{
         cache_type, cloud_identity, formatter, image, image_plugin, inline_keys, key_vault,
-        metrics, registry_provider, rego, request_cache, tag, trace_headers, trust_policies,
-        verifier,
+        metrics, registry_provider, request_cache, tag, trace_headers, trust_policies, verifier,
     },
 };
 
@@ -98,7 +97,7 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("oras.useHttp", Same),
     ("podAnnotations", Same),
     ("podLabels", Same),
-    ("policy.useRego", Judged(rego)),
+    ("policy.useRego", Same),
     ("provider.cache.cacheSizeMb", WithAnother),
     ("provider.cache.enabled", Judged(request_cache)),
     ("provider.cache.name", WithAnother),

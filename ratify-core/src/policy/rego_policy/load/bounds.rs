@@ -6,7 +6,7 @@ use super::{Refused, Result, UNPROVEN, UNREADABLE};
 /// Policies that were seen have two kilobytes.
 const MAX_BYTES: usize = 256 << 10;
 /// What reading may cost: each byte counts four times as much for each bracket it stands in.
-const MAX_COST: u64 = 1 << 25;
+const MAX_COST: u64 = 1 << 24;
 /// Beyond this one byte alone is too much.
 const MAX_NESTING: u32 = 12;
 

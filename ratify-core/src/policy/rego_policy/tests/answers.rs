@@ -154,6 +154,7 @@ fn what_cannot_be_computed_is_a_fault() {
     }
 }
 
+/// Long because: a line for each builtin.
 #[test]
 fn each_builtin_answers_as_in_opa() {
     let cases = [
