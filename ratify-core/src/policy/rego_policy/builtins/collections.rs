@@ -42,12 +42,22 @@ pub(super) fn array_concat(arguments: &[Value], means: &Means) -> Answer<Value> 
         return Err("an argument is no array".to_owned());
     };
     means.take_elements(first.len().saturating_add(second.len()))?;
-    Ok(Value::from(first.iter().chain(second.iter()).cloned().collect::<Vec<Value>>()))
+    let both = Value::from(first.iter().chain(second.iter()).cloned().collect::<Vec<Value>>());
+    means.count(&both)?;
+    Ok(both)
 }
 
 /// Objects within objects are joined too; otherwise the second's value counts.
 pub(super) fn object_union(arguments: &[Value], means: &Means) -> Answer<Value> {
-    joined(&arguments[0], &arguments[1], means)
+    let union = joined(&arguments[0], &arguments[1], means)?;
+    means.count(&union)?;
+    Ok(union)
+}
+
+/// A collection as it is.
+pub(super) fn counted(arguments: &[Value], means: &Means) -> Answer<Value> {
+    means.count(&arguments[0])?;
+    Ok(arguments[0].clone())
 }
 
 /// Its depth is bounded by that of the input and of the policy's text.

@@ -40,8 +40,14 @@ pub(super) const LESS: &str = "ratify__less";
 /// `a <= b`.
 pub(super) const AT_MOST: &str = "ratify__at_most";
 
+/// A collection that the policy makes, as it is: it is only counted.
+pub(super) const COUNTED: &str = "ratify__counted";
+
 /// How many bytes all builtins together may make in one evaluation.
 const MAX_MADE: u64 = 64 << 20;
+/// How many values may be in the collections that one evaluation makes, each counted wherever it
+/// is: to compare two of them takes a step for each.
+const MAX_VALUES: u64 = 16 << 20;
 /// The longest text that regorus' own builtins are given; the cost of some is a product.
 const MAX_TEXT: usize = 64 << 10;
 /// What an element of a collection takes.
@@ -52,11 +58,12 @@ pub(super) struct Means {
     /// The time of the evaluation, in nanoseconds since 1970.
     now: i64,
     left: AtomicU64,
+    values_left: AtomicU64,
 }
 
 impl Means {
     pub(super) fn new(now: i64) -> Self {
-        Self { now, left: AtomicU64::new(MAX_MADE) }
+        Self { now, left: AtomicU64::new(MAX_MADE), values_left: AtomicU64::new(MAX_VALUES) }
     }
 
     /// Takes so many bytes of the budget, before they are made.
@@ -66,6 +73,27 @@ impl Means {
             format!("the policy makes more than {MAX_MADE} bytes of texts and collections")
         })?;
         self.left.store(after, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Counts a collection that was made, with all that is in it.
+    fn count(&self, made: &Value) -> Answer<()> {
+        let mut left = self.values_left.load(Ordering::Relaxed);
+        let mut open = vec![made];
+        while let Some(value) = open.pop() {
+            left = left.checked_sub(1).ok_or_else(|| {
+                format!("the policy makes collections of more than {MAX_VALUES} values")
+            })?;
+            match value {
+                Value::Array(array) => open.extend(array.iter()),
+                Value::Set(set) => open.extend(set.iter()),
+                Value::Object(object) => {
+                    object.iter().for_each(|(key, value)| open.extend([key, value]));
+                }
+                _ => {}
+            }
+        }
+        self.values_left.store(left, Ordering::Relaxed);
         Ok(())
     }
 
@@ -149,6 +177,7 @@ const TABLE: &[(&str, u8, By)] = &[
     (TIMES, 2, Us(numbers::times)),
     (DIVIDED, 2, Us(numbers::divided)),
     (REMAINDER, 2, Us(numbers::remainder)),
+    (COUNTED, 1, Us(collections::counted)),
     (LESS, 2, Us(order::less)),
     (AT_MOST, 2, Us(order::at_most)),
     (UNION, 2, Us(collections::union)),

@@ -218,6 +218,6 @@ fn what_regorus_has_wrong_is_written_otherwise() {
     insta::assert_snapshot!(translated("v { not startswith(input.a, input.o[input.k]) }"), @"v = true { ratify__1 := input.a; ratify__2 := input.o[input.k]; not startswith(ratify__1, ratify__2) }");
     insta::assert_snapshot!(translated("v { not input.o[input.k] == input.a }"), @"v = true { ratify__1 := input.k; not input.o[ratify__1] == input.a }");
     insta::assert_snapshot!(translated("v[r.name] { r := input.xs[_] }"), @"v[ratify__1] { r := input.xs[_]; ratify__1 := r.name }");
-    insta::assert_snapshot!(translated("v = {r.a: r.b | some r in input.xs} { true }"), @"v = ratify__3 { true; ratify__3 := {ratify__1: ratify__2 | some r in input.xs; ratify__1 := r.a; ratify__2 := r.b} }");
+    insta::assert_snapshot!(translated("v = {r.a: r.b | some r in input.xs} { true }"), @"v = ratify__3 { true; ratify__3 := ratify__counted({ratify__1: ratify__2 | some r in input.xs; ratify__1 := r.a; ratify__2 := r.b}) }");
     insta::assert_snapshot!(translated("v { input.a - 1 > input.b }"), @"v = true { ratify__less(input.b, ratify__minus(input.a, 1)) }");
 }

@@ -6,7 +6,7 @@ use super::{
     super::builtins,
     OURS, Refused, Result, TYPE, UNPROVEN, UNSAFE,
     query::Scope,
-    rules::{Kind, Translator},
+    rules::{Kind, Translator, constant},
 };
 
 /// Where an expression stands.
@@ -89,15 +89,15 @@ impl Translator {
             }
             Expr::ArrayCompr { term, query, .. } => {
                 let (terms, body) = self.comprehension(&[term], query, scope)?;
-                Ok(format!("[{terms} | {body}]"))
+                Ok(counted(&format!("[{terms} | {body}]")))
             }
             Expr::SetCompr { term, query, .. } => {
                 let (terms, body) = self.comprehension(&[term], query, scope)?;
-                Ok(format!("{{{terms} | {body}}}"))
+                Ok(counted(&format!("{{{terms} | {body}}}")))
             }
             Expr::ObjectCompr { key, value, query, .. } => {
                 let (terms, body) = self.comprehension(&[key, value], query, scope)?;
-                Ok(format!("{{{terms} | {body}}}"))
+                Ok(counted(&format!("{{{terms} | {body}}}")))
             }
             // Undefined in a collection is false here, and undefined in OPA.
             Expr::Membership { span, .. } => {
@@ -152,22 +152,24 @@ impl Translator {
     }
 
     fn literal(&mut self, expr: &Ref<Expr>, scope: &mut Scope) -> Result<String> {
+        if let Ok(constant) = constant(expr) {
+            return Ok(constant);
+        }
         let place = Place::Inner("a literal");
         let mut list = |items: &[Ref<Expr>]| {
             let items = items.iter().map(|item| self.operand(item, scope, place));
             items.collect::<Result<Vec<String>>>().map(|items| items.join(", "))
         };
         match expr.as_ref() {
-            Expr::Array { items, .. } => Ok(format!("[{}]", list(items)?)),
-            Expr::Set { items, .. } if items.is_empty() => Ok("set()".to_owned()),
-            Expr::Set { items, .. } => Ok(format!("{{{}}}", list(items)?)),
+            Expr::Array { items, .. } => Ok(counted(&format!("[{}]", list(items)?))),
+            Expr::Set { items, .. } => Ok(counted(&format!("{{{}}}", list(items)?))),
             Expr::Object { fields, .. } => {
                 let mut written = Vec::new();
                 for (_, key, value) in fields {
                     let key = self.operand(key, scope, place)?;
                     written.push(format!("{key}: {}", self.operand(value, scope, place)?));
                 }
-                Ok(format!("{{{}}}", written.join(", ")))
+                Ok(counted(&format!("{{{}}}", written.join(", "))))
             }
             other => Err(Refused::unproven(other.span(), "an expression of this form")),
         }
@@ -320,6 +322,10 @@ impl Translator {
             (Place::Statement, true) => self.introduce(span, scope),
         }
     }
+}
+
+fn counted(collection: &str) -> String {
+    format!("{}({collection})", builtins::COUNTED)
 }
 
 fn walk_is(function: &Ref<Expr>) -> bool {

@@ -80,6 +80,22 @@ fn what_grows_is_bounded_in_bytes() {
     assert!(error(walk, &json!(wide), limit).contains("makes more than"));
 }
 
+/// Values that hold each other's parts take no room, but as many steps as if they did.
+#[test]
+fn what_is_held_many_times_over_is_counted_each_time() {
+    for next in [
+        "[@, @]",
+        "{\"a\": @, \"b\": @}",
+        "array.concat([@], [@])",
+        "[@ | some _ in [1, 2, 3, 4, 5, 6, 7, 8]]",
+    ] {
+        let times = if next.contains("some") { 10 } else { 24 };
+        let towers = doubled(times, "[1, 2]", next);
+        let error = error(&towers, &json!({}), Duration::from_secs(60));
+        assert!(error.contains("collections of more than"), "{next}: {error}");
+    }
+}
+
 #[test]
 fn numbers_do_not_grow_beyond_what_is_exact() {
     let mut rules = "p0 = 3\n".to_owned();
