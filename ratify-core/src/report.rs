@@ -80,9 +80,11 @@ impl VerifierReport {
         }
     }
 
-    /// Whether it, or a report nested in it, failed for a reason that may be gone a moment later.
-    pub fn rests_on_a_moment(&self) -> bool {
-        self.is_transient || self.nested_results.iter().any(Self::rests_on_a_moment)
+    /// The first of it and what is nested in it that failed for a reason that may be gone a moment
+    /// later.
+    fn first_of_moment(&self) -> Option<&Self> {
+        let nested = || self.nested_results.iter().find_map(Self::first_of_moment);
+        if self.is_transient { Some(self) } else { nested() }
     }
 
     /// The same report with something more for a policy to see.
@@ -137,7 +139,7 @@ impl VerifyResult {
     /// that was not reached: nothing that is kept, and no verdict about the image. A success needs
     /// nothing of what failed.
     pub fn is_transient(&self) -> bool {
-        !self.is_success && self.verifier_reports.rest_on_a_moment()
+        !self.is_success && self.verifier_reports.first_of_moment().is_some()
     }
 }
 
@@ -172,11 +174,11 @@ impl Reports {
         self.len() == 0
     }
 
-    /// Whether any failed for a reason that may be gone a moment later.
-    fn rest_on_a_moment(&self) -> bool {
+    /// The first that failed for a reason that may be gone a moment later, nested ones included.
+    pub fn first_of_moment(&self) -> Option<&VerifierReport> {
         match self {
-            Self::Config(reports) => reports.iter().any(VerifierReport::rests_on_a_moment),
-            Self::Rego(reports) => reports.iter().any(NestedVerifierReport::rests_on_a_moment),
+            Self::Config(reports) => reports.iter().find_map(VerifierReport::first_of_moment),
+            Self::Rego(reports) => reports.iter().find_map(NestedVerifierReport::first_of_moment),
         }
     }
 
@@ -243,10 +245,9 @@ pub struct NestedVerifierReport {
 }
 
 impl NestedVerifierReport {
-    /// Whether a report in it failed for a reason that may be gone a moment later.
-    pub fn rests_on_a_moment(&self) -> bool {
-        self.verifier_reports.iter().any(VerifierReport::rests_on_a_moment)
-            || self.nested_reports.iter().any(Self::rests_on_a_moment)
+    fn first_of_moment(&self) -> Option<&VerifierReport> {
+        let own = self.verifier_reports.iter().find_map(VerifierReport::first_of_moment);
+        own.or_else(|| self.nested_reports.iter().find_map(Self::first_of_moment))
     }
 }
 

@@ -227,14 +227,10 @@ impl Failure {
 
     /// One of a verdict that says nothing of the image: the first failure of the moment.
     pub(super) fn of_moment(result: &VerifyResult) -> Self {
-        let mut reports: Vec<_> = result.verifier_reports.iter().rev().collect();
-        while let Some(report) = reports.pop() {
-            if report.is_transient {
-                let texts = [report.message.as_str(), report.error_reason.as_str()];
-                let texts: Vec<_> = texts.into_iter().filter(|text| !text.is_empty()).collect();
-                return Self::passing(texts.join(": "));
-            }
-            reports.extend(report.nested_results.iter().rev());
+        if let Some(report) = result.verifier_reports.first_of_moment() {
+            let texts = [report.message.as_str(), report.error_reason.as_str()];
+            let texts: Vec<_> = texts.into_iter().filter(|text| !text.is_empty()).collect();
+            return Self::passing(texts.join(": "));
         }
         Self::passing("what is attached to it could not be looked at".to_owned())
     }

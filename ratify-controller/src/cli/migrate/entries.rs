@@ -301,7 +301,10 @@ pub(super) fn policy(at: &str, section: &PolicyConfig, owner: Owner<'_>) -> Find
         return Finding::change(at, error, why, "mend it");
     }
     let todo = "write it with what docs/policies.md lists; the rule need not change";
-    Finding::change(at, error, why, todo).row(rows::UNPROVEN_REGO)
+    Finding::change(at, error, why, todo).row(match owner {
+        Owner::File | Owner::Cluster => rows::UNPROVEN_REGO,
+        Owner::Namespace(_) => rows::BROKEN_POLICY,
+    })
 }
 
 /// Whether a policy is v1's other one. Names are matched without case and hyphens.
