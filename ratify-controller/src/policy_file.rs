@@ -55,4 +55,10 @@ mod tests {
         assert_eq!(read(folder).unwrap_err(), format!("read {folder}: is a directory"));
         assert_eq!(read("").unwrap_err(), "open : no such file or directory");
     }
+
+    #[test]
+    fn a_namespaces_policy_reads_no_file() {
+        let refused = refuse("/var/run/secrets/kubernetes.io/serviceaccount/token").unwrap_err();
+        assert!(refused.contains("stands in its resource"), "{refused}");
+    }
 }

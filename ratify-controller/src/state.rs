@@ -182,7 +182,11 @@ impl Active {
 
 #[cfg(test)]
 mod tests {
-    use ratify_core::{NestedVerifierReport, VerifierReport, config::Config};
+    use ratify_core::{
+        NestedVerifierReport, VerifierReport,
+        config::Config,
+        executor::{Notice, testing::MemoryStore},
+    };
     use serde_json::json;
 
     use super::*;
@@ -209,6 +213,45 @@ mod tests {
         assert_eq!(snapshot.view("b").executor.limits.nesting, 1);
         let snapshot = snapshot.with_namespace("a", None);
         assert_eq!(snapshot.view("a").executor.limits.nesting, 1);
+    }
+
+    /// A policy that computes until its time is up keeps nobody from the thread it is asked on.
+    #[tokio::test]
+    async fn a_policy_computes_where_nobody_waits_for_it() {
+        let loops = "package ratify.policy\nvalid { xs := [a | a := input.verifierReports[_]]; \
+             xs[_]; xs[_]; xs[_]; xs[_]; xs[_]; xs[_]; xs[_]; xs[_]; xs[_]; xs[_]; xs[_]; false }";
+        let plugin = json!({"name": "regopolicy", "policy": loops});
+        let file = json!({"policy": {"plugin": plugin}}).to_string();
+        let config = Config::from_json(file.as_bytes()).unwrap();
+        let policy = Policy::from_config(&config.policy.unwrap()).unwrap();
+        let image = "reg.example.com/app:v1";
+        let store = (2..60).fold(MemoryStore::new("oras").image(image, 1), |store, byte| {
+            store.artifact(1, byte, "a")
+        });
+        let view = View::new(Executor::new(vec![Arc::new(store)], Vec::new(), Some(policy)));
+        let ended = Mutex::new(Vec::new());
+        let faults = Mutex::new(Vec::new());
+        let parameters = VerifyParameters::new(image);
+        let observe = |notice: Notice| {
+            if notice.is_error() {
+                faults.lock().unwrap().push(notice.to_string());
+            }
+        };
+        let asked = async {
+            let result = view.verify(&parameters, &observe).await.unwrap();
+            ended.lock().unwrap().push("policy");
+            result
+        };
+        let other = async {
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            ended.lock().unwrap().push("other");
+        };
+        let (result, ()) = tokio::join!(asked, other);
+        assert!(!result.is_success);
+        assert_eq!(*ended.lock().unwrap(), ["other", "policy"]);
+        assert!(faults.lock().unwrap()[0].contains("time limit"), "{faults:?}");
     }
 
     fn rule(passes_on: Option<bool>) -> Executor {

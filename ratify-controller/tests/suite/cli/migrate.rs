@@ -377,7 +377,7 @@ async fn a_cluster_with_v1s_chart_is_judged_as_far_as_it_may_be_read() {
               why: what v1's conversion intended; v1 refuses it
               do: delete it, if what v1 does today is what you want
               see COMPATIBILITY.md: a v1alpha1 policy named `configpolicy` or `regopolicy` is refused
-      SAME    Policy ratify-policy, Store store-oras, Policy configpolicy
+      SAME    Store store-oras, Policy configpolicy, Policy ratify-policy
 
     Deployment gatekeeper-system/ratify: 1 must change, 2 to look at, 4 carry over
       CHANGE  container ratify image

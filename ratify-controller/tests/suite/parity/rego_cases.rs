@@ -49,11 +49,12 @@ fn stock() -> Value {
     json!({ "policy": STOCK })
 }
 
-/// Something of each kind: two that judge an artifact, one of which fails.
+/// Two that judge an artifact, of which one fails, and none for another. (Of v1's own plugins only one
+/// may run at once: two of them spoil each other's cache.)
 fn two_of_a_kind() -> Value {
     json!([
         {"name": "good", "type": "sample", "artifactTypes": STATEMENT},
-        {"name": "bad", "type": "sbom", "artifactTypes": format!("{STATEMENT},{OTHER}")},
+        {"name": "bad", "type": "sbom", "artifactTypes": STATEMENT},
     ])
 }
 
@@ -139,21 +140,16 @@ pub(super) fn rego_serve_cases() -> Vec<ServeCase> {
         config["executor"] = json!({"verificationRequestTimeout": 15_000});
         config
     };
-    let case = |name, policy, verifiers, rows| ServeCase {
+    let case = |name, policy, verifiers| ServeCase {
         name,
         config: patient(policy, verifiers),
         posts: vec![(VERIFY, keys()), (VERIFY, keys())],
-        rows,
+        rows: &[],
     };
     let passed = json!({"policy": STOCK, "passthroughEnabled": true});
     vec![
-        case("rego: the stock policy, asked by Gatekeeper", stock(), sample(), &[]),
-        case("rego: one fails, asked by Gatekeeper", stock(), two_of_a_kind(), &[PLUGIN_REASON]),
-        case(
-            "rego: passed through, asked by Gatekeeper",
-            passed,
-            two_of_a_kind(),
-            &[PLUGIN_REASON],
-        ),
+        case("rego: the stock policy, asked by Gatekeeper", stock(), sample()),
+        case("rego: some without a verifier, asked by Gatekeeper", stock(), only(OTHER)),
+        case("rego: passed through, asked by Gatekeeper", passed, only(OTHER)),
     ]
 }

@@ -21,7 +21,7 @@ struct File {
     cases: Vec<Case>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct Case {
     note: String,
@@ -34,23 +34,6 @@ struct Case {
     want_defined: Option<bool>,
     want_error: Option<Value>,
     want_error_code: Option<Value>,
-}
-
-impl Default for Case {
-    fn default() -> Self {
-        Self {
-            note: String::new(),
-            query: String::new(),
-            modules: Vec::new(),
-            data: None,
-            input: None,
-            input_term: None,
-            want_result: None,
-            want_defined: None,
-            want_error: None,
-            want_error_code: None,
-        }
-    }
 }
 
 /// A case as a policy, the rule to ask for, its input, and the variable its value is bound to.
@@ -146,7 +129,8 @@ impl Counts {
             (Evaluated::Failed(_), false) => self.faults += 1,
             (_, false) if case.is_answered_by(&answer, &question.variable) => self.right += 1,
             _ => {
-                self.wrong.push(format!("{dialect} {}: {answer:?}\n{}", case.note, question.policy))
+                self.wrong
+                    .push(format!("{dialect} {}: {answer:?}\n{}", case.note, question.policy));
             }
         }
     }

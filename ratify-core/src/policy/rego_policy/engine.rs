@@ -37,6 +37,11 @@ impl Compiled {
     /// # Errors
     /// When the policy is refused; the text says where and why.
     pub(super) fn new(policy: &str) -> Result<Self, String> {
+        let work = AssertUnwindSafe(|| Self::loaded(policy));
+        catch_unwind(work).unwrap_or_else(|_| Err("the policy could not be read".to_owned()))
+    }
+
+    fn loaded(policy: &str) -> Result<Self, String> {
         let Loaded { text, package, rules } =
             load::load(policy).map_err(|refused| refused.to_string())?;
         start_clock();
