@@ -90,8 +90,8 @@ pub(crate) const DEBIAN: [DebianPart; 12] = [
     ),
 ];
 
-/// Whose files are read: v1's charts and samples, Gatekeeper's resource definitions, the cases of
-/// OPA's conformance (of the version that v1 has built in).
+/// Whose files are read: v1's charts, samples and constraint templates, Gatekeeper's chart, the cases
+/// of OPA's conformance (of the version that v1 has built in).
 pub(crate) const MODULES: [GoModule; 3] = [
     GoModule {
         name: "ratify-v1-module",
@@ -107,7 +107,7 @@ pub(crate) const MODULES: [GoModule; 3] = [
 ];
 
 /// What Go builds, in the order in which most is shared: Ratify v1 first.
-pub(crate) const GO: [GoPart; 18] = [
+pub(crate) const GO: [GoPart; 19] = [
     v1("ratify-v1", "github.com/ratify-project/ratify/cmd/ratify", "ratify", "3 minutes"),
     v1("v1-sbom", "github.com/ratify-project/ratify/plugins/verifier/sbom", "sbom", "10 seconds"),
     v1(
@@ -199,6 +199,17 @@ pub(crate) const GO: [GoPart; 18] = [
         binary: "ecr-credential-provider",
         stamps: &[],
         cold: "75 seconds",
+    },
+    GoPart {
+        name: "gatekeeper",
+        version: "3.23.1",
+        source: GoSource::Published {
+            package: "github.com/open-policy-agent/gatekeeper/v3",
+            version: "v3.23.1",
+        },
+        binary: "gatekeeper",
+        stamps: &[],
+        cold: "2 minutes",
     },
     GoPart {
         name: "helm",
