@@ -1,5 +1,6 @@
 //! The controller's one integration test binary: real programs, real pipes, real registries.
 
+mod admission;
 mod chart;
 mod cli;
 mod cluster;

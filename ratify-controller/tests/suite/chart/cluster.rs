@@ -50,7 +50,7 @@ pub(super) async fn start(helm: &Helm, options: ClusterOptions, definitions: &Pa
 }
 
 /// Objects as one document.
-pub(super) fn list(objects: Vec<Value>) -> String {
+pub(crate) fn list(objects: Vec<Value>) -> String {
     json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string()
 }
 

@@ -10,7 +10,7 @@ use super::{
     values::rotated,
 };
 
-const INSTALL: &str = include_str!("../../../../docs/INSTALL.md");
+pub(super) const INSTALL: &str = include_str!("../../../../docs/INSTALL.md");
 
 /// Renders instead of installing. Values that a release would remember come from a file.
 const HELM: &str = r#"#!/bin/sh
@@ -29,14 +29,14 @@ done
 exec "$REAL_HELM" template "$@"
 "#;
 
-/// The code blocks of a language.
-pub(super) fn blocks(language: &str) -> Vec<String> {
+/// The code blocks of a document that are in this language.
+pub(crate) fn blocks(document: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
-    let blocks = INSTALL.split(&fence).skip(1);
+    let blocks = document.split(&fence).skip(1);
     blocks.map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
-pub(super) fn executable(path: &std::path::Path, text: &str) {
+pub(crate) fn executable(path: &std::path::Path, text: &str) {
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
@@ -55,7 +55,7 @@ async fn every_command_of_the_document_is_right() {
     std::fs::write(folder.join("reused.json"), base().to_string()).unwrap();
     std::fs::write(folder.join("set.json"), rotated().to_string()).unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
-    let blocks = blocks("console");
+    let blocks = blocks(INSTALL, "console");
     assert!(blocks.len() > 5, "{blocks:?}");
     for block in blocks {
         let script = block.replace("\n$ ", "\n");
@@ -71,7 +71,7 @@ async fn every_command_of_the_document_is_right() {
 #[tokio::test]
 async fn the_samples_of_the_document_are_values_of_the_chart() {
     let Some(helm) = Helm::find() else { return };
-    let samples = blocks("yaml");
+    let samples = blocks(INSTALL, "yaml");
     assert_eq!(samples.len(), 3);
     for sample in samples {
         let sample: Value = serde_saphyr::from_str(&sample).unwrap();

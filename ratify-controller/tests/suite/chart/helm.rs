@@ -11,80 +11,85 @@ use tokio::process::Command;
 use crate::parity::machines::{Machines, Server};
 
 /// Where everything is installed to.
-pub(super) const NAMESPACE: &str = "gatekeeper-system";
+pub(crate) const NAMESPACE: &str = "gatekeeper-system";
 
 /// What a test renders with.
-pub(super) struct Helm {
+pub(crate) struct Helm {
     machines: Machines,
     folder: tempfile::TempDir,
 }
 
 /// What a command came to.
 #[derive(Debug)]
-pub(super) struct Ran {
-    pub(super) is_success: bool,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
+pub(crate) struct Ran {
+    pub(crate) is_success: bool,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    pub(crate) fn of(output: &std::process::Output) -> Self {
+        Self {
+            is_success: output.status.success(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
 }
 
 impl Helm {
     /// `None`, said aloud, where its programs were not brought.
-    pub(super) fn find() -> Option<Self> {
+    pub(crate) fn find() -> Option<Self> {
         Some(Self { machines: Machines::find()?, folder: tempfile::tempdir().unwrap() })
     }
 
     /// The chart under test.
-    pub(super) fn ours() -> PathBuf {
+    pub(crate) fn ours() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/ratify")
     }
 
     /// v1's chart, version 1.15.0.
-    pub(super) fn v1(&self) -> PathBuf {
+    pub(crate) fn v1(&self) -> PathBuf {
         self.machines.tool("ratify-v1-module").join("charts/ratify")
     }
 
     /// The chart under test as `helm upgrade --reuse-values` from v1's chart sees it: v1's defaults
     /// in place of its own.
-    pub(super) fn with_v1s_values(&self) -> PathBuf {
+    pub(crate) fn with_v1s_values(&self) -> PathBuf {
         let copy = self.folder().join("reused");
         copy_folder(&Self::ours(), &copy);
         std::fs::copy(self.v1().join("values.yaml"), copy.join("values.yaml")).unwrap();
         copy
     }
 
-    pub(super) fn tool(&self, name: &str) -> PathBuf {
+    pub(crate) fn tool(&self, name: &str) -> PathBuf {
         self.machines.tool(name)
     }
 
     /// A registry that v1 can read.
-    pub(super) async fn registry(&self) -> Server {
+    pub(crate) async fn registry(&self) -> Server {
         self.machines.registry_with_api(None).await
     }
 
     /// The sample plugin, built for this machine.
-    pub(super) fn plugin(&self) -> PathBuf {
+    pub(crate) fn plugin(&self) -> PathBuf {
         self.machines.plugin("sample", "sample")
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// Runs `helm`, with nothing of this machine's configuration.
-    pub(super) async fn run(&self, arguments: &[&str], kubeconfig: Option<&Path>) -> Ran {
+    pub(crate) async fn run(&self, arguments: &[&str], kubeconfig: Option<&Path>) -> Ran {
         let mut command = Command::new(self.tool("helm"));
         command.args(arguments).env_clear().env("HOME", self.folder()).kill_on_drop(true);
         command.envs(kubeconfig.map(|path| ("KUBECONFIG", path))).stdin(Stdio::null());
-        let output = command.output().await.unwrap();
-        Ran {
-            is_success: output.status.success(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Ran::of(&command.output().await.unwrap())
     }
 
     /// Renders a chart with these values, the later over the earlier.
-    pub(super) async fn try_render(&self, chart: &Path, values: &[&Value]) -> Ran {
+    pub(crate) async fn try_render(&self, chart: &Path, values: &[&Value]) -> Ran {
         let mut arguments = vec!["template".to_owned(), "ratify".to_owned()];
         arguments.extend([chart.display().to_string(), format!("--namespace={NAMESPACE}")]);
         let files: Vec<_> = values.iter().map(|values| self.values_file(values)).collect();
@@ -94,14 +99,14 @@ impl Helm {
     }
 
     /// The objects of a chart that has to be rendered.
-    pub(super) async fn render(&self, chart: &Path, values: &[&Value]) -> Vec<Value> {
+    pub(crate) async fn render(&self, chart: &Path, values: &[&Value]) -> Vec<Value> {
         let ran = self.try_render(chart, values).await;
         assert!(ran.is_success, "{values:?}: {}", ran.stderr);
         objects(&ran.stdout)
     }
 
     /// Why our chart cannot be rendered with these values.
-    pub(super) async fn refusal(&self, values: &[&Value]) -> String {
+    pub(crate) async fn refusal(&self, values: &[&Value]) -> String {
         let ran = self.try_render(&Self::ours(), values).await;
         assert!(!ran.is_success, "{values:?} is rendered");
         ran.stderr
@@ -127,7 +132,7 @@ fn copy_folder(from: &Path, to: &Path) {
 }
 
 /// What both charts need in order to be rendered at all.
-pub(super) fn base() -> Value {
+pub(crate) fn base() -> Value {
     let image = "registry.example.com/team/ratify";
     json!({
         "image": {"repository": image, "crdRepository": format!("{image}-crds"), "tag": "7"},
@@ -138,7 +143,7 @@ pub(super) fn base() -> Value {
 }
 
 /// The documents of what helm prints that hold an object.
-pub(super) fn objects(text: &str) -> Vec<Value> {
+pub(crate) fn objects(text: &str) -> Vec<Value> {
     let mut documents = vec![String::new()];
     for line in text.lines() {
         match line {

@@ -5,6 +5,7 @@
 //! - `additions`: what v1's chart has not; `values`: what operators give, right and wrong;
 //! - `cluster`: a real API server accepts what is rendered, and `helm` upgrades v1's release there;
 //!   `rights`: what is granted; `role`: the controller works with exactly that, and with v1's rights;
+//! - `site`: an installation, and what a node does for it;
 //! - `whole`: from an empty API server to a verdict, as the document has it;
 //! - `policy`: its Rego text, judged by v1;
 //! - `documents`: what `docs/INSTALL.md` says;
@@ -15,14 +16,15 @@
 
 mod additions;
 mod cases;
-mod cluster;
+pub(crate) mod cluster;
 mod compare;
-mod documents;
-mod helm;
+pub(crate) mod documents;
+pub(crate) mod helm;
 mod intended;
 mod keys;
 mod policy;
 mod rights;
-mod role;
+pub(crate) mod role;
+pub(crate) mod site;
 mod values;
 mod whole;

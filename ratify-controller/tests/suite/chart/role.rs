@@ -22,14 +22,17 @@ use crate::cluster::server::{Cluster, ClusterOptions, User};
 const LOOKS: usize = 300;
 
 const GROUPS: &[&str] = &["system:serviceaccounts", "system:serviceaccounts:gatekeeper-system"];
-/// Who the pod is, and who the hook's job is.
-pub(super) const POD: &str = "pod";
-pub(super) const JOB: &str = "job";
+/// Who the pod is, who the hook's job is, and who Gatekeeper is.
+pub(crate) const POD: &str = "pod";
+pub(crate) const JOB: &str = "job";
+pub(crate) const GATEKEEPER: &str = "gatekeeper";
 
-pub(super) fn users() -> ClusterOptions {
+pub(crate) fn users() -> ClusterOptions {
     let account = "system:serviceaccount:gatekeeper-system:ratify-admin";
     let hook = "system:serviceaccount:gatekeeper-system:ratify-admin-upgrade-crds";
-    ClusterOptions { users: vec![User::new(POD, account, GROUPS), User::new(JOB, hook, GROUPS)] }
+    let gatekeeper = "system:serviceaccount:gatekeeper-system:gatekeeper-admin";
+    let users = [(POD, account), (JOB, hook), (GATEKEEPER, gatekeeper)];
+    ClusterOptions { users: users.map(|(handle, name)| User::new(handle, name, GROUPS)).into() }
 }
 
 /// What the chart is told: what this test needs to run on loopback, and certificates.
@@ -76,26 +79,26 @@ struct Lab {
 }
 
 /// The controller; it ends with the test.
-pub(super) struct Controller {
-    pub(super) _process: Child,
-    pub(super) log: PathBuf,
-    pub(super) health: String,
+pub(crate) struct Controller {
+    pub(crate) process: Child,
+    pub(crate) log: PathBuf,
+    pub(crate) health: String,
 }
 
 impl Controller {
-    pub(super) fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// The lines that tell of a right that is missing.
-    pub(super) fn refused(&self) -> Vec<String> {
+    pub(crate) fn refused(&self) -> Vec<String> {
         let said = self.said();
         let is_refusal = |line: &&str| line.contains("forbidden") || line.contains("the right to");
         said.lines().filter(is_refusal).map(str::to_owned).collect()
     }
 
     /// Waits until the pod would be ready.
-    pub(super) async fn until_ready(&self) {
+    pub(crate) async fn until_ready(&self) {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = reqwest::Client::builder().tls_certs_only([]).no_proxy().build().unwrap();
         let url = format!("http://{}/readyz", self.health);
@@ -191,7 +194,7 @@ impl Lab {
         command.env("RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS", "1");
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         command.stderr(File::create(&log).unwrap());
-        Controller { _process: command.spawn().unwrap(), log, health }
+        Controller { process: command.spawn().unwrap(), log, health }
     }
 
     /// Names the plugin by a Verifier, as the guide does.

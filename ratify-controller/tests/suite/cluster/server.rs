@@ -184,6 +184,8 @@ impl Cluster {
             // Nobody makes the accounts and endpoints that these would wait for.
             "--disable-admission-plugins=ServiceAccount".to_owned(),
             "--endpoint-reconciler-type=none".to_owned(),
+            // Volumes that are images, as every cluster has them from 1.35 on.
+            "--feature-gates=ImageVolume=true".to_owned(),
         ]
     }
 

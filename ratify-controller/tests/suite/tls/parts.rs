@@ -76,7 +76,17 @@ impl Authority {
 
     /// A certificate for this name.
     pub(crate) fn issue_named(&self, name: &str, usages: Vec<ExtendedKeyUsagePurpose>) -> Identity {
-        let mut parameters = CertificateParams::new([name.to_owned()]).unwrap();
+        self.issue_for_names(&[name], usages)
+    }
+
+    /// A certificate for each of these names.
+    pub(crate) fn issue_for_names(
+        &self,
+        names: &[&str],
+        usages: Vec<ExtendedKeyUsagePurpose>,
+    ) -> Identity {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut parameters = CertificateParams::new(names).unwrap();
         parameters.distinguished_name.push(DnType::CommonName, "anybody");
         parameters.extended_key_usages = usages;
         let key = KeyPair::generate().unwrap();
@@ -86,7 +96,7 @@ impl Authority {
 }
 
 impl Identity {
-    pub(super) fn write(&self, folder: &Path) {
+    pub(crate) fn write(&self, folder: &Path) {
         fs::create_dir_all(folder).unwrap();
         fs::write(folder.join("tls.crt"), &self.certificate).unwrap();
         fs::write(folder.join("tls.key"), &self.key).unwrap();

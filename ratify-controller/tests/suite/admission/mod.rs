@@ -1,0 +1,22 @@
+//! The whole way of an admission: `kubectl`, the API server, Gatekeeper, Ratify and a registry, each of
+//! them the real one, put together as `docs/GATEKEEPER.md` tells, whose commands are typed.
+//!
+//! - `lab`: all of it, running; `gatekeeper`: its process; `page`: how the document is typed;
+//! - `whole`: what an operator sees, from the first pod to the last fault: `forms` of workloads and
+//!   containers, v1's `stock` of templates, what is `late` behind a closed `gate`, and `faults`.
+
+// Helpers of tests count as tests.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod faults;
+mod forms;
+mod gate;
+mod gatekeeper;
+mod lab;
+mod late;
+mod page;
+mod stock;
+mod whole;
+
+/// What operators are told.
+const PAGE: &str = include_str!("../../../../docs/GATEKEEPER.md");

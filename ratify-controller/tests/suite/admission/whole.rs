@@ -1,0 +1,40 @@
+//! What an operator sees, from the first pod to the last fault.
+
+use super::{
+    faults, forms,
+    gate::Gate,
+    lab::{FORBIDDEN, Lab},
+    late, stock,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_is_admitted_or_refused_as_the_document_tells() {
+    let ways = [Gate::reserve().await];
+    let hosts = ways.iter().map(|(host, _)| host.clone()).collect();
+    let Some(mut lab) = Lab::start(hosts).await else { return };
+    let gates = ways.map(|way| Gate::new(way, lab.site.registry.address()));
+    document(&lab).await;
+    forms::every_form_of_a_container_is_looked_at(&lab).await;
+    forms::tags_become_digests(&lab).await;
+    stock::v1s_templates_work(&lab).await;
+    late::a_tag_that_is_resolved_late_is_asked_for_again(&lab, &gates[0]).await;
+    faults::nobody_passes_while_something_is_wrong(&mut lab).await;
+}
+
+/// Everything that the document has typed, in its order.
+pub(super) async fn document(lab: &Lab) {
+    let host = lab.site.registry.host();
+    lab.site.push_images();
+    lab.push("recalled", FORBIDDEN);
+    let names = [("registry.example.com", host.as_str())];
+    let page = lab.page(&names);
+    for block in [
+        "kubectl apply -f verifier.yaml",
+        "kubectl apply -f docs/gatekeeper/verification.yaml",
+        "kubectl run good",
+        "kubectl create deployment",
+        "kubectl get pod good",
+    ] {
+        page.succeed(block).await;
+    }
+}
