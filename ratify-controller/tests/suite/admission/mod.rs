@@ -3,19 +3,25 @@
 //!
 //! - `lab`: all of it, running; `gatekeeper`: its process; `page`: how the document is typed;
 //! - `whole`: what an operator sees, from the first pod to the last fault: `forms` of workloads and
-//!   containers, v1's `stock` of templates, what is `late` behind a closed `gate`, and `faults`.
+//!   containers, v1's `stock` of templates, what is `late` behind a closed `gate`, and `faults`;
+//! - `templates`: the constraint templates, ours and v1's, over a `provider` that gives any of the
+//!   `answers`, by a `judge` without Ratify.
 
 // Helpers of tests count as tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod answers;
 mod faults;
 mod forms;
 mod gate;
 mod gatekeeper;
+mod judge;
 mod lab;
 mod late;
 mod page;
+mod provider;
 mod stock;
+mod templates;
 mod whole;
 
 /// What operators are told.

@@ -139,6 +139,11 @@ impl Cluster {
         user.unwrap_or_else(|| panic!("the test cluster knows no {handle}")).token()
     }
 
+    /// A client that trusts the API server, and is nobody yet.
+    pub(crate) fn client(&self) -> reqwest::Client {
+        self.client.clone()
+    }
+
     /// The certificate of the authority that the API server's own comes from.
     pub(crate) fn ca_path(&self) -> PathBuf {
         self.path("ca.pem")
