@@ -7,23 +7,12 @@ use super::{
     forms::pod,
     gate::Gate,
     lab::{Lab, assert_done, assert_refused},
-    whole::document,
 };
 
 /// When whoever was told to ask again does.
 const RETRY: Duration = Duration::from_secs(2);
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "what is unfinished is still an item's error, which Gatekeeper keeps (T20)"]
-async fn who_is_told_to_ask_again_is_admitted_two_seconds_later() {
-    let way = Gate::reserve().await;
-    let Some(lab) = Lab::start(vec![way.0.clone()]).await else { return };
-    let gate = Gate::new(way, lab.site.registry.address());
-    document(&lab).await;
-    a_retry_is_created(&lab, &gate).await;
-}
-
-async fn a_retry_is_created(lab: &Lab, gate: &Gate) {
+pub(super) async fn a_retry_is_created(lab: &Lab, gate: &Gate) {
     let host = lab.site.registry.host();
     let [_, pinned] = lab.push_good("late");
     let slow = pinned.replace(&host, gate.host());
@@ -45,7 +34,7 @@ pub(super) async fn a_tag_that_is_resolved_late_is_asked_for_again(lab: &Lab, ga
     let slow = tagged.replace(&host, gate.host());
     let first = lab.run("default", "late-tag", &slow).await;
     assert_refused(&first, "admission webhook \"mutation.gatekeeper.sh\" denied the request");
-    assert_refused(&first, "operation timed out after duration 1.95s");
+    assert_refused(&first, "operation timed out after duration ");
     gate.open();
     lab.until("created", async || lab.run("default", "late-tag", &slow).await.code == Some(0))
         .await;

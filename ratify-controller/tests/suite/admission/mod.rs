@@ -3,7 +3,7 @@
 //!
 //! - `lab`: all of it, running; `gatekeeper`: its process; `page`: how the document is typed;
 //! - `whole`: what an operator sees, from the first pod to the last fault: `forms` of workloads and
-//!   containers, v1's `stock` of templates, what is `late` behind a closed `gate`, and `faults`;
+//!   containers, v1's `stock` of templates, `reports` that are passed on, what is `late` behind a closed `gate`, and `faults`;
 //! - `templates`: the constraint templates, ours and v1's, over a `provider` that gives any of the
 //!   `answers`, by a `judge` without Ratify.
 
@@ -20,6 +20,7 @@ mod lab;
 mod late;
 mod page;
 mod provider;
+mod reports;
 mod stock;
 mod templates;
 mod whole;

@@ -4,12 +4,12 @@ use super::{
     faults, forms,
     gate::Gate,
     lab::{FORBIDDEN, Lab},
-    late, stock,
+    late, reports, stock,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_image_is_admitted_or_refused_as_the_document_tells() {
-    let ways = [Gate::reserve().await];
+    let ways = [Gate::reserve().await, Gate::reserve().await];
     let hosts = ways.iter().map(|(host, _)| host.clone()).collect();
     let Some(mut lab) = Lab::start(hosts).await else { return };
     let gates = ways.map(|way| Gate::new(way, lab.site.registry.address()));
@@ -17,12 +17,14 @@ async fn an_image_is_admitted_or_refused_as_the_document_tells() {
     forms::every_form_of_a_container_is_looked_at(&lab).await;
     forms::tags_become_digests(&lab).await;
     stock::v1s_templates_work(&lab).await;
-    late::a_tag_that_is_resolved_late_is_asked_for_again(&lab, &gates[0]).await;
+    late::a_retry_is_created(&lab, &gates[0]).await;
+    late::a_tag_that_is_resolved_late_is_asked_for_again(&lab, &gates[1]).await;
+    reports::a_constraint_decides_by_the_reports(&lab).await;
     faults::nobody_passes_while_something_is_wrong(&mut lab).await;
 }
 
 /// Everything that the document has typed, in its order.
-pub(super) async fn document(lab: &Lab) {
+async fn document(lab: &Lab) {
     let host = lab.site.registry.host();
     lab.site.push_images();
     lab.push("recalled", FORBIDDEN);
