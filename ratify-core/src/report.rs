@@ -1,12 +1,12 @@
 //! What a verifier answers and what an evaluation returns, in v1's JSON: keys, order and omissions
 //! are part of the contract with constraint templates.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::Error;
+use crate::{Error, ErrorCode};
 
 /// The report of one verifier about one artifact (v1: the report of the config policy).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -52,6 +52,47 @@ pub struct VerifierReport {
     /// Reports about what is attached to the artifact itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nested_results: Vec<VerifierReport>,
+    /// Whether it may be kept, and until when. It is no part of the JSON: what a plugin prints has
+    /// no say in it.
+    #[serde(skip)]
+    pub standing: Standing,
+}
+
+/// Whether what was found out may serve the next who asks, and until when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Standing {
+    /// Whether it is a decision about what is there. What failed on the way to one is true of this
+    /// moment only.
+    pub is_decision: bool,
+    /// When the first of what it rests on ends: a certificate, a revocation list, a timestamp.
+    /// `None` where nothing of it ends, or nothing is known of it.
+    pub valid_until: Option<SystemTime>,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self { is_decision: true, valid_until: None }
+    }
+}
+
+impl Standing {
+    /// Of an error: that a complete list holds nothing for any verifier is found out; whatever else
+    /// fails may not fail a moment later.
+    fn of_error(error: &Error) -> Self {
+        let is_decision = error.root().code() == ErrorCode::NoVerifierReport;
+        Self { is_decision, valid_until: None }
+    }
+
+    /// What rests on both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let earlier = match (self.valid_until, other.valid_until) {
+            (Some(one), Some(another)) => Some(one.min(another)),
+            (one, another) => one.or(another),
+        };
+        Self { is_decision: self.is_decision && other.is_decision, valid_until: earlier }
+    }
 }
 
 impl VerifierReport {
@@ -72,8 +113,23 @@ impl VerifierReport {
             message: error.details(),
             error_reason: error.reason(),
             remediation: error.remediation().to_owned(),
+            standing: Standing::of_error(error),
             ..Self::default()
         }
+    }
+
+    /// The same report, which counts no longer than until then.
+    #[must_use]
+    pub fn valid_until(mut self, end: SystemTime) -> Self {
+        let until = Standing { valid_until: Some(end), ..Standing::default() };
+        self.standing = self.standing.and(until);
+        self
+    }
+
+    /// Whether it may be kept, with all that is nested in it.
+    fn whole_standing(&self) -> Standing {
+        let nested = self.nested_results.iter().map(Self::whole_standing);
+        nested.fold(self.standing, Standing::and)
     }
 
     /// The same report with something more for a policy to see.
@@ -122,6 +178,14 @@ impl VerifyResult {
     /// A verdict and what it rests on.
     pub fn new(is_success: bool, verifier_reports: Vec<VerifierReport>) -> Self {
         Self { is_success, verifier_reports, registry_requests: None }
+    }
+
+    /// Whether the verdict may be kept: where all that it rests on may be. A verdict without
+    /// reports is none that could be told apart from one that lacks them.
+    pub fn standing(&self) -> Standing {
+        let is_decision = !self.verifier_reports.is_empty();
+        let reports = self.verifier_reports.iter().map(VerifierReport::whole_standing);
+        reports.fold(Standing { is_decision, valid_until: None }, Standing::and)
     }
 }
 
@@ -172,6 +236,38 @@ mod tests {
         assert_eq!(typed("", "t"), "t");
         assert_eq!(typed("notation", ""), "n");
         assert_eq!(typed("", ""), "");
+    }
+
+    #[test]
+    fn a_verdict_stands_as_long_as_the_weakest_of_what_it_rests_on() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let mut outer = VerifierReport::success("").valid_until(at(9)).valid_until(at(7));
+        outer.nested_results = vec![VerifierReport::success("").valid_until(at(5))];
+        let whole = VerifyResult::new(true, vec![VerifierReport::failure("no"), outer.clone()]);
+        assert_eq!(whole.standing(), Standing { is_decision: true, valid_until: Some(at(5)) });
+        let unreached = ErrorCode::ListReferrersFailure.detail("timeout");
+        outer.nested_results.push(VerifierReport::from_error(&unreached));
+        for reports in [vec![VerifierReport::success(""), outer], vec![]] {
+            assert!(!VerifyResult::new(true, reports).standing().is_decision);
+        }
+    }
+
+    #[test]
+    fn of_errors_only_that_nothing_is_attached_is_a_decision() {
+        for code in ErrorCode::ALL {
+            let error = ErrorCode::VerifyReferenceFailure.error().with_source(code.detail("d"));
+            let is_decision = VerifierReport::from_error(&error).standing.is_decision;
+            assert_eq!(is_decision, *code == ErrorCode::NoVerifierReport, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_plugin_has_no_say_in_how_long_its_report_stands() {
+        let said = r#"{"isSuccess":true,"standing":{"is_decision":false,"valid_until":1}}"#;
+        let report: VerifierReport = serde_json::from_str(said).unwrap();
+        assert_eq!(report.standing, Standing::default());
+        let failed = VerifierReport::from_error(&ErrorCode::Unknown.error());
+        assert_eq!(serde_json::to_string(&failed).unwrap(), r#"{"isSuccess":false}"#);
     }
 
     #[test]

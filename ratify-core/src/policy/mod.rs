@@ -8,8 +8,8 @@ mod config_policy;
 use serde_json::{Map, Value};
 
 use crate::{
-    ComponentType, Error, ErrorCode, Result, VerifierReport, VerifyResult, config::PolicyConfig,
-    link,
+    Basis, ComponentType, Error, ErrorCode, Result, VerifierReport, VerifyResult,
+    config::PolicyConfig, link,
 };
 
 pub use config_policy::ConfigPolicy;
@@ -75,6 +75,14 @@ impl Policy {
     pub const fn response_version(&self) -> &'static str {
         match self {
             Self::Config(_) => "0.2.0",
+        }
+    }
+
+    /// Adds what it decides by.
+    pub fn add_basis(&self, basis: &mut Basis) {
+        match self {
+            // Plain data, of which the derived text leaves nothing out.
+            Self::Config(policy) => basis.add(CONFIG_POLICY, format!("{policy:?}")),
         }
     }
 
