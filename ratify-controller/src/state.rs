@@ -7,9 +7,11 @@ use std::{
 };
 
 use ratify_core::{
-    Result, VerifyResult,
+    Basis, Result, VerifyResult,
     executor::{Executor, Observe, VerifyParameters},
 };
+
+use crate::cache;
 
 /// All that one configuration comes to. It never changes.
 #[non_exhaustive]
@@ -29,6 +31,8 @@ pub struct View {
     pub cluster_rule: Option<Executor>,
     /// Why there is no policy, where one was given and is not in force.
     pub policy_error: Option<String>,
+    /// What it decides by, as a number.
+    pub(crate) fingerprint: cache::Memo,
 }
 
 /// The snapshot in force, shared by who swaps it and who reads it.
@@ -64,7 +68,20 @@ impl Snapshot {
 impl View {
     /// A view that is an executor and nothing besides.
     pub fn new(executor: Executor) -> Self {
-        Self { executor, cluster_rule: None, policy_error: None }
+        let fingerprint = cache::Memo::default();
+        Self { executor, cluster_rule: None, policy_error: None, fingerprint }
+    }
+
+    /// Adds all that it decides by.
+    pub(crate) fn add_basis(&self, basis: &mut Basis) {
+        self.executor.add_basis(basis);
+        if let Some(cluster_rule) = &self.cluster_rule {
+            basis.add("and by the cluster's rule", "");
+            cluster_rule.add_basis(basis);
+        }
+        if let Some(error) = &self.policy_error {
+            basis.add("policy error", error);
+        }
     }
 
     /// Decides about a subject: by the view's own rule, and by the cluster's where that must be

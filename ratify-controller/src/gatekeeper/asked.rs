@@ -1,12 +1,15 @@
 //! One key of one request: taken apart, spoken of in the log, and turned into its item.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use ratify_core::{Reference, Result, VerifyResult, executor::Notice};
+use ratify_core::{Reference, Result, executor::Notice};
 use tokio::time::Instant;
 
-use super::wire::{Item, ItemValue, VerificationResponse};
+use super::{
+    verdict::Verdict,
+    wire::{Item, ItemValue},
+};
 
 /// A longer line of the log is cut.
 const MAX_LINE_BYTES: usize = 4096;
@@ -24,7 +27,7 @@ pub(super) enum Operation {
 
 /// What the work behind a key brings. Texts are as they are answered.
 pub(super) enum Outcome {
-    Verified(Result<VerifyResult, String>, &'static str),
+    Verified(Result<Arc<Verdict>, String>),
     Mutated(Result<String, String>),
 }
 
@@ -68,19 +71,20 @@ impl Asked {
 
     pub(super) fn item(self, operation: Operation, outcome: &Outcome) -> Item {
         match outcome {
-            Outcome::Verified(Ok(result), version) => {
-                let now = Timestamp::now();
-                let verdict =
-                    VerificationResponse::new(version, result.clone(), self.trace_id, now);
-                let value = Some(ItemValue::Verification(verdict));
-                Item { key: self.key, value, error: String::new() }
-            }
+            Outcome::Verified(Ok(verdict)) => self.verified(Arc::clone(verdict)),
             Outcome::Mutated(Ok(reference)) => self.mutated(reference.clone(), String::new()),
-            Outcome::Verified(Err(error), _) | Outcome::Mutated(Err(error)) => {
+            Outcome::Verified(Err(error)) | Outcome::Mutated(Err(error)) => {
                 self.log_error(error);
                 self.failed(operation, error.clone())
             }
         }
+    }
+
+    /// A verdict, answered now.
+    pub(super) fn verified(self, verdict: Arc<Verdict>) -> Item {
+        let (trace_id, at) = (self.trace_id, Timestamp::now());
+        let value = Some(ItemValue::Verification { verdict, trace_id, at });
+        Item { key: self.key, value, error: String::new() }
     }
 
     /// v1 gives a failed mutation its key back beside the error.
@@ -105,6 +109,12 @@ impl Asked {
     pub(super) fn log(&self, text: &str) {
         let (namespace, trace_id) = (self.logged_namespace(), &self.trace_id);
         tracing::info!(component_type = "server", namespace, trace_id, "{text}");
+    }
+
+    /// For who debugs.
+    pub(super) fn log_debug(&self, text: &str) {
+        let (namespace, trace_id) = (self.logged_namespace(), &self.trace_id);
+        tracing::debug!(component_type = "server", namespace, trace_id, "{text}");
     }
 
     pub(super) fn log_warning(&self, text: &str) {

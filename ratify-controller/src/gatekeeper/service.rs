@@ -19,9 +19,13 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     asked::{Asked, Operation, Outcome},
     flights::{FlightKey, Flights, Waiting},
+    verdict::Verdict,
     wire::{Item, VerificationResponse},
 };
-use crate::state::{Active, Snapshot, View};
+use crate::{
+    cache::{Found, Place, VerdictCache},
+    state::{Active, Snapshot, View},
+};
 
 /// The one store that mutations are resolved in (v1).
 const MUTATION_STORE: &str = "oras";
@@ -71,6 +75,7 @@ pub struct Service {
     active: Arc<Active>,
     config: ServiceConfig,
     flights: Arc<Flights<Outcome>>,
+    verdicts: VerdictCache,
 }
 
 /// A key on its way to its item.
@@ -83,7 +88,14 @@ impl Service {
     /// Answers out of whatever configuration is in force when a request arrives.
     pub fn new(active: Arc<Active>, config: ServiceConfig) -> Self {
         let flights = Arc::new(Flights::new(config.at_once, config.most));
-        Self { active, config, flights }
+        Self { active, config, flights, verdicts: VerdictCache::default() }
+    }
+
+    /// The same with a cache of verdicts.
+    #[must_use]
+    pub fn with_cache(mut self, verdicts: VerdictCache) -> Self {
+        self.verdicts = verdicts;
+        self
     }
 
     pub(super) fn config(&self) -> &ServiceConfig {
@@ -162,12 +174,21 @@ impl Service {
             asked.log_warning("Digest should be used instead of tagged reference. The resolved digest may not point to the same signed artifact, since tags are mutable.");
         }
         asked.log(&format!("verifying subject {reference}"));
+        let view = snapshot.view(&asked.namespace);
+        let place = match self.verdicts.find(view, &asked.namespace, &reference) {
+            Found::Verdict(verdict) => {
+                asked.log_debug(&format!("cache hit for subject {reference}"));
+                return Ok(Begun::Answered(asked.clone().verified(verdict)));
+            }
+            Found::Nothing(place) => place,
+        };
         let give_up_at = started + self.config.give_up_after;
         let job = VerifyJob {
             snapshot: Arc::clone(snapshot),
             asked: asked.clone(),
             subject: reference.to_string(),
             give_up_at,
+            place,
         };
         let key = flight_key(snapshot, Operation::Verify, asked, reference.as_str());
         self.flights
@@ -232,6 +253,8 @@ struct VerifyJob {
     asked: Asked,
     subject: String,
     give_up_at: Instant,
+    /// Where its verdict is kept.
+    place: Place,
 }
 
 impl VerifyJob {
@@ -245,16 +268,18 @@ impl VerifyJob {
         let verified = view.verify(&parameters, &log).await;
         self.asked
             .log_time(&format!("verification: execution time for image {}", self.subject), began);
-        match verified {
-            Ok(result) => {
-                self.log_response(version, &result);
-                Outcome::Verified(Ok(result), version)
-            }
-            Err(error) => {
-                let error = ErrorCode::ExecutorFailure.error().with_source(error).to_string();
-                Outcome::Verified(Err(error), version)
-            }
-        }
+        let verdict = verified.and_then(|result| {
+            self.log_response(version, &result);
+            let verdict = Verdict::new(version, &result)
+                .map_err(|error| ErrorCode::DataEncodingFailure.error().with_source(error))?;
+            let verdict = Arc::new(verdict);
+            self.place.keep(view, &verdict, result.standing());
+            Ok(verdict)
+        });
+        Outcome::Verified(
+            verdict
+                .map_err(|error| ErrorCode::ExecutorFailure.error().with_source(error).to_string()),
+        )
     }
 
     fn log_response(&self, version: &'static str, result: &VerifyResult) {

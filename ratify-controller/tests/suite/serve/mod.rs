@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod kept;
 mod parts;
 mod reload;
 mod rough;
