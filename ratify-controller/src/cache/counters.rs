@@ -10,6 +10,12 @@ pub struct Counters {
     pub(super) stored: Count,
     pub(super) passing: Count,
     pub(super) changed: Count,
+    pub(super) shared_hits: Count,
+    pub(super) shared_misses: Count,
+    pub(super) shared: Count,
+    pub(super) unshared: Count,
+    pub(super) refused: Count,
+    pub(super) shared_errors: Count,
 }
 
 /// The counts at a moment.
@@ -26,6 +32,18 @@ pub struct Counts {
     pub passing: u64,
     /// Verdicts that were not kept, since what decides changed while they were reached.
     pub changed: u64,
+    /// Questions that another replica had answered.
+    pub shared_hits: u64,
+    /// Questions of which Redis knew nothing.
+    pub shared_misses: u64,
+    /// Verdicts that were written for other replicas.
+    pub shared: u64,
+    /// Verdicts that were not, since Redis is away, slow, or they are too long.
+    pub unshared: u64,
+    /// Entries in Redis that were not believed: forged, ended, or none of ours.
+    pub refused: u64,
+    /// Questions and entries that Redis did not take or answer, or not in time.
+    pub shared_errors: u64,
     /// How many verdicts are kept, those included that have ended and were not removed yet.
     pub entries: u64,
     /// How many bytes they take.

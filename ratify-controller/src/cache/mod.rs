@@ -3,12 +3,19 @@
 //! A verdict is kept under all that it rests on: what decides ([`fingerprint`]), the namespace, and
 //! the image as it was asked for. It is kept only where it is a decision: not where it was late,
 //! partial, or failed for a reason that may pass; and no longer than the first of what it rests on.
-//! [`options`] says what the command line means, [`memory`] keeps, [`counters`] count.
+//! [`options`] says what the command line means, [`memory`] keeps, [`shared`] is what replicas know of
+//! each other, [`counters`] count.
 
+mod address;
 mod counters;
 mod fingerprint;
 mod memory;
 mod options;
+#[cfg(feature = "redis")]
+mod shared;
+#[cfg(not(feature = "redis"))]
+#[path = "unshared.rs"]
+mod shared;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +24,9 @@ use ratify_core::{Reference, Standing};
 use crate::{gatekeeper::verdict::Verdict, plugin::rules::RulesInForce, state::View};
 use fingerprint::Fingerprint;
 use memory::{Memory, Now, Until};
+use shared::Shared;
 
+pub use address::{SharedAddress, SharedOptions};
 pub use counters::{Counters, Counts};
 pub(crate) use fingerprint::Memo;
 pub use options::{CacheError, CacheOptions, Ttl};
@@ -34,7 +43,8 @@ struct Kept {
     memory: Memory,
     ttl: Duration,
     rules: RulesInForce,
-    counters: Counters,
+    counters: Arc<Counters>,
+    shared: Option<Shared>,
 }
 
 /// What is known of a question.
@@ -58,12 +68,22 @@ struct Empty {
 impl VerdictCache {
     /// A cache as configured, under the rules in force whenever it is asked.
     pub fn new(options: &CacheOptions, rules: RulesInForce) -> Self {
-        Self(Some(Arc::new(Kept {
-            memory: Memory::new(options.bytes),
-            ttl: options.ttl,
-            rules,
-            counters: Counters::default(),
-        })))
+        Self::with(options, rules, |_| None)
+    }
+
+    /// The same, shared with other replicas. It must be called within a runtime.
+    pub fn shared(options: &CacheOptions, shared: SharedOptions, rules: RulesInForce) -> Self {
+        Self::with(options, rules, |counters| Some(Shared::open(shared, counters)))
+    }
+
+    fn with(
+        options: &CacheOptions,
+        rules: RulesInForce,
+        share: impl FnOnce(Arc<Counters>) -> Option<Shared>,
+    ) -> Self {
+        let counters = Arc::<Counters>::default();
+        let (memory, shared) = (Memory::new(options.bytes), share(Arc::clone(&counters)));
+        Self(Some(Arc::new(Kept { memory, ttl: options.ttl, rules, counters, shared })))
     }
 
     /// What was decided about a subject in a view, for a namespace.
@@ -97,6 +117,12 @@ impl Kept {
             stored: counters.stored.get(),
             passing: counters.passing.get(),
             changed: counters.changed.get(),
+            shared_hits: counters.shared_hits.get(),
+            shared_misses: counters.shared_misses.get(),
+            shared: counters.shared.get(),
+            unshared: counters.unshared.get(),
+            refused: counters.refused.get(),
+            shared_errors: counters.shared_errors.get(),
             entries: size.entries,
             bytes: size.bytes,
         }
@@ -104,6 +130,18 @@ impl Kept {
 }
 
 impl Place {
+    /// What another replica decided, for an image by its digest. It takes a tenth of a second at
+    /// most.
+    pub(crate) async fn of_others(&self) -> Option<Arc<Verdict>> {
+        let Empty { cache, key, is_pinned, .. } = self.0.as_ref()?;
+        let shared = cache.shared.as_ref().filter(|_| *is_pinned)?;
+        let (verdict, ends) = shared.get(key).await?;
+        let (verdict, now) = (Arc::new(verdict), Now::read());
+        let until = Until { instant: now.instant + cache.ttl, wall: Some(ends) };
+        cache.memory.put(key.clone(), Arc::clone(&verdict), until, now);
+        Some(verdict)
+    }
+
     /// Keeps a verdict that was reached in a view, where it may be kept.
     pub(crate) fn keep(&self, view: &View, verdict: &Arc<Verdict>, standing: Standing) {
         let Some(Empty { cache, fingerprint, key, is_pinned }) = &self.0 else { return };
@@ -119,6 +157,15 @@ impl Place {
         let until = Until { instant: now.instant + lifetime, wall: standing.valid_until };
         if cache.memory.put(key.clone(), Arc::clone(verdict), until, now) {
             cache.counters.stored.add();
+        }
+        let Some(shared) = cache.shared.as_ref().filter(|_| *is_pinned) else { return };
+        if verdict.is_success {
+            let ends = now.wall + lifetime;
+            let ends = standing.valid_until.map_or(ends, |first| first.min(ends));
+            shared.put(key, verdict, now.wall, ends);
+        } else {
+            // Another replica may have allowed it, and would be believed when this is over.
+            shared.withdraw(key);
         }
     }
 }

@@ -79,7 +79,7 @@ impl CacheOptions {
         let mut said = Vec::new();
         match kind {
             // v1's word for the cache in memory.
-            "ristretto" | "memory" => {}
+            "ristretto" | "memory" | "redis" => {}
             "dapr" => {
                 let name = ratify_core::capped_line(name, 100);
                 said.push(format!(
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn v1s_types_are_taken_and_others_refused_in_its_words() {
         let expected = CacheOptions::new(256 << 20, Duration::from_secs(10));
-        for kind in ["ristretto", "dapr", "memory"] {
+        for kind in ["ristretto", "dapr", "memory", "redis"] {
             assert_eq!(read(kind, 256, "10s"), Ok(Some(expected.clone())), "{kind}");
         }
         assert_eq!(

@@ -259,6 +259,10 @@ struct VerifyJob {
 
 impl VerifyJob {
     async fn run(self) -> Outcome {
+        if let Some(verdict) = self.place.of_others().await {
+            self.asked.log_debug(&format!("cache hit for subject {}", self.subject));
+            return Outcome::Verified(Ok(verdict));
+        }
         let view = self.snapshot.view(&self.asked.namespace);
         let version = view.executor.policy.as_ref().map_or("", |policy| policy.response_version());
         let parameters = VerifyParameters::new(self.subject.as_str())

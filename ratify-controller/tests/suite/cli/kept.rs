@@ -101,15 +101,22 @@ async fn flags_that_mean_nothing_are_errors_in_v1s_words() {
     home.script_plugin("judge", YES);
     home.configure(&config(&verifier("judge")));
     let mut text = String::new();
-    for flags in [&["--cache-type=foo"][..], &["--cache-size=0"], &["--cache-ttl=soon"]] {
+    for flags in [
+        &["--cache-type=foo"][..],
+        &["--cache-size=0"],
+        &["--cache-ttl=soon"],
+        &["--cache-type=redis", "--cache-address=redis://user:hunter2@127.0.0.1"],
+    ] {
         let line = [&["serve", "--cache-enabled"], flags].concat();
         let ran = home.run(&line).await;
+        assert!(!ran.stderr.contains("hunter2"));
         text.push_str(&format!("{}\n", ran.shown(&home).lines().next().unwrap_or_default()));
     }
     insta::assert_snapshot!(text, @r#"
     [1] Error: error initializing cache of type foo: cache provider foo not found
     [1] Error: error initializing cache of type ristretto: --cache-size must be at least 1, not 0
     [1] Error: invalid value 'soon' for '--cache-ttl <CACHE_TTL>': "soon" is no duration; write it as 10s, 1m30s or 250ms
+    [1] Error: --cache-address must be redis://host:port or rediss://host:port: user and password are no part of it, but --cache-username and --cache-password-file
     "#);
     // Without --cache-enabled v1 looks at none of them.
     assert_eq!(home.run(&["serve", "--cache-type=foo"]).await.code, Some(0));
@@ -126,11 +133,17 @@ async fn v1s_words_are_taken_and_what_they_come_to_is_said() {
         &["--cache-type=dapr", "--cache-name=state"],
         &["--cache-ttl=0"],
         &["--cache-ttl=-5s"],
+        &["--cache-type=redis"],
+        &["--cache-address=redis://127.0.0.1:1"],
+        &["--cache-type=redis", "--cache-address=redis://127.0.0.1:1"],
+        &["--cache-type=dapr", "--cache-address=redis://127.0.0.1:1", "--cache-key-file=none"],
     ] {
         let line = [&["serve", "--cache-enabled"], flags].concat();
         let ran = home.run(&line).await;
         assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        // What the connecting comes to may be said before the end.
         let lines = ran.stderr.lines().filter(|line| line.contains("component-type=cache"));
+        let lines = lines.filter(|line| !line.contains("stands alone"));
         text.push_str(&format!("{}\n", flags.join(" ")));
         for line in lines {
             let (level, rest) = line.split_once("level=").unwrap().1.split_once(' ').unwrap();
@@ -144,10 +157,24 @@ async fn v1s_words_are_taken_and_what_they_come_to_is_said() {
     --cache-type=dapr --cache-name=state
       warning msg=the cache type dapr: no sidecar is asked for its state store state
       info msg=verdicts are kept in memory: 256 MB at most, for 10s
+      warning msg=the cache type dapr without --cache-address: replicas share no verdicts
     --cache-ttl=0
       warning msg=--cache-ttl 0: verdicts are kept for one hour, not for ever
       info msg=verdicts are kept in memory: 256 MB at most, for 3600s
     --cache-ttl=-5s
       error msg=Error saving value to ristretto: ttl provided must be >= 0: -5s
+    --cache-type=redis
+      info msg=verdicts are kept in memory: 256 MB at most, for 10s
+      warning msg=the cache type redis without --cache-address: replicas share no verdicts
+    --cache-address=redis://127.0.0.1:1
+      info msg=verdicts are kept in memory: 256 MB at most, for 10s
+      warning msg=--cache-address has no effect with the cache type ristretto; redis shares verdicts
+    --cache-type=redis --cache-address=redis://127.0.0.1:1
+      info msg=verdicts are kept in memory: 256 MB at most, for 10s
+      error msg=verdicts are not shared through redis://127.0.0.1:1: without --cache-key-file nothing proves who wrote an entry
+    --cache-type=dapr --cache-address=redis://127.0.0.1:1 --cache-key-file=none
+      warning msg=the cache type dapr: no sidecar is asked for its state store dapr-redis
+      info msg=verdicts are kept in memory: 256 MB at most, for 10s
+      warning msg=verdicts are shared through redis://127.0.0.1:1 in clear: its password is for anybody on the way; rediss:// speaks TLS
     ");
 }

@@ -6,6 +6,8 @@
 mod answers;
 mod kept;
 mod parts;
+mod redis;
 mod reload;
 mod rough;
+mod shared;
 mod time;
