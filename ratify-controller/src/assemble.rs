@@ -24,6 +24,7 @@ use crate::{
         store::ExecStore,
         verifier::ExecVerifier,
     },
+    policy_file,
     runtime::Runtime,
     state::Snapshot,
 };
@@ -65,7 +66,9 @@ pub async fn resolve(
 /// Writes to the log what happens on the way to a verdict.
 pub fn log_notice(notice: Notice) {
     let text = ratify_core::capped_line(&notice.to_string(), 4096);
-    if notice.is_warning() {
+    if notice.is_error() {
+        tracing::error!(component_type = "policyProvider", "{text}");
+    } else if notice.is_warning() {
         tracing::warn!(component_type = "referrerStore", "{text}");
     } else {
         tracing::info!(component_type = "executor", "{text}");
@@ -83,7 +86,8 @@ pub async fn executor(config: &Config, runtime: &Runtime) -> Result<Executor> {
 }
 
 fn policy(config: &Config) -> Result<Policy> {
-    let policy = Policy::from_config(&config.policy.clone().unwrap_or_default())?;
+    let section = config.policy.clone().unwrap_or_default();
+    let policy = Policy::from_config_and_files(&section, &policy_file::read)?;
     tracing::info!("selected policy provider: {}", policy.name());
     Ok(policy)
 }

@@ -9,6 +9,7 @@
 //! - [`state`]: the snapshot a request sees; [`reload`]: a changed file becomes the next one.
 //! - [`health`]: whether this process is alive and ready, and who is told.
 //! - [`env`](mod@env): every variable; [`runtime`]: what the process shares; [`telemetry`]: the log.
+//! - `policy_file`: the file that a policy may be in.
 //! - `x509`: what a certificate says of itself.
 //! - [`dev`]: the embedded registry, for development and tests.
 
@@ -22,6 +23,7 @@ pub mod health;
 pub mod k8s;
 pub mod metrics;
 pub mod plugin;
+mod policy_file;
 pub mod reload;
 pub mod runtime;
 pub mod state;

@@ -3,13 +3,16 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::SystemTime,
 };
 
 use ratify_core::{
-    Basis, Result, VerifyResult,
+    Basis, ErrorCode, Reports, Result, VerifyResult,
     executor::{Executor, Observe, VerifyParameters},
+    policy::Policy,
 };
+use tokio::sync::Semaphore;
 
 use crate::cache;
 
@@ -33,6 +36,8 @@ pub struct View {
     pub policy_error: Option<String>,
     /// What it decides by, as a number.
     pub(crate) fingerprint: cache::Memo,
+    /// How many Rego policies may compute at once.
+    judges: Arc<Semaphore>,
 }
 
 /// The snapshot in force, shared by who swaps it and who reads it.
@@ -68,8 +73,10 @@ impl Snapshot {
 impl View {
     /// A view that is an executor and nothing besides.
     pub fn new(executor: Executor) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let judges = Arc::new(Semaphore::new(cores));
         let fingerprint = cache::Memo::default();
-        Self { executor, cluster_rule: None, policy_error: None, fingerprint }
+        Self { executor, cluster_rule: None, policy_error: None, fingerprint, judges }
     }
 
     /// Adds all that it decides by.
@@ -88,26 +95,87 @@ impl View {
     /// fulfilled as well.
     ///
     /// # Errors
-    /// As [`Executor::verify`], of either.
+    /// As [`Executor::verify`], of either; and where two rules of different forms cannot be told in
+    /// one answer.
     pub async fn verify(
         &self,
         parameters: &VerifyParameters,
         observe: Observe<'_>,
     ) -> Result<VerifyResult> {
         let Some(cluster_rule) = &self.cluster_rule else {
-            return self.executor.verify(parameters, observe).await;
+            return self.decide(&self.executor, parameters, observe).await;
         };
-        let of_cluster = cluster_rule.verify(parameters, observe).await?;
-        let of_namespace = self.executor.verify(parameters, observe).await?;
-        Ok(both(of_cluster, of_namespace))
+        let of_cluster = self.decide(cluster_rule, parameters, observe).await?;
+        let of_namespace = self.decide(&self.executor, parameters, observe).await?;
+        both((cluster_rule, of_cluster), (&self.executor, of_namespace))
+    }
+
+    /// Evidence is gathered here; a Rego policy computes where it keeps nobody waiting, and no more
+    /// of them at once than there are cores.
+    async fn decide(
+        &self,
+        executor: &Executor,
+        parameters: &VerifyParameters,
+        observe: Observe<'_>,
+    ) -> Result<VerifyResult> {
+        let evidence = executor.gather(parameters, observe).await?;
+        if matches!(executor.policy, Some(Policy::Config(_))) {
+            return executor.judge(evidence, SystemTime::now(), observe);
+        }
+        let broken = |error: &dyn std::fmt::Display| {
+            ErrorCode::ExecutorFailure
+                .detail("the policy was not asked")
+                .with_source(error.to_string())
+        };
+        let turn =
+            Arc::clone(&self.judges).acquire_owned().await.map_err(|error| broken(&error))?;
+        let executor = executor.clone();
+        let judged = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let notices = Mutex::new(Vec::new());
+            let keep = |notice| notices.lock().unwrap_or_else(PoisonError::into_inner).push(notice);
+            let result = executor.judge(evidence, SystemTime::now(), &keep);
+            (result, notices.into_inner().unwrap_or_else(PoisonError::into_inner))
+        });
+        let (result, notices) = judged.await.map_err(|error| broken(&error))?;
+        notices.into_iter().for_each(observe);
+        result
     }
 }
 
-/// The verdict where two rules must be fulfilled.
-fn both(mut first: VerifyResult, second: VerifyResult) -> VerifyResult {
-    first.is_success &= second.is_success;
-    first.verifier_reports.extend(second.verifier_reports);
-    first
+/// The verdict where two rules must be fulfilled: those of the cluster and of a namespace. Where
+/// their reports have different forms only the namespace's are told, and only of two successes.
+fn both(
+    (cluster_rule, cluster): (&Executor, VerifyResult),
+    (own_rule, own): (&Executor, VerifyResult),
+) -> Result<VerifyResult> {
+    let passes_on = |rule: &Executor| rule.policy.as_ref().is_some_and(Policy::is_passthrough);
+    let refused = |detail: &str| Err(ErrorCode::ExecutorFailure.detail(detail));
+    match (passes_on(cluster_rule), passes_on(own_rule)) {
+        (true, false) => {
+            return refused(
+                "the cluster's policy makes no verdict, and the namespace's must: they cannot be told together",
+            );
+        }
+        (false, true) if !cluster.is_success => {
+            return refused("the cluster's policy is not fulfilled");
+        }
+        _ => {}
+    }
+    let is_success = cluster.is_success && own.is_success;
+    let reports: Reports = match (cluster.verifier_reports, own.verifier_reports) {
+        (Reports::Config(mut reports), Reports::Config(own)) => {
+            reports.extend(own);
+            reports.into()
+        }
+        (Reports::Rego(mut reports), Reports::Rego(own)) => {
+            reports.extend(own);
+            reports.into()
+        }
+        (_, own) if cluster.is_success => own,
+        _ => return refused("the cluster's policy is not fulfilled"),
+    };
+    Ok(VerifyResult::new(is_success, reports))
 }
 
 impl Active {
@@ -131,6 +199,9 @@ impl Active {
 
 #[cfg(test)]
 mod tests {
+    use ratify_core::{NestedVerifierReport, VerifierReport, config::Config};
+    use serde_json::json;
+
     use super::*;
 
     fn nested(depth: usize) -> Executor {
@@ -157,12 +228,71 @@ mod tests {
         assert_eq!(snapshot.view("a").executor.limits.nesting, 1);
     }
 
+    fn rule(passes_on: Option<bool>) -> Executor {
+        let plugin = match passes_on {
+            None => json!({"name": "configpolicy"}),
+            Some(passes_on) => json!({
+                "name": "regopolicy", "policy": "package ratify.policy\nvalid = true",
+                "passthroughEnabled": passes_on,
+            }),
+        };
+        let file = json!({"policy": {"plugin": plugin}}).to_string();
+        let config = Config::from_json(file.as_bytes()).unwrap();
+        let policy = Policy::from_config(&config.policy.unwrap()).unwrap();
+        Executor::new(Vec::new(), Vec::new(), Some(policy))
+    }
+
+    fn list(of_artifacts: bool) -> Reports {
+        match of_artifacts {
+            false => vec![VerifierReport::failure("m")].into(),
+            true => vec![NestedVerifierReport::default()].into(),
+        }
+    }
+
     #[test]
     fn two_rules_are_fulfilled_only_together() {
-        let result = |is_success| VerifyResult::new(is_success, vec![]);
-        for (first, second) in [(true, false), (false, true), (false, false)] {
-            assert!(!both(result(first), result(second)).is_success);
+        for of_artifacts in [false, true] {
+            let rule = rule(of_artifacts.then_some(false));
+            for (first, second) in [(true, true), (true, false), (false, true), (false, false)] {
+                let result = |is_success| VerifyResult::new(is_success, list(of_artifacts));
+                let told = both((&rule, result(first)), (&rule, result(second))).unwrap();
+                assert_eq!((told.is_success, told.verifier_reports.len()), (first && second, 2));
+            }
         }
-        assert!(both(result(true), result(true)).is_success);
+    }
+
+    #[test]
+    fn rules_of_two_forms_are_told_by_the_namespaces_where_the_clusters_is_fulfilled() {
+        let (cluster, own) = (rule(None), rule(Some(false)));
+        let told = |of_cluster: bool, of_own: bool| {
+            let (first, second) = (list(false), list(true));
+            let first = VerifyResult::new(of_cluster, first);
+            both((&cluster, first), (&own, VerifyResult::new(of_own, second)))
+        };
+        assert!(told(true, true).unwrap().is_success);
+        assert!(!told(true, false).unwrap().is_success);
+        assert_eq!(told(true, true).unwrap().verifier_reports.of_artifacts().len(), 1);
+        for of_own in [true, false] {
+            let refused = told(false, of_own).unwrap_err().to_string();
+            assert!(refused.contains("the cluster's policy is not fulfilled"), "{refused}");
+        }
+    }
+
+    /// T19: whoever gets a bare list decides by it alone.
+    #[test]
+    fn no_bare_list_hides_a_rule_that_is_not_fulfilled() {
+        let told = |cluster: Option<bool>, own: Option<bool>, of_cluster: bool| {
+            let first = VerifyResult::new(of_cluster, list(cluster.is_some()));
+            let second = VerifyResult::new(false, list(own.is_some()));
+            both((&rule(cluster), first), (&rule(own), second))
+        };
+        for cluster in [None, Some(false)] {
+            assert!(told(cluster, Some(true), false).is_err());
+            assert!(!told(cluster, Some(true), true).unwrap().verifier_reports.is_empty());
+        }
+        for own in [None, Some(false)] {
+            assert!(told(Some(true), own, false).is_err());
+        }
+        assert_eq!(told(Some(true), Some(true), false).unwrap().verifier_reports.len(), 2);
     }
 }

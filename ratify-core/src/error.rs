@@ -196,6 +196,7 @@ struct Parts {
     detail: Option<String>,
     remediation: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    is_transient: bool,
 }
 
 impl Error {
@@ -208,6 +209,7 @@ impl Error {
             detail: None,
             remediation: String::new(),
             source: None,
+            is_transient: false,
         }))
     }
 
@@ -238,6 +240,26 @@ impl Error {
         self.0.component = Some(component);
         self.0.plugin = plugin.into();
         self
+    }
+
+    /// What stood in the way may be gone a moment later: nothing was found out about the image.
+    #[must_use]
+    pub fn passing(mut self, is_transient: bool) -> Self {
+        self.0.is_transient |= is_transient;
+        self
+    }
+
+    /// Whether it, or a cause of it, may be gone a moment later, such as a registry that is not
+    /// reached. What rests on such an error is true of this moment only, and not to be kept.
+    pub fn is_transient(&self) -> bool {
+        let mut error = self;
+        loop {
+            if error.0.is_transient {
+                return true;
+            }
+            let Some(inner) = error.inner() else { return false };
+            error = inner;
+        }
     }
 
     /// Its own code. What a user sees is the code of the [`Error::root`].
@@ -379,6 +401,16 @@ mod tests {
         );
         let plain = C::VerifyReferenceFailure.detail("D").with_source("O");
         assert_eq!((plain.details(), plain.reason()), ("D".into(), "O".into()));
+    }
+
+    #[test]
+    fn an_error_is_transient_where_a_cause_is() {
+        use ErrorCode as C;
+        let cause = || C::RepositoryOperationFailure.error().passing(true);
+        let outer = C::ListReferrersFailure.error().with_source(Foreign(cause()));
+        assert!(cause().is_transient() && outer.is_transient());
+        assert!(cause().passing(false).is_transient());
+        assert!(!C::ListReferrersFailure.error().with_source(C::Unknown.error()).is_transient());
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub use future::BoxFuture;
 pub use host::{FetchRequest, Host};
 pub use manifest::{Index, Manifest, ManifestError};
 pub use reference::{Reference, ReferenceError};
-pub use report::{NestedVerifierReport, Standing, VerifierReport, VerifyResult};
+pub use report::{NestedVerifierReport, Reports, Standing, VerifierReport, VerifyResult};
 pub use store::{Binding, Referrer, ReferrerPage, ReferrerStore, StoreConfig};
 pub use text::{capped_line, without_control_characters};
 pub use verifier::{Request, Verifier};

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::SystemTime};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeSeq};
 use serde_json::Value;
 
 use crate::{Error, ErrorCode};
@@ -56,6 +56,9 @@ pub struct VerifierReport {
     /// no say in it.
     #[serde(skip)]
     pub standing: Standing,
+    /// Whether it failed for a reason that may be gone a moment later; never part of the JSON.
+    #[serde(skip)]
+    pub is_transient: bool,
 }
 
 /// Whether what was found out may serve the next who asks, and until when.
@@ -80,7 +83,8 @@ impl Standing {
     /// Of an error: that a complete list holds nothing for any verifier is found out; whatever else
     /// fails may not fail a moment later.
     fn of_error(error: &Error) -> Self {
-        let is_decision = error.root().code() == ErrorCode::NoVerifierReport;
+        let is_complete = error.root().code() == ErrorCode::NoVerifierReport;
+        let is_decision = is_complete && !error.is_transient();
         Self { is_decision, valid_until: None }
     }
 
@@ -114,6 +118,7 @@ impl VerifierReport {
             error_reason: error.reason(),
             remediation: error.remediation().to_owned(),
             standing: Standing::of_error(error),
+            is_transient: error.is_transient(),
             ..Self::default()
         }
     }
@@ -130,6 +135,13 @@ impl VerifierReport {
     fn whole_standing(&self) -> Standing {
         let nested = self.nested_results.iter().map(Self::whole_standing);
         nested.fold(self.standing, Standing::and)
+    }
+
+    /// The first of it and what is nested in it that failed for a reason that may be gone a moment
+    /// later.
+    fn first_of_moment(&self) -> Option<&Self> {
+        let nested = || self.nested_results.iter().find_map(Self::first_of_moment);
+        if self.is_transient { Some(self) } else { nested() }
     }
 
     /// The same report with something more for a policy to see.
@@ -168,7 +180,7 @@ pub struct VerifyResult {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_success: bool,
     /// What it rests on.
-    pub verifier_reports: Vec<VerifierReport>,
+    pub verifier_reports: Reports,
     /// How many requests it took, by registry; only where somebody asks for it (not in v1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registry_requests: Option<BTreeMap<String, u64>>,
@@ -176,16 +188,113 @@ pub struct VerifyResult {
 
 impl VerifyResult {
     /// A verdict and what it rests on.
-    pub fn new(is_success: bool, verifier_reports: Vec<VerifierReport>) -> Self {
-        Self { is_success, verifier_reports, registry_requests: None }
+    pub fn new(is_success: bool, verifier_reports: impl Into<Reports>) -> Self {
+        Self { is_success, verifier_reports: verifier_reports.into(), registry_requests: None }
+    }
+
+    /// Whether it is no success for a reason that may be gone a moment later, such as a registry
+    /// that was not reached: nothing that is kept, and no verdict about the image. A success needs
+    /// nothing of what failed.
+    pub fn is_transient(&self) -> bool {
+        !self.is_success && self.verifier_reports.first_of_moment().is_some()
     }
 
     /// Whether the verdict may be kept: where all that it rests on may be. A verdict without
     /// reports is none that could be told apart from one that lacks them.
     pub fn standing(&self) -> Standing {
         let is_decision = !self.verifier_reports.is_empty();
-        let reports = self.verifier_reports.iter().map(VerifierReport::whole_standing);
-        reports.fold(Standing { is_decision, valid_until: None }, Standing::and)
+        let whole = Standing { is_decision, valid_until: None };
+        match &self.verifier_reports {
+            Reports::Config(reports) => {
+                reports.iter().map(VerifierReport::whole_standing).fold(whole, Standing::and)
+            }
+            Reports::Rego(reports) => {
+                reports.iter().map(NestedVerifierReport::whole_standing).fold(whole, Standing::and)
+            }
+        }
+    }
+}
+
+/// Reports in the form of the policy that they are for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Reports {
+    /// Of the config policy: one a verifier and artifact.
+    Config(Vec<VerifierReport>),
+    /// Of a Rego policy: one an artifact.
+    Rego(Vec<NestedVerifierReport>),
+}
+
+impl Default for Reports {
+    fn default() -> Self {
+        Self::Config(Vec::new())
+    }
+}
+
+impl Reports {
+    /// How many there are, without what is nested in them.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Config(reports) => reports.len(),
+            Self::Rego(reports) => reports.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The first that failed for a reason that may be gone a moment later, nested ones included.
+    pub fn first_of_moment(&self) -> Option<&VerifierReport> {
+        match self {
+            Self::Config(reports) => reports.iter().find_map(VerifierReport::first_of_moment),
+            Self::Rego(reports) => reports.iter().find_map(NestedVerifierReport::first_of_moment),
+        }
+    }
+
+    /// Those of the config policy; none where they are of the other form.
+    pub fn of_verifiers(&self) -> &[VerifierReport] {
+        match self {
+            Self::Config(reports) => reports,
+            Self::Rego(_) => &[],
+        }
+    }
+
+    /// Those of a Rego policy; none where they are of the other form.
+    pub fn of_artifacts(&self) -> &[NestedVerifierReport] {
+        match self {
+            Self::Config(_) => &[],
+            Self::Rego(reports) => reports,
+        }
+    }
+}
+
+impl From<Vec<VerifierReport>> for Reports {
+    fn from(reports: Vec<VerifierReport>) -> Self {
+        Self::Config(reports)
+    }
+}
+
+impl From<Vec<NestedVerifierReport>> for Reports {
+    fn from(reports: Vec<NestedVerifierReport>) -> Self {
+        Self::Rego(reports)
+    }
+}
+
+/// Of the two forms only that of a Rego policy has `nestedReports`, and has it always.
+impl<'de> Deserialize<'de> for Reports {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let reports = Option::<Vec<Value>>::deserialize(deserializer)?.unwrap_or_default();
+        let are_of_artifacts =
+            reports.first().is_some_and(|report| report.get("nestedReports").is_some());
+        let reports = Value::Array(reports);
+        match are_of_artifacts {
+            true => serde_json::from_value(reports).map(Self::Rego),
+            false => serde_json::from_value(reports).map(Self::Config),
+        }
+        .map_err(serde::de::Error::custom)
     }
 }
 
@@ -201,9 +310,66 @@ pub struct NestedVerifierReport {
     /// The type of the artifact that was verified.
     pub artifact_type: String,
     /// One report for each verifier that took it.
+    #[serde(serialize_with = "of_one_artifact")]
     pub verifier_reports: Vec<VerifierReport>,
     /// The same for what is attached to the artifact itself.
     pub nested_reports: Vec<NestedVerifierReport>,
+}
+
+impl NestedVerifierReport {
+    /// Whether it may be kept, with all that is nested in it.
+    fn whole_standing(&self) -> Standing {
+        let own = self.verifier_reports.iter().map(VerifierReport::whole_standing);
+        let nested = self.nested_reports.iter().map(Self::whole_standing);
+        own.chain(nested).fold(Standing::default(), Standing::and)
+    }
+
+    fn first_of_moment(&self) -> Option<&VerifierReport> {
+        let own = self.verifier_reports.iter().find_map(VerifierReport::first_of_moment);
+        own.or_else(|| self.nested_reports.iter().find_map(Self::first_of_moment))
+    }
+}
+
+/// A verifier's report within one about an artifact: what the outer one says is left out, a
+/// message, a name and extensions are always there.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WithinArtifact<'a> {
+    is_success: bool,
+    message: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    error_reason: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    remediation: &'a str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    verifier_name: &'a str,
+    #[serde(rename = "type", skip_serializing_if = "str::is_empty")]
+    type_: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    verifier_type: &'a str,
+    extensions: &'a Value,
+}
+
+fn of_one_artifact<S: Serializer>(
+    reports: &[VerifierReport],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut list = serializer.serialize_seq(Some(reports.len()))?;
+    for report in reports {
+        list.serialize_element(&WithinArtifact {
+            is_success: report.is_success,
+            message: &report.message,
+            error_reason: &report.error_reason,
+            remediation: &report.remediation,
+            name: &report.name,
+            verifier_name: &report.verifier_name,
+            type_: &report.type_,
+            verifier_type: &report.verifier_type,
+            extensions: &report.extensions,
+        })?;
+    }
+    list.end()
 }
 
 #[cfg(test)]
@@ -268,6 +434,49 @@ mod tests {
         assert_eq!(report.standing, Standing::default());
         let failed = VerifierReport::from_error(&ErrorCode::Unknown.error());
         assert_eq!(serde_json::to_string(&failed).unwrap(), r#"{"isSuccess":false}"#);
+    }
+
+    #[test]
+    fn a_failure_of_the_moment_counts_where_there_is_no_success_and_is_not_written() {
+        let error = ErrorCode::ListReferrersFailure.error().passing(true);
+        let moment = VerifierReport::from_error(&error);
+        let mut outer = VerifierReport::failure("nested verification failed");
+        outer.nested_results = vec![VerifierReport::success(""), moment.clone()];
+        for report in [moment, outer] {
+            assert!(!serde_json::to_string(&report).unwrap().contains("ransient"));
+            let said: VerifierReport = serde_json::from_str(r#"{"isTransient":true}"#).unwrap();
+            assert!(!said.is_transient, "a plugin has no say in it");
+            assert!(VerifyResult::new(false, vec![said.clone(), report.clone()]).is_transient());
+            assert!(!VerifyResult::new(true, vec![said, report]).is_transient());
+        }
+        let plain = VerifyResult::new(false, vec![VerifierReport::failure("")]);
+        assert!(!plain.is_transient());
+    }
+
+    #[test]
+    fn writes_v1s_form_of_an_artifact_for_rego() {
+        let mut bad = VerifierReport::failure("").named("v", "");
+        bad.subject = "left out".into();
+        let good = VerifierReport::success("m").named("n", "t").with_extensions(Value::from(1));
+        let report = NestedVerifierReport {
+            subject: "s".into(),
+            verifier_reports: vec![good, bad],
+            nested_reports: vec![NestedVerifierReport::default()],
+            ..NestedVerifierReport::default()
+        };
+        let result = VerifyResult::new(true, vec![report]);
+        let text = serde_json::to_string(&result).unwrap();
+        insta::assert_snapshot!(text, @r#"{"isSuccess":true,"verifierReports":[{"subject":"s","referenceDigest":"","artifactType":"","verifierReports":[{"isSuccess":true,"message":"m","name":"n","verifierName":"n","type":"t","verifierType":"t","extensions":1},{"isSuccess":false,"message":"","name":"v","verifierName":"v","extensions":null}],"nestedReports":[{"subject":"","referenceDigest":"","artifactType":"","verifierReports":[],"nestedReports":[]}]}]}"#);
+        let read: VerifyResult = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.verifier_reports.of_artifacts()[0].verifier_reports.len(), 2);
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
+    }
+
+    #[test]
+    fn reads_the_form_of_the_config_policy_as_it_was_written() {
+        let result = VerifyResult::new(false, vec![VerifierReport::failure("m")]);
+        let text = serde_json::to_string(&result).unwrap();
+        assert_eq!(serde_json::from_str::<VerifyResult>(&text).unwrap(), result);
     }
 
     #[test]

@@ -3,9 +3,9 @@
 //! No text holds a secret, the body of an answer, or the query of a URL (redirects to blob
 //! storage carry signatures there).
 
-use std::time::Instant;
+use std::{borrow::Borrow, error::Error as StdError, time::Instant};
 
-use ratify_core::{Digest, ErrorCode, capped_line};
+use ratify_core::{Digest, Error, ErrorCode, capped_line};
 
 /// Why an operation on a registry failed.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +136,7 @@ pub enum OrasError {
     Credentials {
         /// The provider's error.
         #[source]
-        source: Box<ratify_core::Error>,
+        source: Box<Error>,
     },
     /// A file of a layout cannot be read.
     #[error("cannot read {what}: {source}")]
@@ -175,6 +175,22 @@ impl OrasError {
         )
     }
 
+    /// Whether the same may succeed a moment later: the registry was not reached, was busy or
+    /// failed, or this machine did. What it says of an image, and whom it refuses, is not that.
+    pub fn is_transient(&self) -> bool {
+        use std::io::ErrorKind;
+        match self {
+            Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..),
+            Self::GaveUp { .. } | Self::Unreachable { .. } | Self::TooSlow { .. } => true,
+            Self::Credentials { source } => source.is_transient(),
+            Self::Read { source, .. } => {
+                !matches!(source.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied)
+            }
+            Self::Sink { .. } | Self::Setup(_) => true,
+            _ => false,
+        }
+    }
+
     /// What a registry would say that is not asked, for it said so before.
     pub(crate) fn paused(request: String, until: Instant, now: Instant) -> Self {
         // A part of a second is one: who comes early is refused again.
@@ -198,8 +214,58 @@ impl OrasError {
     }
 }
 
-impl From<OrasError> for ratify_core::Error {
+impl From<OrasError> for Error {
     fn from(error: OrasError) -> Self {
-        ErrorCode::RepositoryOperationFailure.error().with_source(error)
+        caused(ErrorCode::RepositoryOperationFailure.error(), error)
+    }
+}
+
+/// An error of the seam with a registry's as its cause, as passing as that is.
+pub(crate) fn caused<E>(outer: Error, cause: E) -> Error
+where
+    E: Borrow<OrasError> + Into<Box<dyn StdError + Send + Sync>>,
+{
+    let is_transient = cause.borrow().is_transient();
+    outer.with_source(cause).passing(is_transient)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_gone_a_moment_later_is_said_through_the_seam() {
+        let text = String::new;
+        let status = |status| OrasError::Status { request: text(), status, reason: text() };
+        let read = |kind: std::io::ErrorKind| OrasError::Read { what: text(), source: kind.into() };
+        let unreachable =
+            OrasError::Unreachable { request: text(), reason: text(), timed_out: false };
+        let outer = Error::from(unreachable);
+        assert!(outer.is_transient());
+        let passing = [
+            status(408),
+            status(429),
+            status(500),
+            status(503),
+            OrasError::GaveUp { what: text() },
+            OrasError::Credentials { source: Box::new(outer) },
+            read(std::io::ErrorKind::StorageFull),
+        ];
+        let lasting = [
+            status(400),
+            OrasError::NotFound { what: text() },
+            OrasError::Denied { request: text(), status: 403, reason: text() },
+            OrasError::invalid("", ""),
+            OrasError::Forbidden { request: text(), why: text() },
+            OrasError::Credentials { source: Box::new(ErrorCode::AuthDenied.error()) },
+            read(std::io::ErrorKind::NotFound),
+        ];
+        for (errors, is_transient) in [(passing, true), (lasting, false)] {
+            for error in errors {
+                let text = error.to_string();
+                let outer = caused(ErrorCode::ListReferrersFailure.error(), error);
+                assert_eq!(outer.is_transient(), is_transient, "{text}");
+            }
+        }
     }
 }

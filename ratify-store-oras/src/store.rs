@@ -14,6 +14,7 @@ use ratify_core::{
 use crate::{
     BlobCache, Client, ClientOptions, CredentialUse, OrasError, OrasStoreOptions, Transport, auth,
     deadline::Deadline,
+    error::caused,
     flights::Flights,
     keys::Keys,
     results::{Known, Pending, Question, Results},
@@ -163,9 +164,9 @@ impl OrasStore {
             }
         };
         answer.map_err(|error| {
-            of_store(ErrorCode::RepositoryOperationFailure)
-                .with_detail(format!("Unable to resolve the reference: {subject}"))
-                .with_source(error)
+            let outer = of_store(ErrorCode::RepositoryOperationFailure)
+                .with_detail(format!("Unable to resolve the reference: {subject}"));
+            caused(outer, error)
         })
     }
 
@@ -183,8 +184,7 @@ impl OrasStore {
         };
         let listed = self.list_of_type(subject, &descriptor.digest, only, context).await;
         // v1 passes the bare error on, which its executor shows under this code.
-        let listed =
-            listed.map_err(|e| of_store(ErrorCode::ListReferrersFailure).with_source(e))?;
+        let listed = listed.map_err(|e| caused(of_store(ErrorCode::ListReferrersFailure), e))?;
         let mut referrers = listed.to_vec();
         let is_wanted = |type_: &String| type_ == "*" || type_ == media_type::COSIGN_SIGNATURE;
         if self.cosign_enabled
@@ -257,11 +257,10 @@ impl OrasStore {
             }
         };
         found.map_err(|error| {
-            of_store(ErrorCode::RepositoryOperationFailure)
-                .with_detail(format!(
-                    "Failed to validate existence of Cosign signature of the artifact: {subject}"
-                ))
-                .with_source(error)
+            let outer = of_store(ErrorCode::RepositoryOperationFailure).with_detail(format!(
+                "Failed to validate existence of Cosign signature of the artifact: {subject}"
+            ));
+            caused(outer, error)
         })
     }
 
@@ -439,9 +438,9 @@ fn keep(pending: Option<Pending>, known: Known) {
 }
 
 fn fetch_failure(error: Arc<OrasError>) -> Error {
-    of_store(ErrorCode::RepositoryOperationFailure)
-        .with_detail("Failed to fetch the artifact metadata from the registry")
-        .with_source(error)
+    let outer = of_store(ErrorCode::RepositoryOperationFailure)
+        .with_detail("Failed to fetch the artifact metadata from the registry");
+    caused(outer, error)
 }
 
 fn unsupported(media_type: &str) -> Error {

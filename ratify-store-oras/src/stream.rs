@@ -15,7 +15,7 @@ use crate::{Hasher, OrasError, patience::within, resume::Download};
 /// How much is handed over at once, in bytes: so much that the hand-over costs nothing beside it.
 const PIECE: usize = 256 * 1024;
 /// How many pieces wait between the two; one more is filled, and one more written.
-const WAITING: usize = 1;
+const WAITING: usize = 7;
 
 /// Receives the blob of a descriptor, and gives the sink back that holds its bytes, proven.
 ///

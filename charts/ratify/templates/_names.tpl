@@ -122,11 +122,14 @@ imagePullSecrets:
 {{- with . }}{{ $headers = append $headers (toString .) }}{{ end -}}
 {{- end -}}
 {{- $timeout := .Values.provider.timeout -}}
+{{- $executor := dict
+  "verificationRequestTimeout" (sub (mul 1000 (int $timeout.validationTimeoutSeconds)) 100)
+  "mutationRequestTimeout" (sub (mul 1000 (int $timeout.mutationTimeoutSeconds)) 50) -}}
+{{- with $timeout.giveUpSeconds }}{{ $_ := set $executor "giveUpAfter" (mul 1000 (int .)) }}{{ end -}}
+{{- with .Values.provider.mutationKeepsTag }}{{ $_ := set $executor "mutationKeepsTag" . }}{{ end -}}
 {{- $config := dict
   "logger" (dict "formatter" .Values.logger.formatter "requestHeaders" (dict "traceIDHeaderName" $headers))
-  "executor" (dict
-    "verificationRequestTimeout" (sub (mul 1000 (int $timeout.validationTimeoutSeconds)) 100)
-    "mutationRequestTimeout" (sub (mul 1000 (int $timeout.mutationTimeoutSeconds)) 50))
+  "executor" $executor
   "crl" (dict "cache" (dict "enabled" .Values.crl.cache.enabled)) -}}
 {{- $rules := default dict .Values.plugins -}}
 {{- $plugins := dict -}}

@@ -78,6 +78,16 @@ impl Command {
         matches!(self, Self::Serve(_) | Self::Dev(_))
     }
 
+    /// A server works on every core. A command is one task and what it waits for: on one thread, what
+    /// a connection received is handed on without waking another.
+    fn threads(&self) -> tokio::runtime::Builder {
+        if self.ends_itself() {
+            tokio::runtime::Builder::new_multi_thread()
+        } else {
+            tokio::runtime::Builder::new_current_thread()
+        }
+    }
+
     /// Of a server anybody may ask about anything.
     fn asking(&self) -> Asking {
         if matches!(self, Self::Serve(_)) { Asking::Anybody } else { Asking::Operator }
@@ -156,7 +166,7 @@ fn run(
     telemetry: Telemetry,
 ) -> anyhow::Result<ExitCode> {
     harden_self().context("cannot make this process unreadable for plugins")?;
-    let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let threads = command.threads().enable_all().build()?;
     let ended = threads.block_on(async {
         let runtime = Arc::new(Runtime::start(environment.clone(), command.asking())?);
         let context = Context { environment, telemetry, runtime };

@@ -23,6 +23,7 @@ use crate::{
         manager::{ManagerOptions, manage},
         parts::Composition,
         rotation::{RotationOptions, rotate},
+        waits::Waits,
     },
     metrics,
     plugin::rules::Rules,
@@ -100,10 +101,13 @@ impl Serve {
         let listener =
             listen(&self.http).await.with_context(|| format!("cannot listen on {}", self.http))?;
         let active = Arc::new(Active::new(snapshot));
-        let service = Service::new(Arc::clone(&active), service_config).with_cache(verdicts);
+        let rules = context.runtime.rules.clone();
+        let service = Service::new(Arc::clone(&active), service_config)
+            .with_rules(rules.clone())
+            .with_cache(verdicts);
         let service = Arc::new(service);
-        let watcher = Watcher::new(context.config_file(&self.config), file, active)
-            .with_rules(context.runtime.rules.clone());
+        let watcher =
+            Watcher::new(context.config_file(&self.config), file, active).with_rules(rules);
         let runtime = Arc::clone(&context.runtime);
         let watching = watcher.watch(|config| rebuild(config, Arc::clone(&runtime)));
         tracing::info!("starting server at {}", listener.local_addr()?);
@@ -142,10 +146,15 @@ impl Serve {
         tracing::info!("initializing executor with config file at default config path");
         let listener =
             listen(&self.http).await.with_context(|| format!("cannot listen on {}", self.http))?;
-        let service = Service::new(Arc::clone(&active), service_config).with_cache(verdicts);
+        let (waits, times) = Waits::new(&client, service_config.times());
+        let rules = context.runtime.rules.clone();
+        let service = Service::new(Arc::clone(&active), service_config)
+            .with_rules(rules.clone())
+            .with_times(times)
+            .with_cache(verdicts);
         let service = Arc::new(service);
         let watcher = Watcher::new(context.config_file(&self.config), file, Arc::clone(&active))
-            .with_rules(context.runtime.rules.clone());
+            .with_rules(rules);
         let rotating = rotation(&context.environment, &client);
         tracing::info!("starting server at {}", listener.local_addr()?);
         let (tls, renewing) = self.tls(&readiness, context.environment.cert_rotation())?;
@@ -166,6 +175,7 @@ impl Serve {
             () = renewing => bail!("the certificates are watched no more"),
             () = rotating => bail!("the certificates are rotated no more"),
             ended = managed => ended.map(|()| ExitCode::FAILURE),
+            () = waits.watch() => bail!("nobody looks any more how long answers may take"),
             () = watcher.watch_rules() => bail!("the configuration file is watched no more"),
             result = context.runtime.host.reap_strangers() => {
                 result.context("cannot reap processes")?;

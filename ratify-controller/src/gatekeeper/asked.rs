@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use ratify_core::{Reference, Result, executor::Notice};
+use ratify_core::{Error, Reference, Result, VerifyResult, executor::Notice};
 use tokio::time::Instant;
 
 use super::{
@@ -13,6 +13,12 @@ use super::{
 
 /// A longer line of the log is cut.
 const MAX_LINE_BYTES: usize = 4096;
+/// How many keys are named in a text about several.
+const MAX_NAMED_KEYS: usize = 8;
+/// More of a key is not named there.
+const MAX_NAMED_BYTES: usize = 300;
+/// More of a reason is not said there.
+const MAX_REASON_BYTES: usize = 1024;
 /// Kubernetes' bound is 63.
 const MAX_NAMESPACE_BYTES: usize = 253;
 
@@ -27,8 +33,32 @@ pub(super) enum Operation {
 
 /// What the work behind a key brings. Texts are as they are answered.
 pub(super) enum Outcome {
-    Verified(Result<Arc<Verdict>, String>),
-    Mutated(Result<String, String>),
+    Verified(Result<Arc<Verdict>, Failure>),
+    Mutated(Result<String, Failure>),
+}
+
+/// Why there is no verdict, or no digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) text: String,
+    /// Whether what stands in the way may be gone a moment later.
+    pub(super) is_transient: bool,
+}
+
+/// What is known of a key when the request is answered.
+pub(super) enum Answer {
+    /// Something about the image. Gatekeeper keeps it for minutes, whatever it says.
+    Item(Item),
+    /// Nothing about the image: what stands in the way. Gatekeeper must ask again.
+    Nothing(Unanswered),
+}
+
+/// A key without an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unanswered {
+    pub(super) key: String,
+    /// `None` where the time was over.
+    pub(super) why: Option<String>,
 }
 
 /// A key that was taken apart: `[namespace]image`, or `image`.
@@ -69,13 +99,15 @@ impl Asked {
         Reference::parse_subject(RequestKey::parse(&self.key).subject)
     }
 
-    pub(super) fn item(self, operation: Operation, outcome: &Outcome) -> Item {
+    /// What the work came to, as it is answered.
+    pub(super) fn answer(self, operation: Operation, outcome: &Outcome) -> Answer {
         match outcome {
-            Outcome::Verified(Ok(verdict)) => self.verified(Arc::clone(verdict)),
-            Outcome::Mutated(Ok(reference)) => self.mutated(reference.clone(), String::new()),
-            Outcome::Verified(Err(error)) | Outcome::Mutated(Err(error)) => {
-                self.log_error(error);
-                self.failed(operation, error.clone())
+            Outcome::Verified(Ok(verdict)) => Answer::Item(self.verified(Arc::clone(verdict))),
+            Outcome::Mutated(Ok(reference)) => {
+                Answer::Item(self.mutated(reference.clone(), String::new()))
+            }
+            Outcome::Verified(Err(failure)) | Outcome::Mutated(Err(failure)) => {
+                self.failure(operation, failure.clone())
             }
         }
     }
@@ -87,8 +119,35 @@ impl Asked {
         Item { key: self.key, value, error: String::new() }
     }
 
+    /// A failure as it is answered: said of the image where it lasts, or else of the whole answer.
+    /// Gatekeeper keeps nothing of a mutation, and takes no item beside a system error there; so
+    /// the other images of the same request keep theirs.
+    pub(super) fn failure(&self, operation: Operation, failure: Failure) -> Answer {
+        self.log_error(&failure.text);
+        match operation {
+            Operation::Verify if failure.is_transient => {
+                Answer::Nothing(self.unanswered(Some(failure.text)))
+            }
+            _ => Answer::Item(self.failed(operation, failure.text)),
+        }
+    }
+
+    /// What is answered where the time is over before there is anything to say.
+    pub(super) fn late(&self, operation: Operation, within: Duration) -> Answer {
+        let error = timed_out(within);
+        self.log_warning(&format!("{}: {error}", self.key));
+        match operation {
+            Operation::Verify => Answer::Nothing(self.unanswered(None)),
+            Operation::Mutate => Answer::Item(self.failed(operation, error)),
+        }
+    }
+
+    fn unanswered(&self, why: Option<String>) -> Unanswered {
+        Unanswered { key: self.key.clone(), why }
+    }
+
     /// v1 gives a failed mutation its key back beside the error.
-    pub(super) fn failed(&self, operation: Operation, error: String) -> Item {
+    fn failed(&self, operation: Operation, error: String) -> Item {
         match operation {
             Operation::Verify => Item { key: self.key.clone(), value: None, error },
             Operation::Mutate => self.mutated(self.key.clone(), error),
@@ -97,12 +156,6 @@ impl Asked {
 
     pub(super) fn mutated(&self, value: String, error: String) -> Item {
         Item { key: self.key.clone(), value: Some(ItemValue::Mutation(value)), error }
-    }
-
-    pub(super) fn late(&self, operation: Operation, within: Duration) -> Item {
-        let error = timed_out(within);
-        self.log_warning(&format!("{}: {error}", self.key));
-        self.failed(operation, error)
     }
 
     /// For information; the text may have several lines.
@@ -154,6 +207,73 @@ impl Asked {
     fn logged_namespace(&self) -> String {
         ratify_core::capped_line(&self.namespace, MAX_NAMESPACE_BYTES)
     }
+}
+
+impl Outcome {
+    /// How many bytes it has, about; `None` where it is true of one moment only.
+    pub(super) fn bytes_to_keep(&self) -> Option<usize> {
+        match self {
+            Self::Verified(Ok(verdict)) => Some(verdict.bytes()),
+            Self::Mutated(Ok(reference)) => Some(reference.len()),
+            Self::Verified(Err(failure)) | Self::Mutated(Err(failure)) => {
+                (!failure.is_transient).then_some(failure.text.len())
+            }
+        }
+    }
+}
+
+impl Failure {
+    /// One that stays as long as image and configuration do.
+    pub(super) fn lasting(error: &Error) -> Self {
+        Self { text: error.to_string(), is_transient: false }
+    }
+
+    /// One that says nothing of the image.
+    pub(super) fn passing(text: String) -> Self {
+        Self { text, is_transient: true }
+    }
+
+    /// One of a verdict that says nothing of the image: the first failure of the moment.
+    pub(super) fn of_moment(result: &VerifyResult) -> Self {
+        if let Some(report) = result.verifier_reports.first_of_moment() {
+            let texts = [report.message.as_str(), report.error_reason.as_str()];
+            let texts: Vec<_> = texts.into_iter().filter(|text| !text.is_empty()).collect();
+            return Self::passing(texts.join(": "));
+        }
+        Self::passing("what is attached to it could not be looked at".to_owned())
+    }
+
+    /// One that an error tells apart.
+    pub(super) fn of(error: &Error) -> Self {
+        Self { text: error.to_string(), is_transient: error.is_transient() }
+    }
+}
+
+/// Why several keys have no answer, in one text: v1's where the time was over, and which keys.
+pub(super) fn why_nothing(unanswered: &[Unanswered], within: Duration) -> String {
+    let late: Vec<_> = unanswered.iter().filter(|one| one.why.is_none()).collect();
+    let mut texts = Vec::new();
+    if !late.is_empty() {
+        let shown = late.iter().take(MAX_NAMED_KEYS);
+        let shown: Vec<_> =
+            shown.map(|one| ratify_core::capped_line(&one.key, MAX_NAMED_BYTES)).collect();
+        let more = match late.len() - shown.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let (late, shown) = (timed_out(within), shown.join(", "));
+        texts.push(format!("{late}: ask again for {shown}{more}"));
+    }
+    let failed = unanswered.iter().filter_map(|one| Some((&one.key, one.why.as_ref()?)));
+    for (index, (key, why)) in failed.enumerate() {
+        if index == MAX_NAMED_KEYS {
+            texts.push("and so on".to_owned());
+            break;
+        }
+        let key = ratify_core::capped_line(key, MAX_NAMED_BYTES);
+        texts.push(format!("{key}: {}", ratify_core::capped_line(why, MAX_REASON_BYTES)));
+    }
+    texts.join("; ")
 }
 
 /// v1's text of a deadline, with the duration as Go writes it.

@@ -3,16 +3,19 @@
 //! - `wire`: the JSON of a request and of an answer, byte for byte v1's; `verdict`: what of it is
 //!   written once, and kept;
 //! - [`service`]: each key on its own, under two times: when to answer, and when to give up;
-//! - `asked`: one key: taken apart, spoken of in the log, turned into its item;
-//! - `flights`: the work behind the keys, counted, bounded and shared between requests;
-//! - `routes`: paths, methods, sizes and statuses;
+//! - [`times`]: how long an answer may take, where others wait for it;
+//! - `asked`: one key: taken apart, spoken of in the log, turned into its answer;
+//! - `flights`: the work behind the keys: shared between requests, bounded, fair to each tenant;
+//! - `routes`: paths, methods and statuses; `body`: how much is read;
 //! - [`listen`]: connections and the end of the server; [`tls`]: who may connect, by what certificate.
 
 mod asked;
+mod body;
 mod flights;
 pub mod listen;
 mod routes;
 pub mod service;
+pub mod times;
 pub mod tls;
 pub(crate) mod verdict;
 mod wire;

@@ -1,55 +1,70 @@
 //! Paths, methods, sizes and statuses. One request, one document.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{
     Router,
-    body::Body,
     extract::{Request, State},
     response::{IntoResponse, Response},
     routing::post,
 };
-use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{HeaderMap, StatusCode, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use ratify_core::ErrorCode;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::{
-    asked::{Operation, timed_out},
-    service::Service,
+    asked::{Operation, timed_out, why_nothing},
+    body::{Bodies, MAX_BYTES, Unread},
+    service::{Answered, Service},
     wire::{ProviderResponse, parse_request},
 };
 
 /// What v1's server calls all that it writes.
 const CONTENT_TYPE: &str = "text/plain; charset=utf-8";
-/// A request of a thousand keys has some hundred kilobytes.
-const MAX_BODY_BYTES: usize = 4 << 20;
 /// A longer trace id is cut.
 const MAX_TRACE_ID_BYTES: usize = 256;
 
+/// What answers, and room for what is asked.
+struct Server {
+    service: Arc<Service>,
+    bodies: Bodies,
+}
+
 /// The two endpoints.
 pub fn router(service: Arc<Service>) -> Router {
+    let server = Arc::new(Server { service, bodies: Bodies::default() });
     Router::new()
         .route("/ratify/gatekeeper/v1/verify", post(verify))
         .route("/ratify/gatekeeper/v1/mutate", post(mutate))
         .fallback(not_found)
-        .with_state(service)
+        .with_state(server)
 }
 
-async fn verify(service: State<Arc<Service>>, request: Request) -> Response {
-    answer(&service, Operation::Verify, request).await
+async fn verify(asked: State<Arc<Server>>, request: Request) -> Response {
+    one_document(Operation::Verify, answer(&asked, Operation::Verify, request)).await
 }
 
-async fn mutate(service: State<Arc<Service>>, request: Request) -> Response {
-    answer(&service, Operation::Mutate, request).await
+async fn mutate(asked: State<Arc<Server>>, request: Request) -> Response {
+    one_document(Operation::Mutate, answer(&asked, Operation::Mutate, request)).await
 }
 
 async fn not_found() -> Response {
     plain(StatusCode::NOT_FOUND, "404 page not found\n".into())
 }
 
-async fn answer(service: &Service, operation: Operation, request: Request) -> Response {
+/// Whatever happens there is an answer that says why: a bug of ours, too, is no item.
+async fn one_document(operation: Operation, answer: impl Future<Output = Response>) -> Response {
+    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
+        let bug = "a part of Ratify panicked while it answered";
+        tracing::error!(component_type = "server", "{bug}");
+        let text = ErrorCode::ExecutorFailure.detail(bug).to_string();
+        failed(StatusCode::INTERNAL_SERVER_ERROR, &text, operation)
+    })
+}
+
+async fn answer(server: &Server, operation: Operation, request: Request) -> Response {
+    let Server { service, bodies } = server;
     let started = Instant::now();
     let trace_id = trace_id(request.headers(), &service.config().trace_id_headers);
     let is_mutation = operation == Operation::Mutate;
@@ -62,29 +77,43 @@ async fn answer(service: &Service, operation: Operation, request: Request) -> Re
         trace_id,
         "start request POST /ratify/gatekeeper/v1/{name}"
     );
-    let keys = match keys(service, operation, request.into_body(), started).await {
+    let within = service.within(operation);
+    let (head, body) = request.into_parts();
+    // Reading it counts against the request's time.
+    let read = tokio::select! {
+        biased;
+        read = bodies.read(&head.headers, body) => read.map_err(Refusal::Unread),
+        () = service.time_is_over(started + within) => Err(Refusal::Late(timed_out(within))),
+    };
+    let keys = read.and_then(|read| Ok((keys(&read.bytes)?, read)));
+    let (keys, _room) = match keys {
         Ok(keys) => keys,
         Err(refusal) => {
             let text = refusal.text(operation);
             tracing::warn!(component_type = "server", trace_id, "{name}: {text}");
-            let response = ProviderResponse::system_error(&text, is_mutation);
-            return document(refusal.status(), &response);
+            return failed(refusal.status(), &text, operation);
         }
     };
-    let items = service.answer(operation, keys, &trace_id, started).await;
+    let answered = service.answer(operation, keys, &trace_id, started).await;
     let took = started.elapsed().as_millis();
     tracing::debug!(
         component_type = "server",
         trace_id,
         "{noun}: execution time for request: {took}ms"
     );
-    document(StatusCode::OK, &ProviderResponse::items(items, is_mutation))
+    let Answered { items, unanswered } = answered;
+    if unanswered.is_empty() {
+        return document(StatusCode::OK, &ProviderResponse::items(items, is_mutation));
+    }
+    let why = why_nothing(&unanswered, within);
+    // Gatekeeper reads the same of every status. This is v1's where the time is over.
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    document(status, &ProviderResponse::partly(items, &why, is_mutation))
 }
 
-/// Why a body is not answered.
+/// Why a request is not answered.
 enum Refusal {
-    Unreadable(String),
-    TooLarge,
+    Unread(Unread),
     Malformed(String),
     Late(String),
 }
@@ -93,8 +122,8 @@ impl Refusal {
     /// v1 answers 500 to everything. It is the client's fault.
     fn status(&self) -> StatusCode {
         match self {
-            Self::Unreadable(_) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unread(Unread::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unread(Unread::Broken(_)) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Late(_) => StatusCode::REQUEST_TIMEOUT,
         }
     }
@@ -102,9 +131,9 @@ impl Refusal {
     /// v1's texts: a mutation's have a code.
     fn text(&self, operation: Operation) -> String {
         let (what, cause) = match self {
-            Self::Unreadable(cause) => ("unable to read request body", cause.clone()),
-            Self::TooLarge => {
-                ("unable to read request body", format!("it has more than {MAX_BODY_BYTES} bytes"))
+            Self::Unread(Unread::Broken(cause)) => ("unable to read request body", cause.clone()),
+            Self::Unread(Unread::TooLarge) => {
+                ("unable to read request body", format!("it has more than {MAX_BYTES} bytes"))
             }
             Self::Malformed(cause) => ("unable to unmarshal request body", cause.clone()),
             Self::Late(text) => return text.clone(),
@@ -116,27 +145,9 @@ impl Refusal {
     }
 }
 
-/// The keys of a request. Reading it counts against the request's time.
-async fn keys(
-    service: &Service,
-    operation: Operation,
-    body: Body,
-    started: Instant,
-) -> Result<Vec<String>, Refusal> {
-    let within = service.within(operation);
-    let body = timeout_at(started + within, read(body))
-        .await
-        .unwrap_or_else(|_| Err(Refusal::Late(timed_out(within))))?;
-    parse_request(&body)
+fn keys(body: &[u8]) -> Result<Vec<String>, Refusal> {
+    parse_request(body)
         .map_err(|error| Refusal::Malformed(ratify_core::capped_line(&error.to_string(), 200)))
-}
-
-async fn read(body: Body) -> Result<Bytes, Refusal> {
-    match Limited::new(body, MAX_BODY_BYTES).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
-        Err(error) => Err(Refusal::Unreadable(ratify_core::capped_line(&error.to_string(), 200))),
-    }
 }
 
 /// The first configured header that has a value, or a random one.
@@ -151,9 +162,16 @@ fn trace_id(headers: &HeaderMap, names: &[String]) -> String {
         )
 }
 
+/// An answer without an item.
+fn failed(status: StatusCode, text: &str, operation: Operation) -> Response {
+    let is_mutation = operation == Operation::Mutate;
+    document(status, &ProviderResponse::system_error(text, is_mutation))
+}
+
 fn document(status: StatusCode, response: &ProviderResponse) -> Response {
     match response.to_body() {
         Ok(body) => plain(status, body),
+        // No JSON is an error, too, for who reads it.
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }
@@ -164,7 +182,24 @@ fn plain(status: StatusCode, body: String) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_one_document_that_says_so_and_no_item() {
+        for (operation, more) in
+            [(Operation::Verify, ""), (Operation::Mutate, r#""idempotent":true,"#)]
+        {
+            let answer = one_document(operation, async { panic!("on purpose") }).await;
+            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            let expected = format!(
+                r#"{{"apiVersion":"externaldata.gatekeeper.sh/v1alpha1","kind":"ProviderResponse","response":{{{more}"systemError":"operation failed with error EXECUTOR_FAILURE: a part of Ratify panicked while it answered"}}}}"#
+            );
+            assert_eq!(String::from_utf8_lossy(&body), expected + "\n");
+        }
+    }
 
     #[test]
     fn a_trace_id_is_the_first_header_that_has_one() {

@@ -1,29 +1,37 @@
 //! [`Service`]: answers the keys of a request, each on its own.
 //!
-//! There are two times. At the first, the request's, it answers: what is finished as it is, what
-//! is not with an error that says so. At the second, `give_up_after`, the work behind a key ends;
-//! until then it goes on, and who asks again meanwhile waits for the same work.
+//! There are two times. At the first, the request's, it answers: what is finished as it is, and
+//! that the rest is not. At the second, `give_up_after`, the work behind a key ends; until then it
+//! goes on, and who asks again meanwhile waits for the same work.
+//!
+//! What is found out about an image is an item, which Gatekeeper keeps for minutes, errors too. What
+//! stands in the way of finding out is no item but a system error, which is not kept.
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use ratify_core::{
-    ComponentType, Context, ErrorCode, Reference, Result, VerifyResult,
+    ComponentType, Context, Digest, ErrorCode, Reference, Result, VerifyResult,
     config::Config,
     executor::{Executor, VerifyParameters},
     go_json,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use super::{
-    asked::{Asked, Operation, Outcome},
-    flights::{FlightKey, Flights, Waiting},
+    asked::{Answer, Asked, Failure, Operation, Outcome, Unanswered},
+    flights::{Bounds, FlightKey, Flights, Keep, Terms, Waiting},
+    times::Times,
     verdict::Verdict,
     wire::{Item, VerificationResponse},
 };
 use crate::{
     cache::{Found, Place, VerdictCache},
+    plugin::rules::RulesInForce,
     state::{Active, Snapshot, View},
 };
 
@@ -42,10 +50,21 @@ pub struct ServiceConfig {
     pub mutate_within: Duration,
     /// After this, counted from the request, work is given up.
     pub give_up_after: Duration,
-    /// How many images are worked on at once, over all requests.
+    /// How many images are worked on at once while somebody waits for them. One namespace may have
+    /// half of what the others leave; so with the other bounds.
     pub at_once: usize,
-    /// How many images may wait or be worked on; more are refused.
-    pub most: usize,
+    /// How many images are worked on when everybody who asked was told that they are late.
+    pub behind: usize,
+    /// How many images may wait for their turn; more are refused.
+    pub waiting: usize,
+    /// How many bytes those may have.
+    pub waiting_bytes: usize,
+    /// For how long what came too late is kept for who asks again.
+    pub keep_late: Duration,
+    /// How many bytes that may have.
+    pub late_bytes: usize,
+    /// Whether a mutation keeps the tag beside the digest.
+    pub mutation_keeps_tag: bool,
     /// The headers a request's trace id is taken from, first found first.
     pub trace_id_headers: Vec<String>,
 }
@@ -62,33 +81,74 @@ impl ServiceConfig {
         Self {
             verify_within: Duration::from_millis(config.executor.verification_ms()),
             mutate_within: Duration::from_millis(config.executor.mutation_ms()),
-            give_up_after: Duration::from_secs(30),
-            at_once: 64,
-            most: 2000,
+            give_up_after: config.executor.give_up_after(),
+            at_once: 128,
+            behind: 128,
+            waiting: 4000,
+            waiting_bytes: 8 << 20,
+            keep_late: Duration::from_secs(30),
+            late_bytes: 8 << 20,
+            mutation_keeps_tag: config.executor.mutation_keeps_tag,
             trace_id_headers: config.logger.trace_id_headers.clone(),
         }
+    }
+
+    /// The configured times of answers.
+    pub fn times(&self) -> Times {
+        Times::new(self.verify_within, self.mutate_within)
     }
 }
 
 /// Answers the keys of requests.
 pub struct Service {
     active: Arc<Active>,
+    rules: RulesInForce,
     config: ServiceConfig,
+    /// Less than configured where others wait for less.
+    times: watch::Receiver<Times>,
+    /// By when everything is answered, once the server ends.
+    hurry: watch::Sender<Option<Instant>>,
     flights: Arc<Flights<Outcome>>,
     verdicts: VerdictCache,
 }
 
-/// A key on its way to its item.
+/// What is answered to a request: nothing is left out of both.
+pub(super) struct Answered {
+    /// In the order of the keys (v1: as they are finished).
+    pub(super) items: Vec<Item>,
+    /// The keys that have no item.
+    pub(super) unanswered: Vec<Unanswered>,
+}
+
+/// A key on its way to its answer.
 enum Begun {
     Answered(Item),
     Waiting(Waiting<Outcome>),
 }
 
+/// What all keys of a request share.
+struct Asking {
+    operation: Operation,
+    snapshot: Arc<Snapshot>,
+    give_up_at: Instant,
+    images: usize,
+}
+
 impl Service {
     /// Answers out of whatever configuration is in force when a request arrives.
     pub fn new(active: Arc<Active>, config: ServiceConfig) -> Self {
-        let flights = Arc::new(Flights::new(config.at_once, config.most));
-        Self { active, config, flights, verdicts: VerdictCache::default() }
+        let bounds = Bounds {
+            at_once: config.at_once,
+            behind: config.behind,
+            waiting: config.waiting,
+            waiting_bytes: config.waiting_bytes,
+        };
+        let keep = Keep { for_: config.keep_late, bytes: config.late_bytes };
+        let flights = Arc::new(Flights::new(bounds, keep, Outcome::bytes_to_keep));
+        let (_, times) = watch::channel(config.times());
+        let (rules, hurry) = (RulesInForce::default(), watch::Sender::new(None));
+        let verdicts = VerdictCache::default();
+        Self { active, rules, config, times, hurry, flights, verdicts }
     }
 
     /// The same with a cache of verdicts.
@@ -98,78 +158,111 @@ impl Service {
         self
     }
 
+    /// The same, where an answer may take as long as this says at the time.
+    #[must_use]
+    pub fn with_times(mut self, times: watch::Receiver<Times>) -> Self {
+        self.times = times;
+        self
+    }
+
+    /// The same, where nothing that was found out under other rules of the administrators counts.
+    #[must_use]
+    pub fn with_rules(mut self, rules: RulesInForce) -> Self {
+        self.rules = rules;
+        self
+    }
+
     pub(super) fn config(&self) -> &ServiceConfig {
         &self.config
     }
 
     pub(super) fn within(&self, operation: Operation) -> Duration {
+        let times = *self.times.borrow();
         match operation {
-            Operation::Verify => self.config.verify_within,
-            Operation::Mutate => self.config.mutate_within,
+            Operation::Verify => times.verify,
+            Operation::Mutate => times.mutate,
         }
     }
 
-    /// Items in the order of the keys (v1: as they are finished). All keys see one configuration.
+    /// Everything is answered by then, whatever is finished.
+    pub(super) fn hurry(&self, by: Instant) {
+        self.hurry.send_replace(Some(by));
+    }
+
+    /// Ready when it is to be answered, or earlier where the server ends.
+    pub(super) async fn time_is_over(&self, answer_by: Instant) {
+        let mut hurry = self.hurry.subscribe();
+        loop {
+            let by = hurry.borrow_and_update().map_or(answer_by, |by| by.min(answer_by));
+            tokio::select! {
+                () = sleep_until(by) => return,
+                // The sender lives as long as this.
+                _ = hurry.changed() => {}
+            }
+        }
+    }
+
+    /// Answers a request. All keys see one configuration.
     pub(super) async fn answer(
         &self,
         operation: Operation,
         keys: Vec<String>,
         trace_id: &str,
         started: Instant,
-    ) -> Vec<Item> {
-        let snapshot = self.active.snapshot();
-        let answer_by = started + self.within(operation);
+    ) -> Answered {
+        let asking = Asking {
+            operation,
+            snapshot: self.active.snapshot(),
+            give_up_at: started + self.config.give_up_after,
+            images: keys.len(),
+        };
+        let within = self.within(operation);
         let begun: Vec<_> = keys
             .into_iter()
             .map(|key| {
                 let asked = Asked::new(&key, trace_id);
-                let begun = self.begin(operation, &asked, &snapshot, started);
+                let begun = self.begin(&asking, &asked);
                 (asked, begun)
             })
             .collect();
-        join_all(begun.into_iter().map(|(asked, begun)| async move {
-            match begun {
-                Begun::Answered(item) => item,
-                Begun::Waiting(waiting) => match timeout_at(answer_by, waiting.landed()).await {
-                    Ok(Ok(outcome)) => asked.item(operation, &outcome),
-                    Ok(Err(lost)) => asked.failed(
-                        operation,
-                        ErrorCode::ExecutorFailure.detail(lost.to_string()).to_string(),
-                    ),
-                    Err(_) => asked.late(operation, self.within(operation)),
+        let answers = join_all(begun.into_iter().map(|(asked, begun)| async move {
+            let waiting = match begun {
+                Ok(Begun::Answered(item)) => return Answer::Item(item),
+                Ok(Begun::Waiting(waiting)) => waiting,
+                Err(failure) => return asked.failure(operation, failure),
+            };
+            tokio::select! {
+                biased;
+                landed = waiting.landed() => match landed {
+                    Ok(outcome) => asked.answer(operation, &outcome),
+                    Err(lost) => asked.failure(operation, not_done(&lost)),
                 },
+                () = self.time_is_over(started + within) => asked.late(operation, within),
             }
-        }))
-        .await
+        }));
+        let (mut items, mut unanswered) = (Vec::new(), Vec::new());
+        for answer in answers.await {
+            match answer {
+                Answer::Item(item) => items.push(item),
+                Answer::Nothing(why) => unanswered.push(why),
+            }
+        }
+        Answered { items, unanswered }
     }
 
     /// All that needs no waiting; the rest becomes a flight.
-    fn begin(
-        &self,
-        operation: Operation,
-        asked: &Asked,
-        snapshot: &Arc<Snapshot>,
-        started: Instant,
-    ) -> Begun {
-        let begun = match operation {
-            Operation::Verify => self.begin_verification(asked, snapshot, started),
-            Operation::Mutate => self.begin_mutation(asked, snapshot, started),
-        };
-        begun.unwrap_or_else(|error| {
-            asked.log_error(&error);
-            Begun::Answered(asked.failed(operation, error))
-        })
+    fn begin(&self, asking: &Asking, asked: &Asked) -> Result<Begun, Failure> {
+        match asking.operation {
+            Operation::Verify => self.begin_verification(asking, asked),
+            Operation::Mutate => self.begin_mutation(asking, asked),
+        }
     }
 
-    fn begin_verification(
-        &self,
-        asked: &Asked,
-        snapshot: &Arc<Snapshot>,
-        started: Instant,
-    ) -> Result<Begun, String> {
-        let reference = asked.reference().map_err(|error| error.to_string())?;
+    fn begin_verification(&self, asking: &Asking, asked: &Asked) -> Result<Begun, Failure> {
+        let reference = asked.reference().map_err(|error| Failure::lasting(&error))?;
+        let snapshot = &asking.snapshot;
         check_components(snapshot.view(&asked.namespace), Operation::Verify)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| Failure::lasting(&error))?;
         if reference.digest().is_none() {
             asked.log_warning("Digest should be used instead of tagged reference. The resolved digest may not point to the same signed artifact, since tags are mutable.");
         }
@@ -182,69 +275,72 @@ impl Service {
             }
             Found::Nothing(place) => place,
         };
-        let give_up_at = started + self.config.give_up_after;
         let job = VerifyJob {
             snapshot: Arc::clone(snapshot),
             asked: asked.clone(),
             subject: reference.to_string(),
-            give_up_at,
+            give_up_at: asking.give_up_at,
             place,
         };
-        let key = flight_key(snapshot, Operation::Verify, asked, reference.as_str());
-        self.flights
-            .join(key, give_up_at + GIVE_UP_GRACE, || job.run())
-            .map(Begun::Waiting)
-            .map_err(|full| ErrorCode::ExecutorFailure.detail(full.to_string()).to_string())
+        let flight = self.flight_key(asking, asked, reference.as_str());
+        self.fly(asking, flight, || job.run())
     }
 
-    fn begin_mutation(
-        &self,
-        asked: &Asked,
-        snapshot: &Arc<Snapshot>,
-        started: Instant,
-    ) -> Result<Begun, String> {
+    fn begin_mutation(&self, asking: &Asking, asked: &Asked) -> Result<Begun, Failure> {
         asked.log(&format!("mutating image {}", asked.logged_key()));
         let reference = asked.reference().map_err(|error| {
             let outer = ErrorCode::ReferenceInvalid
                 .detail(format!("failed to parse image reference {}", asked.key));
-            outer.with_source(error).to_string()
+            Failure::lasting(&outer.with_source(error))
         })?;
-        check_components(snapshot.view(&asked.namespace), Operation::Mutate)
-            .map_err(|error| error.to_string())?;
+        check_components(asking.snapshot.view(&asked.namespace), Operation::Mutate)
+            .map_err(|error| Failure::lasting(&error))?;
         if reference.digest().is_some() {
             return Ok(Begun::Answered(asked.mutated(asked.key.clone(), String::new())));
         }
-        let give_up_at = started + self.config.give_up_after;
-        let (work_on, asked_again) = (Arc::clone(snapshot), asked.clone());
+        let (work_on, asked_again) = (Arc::clone(&asking.snapshot), asked.clone());
         // The texts name the key, so that it is what makes two questions the same.
-        let flight = flight_key(snapshot, Operation::Mutate, asked, &asked.key);
-        self.flights
-            .join(flight, give_up_at + GIVE_UP_GRACE, || async move {
-                let (began, key) = (Instant::now(), &asked_again.key);
-                let executor = &work_on.view(&asked_again.namespace).executor;
-                let work = work_for(&asked_again, give_up_at);
-                let found = resolve(executor, &reference, key, &work).await;
-                let shown = asked_again.logged_key();
-                asked_again.log_time(&format!("mutation: execution time for image {shown}"), began);
-                Outcome::Mutated(found.map_err(|error| error.to_string()))
-            })
-            .map(Begun::Waiting)
-            .map_err(|full| ErrorCode::ExecutorFailure.detail(full.to_string()).to_string())
+        let flight = self.flight_key(asking, asked, &asked.key);
+        let (give_up_at, keeps_tag) = (asking.give_up_at, self.config.mutation_keeps_tag);
+        self.fly(asking, flight, move || async move {
+            let (began, key) = (Instant::now(), &asked_again.key);
+            let executor = &work_on.view(&asked_again.namespace).executor;
+            let work = work_for(&asked_again, give_up_at);
+            let found = resolve(executor, &reference, key, &work).await;
+            let shown = asked_again.logged_key();
+            asked_again.log_time(&format!("mutation: execution time for image {shown}"), began);
+            let found = found.map(|digest| mutated(&reference, &digest, keeps_tag));
+            Outcome::Mutated(found.map_err(|error| Failure::of(&error)))
+        })
+    }
+
+    fn fly<F>(
+        &self,
+        asking: &Asking,
+        key: FlightKey,
+        work: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<Begun, Failure>
+    where
+        F: Future<Output = Outcome> + Send + 'static,
+    {
+        let terms = Terms { images: asking.images, give_up_at: asking.give_up_at + GIVE_UP_GRACE };
+        self.flights.join(key, terms, work).map(Begun::Waiting).map_err(|full| not_done(&full))
+    }
+
+    fn flight_key(&self, asking: &Asking, asked: &Asked, subject: &str) -> FlightKey {
+        FlightKey {
+            snapshot: Arc::downgrade(&asking.snapshot),
+            rules: self.rules.now(),
+            is_mutation: asking.operation == Operation::Mutate,
+            namespace: asked.namespace.as_str().into(),
+            subject: subject.to_owned(),
+        }
     }
 }
 
-fn flight_key(
-    snapshot: &Arc<Snapshot>,
-    operation: Operation,
-    asked: &Asked,
-    subject: &str,
-) -> FlightKey {
-    FlightKey {
-        snapshot: Arc::as_ptr(snapshot).addr(),
-        is_mutation: operation == Operation::Mutate,
-        namespace: asked.namespace.clone(),
-        subject: subject.to_owned(),
-    }
+/// Work that was not done, which says nothing of the image.
+fn not_done(why: &impl ToString) -> Failure {
+    Failure::passing(ErrorCode::ExecutorFailure.detail(why.to_string()).to_string())
 }
 
 /// The verification of one subject, as a flight runs it.
@@ -272,18 +368,27 @@ impl VerifyJob {
         let verified = view.verify(&parameters, &log).await;
         self.asked
             .log_time(&format!("verification: execution time for image {}", self.subject), began);
-        let verdict = verified.and_then(|result| {
-            self.log_response(version, &result);
-            let verdict = Verdict::new(version, &result)
-                .map_err(|error| ErrorCode::DataEncodingFailure.error().with_source(error))?;
-            let verdict = Arc::new(verdict);
-            self.place.keep(view, &verdict, result.standing());
-            Ok(verdict)
-        });
-        Outcome::Verified(
-            verdict
-                .map_err(|error| ErrorCode::ExecutorFailure.error().with_source(error).to_string()),
-        )
+        Outcome::Verified(self.verdict(view, version, verified))
+    }
+
+    /// What is answered, and kept where it may be.
+    fn verdict(
+        &self,
+        view: &View,
+        version: &'static str,
+        verified: Result<VerifyResult>,
+    ) -> Result<Arc<Verdict>, Failure> {
+        let failed = |error| Failure::of(&ErrorCode::ExecutorFailure.error().with_source(error));
+        let result = verified.map_err(failed)?;
+        self.log_response(version, &result);
+        if result.is_transient() {
+            return Err(Failure::of_moment(&result));
+        }
+        let verdict = Verdict::new(version, &result)
+            .map_err(|error| failed(ErrorCode::DataEncodingFailure.error().with_source(error)))?;
+        let verdict = Arc::new(verdict);
+        self.place.keep(view, &verdict, result.standing());
+        Ok(verdict)
     }
 
     fn log_response(&self, version: &'static str, result: &VerifyResult) {
@@ -329,13 +434,22 @@ fn check_components(view: &View, operation: Operation) -> Result<()> {
     Ok(())
 }
 
-/// What a tag stands for. Namespace and tag are dropped, as in v1.
+/// A reference by its digest. The namespace is dropped, and the tag unless it is to be kept, as in
+/// v1.
+fn mutated(reference: &Reference, digest: &Digest, keeps_tag: bool) -> String {
+    match reference.tag().filter(|_| keeps_tag) {
+        Some(tag) => format!("{}:{tag}@{digest}", reference.path()),
+        None => reference.sibling(digest).to_string(),
+    }
+}
+
+/// What a tag stands for.
 async fn resolve(
     executor: &Executor,
     reference: &Reference,
     key: &str,
     work: &Context,
-) -> Result<String> {
+) -> Result<Digest> {
     let Some(store) = executor.stores.iter().find(|store| store.name() == MUTATION_STORE) else {
         return Err(ErrorCode::ReferrerStoreFailure
             .detail(format!(
@@ -344,7 +458,7 @@ async fn resolve(
             .from_component(ComponentType::ReferrerStore, ""));
     };
     match store.resolve(reference, work).await {
-        Ok(descriptor) => Ok(reference.sibling(&descriptor.digest).to_string()),
+        Ok(descriptor) => Ok(descriptor.digest),
         Err(error) => Err(ErrorCode::GetSubjectDescriptorFailure
             .detail(format!("failed to get subject descriptor for image {key}"))
             .with_source(error)
@@ -355,6 +469,24 @@ async fn resolve(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mutation_keeps_the_tag_where_that_is_asked_for() {
+        let digest: Digest = format!("sha256:{}", "0a".repeat(32)).parse().unwrap();
+        let cases = [
+            ("r.io:5000/a/b:v1", "r.io:5000/a/b", ":v1"),
+            ("nginx", "docker.io/library/nginx", ":latest"),
+        ];
+        for (asked, path, tag) in cases {
+            let reference = Reference::parse_subject(asked).unwrap();
+            assert_eq!(mutated(&reference, &digest, false), format!("{path}@{digest}"));
+            let kept = mutated(&reference, &digest, true);
+            assert_eq!(kept, format!("{path}{tag}@{digest}"));
+            // What is verified then is the digest.
+            let again = Reference::parse_subject(&kept).unwrap();
+            assert_eq!((again.digest(), again.tag()), (Some(&digest), None));
+        }
+    }
 
     #[test]
     fn what_is_missing_is_said_in_v1s_order() {

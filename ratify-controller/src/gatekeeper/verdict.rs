@@ -21,9 +21,9 @@ impl Verdict {
     /// # Errors
     /// Never in practice: all keys are strings.
     pub(crate) fn new(version: &str, result: &VerifyResult) -> serde_json::Result<Self> {
-        let reports = match result.verifier_reports.as_slice() {
-            [] => String::new(),
-            reports => go_json::to_string(&reports)?,
+        let reports = match result.verifier_reports.is_empty() {
+            true => String::new(),
+            false => go_json::to_string(&result.verifier_reports)?,
         };
         let (version, reports) = (version.into(), reports.into_boxed_str());
         Ok(Self { version, is_success: result.is_success, reports })

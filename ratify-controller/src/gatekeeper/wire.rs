@@ -7,7 +7,7 @@
 use std::{fmt, sync::Arc};
 
 use jiff::Timestamp;
-use ratify_core::{VerifierReport, VerifyResult, go_json};
+use ratify_core::{Reports, VerifyResult, go_json};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -55,8 +55,8 @@ pub(super) struct VerificationResponse {
     #[serde(rename = "traceID", skip_serializing_if = "String::is_empty")]
     trace_id: String,
     timestamp: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    verifier_reports: Vec<VerifierReport>,
+    #[serde(skip_serializing_if = "Reports::is_empty")]
+    verifier_reports: Reports,
 }
 
 /// The whole answer: items, or an error of the system.
@@ -93,8 +93,13 @@ impl ProviderResponse {
 
     /// An answer that there is none.
     pub(super) fn system_error(error: &str, idempotent: bool) -> Self {
+        Self::partly(Vec::new(), error, idempotent)
+    }
+
+    /// An answer of items to some of the keys, and why there is none to the others.
+    pub(super) fn partly(items: Vec<Item>, error: &str, idempotent: bool) -> Self {
         let system_error = format!("operation failed with error {error}");
-        Self { idempotent, items: Vec::new(), system_error }
+        Self { idempotent, items, system_error }
     }
 
     /// One line of JSON as Go's encoder writes it. It is put together by hand: the reports of a
@@ -286,6 +291,8 @@ fn once<T, E: serde::de::Error>(seen: &Option<T>, key: &'static str) -> Result<(
 
 #[cfg(test)]
 mod tests {
+    use ratify_core::VerifierReport;
+
     use super::*;
 
     fn request(keys: &str) -> Vec<u8> {

@@ -34,6 +34,7 @@ use crate::{
         inventory::{InstalledPlugin, LoadedFor},
         rules::is_denial,
     },
+    policy_file,
     runtime::Runtime,
 };
 
@@ -234,8 +235,11 @@ async fn store(
 }
 
 fn policy(resource: &Resource) -> Built {
-    let made = entry::policy(resource)
-        .and_then(|section| Policy::from_config(&section).map_err(entry::policy_error));
+    let read =
+        if resource.key.namespace.is_empty() { policy_file::read } else { policy_file::refuse };
+    let made = entry::policy(resource).and_then(|section| {
+        Policy::from_config_and_files(&section, &read).map_err(entry::policy_error)
+    });
     match made {
         Ok(policy) => {
             tracing::info!("selected policy provider: {}", policy.name());

@@ -6,7 +6,8 @@
 //! `status` says how a resource stands, which `write` writes, with the Events of `events`. `queue`
 //! says what is to be done next; `manager` does what `watch` saw, by the jobs in `build`; `tried`
 //! says when it has done so once. `pins` and `claim` settle which digest runs, `follow` looks after
-//! tags, `volume` after what is left. `rotation` makes the certificates that the server shows.
+//! tags, `volume` after what is left. `rotation` makes the certificates that the server shows, `waits`
+//! sees how long others wait for its answers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,6 +33,7 @@ pub mod status;
 mod tenant;
 mod tried;
 mod volume;
+pub mod waits;
 mod watch;
 mod write;
 

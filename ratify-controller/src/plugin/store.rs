@@ -3,7 +3,7 @@
 //! What an external store lists is taken on the administrator's word ([`Binding::Store`]), since
 //! the wire carries manifests parsed; the bytes of its blobs are proven here.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ratify_core::{
@@ -66,7 +66,7 @@ impl ExecStore {
         subject: &Reference,
         args: &StoreArgs,
         most_stdout: usize,
-        give_up_at: Option<Instant>,
+        context: &Context,
     ) -> Result<Written> {
         let program = self.runner.open(&self.program).map_err(|error| match error {
             ProgramError::Find(error) => self.error(ErrorCode::PluginNotFound).with_source(error),
@@ -81,9 +81,13 @@ impl ExecStore {
         call.is_borrowers = self.config.is_borrowers;
         call.stdin = go_json::to_string(&self.config.store)
             .map_err(|error| self.error(ErrorCode::ConfigInvalid).with_source(error))?;
-        call.give_up_at = give_up_at;
+        call.give_up_at = context.give_up_at;
+        call.tenant = Arc::clone(&context.tenant);
         call.most_stdout = most_stdout;
-        self.runner.call(call).await.map_err(|error| self.failure(command).with_source(error))
+        self.runner.call(call).await.map_err(|error| {
+            let is_transient = error.is_transient();
+            self.failure(command).with_source(error).passing(is_transient)
+        })
     }
 
     async fn ask<T: Answer>(
@@ -91,9 +95,9 @@ impl ExecStore {
         command: StoreCommand,
         subject: &Reference,
         args: &StoreArgs,
-        give_up_at: Option<Instant>,
+        context: &Context,
     ) -> Result<T> {
-        let written = self.run(command, subject, args, MOST_JSON, give_up_at).await?;
+        let written = self.run(command, subject, args, MOST_JSON, context).await?;
         let output = output::read::<T>(&written.stdout, &written.stderr);
         log_lines(&self.name, &output.log);
         // What a plugin printed may stand in the error, as long as it likes.
@@ -117,13 +121,9 @@ impl ExecStore {
         code.error().from_component(ComponentType::ReferrerStore, self.name.clone())
     }
 
-    async fn find_subject(
-        &self,
-        subject: &Reference,
-        give_up_at: Option<Instant>,
-    ) -> Result<Descriptor> {
+    async fn find_subject(&self, subject: &Reference, context: &Context) -> Result<Descriptor> {
         let command = StoreCommand::GetSubjectDescriptor;
-        let found: Descriptor = self.ask(command, subject, &StoreArgs::None, give_up_at).await?;
+        let found: Descriptor = self.ask(command, subject, &StoreArgs::None, context).await?;
         match subject.digest() {
             Some(asked) if *asked != found.digest => Err(self.failure(command).with_detail(
                 format!("store {} was asked for {asked} and describes {}", self.name, found.digest),
@@ -137,14 +137,14 @@ impl ExecStore {
         subject: &Reference,
         artifact_types: &[String],
         next_token: &str,
-        give_up_at: Option<Instant>,
+        context: &Context,
     ) -> Result<ReferrerPage> {
         let command = StoreCommand::ListReferrers;
         let args = StoreArgs::List {
             next_token: next_token.to_owned(),
             artifact_types: artifact_types.to_vec(),
         };
-        let page: ListReferrersOutput = self.ask(command, subject, &args, give_up_at).await?;
+        let page: ListReferrersOutput = self.ask(command, subject, &args, context).await?;
         if !page.next_token.is_empty() && page.next_token == next_token {
             return Err(self.failure(command).with_detail(format!(
                 "the list of store {} does not advance: page {:?} names itself as the next one",
@@ -162,7 +162,7 @@ impl ExecStore {
         subject: &Reference,
         asked: &Digest,
         size: Option<u64>,
-        give_up_at: Option<Instant>,
+        context: &Context,
     ) -> Result<Bytes> {
         let command = StoreCommand::GetBlob;
         let refuse = |why: String| {
@@ -175,7 +175,7 @@ impl ExecStore {
         // One byte more than there should be is enough to see that it is another one.
         let most = usize::try_from(most + 1).unwrap_or(usize::MAX);
         let args = StoreArgs::Digest(asked.clone());
-        let written = self.run(command, subject, &args, most, give_up_at).await?;
+        let written = self.run(command, subject, &args, most, context).await?;
         log_lines(&self.name, &output::read_log(&written.stderr));
         prove(&written.stdout, asked, size).map_err(refuse)?;
         Ok(Bytes::from(written.stdout))
@@ -201,7 +201,7 @@ impl ReferrerStore for ExecStore {
         subject: &'a Reference,
         context: &'a Context,
     ) -> BoxFuture<'a, Result<Descriptor>> {
-        Box::pin(self.find_subject(subject, context.give_up_at))
+        Box::pin(self.find_subject(subject, context))
     }
 
     fn list_referrers<'a>(
@@ -212,7 +212,7 @@ impl ReferrerStore for ExecStore {
         next_token: &'a str,
         context: &'a Context,
     ) -> BoxFuture<'a, Result<ReferrerPage>> {
-        Box::pin(self.list(subject, artifact_types, next_token, context.give_up_at))
+        Box::pin(self.list(subject, artifact_types, next_token, context))
     }
 
     fn manifest<'a>(
@@ -223,7 +223,7 @@ impl ReferrerStore for ExecStore {
     ) -> BoxFuture<'a, Result<Manifest>> {
         Box::pin(async move {
             let args = StoreArgs::Digest(descriptor.digest.clone());
-            self.ask(StoreCommand::GetReferenceManifest, subject, &args, context.give_up_at).await
+            self.ask(StoreCommand::GetReferenceManifest, subject, &args, context).await
         })
     }
 
@@ -234,7 +234,7 @@ impl ReferrerStore for ExecStore {
         size: Option<u64>,
         context: &'a Context,
     ) -> BoxFuture<'a, Result<Bytes>> {
-        Box::pin(self.read_blob(subject, digest, size, context.give_up_at))
+        Box::pin(self.read_blob(subject, digest, size, context))
     }
 }
 

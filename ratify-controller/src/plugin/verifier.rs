@@ -59,6 +59,7 @@ impl ExecVerifier {
             .to_json()
             .map_err(|error| self.error(ErrorCode::ConfigInvalid).with_source(error))?;
         call.give_up_at = request.context.give_up_at;
+        call.tenant = Arc::clone(&request.context.tenant);
         call.most_stdout = MOST_STDOUT;
         call.keep = directory.map(|directory| Box::new(directory) as _);
         match self.runner.call(call).await {
@@ -105,7 +106,8 @@ impl ExecVerifier {
                 "details": capped_line(&error.details, MOST_TEXT),
             }})
         });
-        self.report_of(&self.verify_failure(failure))
+        let is_transient = failure.is_transient();
+        self.report_of(&self.verify_failure(failure).passing(is_transient))
             .with_extensions(plugin_error.unwrap_or(Value::Null))
     }
 

@@ -8,6 +8,7 @@ mod host;
 mod install;
 mod parity;
 mod registry;
+mod rego;
 mod secrets;
 mod serve;
 mod tls;

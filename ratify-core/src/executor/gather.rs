@@ -7,8 +7,8 @@ use std::{any::Any, collections::VecDeque, panic::AssertUnwindSafe, sync::Arc};
 use futures_util::{FutureExt, StreamExt, future::join_all, stream::FuturesUnordered};
 
 use crate::{
-    BoxFuture, ComponentType, Error, ErrorCode, Reference, Referrer, ReferrerPage, ReferrerStore,
-    Request, Result, Verifier, VerifierReport,
+    BoxFuture, ComponentType, Descriptor, Digest, Error, ErrorCode, Reference, Referrer,
+    ReferrerPage, ReferrerStore, Request, Result, Verifier, VerifierReport,
 };
 
 use super::{Executor, Notice, Observe, StoreHost, VerifyParameters, bind};
@@ -24,10 +24,13 @@ pub(super) struct Subject {
     depth: usize,
 }
 
-/// One artifact that a verifier took.
+/// One artifact and what was said about it.
 pub(super) struct Finding {
-    pub(super) report: VerifierReport,
-    /// What is attached to the artifact itself, where the verifier wants it looked at.
+    pub(super) artifact: Digest,
+    pub(super) artifact_type: String,
+    /// One of each verifier that judged it, in the configured order.
+    pub(super) reports: Vec<VerifierReport>,
+    /// What is attached to the artifact itself, where that is looked at.
     pub(super) nested: Option<usize>,
 }
 
@@ -49,7 +52,9 @@ struct Question {
     subject: Reference,
     store: Arc<dyn ReferrerStore>,
     referrer: Arc<Referrer>,
-    verifier: Arc<dyn Verifier>,
+    verifiers: Vec<Arc<dyn Verifier>>,
+    /// Whether to look at what is attached to the artifact, whatever its verifiers want.
+    looks_further: bool,
 }
 
 enum Done {
@@ -65,7 +70,7 @@ struct Opened {
 }
 
 struct Judged {
-    report: VerifierReport,
+    reports: Vec<VerifierReport>,
     /// What to look at next: the artifact as a subject.
     nested: Option<Reference>,
 }
@@ -145,7 +150,9 @@ impl<'a> Gathering<'a> {
                 let nested = judged.nested.map(|next| self.add_subject(next, Some(place.subject)));
                 // The subject was listed without a failure, or there would be nothing to judge.
                 if let Ok(findings) = &mut self.subjects[place.subject].findings {
-                    findings[place.finding] = Finding { report: judged.report, nested };
+                    let finding = &mut findings[place.finding];
+                    finding.reports = judged.reports;
+                    finding.nested = nested;
                 }
             }
         }
@@ -193,23 +200,35 @@ impl<'a> Gathering<'a> {
         None
     }
 
-    /// A finding and a job for each artifact that a verifier fits; the others are ignored.
+    /// A finding and a job for each artifact that a verifier fits. The others are ignored, or,
+    /// where every artifact counts, found without a report.
     fn ask_verifiers(&mut self, subject: usize, opened: Opened) -> Result<Vec<Finding>> {
         self.referrers += opened.listed.len();
         let limit = self.executor.limits.referrers;
         if self.referrers > limit {
             return Err(too_many(format!("more than {limit} artifacts are attached")));
         }
+        let every_artifact = self.executor.counts_every_artifact();
         let mut findings = Vec::new();
         for (store, referrer) in opened.listed {
-            let type_ = &referrer.descriptor.artifact_type;
-            let fitting = self.executor.verifiers.iter().find(|one| one.can_verify(type_));
-            let Some(verifier) = fitting.map(Arc::clone) else { continue };
+            let verifiers = self.executor.fitting(&referrer.descriptor.artifact_type);
+            let Descriptor { digest, artifact_type, .. } = &referrer.descriptor;
+            let (artifact, artifact_type) = (digest.clone(), artifact_type.clone());
             let place = Place { subject, finding: findings.len() };
-            findings.push(Finding { report: VerifierReport::default(), nested: None });
-            let subject = opened.reference.clone();
-            let question = Question { subject, store, referrer: Arc::new(referrer), verifier };
-            self.waiting.push_back(Job::Judge { place, question });
+            let mut nested = None;
+            if verifiers.is_empty() {
+                if !every_artifact {
+                    continue;
+                }
+                let next = opened.reference.sibling(&artifact);
+                nested = Some(self.add_subject(next, Some(subject)));
+            } else {
+                let (subject, referrer) = (opened.reference.clone(), Arc::new(referrer));
+                let looks_further = every_artifact;
+                let question = Question { subject, store, referrer, verifiers, looks_further };
+                self.waiting.push_back(Job::Judge { place, question });
+            }
+            findings.push(Finding { artifact, artifact_type, reports: Vec::new(), nested });
         }
         self.subjects[subject].reference = opened.reference;
         self.subjects[subject].left_out = opened.left_out;
@@ -227,7 +246,10 @@ async fn open(
     let descriptor = executor.resolve(&reference, &parameters.context, observe).await?;
     let reference = reference.with_digest(descriptor.digest.clone());
     let every_type = ["*".to_owned()];
-    let judged = judged_types(&executor.verifiers);
+    let judged = match executor.counts_every_artifact() {
+        true => Vec::new(),
+        false => judged_types(&executor.verifiers),
+    };
     let types = if is_nested { &every_type[..] } else { &parameters.reference_types };
     let lists = join_all(executor.stores.iter().map(|store| async {
         let types = if store.lists_what_is_judged() { &judged } else { types };
@@ -269,7 +291,7 @@ async fn list(
     executor: &Executor,
     store: &dyn ReferrerStore,
     subject: &Reference,
-    descriptor: &crate::Descriptor,
+    descriptor: &Descriptor,
     types: &[String],
     parameters: &VerifyParameters,
 ) -> Result<ReferrerPage> {
@@ -298,10 +320,11 @@ async fn list(
     Err(too_many(format!("the list of store {name} has more than {limit} pages")))
 }
 
+/// Binds an artifact to its subject once, and asks all its verifiers.
 async fn judge(question: Question, parameters: &VerifyParameters, observe: Observe<'_>) -> Judged {
-    let Question { subject, store, referrer, verifier } = question;
+    let Question { subject, store, referrer, verifiers, looks_further } = question;
     let descriptor = &referrer.descriptor;
-    let finish = |mut report: VerifierReport| {
+    let finish = |verifier: &dyn Verifier, mut report: VerifierReport| {
         report = report.named(verifier.name(), verifier.type_());
         report.subject = subject.to_string();
         report.reference_digest = descriptor.digest.to_string();
@@ -312,10 +335,13 @@ async fn judge(question: Question, parameters: &VerifyParameters, observe: Obser
     let manifest = match guarded(bind::bind(store.as_ref(), &subject, &referrer, context)).await {
         Ok(manifest) => manifest,
         Err(error) => {
-            let report = finish(VerifierReport::from_error(&error));
+            let failed = |verifier: &Arc<dyn Verifier>| {
+                finish(verifier.as_ref(), VerifierReport::from_error(&error))
+            };
+            let reports = verifiers.iter().map(failed).collect();
             let artifact = descriptor.digest.clone();
             observe(Notice::NotBound { artifact, error });
-            return Judged { report, nested: None };
+            return Judged { reports, nested: None };
         }
     };
     let host = StoreHost::new(Arc::clone(&store), context.clone())
@@ -327,12 +353,18 @@ async fn judge(question: Question, parameters: &VerifyParameters, observe: Obser
         Arc::clone(&store),
         Arc::new(host),
     );
-    let answer = guarded(async { verifier.verify(&request).await }).await;
-    let report = answer.unwrap_or_else(|error| {
-        VerifierReport::from_error(&ErrorCode::VerifyReferenceFailure.error().with_source(error))
+    let answers = verifiers.iter().map(|verifier| async {
+        let answer = guarded(async { verifier.verify(&request).await }).await;
+        let report = answer.unwrap_or_else(|error| {
+            let outer = ErrorCode::VerifyReferenceFailure.error().with_source(error);
+            VerifierReport::from_error(&outer)
+        });
+        finish(verifier.as_ref(), report)
     });
-    let nested = verifier.verifies_nested().then(|| subject.sibling(&descriptor.digest));
-    Judged { report: finish(report), nested }
+    let reports = join_all(answers).await;
+    let looks_further = looks_further || verifiers.iter().any(|one| one.verifies_nested());
+    let nested = looks_further.then(|| subject.sibling(&descriptor.digest));
+    Judged { reports, nested }
 }
 
 fn too_many(what: String) -> Error {

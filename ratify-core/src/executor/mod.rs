@@ -1,13 +1,16 @@
-//! [`Executor`]: decides about one subject. It asks the stores what is attached, lets the first
-//! fitting verifier judge each artifact, and hands the reports to the policy.
+//! [`Executor`]: decides about one subject. It asks the stores what is attached, lets verifiers
+//! judge each artifact (the first that fits under the config policy, all under a Rego policy), and
+//! hands the reports to the policy.
 //!
-//! - `gather`: a queue of jobs, at most so many at once, collects evidence into a tree;
-//! - `judge`: a pure fold makes the verdict of the tree;
+//! - `gather`: a queue of jobs, at most so many at once, collects [`Evidence`] into a tree;
+//! - `judge`: a pure fold makes the verdict of the tree. A Rego policy computes meanwhile, so that
+//!   whoever shares the thread gathers first and judges on another: [`Executor::judge`];
 //! - `bind`: whether an artifact belongs to the subject it is listed for;
 //! - [`StoreHost`]: the door of an in-process verifier to the request's store.
 //!
-//! There is no clock and no runtime here: `give_up_at` is passed on to stores and verifiers, and
-//! whoever awaits [`Executor::verify`] decides how long.
+//! There is no runtime here. `give_up_at` is passed on to stores and verifiers, and whoever awaits
+//! [`Executor::verify`] decides how long; the clock is read only to tell what came too late, and
+//! for the policy.
 
 mod bind;
 mod gather;
@@ -18,7 +21,11 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use crate::{
     Basis, ComponentType, Context, Descriptor, Digest, Error, ErrorCode, Reference, ReferrerStore,
@@ -113,6 +120,11 @@ pub enum Notice {
         /// Why not.
         error: Error,
     },
+    /// The policy could not be asked, or gave no verdict: the subject is refused.
+    NotDecided {
+        /// v1's line.
+        fault: String,
+    },
     /// An artifact is listed for a subject that it does not belong to, or could not be shown to.
     NotBound {
         /// The artifact.
@@ -127,6 +139,11 @@ impl Notice {
     pub const fn is_warning(&self) -> bool {
         !matches!(self, Self::Resolved { .. })
     }
+
+    /// Whether it is an error of the configuration; it is a warning too.
+    pub const fn is_error(&self) -> bool {
+        matches!(self, Self::NotDecided { .. })
+    }
 }
 
 impl fmt::Display for Notice {
@@ -137,11 +154,21 @@ impl fmt::Display for Notice {
                 "Resolve of the image completed successfully the digest is {digest}"
             ),
             Self::NotResolved { error, .. } => write!(formatter, "{error}"),
+            Self::NotDecided { fault } => write!(formatter, "{fault}"),
             Self::NotBound { artifact, error } => {
                 write!(formatter, "artifact {artifact} is not taken into account: {error}")
             }
         }
     }
+}
+
+/// All there is about a subject, before anyone has judged it.
+pub struct Evidence {
+    asked: String,
+    /// Whether the time was up: what was still at work has only a failure to say for itself.
+    is_late: bool,
+    /// The first is what was asked about; or why there is nothing.
+    subjects: Result<Vec<gather::Subject>>,
 }
 
 impl Executor {
@@ -178,25 +205,89 @@ impl Executor {
         }
     }
 
-    /// Decides about a subject. Reports are in the order of the stores and of their lists
-    /// (random in v1).
+    /// Decides about a subject. Reports are in the order of the stores, of their lists and of the
+    /// verifiers (random in v1). A Rego policy computes on the thread of the caller.
     ///
     /// # Errors
-    /// Only where there is no policy: a policy makes a failed report of every failure.
+    /// As [`Executor::gather`] and [`Executor::judge`].
     pub async fn verify(
         &self,
         parameters: &VerifyParameters,
         observe: Observe<'_>,
     ) -> Result<VerifyResult> {
-        let Some(policy) = &self.policy else {
+        let evidence = self.gather(parameters, observe).await?;
+        self.judge(evidence, SystemTime::now(), observe)
+    }
+
+    /// Collects the evidence about a subject: all that waits for others.
+    ///
+    /// # Errors
+    /// Only where there is no policy: any other failure is part of the evidence.
+    pub async fn gather(
+        &self,
+        parameters: &VerifyParameters,
+        observe: Observe<'_>,
+    ) -> Result<Evidence> {
+        if self.policy.is_none() {
             return Err(ErrorCode::PolicyProviderNotFound.detail("Policy configuration not found"));
+        }
+        let subjects = match Reference::parse_subject(&parameters.subject) {
+            Ok(subject) => Ok(gather::gather(self, subject, parameters, observe).await),
+            Err(error) => Err(error),
         };
-        let subject = match Reference::parse_subject(&parameters.subject) {
-            Ok(subject) => subject,
-            Err(error) => return Ok(policy.error_to_result(&parameters.subject, error)),
-        };
-        let mut evidence = gather::gather(self, subject, parameters, observe).await;
-        Ok(judge::verdict(&mut evidence, policy, parameters))
+        let is_late = parameters.context.give_up_at.is_some_and(|end| Instant::now() >= end);
+        Ok(Evidence { asked: parameters.subject.clone(), is_late, subjects })
+    }
+
+    /// Makes the verdict of the evidence that this executor gathered. It waits for nobody, but may
+    /// compute for a second: on a thread that others share, let it be another. `at` is what a
+    /// policy takes for the time.
+    ///
+    /// # Errors
+    /// Where there is no policy; and under a Rego policy, of which v1 makes no report, whatever
+    /// kept any part of the evidence from being complete.
+    pub fn judge(
+        &self,
+        evidence: Evidence,
+        at: SystemTime,
+        observe: Observe<'_>,
+    ) -> Result<VerifyResult> {
+        let Evidence { asked, is_late, subjects } = evidence;
+        match &self.policy {
+            None => Err(ErrorCode::PolicyProviderNotFound.detail("Policy configuration not found")),
+            Some(Policy::Config(policy)) => Ok(match subjects {
+                Ok(mut subjects) => judge::by_config(&mut subjects, 0, policy, &asked),
+                Err(error) => crate::policy::failed_report(&asked, error),
+            }),
+            #[cfg(feature = "rego")]
+            Some(Policy::Rego(policy)) => {
+                let reports = judge::for_rego(&mut subjects?, 0)?;
+                if is_late {
+                    return Err(ErrorCode::ExecutorFailure
+                        .detail("the time was up before every artifact was verified"));
+                }
+                let judgement = policy.decide(&reports, at);
+                if let Some(fault) = judgement.fault {
+                    observe(Notice::NotDecided { fault });
+                }
+                Ok(VerifyResult::new(judgement.is_success, reports))
+            }
+        }
+    }
+
+    /// Whether artifacts count that no verifier fits, and what is attached to any: under a Rego
+    /// policy, which sees them all.
+    fn counts_every_artifact(&self) -> bool {
+        !matches!(self.policy, None | Some(Policy::Config(_)))
+    }
+
+    /// Who judges an artifact of a type: the first that fits, or under a Rego policy all of them.
+    fn fitting(&self, artifact_type: &str) -> Vec<Arc<dyn Verifier>> {
+        let fitting = self.verifiers.iter().filter(|one| one.can_verify(artifact_type)).cloned();
+        match self.counts_every_artifact() {
+            true => fitting.collect(),
+            false => fitting.take(1).collect(),
+        }
     }
 
     /// Finds out what a subject's tag stands for: the stores are asked in order, the first answer
@@ -210,6 +301,7 @@ impl Executor {
         context: &Context,
         observe: Observe<'_>,
     ) -> Result<Descriptor> {
+        let mut is_transient = false;
         for store in &self.stores {
             match resolve_in(store.as_ref(), subject, context).await {
                 Ok(descriptor) => {
@@ -217,13 +309,15 @@ impl Executor {
                     return Ok(descriptor);
                 }
                 Err(error) => {
+                    is_transient |= error.is_transient();
                     observe(Notice::NotResolved { store: store.name().to_owned(), error });
                 }
             }
         }
         Err(ErrorCode::ReferrerStoreFailure
             .detail("could not resolve descriptor for a subject from any stores")
-            .from_component(ComponentType::ReferrerStore, ""))
+            .from_component(ComponentType::ReferrerStore, "")
+            .passing(is_transient))
     }
 }
 

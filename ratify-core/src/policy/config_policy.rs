@@ -45,7 +45,7 @@ impl ConfigPolicy {
     }
 
     /// Whether the reports satisfy every listed type and every type that reports are about.
-    pub(super) fn decide(&self, reports: &[VerifierReport]) -> bool {
+    pub(crate) fn decide(&self, reports: &[VerifierReport]) -> bool {
         let types = self
             .rules
             .keys()

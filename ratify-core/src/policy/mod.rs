@@ -1,9 +1,11 @@
 //! [`Policy`]: what decides. It turns reports into a verdict, and a failure into a report.
 //!
-//! An enum and no trait: the executor branches on the kind anyway. Today's only kind is
-//! [`ConfigPolicy`]; Rego has its place beside it.
+//! An enum and no trait: the executor branches on the kind anyway. [`ConfigPolicy`] is a table in
+//! the configuration; [`RegoPolicy`] is a program.
 
 mod config_policy;
+#[cfg(feature = "rego")]
+mod rego_policy;
 
 use serde_json::{Map, Value};
 
@@ -13,9 +15,17 @@ use crate::{
 };
 
 pub use config_policy::ConfigPolicy;
+#[cfg(feature = "rego")]
+pub use rego_policy::RegoPolicy;
+#[cfg(all(feature = "rego", any(test, feature = "testing")))]
+pub use rego_policy::testing;
 
 const CONFIG_POLICY: &str = "configpolicy";
 const REGO_POLICY: &str = "regopolicy";
+
+/// Reads the file of a policy: its text, or why there is none in v1's words
+/// (`open p: no such file or directory`). Core itself opens nothing.
+pub type ReadPolicy<'a> = &'a dyn Fn(&str) -> Result<String, String>;
 
 /// The policy of a configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,14 +33,48 @@ const REGO_POLICY: &str = "regopolicy";
 pub enum Policy {
     /// Rules per artifact type, written in the configuration.
     Config(ConfigPolicy),
+    /// A program in Rego.
+    #[cfg(feature = "rego")]
+    Rego(Box<RegoPolicy>),
+}
+
+/// A verdict, and what v1 writes to its log where the policy could not be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Judgement {
+    /// The verdict.
+    pub is_success: bool,
+    /// Why it is no success, where that is not the policy's own word.
+    pub fault: Option<String>,
+}
+
+impl Judgement {
+    /// What the policy itself says.
+    pub const fn of(is_success: bool) -> Self {
+        Self { is_success, fault: None }
+    }
+
+    /// The policy could not be asked, or said nothing that is a verdict: no success.
+    pub fn failed(fault: &str) -> Self {
+        let fault = format!("failed to evaluate policy: {}", crate::capped_line(fault, 1000));
+        Self { is_success: false, fault: Some(fault) }
+    }
 }
 
 impl Policy {
-    /// Builds the policy that the `policy` section names.
+    /// Builds the policy that the `policy` section names, of which no part is in a file.
+    ///
+    /// # Errors
+    /// As [`Policy::from_config_and_files`].
+    pub fn from_config(section: &PolicyConfig) -> Result<Self> {
+        Self::from_config_and_files(section, &|path| Err(format!("open {path}: no such file")))
+    }
+
+    /// Builds the policy that the `policy` section names; `read` reads the file it may be in.
     ///
     /// # Errors
     /// When no policy is named, the name is unknown, or its keys are wrong. The texts are v1's.
-    pub fn from_config(section: &PolicyConfig) -> Result<Self> {
+    pub fn from_config_and_files(section: &PolicyConfig, read: ReadPolicy<'_>) -> Result<Self> {
         let Some(plugin) = &section.plugin else {
             return Err(invalid("policy provider config must be specified"));
         };
@@ -39,15 +83,13 @@ impl Policy {
                 "failed to find policy provider name in the policy config with key: name",
             ));
         };
-        Self::from_entry(&normalised(name), plugin)
+        Self::from_entry(&normalised(name), plugin, read)
     }
 
-    fn from_entry(name: &str, plugin: &Map<String, Value>) -> Result<Self> {
+    fn from_entry(name: &str, plugin: &Map<String, Value>, read: ReadPolicy<'_>) -> Result<Self> {
         let policy = match name {
-            CONFIG_POLICY => ConfigPolicy::from_entry(plugin),
-            REGO_POLICY => Err(ErrorCode::ConfigInvalid
-                .detail("regopolicy is not part of this build of Ratify; use configpolicy")
-                .with_remediation(link::POLICY_PROVIDER)),
+            CONFIG_POLICY => ConfigPolicy::from_entry(plugin).map(Self::Config),
+            REGO_POLICY => rego(plugin, read),
             _ => {
                 return Err(ErrorCode::PolicyProviderNotFound
                     .detail(format!("policy type: {name} is not registered policy provider"))
@@ -55,7 +97,7 @@ impl Policy {
                     .from_component(ComponentType::PolicyProvider, name));
             }
         };
-        policy.map(Self::Config).map_err(|error| {
+        policy.map_err(|error| {
             ErrorCode::PluginInitFailure
                 .detail("failed to create policy provider")
                 .with_source(error)
@@ -68,6 +110,8 @@ impl Policy {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Config(_) => CONFIG_POLICY,
+            #[cfg(feature = "rego")]
+            Self::Rego(_) => REGO_POLICY,
         }
     }
 
@@ -75,6 +119,8 @@ impl Policy {
     pub const fn response_version(&self) -> &'static str {
         match self {
             Self::Config(_) => "0.2.0",
+            #[cfg(feature = "rego")]
+            Self::Rego(_) => "1.1.0",
         }
     }
 
@@ -83,26 +129,54 @@ impl Policy {
         match self {
             // Plain data, of which the derived text leaves nothing out.
             Self::Config(policy) => basis.add(CONFIG_POLICY, format!("{policy:?}")),
+            #[cfg(feature = "rego")]
+            Self::Rego(policy) => policy.add_basis(basis),
         }
     }
 
-    /// The verdict about a subject. Nested reports count only through their parent's.
-    pub fn decide(&self, reports: &[VerifierReport]) -> bool {
+    /// Whether whoever asks decides, and gets the reports with no verdict. Such a list is never
+    /// partial: what is missing is an error.
+    pub const fn is_passthrough(&self) -> bool {
         match self {
-            Self::Config(policy) => policy.decide(reports),
+            Self::Config(_) => false,
+            #[cfg(feature = "rego")]
+            Self::Rego(policy) => policy.is_passthrough(),
         }
     }
 
-    /// What is answered where no verdict was reached: one failed report that says why, and of no
-    /// verifier (v1: no name and no type).
-    pub fn error_to_result(&self, subject: &str, error: Error) -> VerifyResult {
-        let outer = ErrorCode::VerifyReferenceFailure
-            .detail(format!("failed to verify artifact: {subject}"))
-            .with_source(error);
-        let report =
-            VerifierReport { subject: subject.to_owned(), ..VerifierReport::from_error(&outer) };
-        VerifyResult::new(false, vec![report])
+    /// What is answered where no verdict was reached. The config policy makes one failed report
+    /// that says why, and of no verifier (v1: no name and no type).
+    ///
+    /// # Errors
+    /// Of a Rego policy, the error itself.
+    pub fn error_to_result(&self, subject: &str, error: Error) -> Result<VerifyResult> {
+        match self {
+            Self::Config(_) => Ok(failed_report(subject, error)),
+            #[cfg(feature = "rego")]
+            Self::Rego(_) => Err(error),
+        }
     }
+}
+
+pub(crate) fn failed_report(subject: &str, error: Error) -> VerifyResult {
+    let outer = ErrorCode::VerifyReferenceFailure
+        .detail(format!("failed to verify artifact: {subject}"))
+        .with_source(error);
+    let report =
+        VerifierReport { subject: subject.to_owned(), ..VerifierReport::from_error(&outer) };
+    VerifyResult::new(false, vec![report])
+}
+
+#[cfg(feature = "rego")]
+fn rego(plugin: &Map<String, Value>, read: ReadPolicy<'_>) -> Result<Policy> {
+    RegoPolicy::from_entry(plugin, read).map(|policy| Policy::Rego(Box::new(policy)))
+}
+
+#[cfg(not(feature = "rego"))]
+fn rego(_: &Map<String, Value>, _: ReadPolicy<'_>) -> Result<Policy> {
+    Err(ErrorCode::ConfigInvalid
+        .detail("regopolicy is not part of this build of Ratify; use configpolicy")
+        .with_remediation(link::POLICY_PROVIDER))
 }
 
 /// Lower case, without hyphens: `Config-Policy` is `configpolicy`.
@@ -157,10 +231,6 @@ mod tests {
                 json!({"name": "configPolicy", "artifactVerificationPolicies": {"a": 1}}),
                 "DATA_DECODING_FAILURE: failed to create policy provider: failed to unmarshal policy config: artifactVerificationPolicies.a: expected a string: https://ratify.dev/docs/reference/providers",
             ),
-            (
-                json!({"name": "rego-policy", "policy": "package x"}),
-                "CONFIG_INVALID: failed to create policy provider: regopolicy is not part of this build of Ratify; use configpolicy: https://ratify.dev/docs/reference/providers",
-            ),
         ];
         for (plugin, expected) in cases {
             assert_eq!(policy(plugin).unwrap_err().to_string(), expected);
@@ -171,8 +241,10 @@ mod tests {
     fn a_failure_becomes_v1s_one_report() {
         let subject = "localhost:5055/lab:unsigned";
         let error = ErrorCode::NoVerifierReport.detail("nothing was attached");
-        let result =
-            policy(json!({"name": "configPolicy"})).unwrap().error_to_result(subject, error);
+        let result = policy(json!({"name": "configPolicy"}))
+            .unwrap()
+            .error_to_result(subject, error)
+            .unwrap();
         insta::assert_snapshot!(serde_json::to_string(&result).unwrap(), @r#"{"verifierReports":[{"subject":"localhost:5055/lab:unsigned","isSuccess":false,"message":"failed to verify artifact: localhost:5055/lab:unsigned","errorReason":"nothing was attached"}]}"#);
     }
 }

@@ -11,7 +11,7 @@ use ratify_core::{
 use serde_json::{Map, Value};
 
 use super::Layout;
-use crate::{Limits, OrasError};
+use crate::{Limits, OrasError, error::caused};
 
 /// The name of the store.
 pub const LAYOUT_STORE: &str = "oci-layout";
@@ -62,9 +62,9 @@ impl LayoutStore {
         let asked = subject.clone();
         let work = move |layout: &Layout| layout.resolve(&asked);
         self.layout.on_a_thread(subject.as_str(), give_up_at, work).await.map_err(|error| {
-            of_store(ErrorCode::RepositoryOperationFailure)
-                .with_detail(format!("Unable to resolve the reference: {subject}"))
-                .with_source(error)
+            let outer = of_store(ErrorCode::RepositoryOperationFailure)
+                .with_detail(format!("Unable to resolve the reference: {subject}"));
+            caused(outer, error)
         })
     }
 
@@ -83,7 +83,7 @@ impl LayoutStore {
         };
         let found = self.layout.on_a_thread(subject.as_str(), give_up_at, work).await;
         let (listed, signature) =
-            found.map_err(|error| of_store(ErrorCode::ListReferrersFailure).with_source(error))?;
+            found.map_err(|error| caused(of_store(ErrorCode::ListReferrersFailure), error))?;
         let listed = listed.into_iter().map(|entry| Referrer::new(entry, Binding::Manifest));
         let signature = signature.map(|entry| Referrer::new(entry, Binding::Payload));
         Ok(ReferrerPage::new(listed.chain(signature).collect(), ""))
@@ -219,9 +219,9 @@ fn invalid(why: impl Into<String>) -> Error {
 }
 
 fn read_failure(error: OrasError) -> Error {
-    of_store(ErrorCode::RepositoryOperationFailure)
-        .with_detail("Failed to read the artifact from the layout")
-        .with_source(error)
+    let outer = of_store(ErrorCode::RepositoryOperationFailure)
+        .with_detail("Failed to read the artifact from the layout");
+    caused(outer, error)
 }
 
 fn unsupported(media_type: &str) -> Error {

@@ -92,8 +92,9 @@ pub(crate) const DEBIAN: [DebianPart; 13] = [
     ),
 ];
 
-/// Whose files are read: v1's charts and samples, Gatekeeper's resource definitions.
-pub(crate) const MODULES: [GoModule; 2] = [
+/// Whose files are read: v1's charts and samples, Gatekeeper's resource definitions, the cases of
+/// OPA's conformance (of the version that v1 has built in).
+pub(crate) const MODULES: [GoModule; 3] = [
     GoModule {
         name: "ratify-v1-module",
         module: "github.com/ratify-project/ratify",
@@ -104,6 +105,7 @@ pub(crate) const MODULES: [GoModule; 2] = [
         module: "github.com/open-policy-agent/gatekeeper/v3",
         version: "v3.23.1",
     },
+    GoModule { name: "opa-module", module: "github.com/open-policy-agent/opa", version: "v0.68.0" },
 ];
 
 /// What Go builds, in the order in which most is shared: Ratify v1 first.

@@ -18,7 +18,15 @@ const KEYS: [(&str, &[&str]); 8] = [
     ("store", &["version", "pluginBinDirs", "plugins"]),
     ("verifier", &["version", "pluginBinDirs", "plugins"]),
     ("policy", &["version", "plugin"]),
-    ("executor", &["verificationRequestTimeout", "mutationRequestTimeout"]),
+    (
+        "executor",
+        &[
+            "verificationRequestTimeout",
+            "mutationRequestTimeout",
+            "giveUpAfter",
+            "mutationKeepsTag",
+        ],
+    ),
     ("logger", &["formatter", "requestHeaders"]),
     ("logger.requestHeaders", &["traceIDHeaderName"]),
     ("crl", &["cache"]),
@@ -259,7 +267,7 @@ mod tests {
         Same verifier.plugins[4].source.authProvider: the auth provider k8Secrets
         Change verifier.plugins[5].source: "registry.example.com/p" names no plugin: invalid reference: it needs a tag or a digest
         Change verifier.plugins[6]: CONFIG_INVALID: artifactTypes of a verifier must be a string
-        Change policy.plugin: CONFIG_INVALID: failed to create policy provider: regopolicy is not part of this build of Ratify; use configpolicy: https://ratify.dev/docs/reference/providers
+        Change policy.plugin: CONFIG_INVALID: failed to create policy provider: unable to read rego policy file at path: : open : no such file or directory: https://ratify.dev/docs/reference/providers
         Look executor.verificationRequestTimeout: 0 ms: every request is late
         Same executor.mutationRequestTimeout: 900 ms
         Change logger.formatter: CONFIG_INVALID: unsupported logging formatter: xml

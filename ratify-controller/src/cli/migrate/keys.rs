@@ -7,7 +7,7 @@ use super::{
     finding::Finding,
     values::{
         cache_ttl, cache_type, cloud_identity, formatter, image, image_plugin, inline_keys,
-        key_vault, metrics, registry_provider, rego, tag, trace_headers, trust_policies, verifier,
+        key_vault, metrics, registry_provider, tag, trace_headers, trust_policies, verifier,
     },
 };
 
@@ -96,7 +96,7 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("oras.useHttp", Same),
     ("podAnnotations", Same),
     ("podLabels", Same),
-    ("policy.useRego", Judged(rego)),
+    ("policy.useRego", Same),
     ("provider.cache.cacheSizeMb", Same),
     ("provider.cache.enabled", Same),
     ("provider.cache.name", WithAnother),

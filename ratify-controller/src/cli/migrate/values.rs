@@ -228,19 +228,6 @@ pub(super) fn registry_provider(path: &str, value: &Value) -> Option<Finding> {
     Some(Finding::same(path, "the same value"))
 }
 
-pub(super) fn rego(path: &str, value: &Value) -> Option<Finding> {
-    if !is_on(value) {
-        return Some(Finding::same(path, "the same value"));
-    }
-    let finding = Finding::change(
-        path,
-        "the policy rego-policy is not part of this build",
-        "it is not built yet; nothing is admitted by a rule that is not in force",
-        "set it to false where config-policy says the same, or keep v1",
-    );
-    Some(finding.row(rows::KEYS))
-}
-
 pub(super) fn metrics(path: &str, value: &Value) -> Option<Finding> {
     if !is_on(value) {
         return Some(Finding::same(path, "the same value"));
@@ -442,7 +429,6 @@ mod tests {
         Change notation.enabled: the verifier notation is not part of this build
         Look notation.trustPolicies: verificatonLevel is read by nobody: the level is strict
         Change notationCerts: certificates and keys in values make key management providers, which say in their status that they are not in force
-        Change policy.useRego: the policy rego-policy is not part of this build
         Look provider.cache.ttl: verdicts are kept for an hour, not for ever
         Look provider.cache.type: each replica keeps its verdicts in memory: no sidecar is asked
         Change rbac: this key has keys below it

@@ -95,6 +95,8 @@ pub(super) fn config(
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
     config.send_tls13_tickets = 0;
+    // v1 offers nothing, so that its clients speak HTTP/1.1; so does who offers nothing here.
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 

@@ -4,6 +4,7 @@ use std::{fmt, io, os::unix::process::ExitStatusExt, path::Path, process::ExitSt
 
 use ratify_core::{config::Denial, without_control_characters};
 use ratify_plugin_sdk::protocol::{PluginError, output};
+use rustix::io::Errno;
 
 use crate::plugin::{
     find::not_executable,
@@ -21,6 +22,7 @@ pub struct PluginFailure {
     stdout: String,
     stderr: String,
     plugin_error: Option<PluginError>,
+    is_transient: bool,
 }
 
 impl PluginFailure {
@@ -29,12 +31,23 @@ impl PluginFailure {
         self.plugin_error.as_ref()
     }
 
-    pub(super) fn without_output(reason: String) -> Self {
-        Self { reason, stdout: String::new(), stderr: String::new(), plugin_error: None }
+    /// Whether there was no time or no room for it, which says nothing of what it was asked.
+    pub fn is_transient(&self) -> bool {
+        self.is_transient
+    }
+
+    fn without_output(reason: String, is_transient: bool) -> Self {
+        let (stdout, stderr) = (String::new(), String::new());
+        Self { reason, stdout, stderr, plugin_error: None, is_transient }
+    }
+
+    /// It did not run, for a reason that is this machine's.
+    pub(super) fn not_run(reason: String) -> Self {
+        Self::without_output(reason, true)
     }
 
     pub(super) fn denied(denial: &Denial) -> Self {
-        Self::without_output(format!("its answer does not count: {denial}"))
+        Self::without_output(format!("its answer does not count: {denial}"), false)
     }
 
     pub(super) fn not_started(error: &ProcessError, source: &io::Error, path: &Path) -> Self {
@@ -42,10 +55,14 @@ impl PluginFailure {
             io::ErrorKind::PermissionDenied => not_executable(path),
             _ => None,
         };
-        Self::without_output(match hint {
+        let reason = match hint {
             Some(hint) => format!("{error}: {hint}"),
             None => error.to_string(),
-        })
+        };
+        // The machine is short of something; all else is the file's fault.
+        let passes = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::TXTBSY];
+        let is_transient = Errno::from_io_error(source).is_some_and(|no| passes.contains(&no));
+        Self::without_output(reason, is_transient)
     }
 
     pub(super) fn ended(
@@ -81,6 +98,7 @@ impl PluginFailure {
                 End::Exited(_) => output::read_error(&finished.stdout, &finished.stderr),
                 _ => None,
             },
+            is_transient: matches!(end, End::Deadline | End::Cancelled),
         }
     }
 }
@@ -177,6 +195,22 @@ mod tests {
     fn a_signal_has_the_name_go_gives_it() {
         insta::assert_snapshot!(failure(11, "", ""), @"plugin failed with error: 'signal: segmentation fault', msg from stError '', msg from stdOut ''");
         insta::assert_snapshot!(failure(6 | 0x80, "", ""), @"plugin failed with error: 'signal: aborted (core dumped)', msg from stError '', msg from stdOut ''");
+    }
+
+    #[test]
+    fn what_had_no_time_or_no_room_may_do_better_and_what_failed_may_not() {
+        let ended = |end| {
+            let finished = Finished { end, stdout: Vec::new(), stderr: Vec::new() };
+            PluginFailure::ended(end, &finished, 10, 10).is_transient()
+        };
+        assert!(ended(End::Deadline) && ended(End::Cancelled));
+        assert!(!ended(End::TooMuchMemory) && !failure(1 << 8, "", "").is_transient());
+        let not_started = |no: Errno| {
+            let error = ProcessError::NotStarted { program: "x".into(), source: no.into() };
+            PluginFailure::not_started(&error, &no.into(), Path::new("x")).is_transient()
+        };
+        assert!(not_started(Errno::NOMEM) && not_started(Errno::MFILE));
+        assert!(!not_started(Errno::NOENT) && !not_started(Errno::NOEXEC));
     }
 
     #[test]

@@ -110,6 +110,8 @@ pub struct Call<'a> {
     pub most_stdout: usize,
     /// Held until the process and all its descendants are gone.
     pub keep: Option<Box<dyn Any + Send + Sync>>,
+    /// Whose work it is: places are shared out between tenants.
+    pub tenant: Arc<str>,
 }
 
 /// What a plugin that exited with 0 wrote.
@@ -166,6 +168,7 @@ impl<'a> Call<'a> {
             give_up_at: None,
             most_stdout: 16 << 20,
             keep: None,
+            tenant: Arc::default(),
         }
     }
 }
@@ -238,6 +241,7 @@ impl ExecRunner {
         launch.stdin = Bytes::from(call.stdin);
         launch.give_up_at = call.give_up_at;
         launch.most_stdout = call.most_stdout;
+        launch.tenant = call.tenant;
         launch.keep = Some(Arc::new((call.program.guard, call.keep)));
         let (most_stdout, most_stderr) = (launch.most_stdout, launch.most_stderr);
         let run = self.host.run(launch);
@@ -251,7 +255,7 @@ impl ExecRunner {
             ProcessError::NotStarted { ref source, .. } => {
                 PluginFailure::not_started(&error, source, &path)
             }
-            error => PluginFailure::without_output(error.to_string()),
+            error => PluginFailure::not_run(error.to_string()),
         })?;
         self.gate.check(&known).map_err(|denial| PluginFailure::denied(&denial))?;
         match finished.end {

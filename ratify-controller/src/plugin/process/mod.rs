@@ -2,13 +2,15 @@
 //!
 //! - [`PluginHost::run`] takes a [`Launch`] and gives back how it ended and what it wrote.
 //! - `family`: whose children are whose, and the end of strays; `supervise`: the life of one
-//!   child; `tree`: how heavy it is; `pipes`: its three pipes; `start`: the launcher, and what a failed start says.
+//!   child; `tree`: how heavy it is; `pipes`: its three pipes; `start`: the launcher, and what a failed start says;
+//!   `places`: how many run at once, and whose turn it is.
 //!
 //! A process is spawned by `posix_spawn`, never by `fork`: nothing here may use `pre_exec`, a
 //! session or a user setter, which make the standard library fork (75 ms with 2 GiB in use).
 
 mod family;
 mod pipes;
+mod places;
 mod start;
 mod supervise;
 mod tree;
@@ -29,7 +31,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::oneshot,
     time::{sleep, timeout_at},
 };
 
@@ -38,6 +40,7 @@ pub use start::go_error_text;
 
 use super::sandbox::{Limits, MemoryBudget};
 use family::Family;
+use places::{Place, Places};
 use start::{Attempt, LauncherFailure, Starter};
 use supervise::Errand;
 
@@ -78,6 +81,11 @@ impl HostOptions {
             orphans,
         }
     }
+
+    /// What one call may use.
+    fn needed_mib(&self) -> u64 {
+        self.limits.data_bytes.min(self.memory_bytes) / MIB
+    }
 }
 
 /// A program to run once.
@@ -102,6 +110,8 @@ pub struct Launch {
     pub most_stderr: usize,
     /// Held until the process and all its descendants are gone.
     pub keep: Option<Arc<dyn Any + Send + Sync>>,
+    /// Whose work it is: places are shared out between tenants.
+    pub tenant: Arc<str>,
 }
 
 impl Launch {
@@ -117,6 +127,7 @@ impl Launch {
             most_stdout: 64 << 20,
             most_stderr: 1 << 20,
             keep: None,
+            tenant: Arc::default(),
         }
     }
 }
@@ -207,8 +218,7 @@ pub enum ProcessError {
 pub struct PluginHost {
     family: Arc<Family>,
     starter: Starter,
-    memory: Arc<Semaphore>,
-    slots: Arc<Semaphore>,
+    places: Arc<Places>,
     options: HostOptions,
     nonce: uuid::Uuid,
     calls: AtomicU64,
@@ -225,14 +235,13 @@ impl PluginHost {
                 "ratify-launch is not beside ratify: limits of plugins are set after they start"
             );
         }
-        let permits = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        // Each call may use the same, so memory is a number of calls.
+        let needed = options.needed_mib().max(1);
+        let by_memory = usize::try_from(options.memory_bytes / MIB / needed).unwrap_or(usize::MAX);
         Ok(Self {
             family: Arc::new(Family::new(options.orphans)?),
             starter: Starter::new(options.launcher.clone(), options.limits),
-            memory: Arc::new(Semaphore::new(permits(options.memory_bytes / MIB))),
-            slots: Arc::new(Semaphore::new(
-                options.most_processes.clamp(1, Semaphore::MAX_PERMITS),
-            )),
+            places: Arc::new(Places::new(options.most_processes.min(by_memory))),
             options,
             nonce: uuid::Uuid::new_v4(),
             calls: AtomicU64::new(0),
@@ -245,7 +254,7 @@ impl PluginHost {
     /// # Errors
     /// When it was not run; how it ended is in [`Finished`].
     pub async fn run(&self, launch: Launch) -> Result<Finished, ProcessError> {
-        let room = Room::new(self.admit(launch.give_up_at).await?);
+        let room = Room::new(self.admit(&launch).await?);
         let mut pauses = BUSY_PAUSES_MS.into_iter();
         loop {
             match self.attempt(&launch, room.clone()).await? {
@@ -275,30 +284,18 @@ impl PluginHost {
         Ok(())
     }
 
-    /// Waits for a slot and for memory.
-    async fn admit(
-        &self,
-        give_up_at: Option<Instant>,
-    ) -> Result<[OwnedSemaphorePermit; 2], ProcessError> {
-        let needed_mib = self.options.limits.data_bytes.min(self.options.memory_bytes) / MIB;
-        let waiting = async {
-            let slot = Arc::clone(&self.slots).acquire_owned().await;
-            let share = u32::try_from(needed_mib).unwrap_or(u32::MAX);
-            (slot, Arc::clone(&self.memory).acquire_many_owned(share).await)
-        };
-        let admitted = match give_up_at {
+    /// Waits for a place.
+    async fn admit(&self, launch: &Launch) -> Result<Place, ProcessError> {
+        let waiting = self.places.enter(&launch.tenant);
+        let admitted = match launch.give_up_at {
             Some(at) => timeout_at(at.into(), waiting).await.ok(),
             None => Some(waiting.await),
         };
-        match admitted {
-            Some((Ok(slot), Ok(share))) => Ok([slot, share]),
-            // The semaphores are never closed, so this is the deadline.
-            _ => Err(ProcessError::NoRoom {
-                needed_mib,
-                total_mib: self.options.memory_bytes / MIB,
-                most_processes: self.options.most_processes,
-            }),
-        }
+        admitted.ok_or_else(|| ProcessError::NoRoom {
+            needed_mib: self.options.needed_mib(),
+            total_mib: self.options.memory_bytes / MIB,
+            most_processes: self.options.most_processes,
+        })
     }
 
     async fn attempt(&self, launch: &Launch, room: Room) -> Result<Attempt, ProcessError> {
@@ -355,8 +352,8 @@ impl PluginHost {
     }
 }
 
-/// A slot and memory, given back when the last process that uses them is gone.
-type Room = Arc<[OwnedSemaphorePermit; 2]>;
+/// A place, given back when the last process that uses it is gone.
+type Room = Arc<Place>;
 
 /// Where it failed.
 enum Failed {

@@ -36,6 +36,9 @@ async fn the_rights_are_these_and_no_more() {
     ratify-manager-cluster-role: get,list,watch config.ratify.deislabs.io/certificatestores,keymanagementproviders,namespacedkeymanagementproviders,namespacedpolicies,namespacedstores,namespacedverifiers,policies,stores,verifiers named *
     ratify-manager-cluster-role: patch config.ratify.deislabs.io/certificatestores/status,keymanagementproviders/status,namespacedkeymanagementproviders/status,namespacedpolicies/status,namespacedstores/status,namespacedverifiers/status,policies/status,stores/status,verifiers/status named *
     ratify-manager-cluster-role: create events.k8s.io/events named *
+    ratify-manager-cluster-role: get externaldata.gatekeeper.sh/providers named ratify-provider,ratify-mutation-provider
+    ratify-manager-cluster-role: get admissionregistration.k8s.io/validatingwebhookconfigurations named gatekeeper-validating-webhook-configuration
+    ratify-manager-cluster-role: get admissionregistration.k8s.io/mutatingwebhookconfigurations named gatekeeper-mutating-webhook-configuration
     ratify-admin-upgrade-crds: get,create,patch apiextensions.k8s.io/customresourcedefinitions named *
     ");
 }
@@ -52,7 +55,10 @@ async fn rotation_and_secrets_need_more_where_they_are_used() {
     ratify-manager-cluster-role: patch config.ratify.deislabs.io/certificatestores/status,keymanagementproviders/status,namespacedkeymanagementproviders/status,namespacedpolicies/status,namespacedstores/status,namespacedverifiers/status,policies/status,stores/status,verifiers/status named *
     ratify-manager-cluster-role: create events.k8s.io/events named *
     ratify-manager-cluster-role: list,watch externaldata.gatekeeper.sh/providers named *
-    ratify-manager-cluster-role: get,patch externaldata.gatekeeper.sh/providers named ratify-provider,ratify-mutation-provider
+    ratify-manager-cluster-role: patch externaldata.gatekeeper.sh/providers named ratify-provider,ratify-mutation-provider
+    ratify-manager-cluster-role: get externaldata.gatekeeper.sh/providers named ratify-provider,ratify-mutation-provider
+    ratify-manager-cluster-role: get admissionregistration.k8s.io/validatingwebhookconfigurations named gatekeeper-validating-webhook-configuration
+    ratify-manager-cluster-role: get admissionregistration.k8s.io/mutatingwebhookconfigurations named gatekeeper-mutating-webhook-configuration
     ratify-manager-role: get,list,watch,update /secrets named ratify-tls
     ratify-secret-reader: get /secrets,serviceaccounts named *
     ratify-secret-reader: get /secrets,serviceaccounts named *

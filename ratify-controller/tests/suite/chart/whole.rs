@@ -154,10 +154,17 @@ impl Site {
             let jobs = ["get", "jobs", "-o", "json", "-n", NAMESPACE];
             let jobs: Value = serde_json::from_str(&self.cluster.must(&jobs).await).unwrap();
             for job in jobs["items"].as_array().unwrap() {
+                // Helm removes a job a while after it has ended, and its rights with it.
+                if job["status"]["succeeded"] == 1 {
+                    continue;
+                }
                 let container = &job["spec"]["template"]["spec"]["containers"][0];
                 // The image's entrypoint is `/app/ratify crds`.
                 let mut command = Command::new(env!("CARGO_BIN_EXE_ratify"));
                 command.arg("crds").args(words(&container["args"])).env_clear();
+                let account = job["spec"]["template"]["spec"]["serviceAccountName"].as_str();
+                let role = self.cluster.get_json("clusterrole", None, account.unwrap()).await;
+                self.cluster.until_in_force(JOB, &[&role], NAMESPACE).await;
                 succeeded(command.env("KUBECONFIG", self.cluster.kubeconfig(JOB))).await;
                 let name = format!("jobs/{}", job["metadata"]["name"].as_str().unwrap());
                 end_job(&self.cluster, &name).await;
@@ -204,7 +211,8 @@ impl Site {
         let local = placed(&root, "/usr/local").display().to_string();
         for word in words(&container["args"]) {
             let word = word.replace("/usr/local", &local);
-            command.arg(word.replace(":6001", &address).replace(":9099", &health));
+            let word = word.replace(":6001", &address).replace(":9099", &health);
+            command.arg(word.replace("metrics-port=8888", "metrics-port=0"));
         }
         command.env_clear().env("HOSTNAME", "ratify-1");
         for variable in container["env"].as_array().unwrap() {
@@ -218,6 +226,8 @@ impl Site {
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let log = self.helm.folder().join("controller.log");
         command.stderr(File::create(&log).unwrap());
+        let role = self.cluster.get_json("clusterrole", None, "ratify-manager-cluster-role").await;
+        self.cluster.until_in_force(POD, &[&role], NAMESPACE).await;
         let process = command.spawn().unwrap();
         Pod { controller: Controller { _process: process, log, health }, address }
     }

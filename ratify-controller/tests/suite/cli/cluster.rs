@@ -104,6 +104,14 @@ pub(super) async fn define(home: &Home, cluster: &Cluster) {
     cluster.must(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]).await;
 }
 
+/// Applies [`STORE`] and [`POLICY`], and waits until both are in force.
+pub(super) async fn apply_store_and_policy(cluster: &Cluster, controller: &Controller) {
+    cluster.apply(&documents(&[STORE, POLICY])).await;
+    for (kind, name) in [("stores", "store-oras"), ("policies", "ratify-policy")] {
+        until(cluster, controller, kind, name, |status| status["issuccess"] == true).await;
+    }
+}
+
 /// Waits until a resource's status is as wanted; the object is returned.
 pub(super) async fn until(
     cluster: &Cluster,
@@ -144,7 +152,7 @@ async fn a_plugin_named_by_a_custom_resource_is_pinned_and_decides() {
     let digest = place.fill().await;
     define(&place.home, &cluster).await;
     let controller = Controller::start(&place.home, &cluster).await;
-    cluster.apply(&documents(&[STORE, POLICY])).await;
+    apply_store_and_policy(&cluster, &controller).await;
     cluster.apply(&verifier(&place.plugin(":1.0.0"))).await;
     let is_active =
         |status: &Value| status["issuccess"] == true && !status["plugin"]["program"].is_null();
@@ -154,9 +162,6 @@ async fn a_plugin_named_by_a_custom_resource_is_pinned_and_decides() {
     assert_eq!(status["plugin"]["loadedBy"], "pod-1");
     assert_eq!(status["observedGeneration"], 1);
     assert_eq!(status["conditions"][0]["reason"], "Active");
-    let succeeded = |status: &Value| status["issuccess"] == true;
-    until(&cluster, &controller, "stores", "store-oras", succeeded).await;
-    until(&cluster, &controller, "policies", "ratify-policy", succeeded).await;
 
     let item = controller.ask(&place.image()).await;
     assert_eq!(item["value"]["isSuccess"], true, "{item} {}", controller.said());
@@ -324,7 +329,7 @@ async fn a_moved_tag_is_reported_and_followed_only_where_that_is_asked_for() {
     let first = place.fill().await;
     define(&place.home, &cluster).await;
     let controller = Controller::start(&place.home, &cluster).await;
-    cluster.apply(&documents(&[STORE, POLICY])).await;
+    apply_store_and_policy(&cluster, &controller).await;
     cluster.apply(&verifier(&place.plugin(":1.0.0"))).await;
     let runs = |digest: String| {
         move |status: &Value| {

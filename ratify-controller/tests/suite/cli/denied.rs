@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     Home, Server,
-    cluster::{Controller, POLICY, STORE, define, documents, until, verifier},
+    cluster::{Controller, apply_store_and_policy, define, until, verifier},
     config,
     main_job::Place,
     sourced,
@@ -125,7 +125,7 @@ async fn what_a_rule_denies_is_taken_out_of_force_in_a_cluster_and_never_kept() 
     let configure = |rules: &Value| place.home.configure(&json!({"plugins": rules}));
     configure(&harmless(&place));
     let controller = Controller::start_configured(&place.home, &cluster).await;
-    cluster.apply(&documents(&[STORE, POLICY])).await;
+    apply_store_and_policy(&cluster, &controller).await;
     cluster.apply(&verifier(&place.plugin(":1.0.0"))).await;
     let seen = async |reason: &str, text: &str| {
         let is_so = |status: &Value| {

@@ -177,7 +177,7 @@ async fn a_section_that_is_missing_or_wrong_is_named() {
         ("no policy", with("/policy/plugin", json!({}))),
         ("a policy whose name is a number", with("/policy/plugin/name", json!(1))),
         ("an unknown policy", with("/policy/plugin/name", json!("nosuch"))),
-        ("a policy that is not built in here", with("/policy/plugin/name", json!("regopolicy"))),
+        ("a Rego policy without a text", with("/policy/plugin/name", json!("regopolicy"))),
         ("a key of the store of the wrong kind", with("/store/plugins/0/useHttp", json!("yes"))),
         ("directories that are a string", {
             let mut config = whole.clone();
@@ -258,9 +258,9 @@ async fn a_section_that_is_missing_or_wrong_is_named() {
     # an unknown policy
     verify [1] Error: POLICY_PROVIDER_NOT_FOUND: policy type: nosuch is not registered policy provider: https://ratify.dev/docs/reference/crds/policies
     serve  [1] Error: failed to load policy provider from config: POLICY_PROVIDER_NOT_FOUND: policy type: nosuch is not registered policy provider: https://ratify.dev/docs/reference/crds/policies
-    # a policy that is not built in here
-    verify [1] Error: CONFIG_INVALID: failed to create policy provider: regopolicy is not part of this build of Ratify; use configpolicy: https://ratify.dev/docs/reference/providers
-    serve  [1] Error: failed to load policy provider from config: CONFIG_INVALID: failed to create policy provider: regopolicy is not part of this build of Ratify; use configpolicy: https://ratify.dev/docs/reference/providers
+    # a Rego policy without a text
+    verify [1] Error: CONFIG_INVALID: failed to create policy provider: unable to read rego policy file at path: : open : no such file or directory: https://ratify.dev/docs/reference/providers
+    serve  [1] Error: failed to load policy provider from config: CONFIG_INVALID: failed to create policy provider: unable to read rego policy file at path: : open : no such file or directory: https://ratify.dev/docs/reference/providers
     # a key of the store of the wrong kind
     verify [1] Error: CONFIG_INVALID: failed to parse oras store configuration: useHttp must be true or false
     serve  [1] Error: failed to load store from config: CONFIG_INVALID: failed to parse oras store configuration: useHttp must be true or false

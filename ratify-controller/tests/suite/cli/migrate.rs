@@ -80,7 +80,6 @@ async fn each_configuration_of_v1_is_judged() {
     test/bats/tests/config/config_multiple_notation_verifiers.json: exit 1
       change verifier.plugins[0]: the verifier notation is not part of this build
       change verifier.plugins[1]: the verifier notation is not part of this build
-      change policy.plugin: CONFIG_INVALID: failed to create policy provider: regopolicy is not part of this build of Ratify; use configpolicy: https://ratify.dev/docs/reference/providers
     test/bats/tests/config/config_notation_crl.json: exit 1
       change verifier.plugins[0]: the verifier notation is not part of this build
     test/bats/tests/config/config_notation_crl_cache_disabled.json: exit 1
@@ -93,10 +92,8 @@ async fn each_configuration_of_v1_is_judged() {
       change verifier.plugins[0]: the verifier notation is not part of this build
     test/bats/tests/config/config_rego_policy_notation_leaf_cert.json: exit 1
       change verifier.plugins[0]: the verifier notation is not part of this build
-      change policy.plugin: CONFIG_INVALID: failed to create policy provider: regopolicy is not part of this build of Ratify; use configpolicy: https://ratify.dev/docs/reference/providers
     test/bats/tests/config/config_rego_policy_notation_root_cert.json: exit 1
       change verifier.plugins[0]: the verifier notation is not part of this build
-      change policy.plugin: CONFIG_INVALID: failed to create policy provider: regopolicy is not part of this build of Ratify; use configpolicy: https://ratify.dev/docs/reference/providers
     test/bats/tests/config/config_tsa.json: exit 1
       change verifier.plugins[0]: v1's image has the plugin schemavalidator, and this one has not
       change verifier.plugins[1]: v1's image has the plugin sbom, and this one has not
@@ -345,17 +342,12 @@ async fn a_cluster_with_v1s_chart_is_judged_as_far_as_it_may_be_read() {
     let all = migrate_cluster(&home, &cluster, ADMIN, &[]).await;
     assert_eq!(all.code, Some(1), "{}", all.stderr);
     insta::assert_snapshot!(all.stdout, @"
-    custom resources: 6 must change, 1 to look at, 2 carry over
+    custom resources: 5 must change, 1 to look at, 3 carry over
       CHANGE  KeyManagementProvider ratify-notation-inline-cert-0
               the provider inline is not part of this build
               why: it is accepted, and its status says that it is not in force: it is not built yet
               do: keep it for when it is; nothing reads keys and certificates until then
-              see COMPATIBILITY.md: KeyManagementProvider and CertificateStore; the types `notation`, `cosign` and `rego-policy`
-      CHANGE  Policy ratify-policy
-              CONFIG_INVALID: failed to create policy provider: regopolicy is not part of this build of Ratify; use configpolicy: https://ratify.dev/docs/reference/providers
-              why: it is accepted, and nothing is admitted by a rule that is not in force
-              do: use config-policy, or keep v1 for the time being
-              see COMPATIBILITY.md: KeyManagementProvider and CertificateStore; the types `notation`, `cosign` and `rego-policy`
+              see COMPATIBILITY.md: KeyManagementProvider and CertificateStore; the types `notation` and `cosign`
       CHANGE  Verifier verifier-cosign
               the verifier cosign is not part of this build
               why: it is not built yet; a stand-in fails every artifact of its types, so that images that carry one are denied
@@ -381,7 +373,7 @@ async fn a_cluster_with_v1s_chart_is_judged_as_far_as_it_may_be_read() {
               why: what v1's conversion intended; v1 refuses it
               do: delete it, if what v1 does today is what you want
               see COMPATIBILITY.md: a v1alpha1 policy named `configpolicy` or `regopolicy` is refused
-      SAME    Store store-oras, Policy configpolicy
+      SAME    Policy ratify-policy, Store store-oras, Policy configpolicy
 
     Deployment gatekeeper-system/ratify: 1 must change, 1 to look at, 5 carry over
       CHANGE  container ratify image

@@ -11,6 +11,7 @@
 //! - `credentials`: several registries, several passwords, and programs that give them out;
 //!   `registries`: when a change of the files about registries counts.
 //! - `image`: the image, as it runs in a cluster; `layout`: a layout in place of a registry.
+//! - `fair`: a registry that answers late or never, no descriptors, an end under load.
 //! - `lies`: a registry that lies about the image and what is attached to it, on each path.
 //! - `cache`: many processes on one cache directory, killed at random; `kept`: the cache of verdicts.
 //! - `words`, `files`, `names`, `directories`, `answers`: bad input, a table each.
@@ -26,6 +27,7 @@ mod cluster;
 mod credentials;
 mod denied;
 mod directories;
+mod fair;
 mod faults;
 mod files;
 mod foreign;

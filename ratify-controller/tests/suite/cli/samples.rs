@@ -168,9 +168,9 @@ async fn each_sample_of_v1_is_accepted_and_its_status_says_how_it_stands() {
     config/samples/clustered/kmp/config_v1beta1_keymanagementprovider_akv_refresh_enabled.yaml: KEY_MANAGEMENT_PROVIDER_FAILURE: Failed to create key management provider from CR: the key management provider azurekeyvault is not part of this build of Ratify
     config/samples/clustered/kmp/config_v1beta1_keymanagementprovider_inline.yaml: KEY_MANAGEMENT_PROVIDER_FAILURE: Failed to create key management provider from CR: the key management provider inline is not part of this build of Ratify
     config/samples/clustered/policy/config_v1alpha1_policy_json.yaml: in force
-    config/samples/clustered/policy/config_v1alpha1_policy_rego.yaml: CONFIG_INVALID: Unable to create policy from policy CR: failed to create policy provider: regopolicy is not part of this build of Ratify; use configpolicy: https://ratify.dev/docs/reference/providers
+    config/samples/clustered/policy/config_v1alpha1_policy_rego.yaml: in force
     config/samples/clustered/policy/config_v1beta1_policy_json.yaml: in force
-    config/samples/clustered/policy/config_v1beta1_policy_rego.yaml: CONFIG_INVALID: Unable to create policy from policy CR: failed to create policy provider: regopolicy is not part of this build of Ratify; use configpolicy: https://ratify.dev/docs/reference/providers
+    config/samples/clustered/policy/config_v1beta1_policy_rego.yaml: in force
     config/samples/clustered/store/config_v1beta1_store_dynamic.yaml: PLUGIN_NOT_FOUND: Unable to create store from store CR: plugin not found: failed to find plugin "dynamic" in paths [<home>/.ratify/plugins]
     config/samples/clustered/store/config_v1beta1_store_oras.yaml: in force
     config/samples/clustered/store/config_v1beta1_store_oras_http.yaml: in force
@@ -198,7 +198,7 @@ async fn each_sample_of_v1_is_accepted_and_its_status_says_how_it_stands() {
     config/samples/namespaced/kmp/config_v1beta1_keymanagementprovider_akv_refresh_enabled.yaml: KEY_MANAGEMENT_PROVIDER_FAILURE: Failed to create key management provider from CR: the key management provider azurekeyvault is not part of this build of Ratify
     config/samples/namespaced/kmp/config_v1beta1_keymanagementprovider_inline.yaml: KEY_MANAGEMENT_PROVIDER_FAILURE: Failed to create key management provider from CR: the key management provider inline is not part of this build of Ratify
     config/samples/namespaced/policy/config_v1beta1_policy_json.yaml: in force
-    config/samples/namespaced/policy/config_v1beta1_policy_rego.yaml: CONFIG_INVALID: Unable to create policy from policy CR: failed to create policy provider: regopolicy is not part of this build of Ratify; use configpolicy: https://ratify.dev/docs/reference/providers
+    config/samples/namespaced/policy/config_v1beta1_policy_rego.yaml: in force
     config/samples/namespaced/store/config_v1beta1_store_dynamic.yaml: CONFIG_INVALID: Unable to create store from store CR: the source of a namespaced resource is not allowed: its plugin would run inside Ratify; an administrator can set plugins.namespaces.source in the configuration
     config/samples/namespaced/store/config_v1beta1_store_oras.yaml: in force
     config/samples/namespaced/store/config_v1beta1_store_oras_http.yaml: in force
@@ -297,9 +297,14 @@ async fn each_kind_of_v1alpha1_takes_effect() {
 
     // A rule that cannot be kept is no reason to fall back on a weaker one.
     cluster.must(&["delete", "policies", "configpolicy"]).await;
-    cluster.apply(&policy("regopolicy", "{policy: 'package ratify.policy'}")).await;
+    cluster
+        .apply(&policy(
+            "regopolicy",
+            "{policy: \"package ratify.policy\\nvalid { http.send({}) }\"}",
+        ))
+        .await;
     let object = until(&cluster, &controller, "policies", "regopolicy", failed).await;
-    insta::assert_snapshot!(object["status"]["error"].as_str().unwrap(), @"CONFIG_INVALID: Unable to create policy from policy CR: failed to create policy provider: regopolicy is not part of this build of Ratify; use configpolicy: https://ratify.dev/docs/reference/providers");
+    insta::assert_snapshot!(object["status"]["error"].as_str().unwrap(), @"PLUGIN_INIT_FAILURE: Unable to create policy from policy CR: failed to create policy provider: failed to create OPA engine: failed to create policy engine: failed to create policy query, err: failed to prepare rego query, err: 1 error occurred: policy.rego:2: rego_unproven_error: the function http.send: https://ratify.dev/docs/reference/providers");
     let denied = controller.ask(&place.image()).await;
-    insta::assert_snapshot!(denied["error"].as_str().unwrap(), @"CONFIG_INVALID: policy provider config is not provided: PLUGIN_INIT_FAILURE: CONFIG_INVALID: Unable to create policy from policy CR: failed to create policy provider: regopolicy is not part of this build of Ratify; use configpolicy: https://ratify.dev/docs/reference/providers");
+    insta::assert_snapshot!(denied["error"].as_str().unwrap(), @"CONFIG_INVALID: policy provider config is not provided: PLUGIN_INIT_FAILURE: PLUGIN_INIT_FAILURE: Unable to create policy from policy CR: failed to create policy provider: failed to create OPA engine: failed to create policy engine: failed to create policy query, err: failed to prepare rego query, err: 1 error occurred: policy.rego:2: rego_unproven_error: the function http.send: https://ratify.dev/docs/reference/providers");
 }

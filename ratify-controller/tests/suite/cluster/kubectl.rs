@@ -1,6 +1,6 @@
 //! What a test does with its cluster, by the real `kubectl`.
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
 use serde_json::Value;
 use tokio::{io::AsyncWriteExt as _, process::Command};
@@ -24,6 +24,29 @@ impl Cluster {
     /// Runs `kubectl` as this user, to whatever end.
     pub(crate) async fn kubectl_as(&self, handle: &str, arguments: &[&str]) -> Ran {
         self.run(handle, arguments, "").await
+    }
+
+    /// Waits until this user has the first right of each of these roles that are bound to them. The
+    /// API server learns of a role a moment after it accepted it.
+    pub(crate) async fn until_in_force(&self, handle: &str, roles: &[&Value], namespace: &str) {
+        for role in roles {
+            let rule = &role["rules"][0];
+            let [verb, group, resource, name] =
+                ["verbs", "apiGroups", "resources", "resourceNames"]
+                    .map(|list| rule[list][0].as_str().unwrap_or_default());
+            let (resource, part) = resource.split_once('/').unwrap_or((resource, ""));
+            let dot = if group.is_empty() { "" } else { "." };
+            let slash = if name.is_empty() { "" } else { "/" };
+            let what = format!("{resource}{dot}{group}{slash}{name}");
+            let part = format!("--subresource={part}");
+            let ask = ["auth", "can-i", verb, &what, &part, "-n", namespace];
+            let mut looks = 0;
+            while self.kubectl_as(handle, &ask).await.stdout.trim() != "yes" {
+                looks += 1;
+                assert!(looks < 200, "{handle} may never {ask:?}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
     }
 
     /// Runs what has to succeed, as [`ADMIN`]; its stdout is returned.

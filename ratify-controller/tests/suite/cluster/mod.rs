@@ -8,7 +8,7 @@
 //! - `schemas`: our definitions beside v1's, as values;
 //! - `stored`: objects that were stored under the other side's definitions.
 //! - `replica`: a controller on it, ours or v1's; `rotation`, `health`,
-//!   `openness`: what it does there.
+//!   `openness`, `waits`: what it does there.
 
 // What a test's helper cannot do fails the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -21,6 +21,7 @@ mod rotation;
 mod schemas;
 pub(crate) mod server;
 mod stored;
+mod waits;
 
 use std::path::Path;
 

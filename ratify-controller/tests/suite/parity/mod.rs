@@ -4,7 +4,7 @@
 //!
 //! - `machines`, `layout`, `images`, `lab`: foreign programs, what is pushed, both hosts;
 //! - `compare`, `rows`: a difference, and the deliberate ones;
-//! - `verify_cases`, `plugin_cases`, `serve_cases`, `command_cases`: what is asked.
+//! - `verify_cases`, `plugin_cases`, `rego_cases`, `serve_cases`, `command_cases`: what is asked.
 
 // Helpers of tests count as tests.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
@@ -16,6 +16,7 @@ mod lab;
 pub(crate) mod layout;
 pub(crate) mod machines;
 mod plugin_cases;
+mod rego_cases;
 mod rows;
 mod serve_cases;
 mod verify_cases;

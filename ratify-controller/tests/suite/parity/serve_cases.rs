@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     images::SPDX_JSON,
+    rego_cases::rego_serve_cases,
     rows::*,
     verify_cases::{clear, layouts, sample},
 };
@@ -21,7 +22,7 @@ pub(super) struct ServeCase {
 }
 
 /// Gatekeeper's request for these keys.
-fn asking(keys: &[&str]) -> String {
+pub(super) fn asking(keys: &[&str]) -> String {
     json!({
         "apiVersion": "externaldata.gatekeeper.sh/v1beta1", "kind": "ProviderRequest",
         "request": {"keys": keys},
@@ -30,7 +31,10 @@ fn asking(keys: &[&str]) -> String {
 }
 
 pub(super) fn serve_cases() -> Vec<ServeCase> {
-    vec![images(), bodies(), external(), reading(), nested(), documents(), enemies()]
+    let mut cases =
+        vec![images(), bodies(), external(), reading(), nested(), documents(), enemies()];
+    cases.extend(rego_serve_cases());
+    cases
 }
 
 fn images() -> ServeCase {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{
     images::{COSIGN, OTHER, STATEMENT},
     plugin_cases::plugin_cases,
+    rego_cases::rego_cases,
     rows::*,
 };
 
@@ -61,8 +62,17 @@ pub(super) fn sample() -> Value {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [our_plugins(), external_stores(), sections(), policies(), subjects(), wrong(), plugin_cases()]
-        .concat()
+    [
+        our_plugins(),
+        external_stores(),
+        sections(),
+        policies(),
+        subjects(),
+        wrong(),
+        plugin_cases(),
+        rego_cases(),
+    ]
+    .concat()
 }
 
 fn our_plugins() -> Vec<Case> {

@@ -1,9 +1,12 @@
 //! What is answered, byte for byte.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use insta::assert_snapshot;
-use ratify_controller::{gatekeeper::ServiceConfig, state::Snapshot};
+use ratify_controller::{
+    gatekeeper::ServiceConfig,
+    state::{Snapshot, View},
+};
 use ratify_core::executor::{
     Executor,
     testing::{FunctionVerifier, MemoryStore, digest},
@@ -52,6 +55,42 @@ async fn a_mutation_is_v1s_json() {
     let keys = [SIGNED, &namespaced, &digested, "A/B", "localhost:5055/lab:none", ""];
     let answer = server.mutate(&keys).await;
     assert_snapshot!(scrubbed(&answer.body), @r#"{"apiVersion":"externaldata.gatekeeper.sh/v1alpha1","kind":"ProviderResponse","response":{"idempotent":true,"items":[{"key":"localhost:5055/lab:signed","value":"localhost:5055/lab@sha256:0101010101010101010101010101010101010101010101010101010101010101"},{"key":"[ns1]localhost:5055/lab:signed","value":"localhost:5055/lab@sha256:0101010101010101010101010101010101010101010101010101010101010101"},{"key":"[ns1]localhost:5055/lab@sha256:0909090909090909090909090909090909090909090909090909090909090909","value":"[ns1]localhost:5055/lab@sha256:0909090909090909090909090909090909090909090909090909090909090909"},{"key":"A/B","value":"A/B","error":"REFERENCE_INVALID: failed to parse image reference A/B: failed to parse subject reference"},{"key":"localhost:5055/lab:none","value":"localhost:5055/lab:none","error":"REPOSITORY_OPERATION_FAILURE: failed to get subject descriptor for image localhost:5055/lab:none: Unable to resolve the reference: localhost:5055/lab:none: not found"},{"value":"","error":"REFERENCE_INVALID: failed to parse image reference : failed to parse subject reference"}]}}"#);
+}
+
+/// v1 resolves a key with the namespace of whichever key was last.
+#[tokio::test]
+async fn each_key_of_a_request_has_its_own_namespace() {
+    let server = Server::usual().await;
+    let of = |byte| {
+        let store = MemoryStore::new("oras").image(SIGNED, byte);
+        Some(View::new(executor(store, slow(Duration::ZERO))))
+    };
+    let cluster = View::new(executor(MemoryStore::new("oras"), slow(Duration::ZERO)));
+    let snapshot = Snapshot::of_views(cluster, BTreeMap::new());
+    server.active.swap(snapshot.with_namespace("a", of(1)).with_namespace("b", of(2)));
+    let keys: Vec<_> = (0..40).map(|key| format!("[{}]{SIGNED}", ["a", "b"][key % 2])).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    for (key, item) in server.mutate(&keys).await.items().iter().enumerate() {
+        let digest = digest(u8::try_from(1 + key % 2).unwrap());
+        assert_eq!(item["value"], format!("localhost:5055/lab@{digest}"), "{item}");
+    }
+    let none = server.mutate(&[SIGNED]).await.items();
+    assert!(none[0]["error"].as_str().unwrap().contains("not found"), "{none:?}");
+}
+
+#[tokio::test]
+async fn a_mutation_keeps_the_tag_where_that_is_configured() {
+    let mut config = ServiceConfig::default();
+    config.mutation_keeps_tag = true;
+    let server = Server::start(executor(store(), slow(Duration::ZERO)), config).await;
+    let (digest, namespaced) = (digest(1), format!("[ns]{SIGNED}"));
+    let pinned = format!("{SIGNED}@{digest}");
+    for (key, item) in [SIGNED, &namespaced, &pinned]
+        .iter()
+        .zip(server.mutate(&[SIGNED, &namespaced, &pinned]).await.items())
+    {
+        assert_eq!(item["value"], pinned, "{key}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod heads;
 mod kept;
 mod parts;
 mod redis;

@@ -194,8 +194,26 @@ impl Answered {
         serde_json::from_str(&self.body).unwrap()
     }
 
+    /// The items of an answer to all keys.
     pub(super) fn items(&self) -> Vec<serde_json::Value> {
         assert_eq!(self.status, 200, "{}", self.body);
+        assert!(self.json()["response"].get("systemError").is_none(), "{}", self.body);
         self.json()["response"]["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// The items of an answer that is none to some of the keys, and why.
+    pub(super) fn partly(&self) -> (Vec<serde_json::Value>, String) {
+        assert_eq!(self.status, 500, "{}", self.body);
+        let response = &self.json()["response"];
+        let why = response["systemError"].as_str().unwrap();
+        let why = why.strip_prefix("operation failed with error ").unwrap();
+        (response["items"].as_array().cloned().unwrap_or_default(), why.to_owned())
+    }
+
+    /// Why there is no item at all.
+    pub(super) fn nothing(&self) -> String {
+        let (items, why) = self.partly();
+        assert!(items.is_empty(), "{}", self.body);
+        why
     }
 }

@@ -4,6 +4,8 @@ mod binding;
 mod bounds;
 mod nested;
 mod order;
+#[cfg(feature = "rego")]
+mod rego;
 mod walk;
 
 use std::{
@@ -71,5 +73,5 @@ fn verify_as(executor: &Executor, parameters: &VerifyParameters) -> Result<Evalu
 /// The one report of an evaluation.
 fn only(evaluation: &Evaluation) -> &VerifierReport {
     assert_eq!(evaluation.result.verifier_reports.len(), 1, "{evaluation:?}");
-    &evaluation.result.verifier_reports[0]
+    &evaluation.result.verifier_reports.of_verifiers()[0]
 }

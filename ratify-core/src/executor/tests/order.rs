@@ -40,8 +40,9 @@ fn reports_follow_stores_and_lists_and_not_the_clock() {
     let digests: Vec<_> = verify(&executor)
         .result
         .verifier_reports
-        .into_iter()
-        .map(|report| report.reference_digest)
+        .of_verifiers()
+        .iter()
+        .map(|report| report.reference_digest.clone())
         .collect();
     assert_eq!(digests, [10, 11, 12, 20, 21, 22].map(|byte| digest(byte).to_string()));
 }

@@ -196,14 +196,17 @@ fn a_verifiers_error_and_its_panic_are_failed_reports_of_that_verifier() {
             vec![FunctionVerifier::new("sick", "a", answer), FunctionVerifier::passing("v", "*")];
         let result = verify(&executor(vec![store], verifiers)).result;
         assert!(!result.is_success);
-        let report = &result.verifier_reports[0];
+        let report = &result.verifier_reports.of_verifiers()[0];
         assert_eq!((report.name.as_str(), report.type_.as_str()), ("sick", "function"));
         assert_eq!(report.artifact_type, "a");
         assert_eq!(
             (report.message.as_str(), report.error_reason.as_str(), report.remediation.as_str()),
             (message, reason, remediation)
         );
-        assert!(result.verifier_reports[1].is_success, "the other artifact is judged all the same");
+        assert!(
+            result.verifier_reports.of_verifiers()[1].is_success,
+            "the other artifact is judged all the same"
+        );
     }
 }
 

@@ -127,9 +127,10 @@ fn each_resource_is_judged_by_whose_it_is() {
     Same NamespacedStore team/lent: the built-in store oras
     Change NamespacedStore team/lent spec.parameters.authProvider: Ratify's own docker configuration is not used for it: registries are asked without credentials [a namespaced store without]
     Same Policy ratify-policy: the policy configpolicy
-    Change Policy regopolicy: CONFIG_INVALID: failed to create policy provider: regopolicy is not part of this build of Ratify; use configpolicy: https://ratify.dev/docs/reference/providers [KeyManagementProvider and CertificateStore; the]
+    Same Policy regopolicy: the policy regopolicy
+    Look Policy regopolicy: it takes effect, unless there is one of the name ratify-policy [a v1alpha1 policy named]
     Look Policy other: it is not in force
-    Change NamespacedPolicy team/ratify-policy: CONFIG_INVALID: failed to create policy provider: regopolicy is not part of this build of Ratify; use configpolicy: https://ratify.dev/docs/reference/providers [a broken policy of]
+    Same NamespacedPolicy team/ratify-policy: the policy regopolicy
     Change KeyManagementProvider inline: the provider inline is not part of this build [KeyManagementProvider and CertificateStore; the]
     Change CertificateStore team/akv: the provider azurekeyvault is not part of this build [KeyManagementProvider and CertificateStore; the]
     Same Store failing: the built-in store oras

@@ -1,0 +1,333 @@
+//! The work behind the keys. A question that is being worked on is not asked again: who asks the
+//! same waits for the same answer. Work outlives the request that asked for it, until it is given
+//! up, and an answer that came too late is kept for who asks again.
+//!
+//! - [`queue`]: how much runs and waits, and whose turn it is;
+//! - [`late`]: what came too late.
+
+mod late;
+mod queue;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    hash::{Hash, Hasher},
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use futures_util::FutureExt as _;
+use ratify_core::BoxFuture;
+use tokio::{
+    sync::watch,
+    task::AbortHandle,
+    time::{Instant, timeout_at},
+};
+
+use crate::{plugin::rules::Rules, state::Snapshot};
+pub(super) use late::Keep;
+use late::Late;
+use queue::{Ask, Id, Next, Queue};
+pub(super) use queue::{Bounds, Full};
+
+/// What it costs to remember who waits, besides the texts.
+const FLIGHT_BYTES: usize = 1024;
+
+/// What makes two questions the same.
+#[derive(Debug, Clone)]
+pub(super) struct FlightKey {
+    /// Which snapshot answers. It is not kept alive, but no other gets its address.
+    pub(super) snapshot: Weak<Snapshot>,
+    /// What administrators allow while it answers.
+    pub(super) rules: Arc<Rules>,
+    pub(super) is_mutation: bool,
+    /// Whose question it is.
+    pub(super) namespace: Arc<str>,
+    pub(super) subject: String,
+}
+
+/// How an asker asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// How many images the request asks about.
+    pub(super) images: usize,
+    /// When the work is given up, should it not be under way already.
+    pub(super) give_up_at: Instant,
+}
+
+/// The flights of one service. `T` is what they bring.
+pub(super) struct Flights<T> {
+    state: Mutex<State<T>>,
+    /// How many bytes an outcome has; `None` where it must not be kept.
+    weigh: fn(&T) -> Option<usize>,
+}
+
+/// A place among those who wait for a flight. Who gives it up leaves the flight to the others.
+pub(super) struct Waiting<T: Send + Sync + 'static>(Place<T>);
+
+/// The work ended without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Lost {
+    /// Its time was over.
+    #[error("the work was given up before it was done")]
+    GivenUp,
+    /// Nobody waited for it, and others needed the room.
+    #[error("the work was ended, since too many others were late")]
+    PushedOut,
+    /// A bug of ours.
+    #[error("a part of Ratify panicked while it worked on this")]
+    Panicked,
+}
+
+type Landing<T> = Result<Arc<T>, Lost>;
+type Work<T> = Box<dyn FnOnce() -> BoxFuture<'static, T> + Send>;
+
+struct State<T> {
+    queue: Queue<Work<T>>,
+    ids: HashMap<Arc<FlightKey>, Id>,
+    under_way: HashMap<Id, UnderWay<T>>,
+    late: Late<T>,
+}
+
+struct UnderWay<T> {
+    key: Arc<FlightKey>,
+    give_up_at: Instant,
+    land: watch::Sender<Option<Landing<T>>>,
+    task: Option<AbortHandle>,
+    /// Whether somebody was told that there is no answer yet.
+    is_late: bool,
+}
+
+/// A flight that is off the list, and whoever waits for it is still to be told.
+struct Landed<T> {
+    under_way: UnderWay<T>,
+    landing: Landing<T>,
+}
+
+enum Place<T: Send + Sync + 'static> {
+    Landed(Arc<T>),
+    Flying { answer: watch::Receiver<Option<Landing<T>>>, _seat: Seat<T> },
+}
+
+/// Counted as long as it exists.
+struct Seat<T: Send + Sync + 'static> {
+    flights: Arc<Flights<T>>,
+    id: Id,
+}
+
+impl<T: Send + Sync + 'static> Flights<T> {
+    pub(super) fn new(bounds: Bounds, keep: Keep, weigh: fn(&T) -> Option<usize>) -> Self {
+        let state = State {
+            queue: Queue::new(bounds),
+            ids: HashMap::new(),
+            under_way: HashMap::new(),
+            late: Late::new(keep),
+        };
+        Self { state: Mutex::new(state), weigh }
+    }
+
+    /// Joins the flight of a question, or finds what came of it a moment too late, or makes one.
+    pub(super) fn join<F>(
+        self: &Arc<Self>,
+        key: FlightKey,
+        terms: Terms,
+        work: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<Waiting<T>, Full>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let now = Instant::now();
+        let mut state = self.lock();
+        if let Some(outcome) = state.late.get(&key, now) {
+            return Ok(Waiting(Place::Landed(outcome)));
+        }
+        if let Some(&id) = state.ids.get(&key) {
+            state.queue.join(id);
+            return Ok(self.seat(&state, id));
+        }
+        let ask = Ask {
+            tenant: Arc::clone(&key.namespace),
+            bytes: key.bytes() + FLIGHT_BYTES,
+            arrived: now,
+            images: terms.images,
+            give_up_at: terms.give_up_at,
+        };
+        let work: Work<T> = Box::new(move || work().boxed());
+        let overdue = state.queue.overdue(now);
+        let mut landed: Vec<_> =
+            overdue.into_iter().filter_map(|id| state.end(id, Err(Lost::GivenUp))).collect();
+        let admitted = state.queue.admit(ask, work);
+        let joined = admitted.map(|id| {
+            let (land, _) = watch::channel(None);
+            let key = Arc::new(key);
+            state.ids.insert(Arc::clone(&key), id);
+            let give_up_at = terms.give_up_at;
+            let under_way = UnderWay { key, give_up_at, land, task: None, is_late: false };
+            state.under_way.insert(id, under_way);
+            self.seat(&state, id)
+        });
+        landed.extend(self.begin(&mut state, now));
+        drop(state);
+        landed.into_iter().for_each(Landed::tell);
+        joined
+    }
+
+    fn seat(self: &Arc<Self>, state: &State<T>, id: Id) -> Waiting<T> {
+        let answer = match state.under_way.get(&id) {
+            Some(under_way) => under_way.land.subscribe(),
+            // Never: what has a number is under way. It would be lost.
+            None => watch::channel(None).1,
+        };
+        Waiting(Place::Flying { answer, _seat: Seat { flights: Arc::clone(self), id } })
+    }
+
+    /// Begins all that may begin. What can no longer is given back.
+    fn begin(self: &Arc<Self>, state: &mut State<T>, now: Instant) -> Vec<Landed<T>> {
+        let mut landed = Vec::new();
+        while let Some(next) = state.queue.next(now) {
+            match next {
+                Next::Begin(id, work) => {
+                    let Some(under_way) = state.under_way.get_mut(&id) else { continue };
+                    let task = fly(Arc::clone(self), id, under_way.give_up_at, work);
+                    under_way.task = Some(tokio::spawn(task).abort_handle());
+                }
+                Next::Overdue(id) => landed.extend(state.end(id, Err(Lost::GivenUp))),
+            }
+        }
+        landed
+    }
+
+    /// Takes a flight off the list and tells who waits. It may be off already.
+    fn land(self: &Arc<Self>, id: Id, landing: Landing<T>) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let landed = state.end(id, landing);
+        let kept = landed.as_ref().and_then(|landed| landed.to_keep(self.weigh));
+        if let Some((key, outcome, bytes)) = kept {
+            state.late.put(key, outcome, bytes, now);
+        }
+        let overdue = self.begin(&mut state, now);
+        drop(state);
+        landed.into_iter().chain(overdue).for_each(Landed::tell);
+    }
+
+    fn leave(self: &Arc<Self>, id: Id) {
+        let mut state = self.lock();
+        let Some(under_way) = state.under_way.get_mut(&id) else { return };
+        under_way.is_late = true;
+        let ended = state.queue.leave(id);
+        let mut landed: Vec<_> =
+            ended.into_iter().filter_map(|id| state.end(id, Err(Lost::PushedOut))).collect();
+        landed.extend(self.begin(&mut state, Instant::now()));
+        drop(state);
+        landed.into_iter().for_each(Landed::tell);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        // Nothing that is called with the lock held runs anybody else's code.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The task of a flight.
+async fn fly<T: Send + Sync + 'static>(
+    flights: Arc<Flights<T>>,
+    id: Id,
+    give_up_at: Instant,
+    work: Work<T>,
+) {
+    let ending = Ending { flights, id };
+    let flown = AssertUnwindSafe(async { work().await }).catch_unwind();
+    let landing = match timeout_at(give_up_at, flown).await {
+        Ok(Ok(outcome)) => Ok(Arc::new(outcome)),
+        Ok(Err(_)) => Err(Lost::Panicked),
+        Err(_) => Err(Lost::GivenUp),
+    };
+    ending.flights.land(id, landing);
+}
+
+impl<T> State<T> {
+    fn end(&mut self, id: Id, landing: Landing<T>) -> Option<Landed<T>> {
+        let under_way = self.under_way.remove(&id)?;
+        self.ids.remove(&under_way.key);
+        self.queue.end(id);
+        Some(Landed { under_way, landing })
+    }
+}
+
+impl<T> Landed<T> {
+    /// What is kept for who asks again: only what somebody has waited for in vain.
+    fn to_keep(&self, weigh: fn(&T) -> Option<usize>) -> Option<(Arc<FlightKey>, Arc<T>, usize)> {
+        let outcome = self.landing.as_ref().ok().filter(|_| self.under_way.is_late)?;
+        Some((Arc::clone(&self.under_way.key), Arc::clone(outcome), weigh(outcome)?))
+    }
+
+    fn tell(self) {
+        if matches!(self.landing, Err(Lost::PushedOut))
+            && let Some(task) = &self.under_way.task
+        {
+            task.abort();
+        }
+        self.under_way.land.send_replace(Some(self.landing));
+    }
+}
+
+impl<T: Send + Sync + 'static> Waiting<T> {
+    /// The answer, once it is there.
+    pub(super) async fn landed(self) -> Landing<T> {
+        let (mut answer, _seat) = match self.0 {
+            Place::Landed(outcome) => return Ok(outcome),
+            Place::Flying { answer, _seat } => (answer, _seat),
+        };
+        match answer.wait_for(Option::is_some).await {
+            Ok(landing) => landing.clone().unwrap_or(Err(Lost::Panicked)),
+            Err(_) => Err(Lost::Panicked),
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for Seat<T> {
+    fn drop(&mut self) {
+        self.flights.leave(self.id);
+    }
+}
+
+/// Takes a flight off the list, however its task ends.
+struct Ending<T: Send + Sync + 'static> {
+    flights: Arc<Flights<T>>,
+    id: Id,
+}
+
+impl<T: Send + Sync + 'static> Drop for Ending<T> {
+    fn drop(&mut self) {
+        // Nothing happens where it has landed.
+        self.flights.land(self.id, Err(Lost::PushedOut));
+    }
+}
+
+impl FlightKey {
+    /// What it costs to remember it.
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.namespace.len() + self.subject.len()
+    }
+
+    fn parts(&self) -> (*const Snapshot, *const Rules, bool, &str, &str) {
+        let (snapshot, rules) = (self.snapshot.as_ptr(), Arc::as_ptr(&self.rules));
+        (snapshot, rules, self.is_mutation, &self.namespace, &self.subject)
+    }
+}
+
+impl PartialEq for FlightKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for FlightKey {}
+
+impl Hash for FlightKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+    }
+}

@@ -1,0 +1,256 @@
+//! `ratify serve` in hard times: a registry that answers late or never, more connections than there
+//! are descriptors, and an end while much is under way.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::{Router, body::Body, extract::Request, response::Response};
+use futures_util::future::join_all;
+use ratify_controller::dev::{RegistryOptions, RunningRegistry};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use super::{Home, STATEMENT, Server, YES, config, verifier};
+
+/// Before a registry: what is asked about `dead/…` is never answered, what is asked about `slow/…`
+/// after a while.
+struct Front {
+    host: String,
+    registry: RunningRegistry,
+    slow_asked: Arc<AtomicUsize>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+impl Front {
+    async fn start(slowness: Duration) -> Self {
+        let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        let (client, url) = (reqwest::Client::new(), registry.url());
+        let slow_asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&slow_asked);
+        let router = Router::new().fallback(move |request: Request| {
+            let (client, url, counted) = (client.clone(), url.clone(), Arc::clone(&counted));
+            async move {
+                let path = request.uri().path_and_query().unwrap().as_str().to_owned();
+                if path.starts_with("/v2/dead/") {
+                    std::future::pending::<()>().await;
+                }
+                if path.starts_with("/v2/slow/") {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    tokio::time::sleep(slowness).await;
+                }
+                let method = request.method().clone();
+                let mut onward = client.request(method, format!("{url}{path}"));
+                if let Some(accept) = request.headers().get("accept") {
+                    onward = onward.header("accept", accept);
+                }
+                let answer = onward.send().await.unwrap();
+                let mut response = Response::builder().status(answer.status());
+                for (name, value) in answer.headers() {
+                    response = response.header(name, value);
+                }
+                response.body(Body::from(answer.bytes().await.unwrap())).unwrap()
+            }
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { host, registry, slow_asked, serving }
+    }
+
+    /// An image of its own with one attachment.
+    fn put(&self, repository: &str, tag: &str) -> String {
+        let image = self.registry.put_image(repository, tag, format!("layer {tag}")).unwrap();
+        let blob = ("application/json", bytes::Bytes::from(format!("{{\"of\":{tag:?}}}")));
+        self.registry.put_artifact(repository, &image, STATEMENT, &[blob]).unwrap();
+        format!("{}/{repository}:{tag}", self.host)
+    }
+}
+
+fn home(timeout_ms: u64) -> Home {
+    let home = Home::new();
+    home.script_plugin("judge", YES);
+    let mut config = config(&verifier("judge"));
+    config["executor"] = json!({"verificationRequestTimeout": timeout_ms});
+    home.configure(&config);
+    home
+}
+
+/// Status and document of an answer.
+async fn ask(server: &Server, keys: &[String]) -> (u16, Value) {
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
+    let body = json!({"request": {"keys": keys}}).to_string();
+    let answer = client.post(server.url()).body(body).send().await.unwrap();
+    let status = answer.status().as_u16();
+    let text = answer.text().await.unwrap();
+    let document = serde_json::from_str(&text);
+    (status, document.unwrap_or_else(|error| panic!("not one document: {error}: {text}")))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_with_five_thousand_dead_images_makes_no_other_late() {
+    let front = Front::start(Duration::ZERO).await;
+    let images: Vec<_> = (0..40).map(|image| front.put("app", &format!("v{image}"))).collect();
+    let home = home(5000);
+    let server = Server::start(&home).await;
+    let dead = async {
+        for _ in 0..2 {
+            let requests = (0..5).map(|request| {
+                let key = |image| format!("[a]{}/dead/r{request}-{image}:v1", front.host);
+                let keys: Vec<_> = (0..1000).map(key).collect();
+                let server = &server;
+                async move { ask(server, &keys).await }
+            });
+            for (status, document) in join_all(requests).await {
+                assert_eq!(status, 500, "{document}");
+                assert!(document["response"].get("items").is_none(), "{document}");
+            }
+        }
+    };
+    let living = async {
+        for image in &images {
+            let (status, document) = ask(&server, &[format!("[b]{image}")]).await;
+            let item = &document["response"]["items"][0];
+            assert_eq!((status, &item["value"]["isSuccess"]), (200, &json!(true)), "{document}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::join!(dead, living);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_whose_plugins_hang_makes_no_other_late() {
+    let front = Front::start(Duration::ZERO).await;
+    let stuck: Vec<_> = (0..150).map(|tag| front.put("stuck", &format!("v{tag}"))).collect();
+    let image = front.put("app", "v1");
+    let home = home(5000);
+    let hangs = r#"case "$RATIFY_VERIFIER_SUBJECT" in */stuck:*|*/stuck@*) exec sleep 600;; esac"#;
+    home.script_plugin("judge", &format!("cat >/dev/null; {hangs}; echo '{{\"isSuccess\":true}}'"));
+    let server = Server::start(&home).await;
+    let keys: Vec<_> = stuck.iter().map(|image| format!("[a]{image}")).collect();
+    let hanging = async {
+        for _ in 0..2 {
+            let (status, document) = ask(&server, &keys).await;
+            assert_eq!(status, 500, "{document}");
+            assert!(document["response"].get("items").is_none(), "{document}");
+        }
+    };
+    let living = async {
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let (status, document) = ask(&server, &[format!("[b]{image}")]).await;
+            let item = &document["response"]["items"][0];
+            assert_eq!((status, &item["value"]["isSuccess"]), (200, &json!(true)), "{document}");
+        }
+    };
+    tokio::join!(hanging, living);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_too_late_is_a_hit_when_it_is_asked_for_again() {
+    let front = Front::start(Duration::from_millis(700)).await;
+    let (slow, fast) = (front.put("slow/app", "v1"), front.put("app", "v1"));
+    let home = home(1000);
+    let server = Server::start(&home).await;
+    let (status, document) = ask(&server, &[slow.clone(), fast.clone()]).await;
+    assert_eq!(status, 500, "{document}");
+    let response = &document["response"];
+    let error = "operation failed with error operation timed out after duration 1s: ask again for ";
+    assert_eq!(response["systemError"], format!("{error}{slow}"));
+    assert_eq!(response["items"].as_array().unwrap().len(), 1);
+    assert_eq!(response["items"][0]["key"], fast, "{document}");
+    let asked = Instant::now();
+    while !server.log().contains(&format!("verification response for subject {slow}")) {
+        assert!(asked.elapsed() < Duration::from_secs(30), "{}", server.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let requests = front.slow_asked.load(Ordering::SeqCst);
+    for _ in 0..2 {
+        let (status, document) = ask(&server, std::slice::from_ref(&slow)).await;
+        let item = &document["response"]["items"][0];
+        assert_eq!((status, &item["value"]["isSuccess"]), (200, &json!(true)), "{document}");
+    }
+    assert_eq!(front.slow_asked.load(Ordering::SeqCst), requests, "nothing was asked again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_answers_all_that_is_under_way_within_six_seconds() {
+    let front = Front::start(Duration::from_secs(1)).await;
+    // It takes three answers of the registry.
+    let slow = front.put("slow/app", "v1");
+    let home = home(30_000);
+    let mut server = Server::start(&home).await;
+    let dead = format!("{}/dead/app:v1", front.host);
+    let before_end = async {
+        let asked = Instant::now();
+        while front.slow_asked.load(Ordering::SeqCst) == 0 {
+            assert!(asked.elapsed() < Duration::from_secs(30), "{}", server.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let pid = Pid::from_raw(server.process.id().unwrap().cast_signed()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        Instant::now()
+    };
+    let keys = [slow.clone(), dead.clone()];
+    let load = (0..20).map(|_| ask(&server, &keys));
+    let (answers, told) = tokio::join!(join_all(load), before_end);
+    let took = told.elapsed();
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    for (status, document) in answers {
+        assert_eq!(status, 500, "{document}");
+        assert_eq!(document["response"]["items"][0]["value"]["isSuccess"], true, "{document}");
+        let why = document["response"]["systemError"].as_str().unwrap();
+        assert!(why.ends_with(&format!("ask again for {dead}")), "{why}");
+    }
+    let ended = tokio::time::timeout(Duration::from_secs(20), server.process.wait()).await;
+    assert_eq!(ended.unwrap().unwrap().code(), Some(0), "{}", server.log());
+    assert!(told.elapsed() < Duration::from_secs(8), "{:?}", told.elapsed());
+    assert!(TcpStream::connect(address(&server)).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_descriptors_answers_again_when_there_are_some() {
+    let front = Front::start(Duration::ZERO).await;
+    let image = front.put("app", "v1");
+    let mut home = home(2900);
+    home.prefix = ["sh", "-c", r#"ulimit -n 48 && exec "$@""#, "sh"].map(str::to_owned).to_vec();
+    let server = Server::start(&home).await;
+    let connect = || TcpStream::connect(address(&server));
+    let crowd = join_all((0..100).map(|_| connect())).await;
+    let asked = Instant::now();
+    while !server.log().contains("cannot accept connections: ") {
+        assert!(asked.elapsed() < Duration::from_secs(30), "{}", server.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(crowd);
+    // What was not to be had for the lack of them is no verdict.
+    let asked = Instant::now();
+    loop {
+        let (status, document) = ask(&server, std::slice::from_ref(&image)).await;
+        if status == 200 {
+            let item = &document["response"]["items"][0];
+            assert_eq!(item["value"]["isSuccess"], true, "{document}");
+            break;
+        }
+        assert!(document["response"].get("items").is_none(), "{document}");
+        assert!(asked.elapsed() < Duration::from_secs(30), "{document} {}", server.log());
+    }
+}
+
+fn address(server: &Server) -> SocketAddr {
+    let url = server.url().strip_prefix("http://").unwrap();
+    url.split('/').next().unwrap().parse().unwrap()
+}

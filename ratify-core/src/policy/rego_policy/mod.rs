@@ -1,0 +1,160 @@
+//! [`RegoPolicy`]: a rule written in Rego decides about the reports, or passes them on undecided.
+//!
+//! - `load`: what is accepted of Rego, and made of it;
+//! - `builtins`: what may be called;
+//! - `engine`: an evaluation, bounded in time and memory.
+
+mod builtins;
+mod engine;
+mod load;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, time::SystemTime};
+
+use regorus::Value as RegoValue;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{Judgement, ReadPolicy};
+use crate::{ComponentType, Error, ErrorCode, NestedVerifierReport, Result, link};
+
+/// What v1 asks of a policy: `data.ratify.policy.valid`.
+const QUERY: &str = "ratify.policy.valid";
+
+/// v1's `regopolicy`.
+#[derive(Clone)]
+pub struct RegoPolicy {
+    text: String,
+    passthrough: bool,
+    compiled: engine::Compiled,
+}
+
+/// The text and the switch are all there is to a policy.
+impl PartialEq for RegoPolicy {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.text, self.passthrough) == (&other.text, other.passthrough)
+    }
+}
+
+impl fmt::Debug for RegoPolicy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RegoPolicy")
+            .field("text", &self.text)
+            .field("passthrough", &self.passthrough)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Input<'a> {
+    verifier_reports: &'a [NestedVerifierReport],
+}
+
+impl RegoPolicy {
+    /// Adds the text and the switch, which are all there is to it.
+    pub(super) fn add_basis(&self, basis: &mut crate::Basis) {
+        basis.add("rego", &self.text);
+        basis.add("passthrough", [u8::from(self.passthrough)]);
+    }
+
+    /// Reads the policy's entry. Keys it does not know are ignored, as in v1.
+    pub(super) fn from_entry(entry: &Map<String, Value>, read: ReadPolicy<'_>) -> Result<Self> {
+        let text = string(entry, "policy")?;
+        let text = match text.is_empty() {
+            false => text,
+            true => {
+                let path = string(entry, "policyPath")?;
+                let text = read(&path).map_err(|cause| {
+                    let detail = format!("unable to read rego policy file at path: {path}");
+                    invalid(&detail).with_source(cause)
+                })?;
+                if text.is_empty() {
+                    return Err(invalid("policy is required for rego policy provider"));
+                }
+                text
+            }
+        };
+        let passthrough = match get(entry, "passthroughEnabled")? {
+            None | Some(Value::Null) => false,
+            Some(Value::Bool(value)) => *value,
+            Some(_) => return Err(unparsed("passthroughEnabled: expected a boolean")),
+        };
+        let text = text.trim().to_owned();
+        if text.is_empty() {
+            return Err(uncreated("policy is empty".to_owned()));
+        }
+        let compiled = engine::Compiled::new(&text).map_err(|refused| {
+            uncreated(format!(
+                "failed to create policy query, err: failed to prepare rego query, err: {refused}"
+            ))
+        })?;
+        Ok(Self { text, passthrough, compiled })
+    }
+
+    /// Whether reports are passed on to whoever asks, who decides.
+    pub const fn is_passthrough(&self) -> bool {
+        self.passthrough
+    }
+
+    /// Asks the policy. It computes for up to a second: whoever runs other things on the same
+    /// thread asks on another. `now` is what the policy takes for the time.
+    ///
+    /// What cannot be evaluated, is undefined or no boolean is no success, and says why.
+    pub(crate) fn decide(&self, reports: &[NestedVerifierReport], now: SystemTime) -> Judgement {
+        if self.passthrough {
+            return Judgement::of(false);
+        }
+        let input = match serde_json::to_string(&Input { verifier_reports: reports }) {
+            Ok(input) => input,
+            Err(error) => return Judgement::failed(&error.to_string()),
+        };
+        match self.compiled.evaluate(QUERY, &input, now, engine::TIME_LIMIT) {
+            Ok(Some(RegoValue::Bool(verdict))) => Judgement::of(verdict),
+            Ok(Some(other)) => Judgement::failed(&format!("unexpected result type: {other}")),
+            Ok(None) => Judgement::failed("no results returned from query"),
+            Err(error) => Judgement::failed(&error),
+        }
+    }
+}
+
+/// Go's decoder matches a structure's keys in any case; a key in two spellings is ambiguous.
+fn get<'a>(entry: &'a Map<String, Value>, key: &str) -> Result<Option<&'a Value>> {
+    let mut found = entry.iter().filter(|(name, _)| name.eq_ignore_ascii_case(key));
+    let first = found.next().map(|(_, value)| value);
+    match found.next() {
+        Some(_) => Err(unparsed(&format!("{key} is there in two spellings"))),
+        None => Ok(first),
+    }
+}
+
+fn string(entry: &Map<String, Value>, key: &str) -> Result<String> {
+    match get(entry, key)? {
+        None | Some(Value::Null) => Ok(String::new()),
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(_) => Err(unparsed(&format!("{key}: expected a string"))),
+    }
+}
+
+fn unparsed(cause: &str) -> Error {
+    invalid("failed to parse policy provider configuration").with_source(cause.to_owned())
+}
+
+fn invalid(detail: &str) -> Error {
+    error(ErrorCode::ConfigInvalid, detail)
+}
+
+fn uncreated(cause: String) -> Error {
+    error(ErrorCode::PluginInitFailure, "failed to create OPA engine")
+        .with_source(format!("failed to create policy engine: {cause}"))
+}
+
+fn error(code: ErrorCode, detail: &str) -> Error {
+    code.detail(detail)
+        .with_remediation(link::POLICY_PROVIDER)
+        .from_component(ComponentType::PolicyProvider, super::REGO_POLICY)
+}
