@@ -1,7 +1,8 @@
 //! Ratify as a program: the command line, the server that Gatekeeper asks, and the host of
 //! plugins. The binary `ratify` is this library and a few lines.
 //!
-//! - [`cli`]: what a person types; [`gatekeeper`]: what the cluster asks.
+//! - [`cli`]: what a person types; [`gatekeeper`]: what the cluster asks; [`cache`]: what it was
+//!   answered a moment ago.
 //! - [`assemble`]: a configuration becomes an executor. The only place that knows every
 //!   implementation by name.
 //! - [`plugin`]: finding, installing, proving and running plugins.
@@ -13,6 +14,7 @@
 //! - [`dev`]: the embedded registry, for development and tests.
 
 pub mod assemble;
+pub mod cache;
 pub mod cli;
 pub mod dev;
 pub mod env;

@@ -8,11 +8,13 @@ use std::{
 };
 
 use ratify_core::{
-    ErrorCode, Reports, Result, VerifyResult,
+    Basis, ErrorCode, Reports, Result, VerifyResult,
     executor::{Executor, Observe, VerifyParameters},
     policy::Policy,
 };
 use tokio::sync::Semaphore;
+
+use crate::cache;
 
 /// All that one configuration comes to. It never changes.
 #[non_exhaustive]
@@ -32,6 +34,8 @@ pub struct View {
     pub cluster_rule: Option<Executor>,
     /// Why there is no policy, where one was given and is not in force.
     pub policy_error: Option<String>,
+    /// What it decides by, as a number.
+    pub(crate) fingerprint: cache::Memo,
     /// How many Rego policies may compute at once.
     judges: Arc<Semaphore>,
 }
@@ -71,7 +75,20 @@ impl View {
     pub fn new(executor: Executor) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let judges = Arc::new(Semaphore::new(cores));
-        Self { executor, cluster_rule: None, policy_error: None, judges }
+        let fingerprint = cache::Memo::default();
+        Self { executor, cluster_rule: None, policy_error: None, fingerprint, judges }
+    }
+
+    /// Adds all that it decides by.
+    pub(crate) fn add_basis(&self, basis: &mut Basis) {
+        self.executor.add_basis(basis);
+        if let Some(cluster_rule) = &self.cluster_rule {
+            basis.add("and by the cluster's rule", "");
+            cluster_rule.add_basis(basis);
+        }
+        if let Some(error) = &self.policy_error {
+            basis.add("policy error", error);
+        }
     }
 
     /// Decides about a subject: by the view's own rule, and by the cluster's where that must be

@@ -32,6 +32,24 @@ pub fn to_string_indented_by_four(value: &impl Serialize) -> serde_json::Result<
     write(value, GoFormatter { inner: PrettyFormatter::with_indent(b"    "), escape_html: true })
 }
 
+/// Appends a text as [`to_string`] writes it.
+///
+/// # Errors
+/// Never in practice.
+pub fn push_string(text: &str, to: &mut String) -> serde_json::Result<()> {
+    let is_plain = |byte: u8| {
+        matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&')
+    };
+    if text.bytes().all(is_plain) {
+        to.push('"');
+        to.push_str(text);
+        to.push('"');
+        return Ok(());
+    }
+    to.push_str(&to_string(&text)?);
+    Ok(())
+}
+
 fn write<F: Formatter>(value: &impl Serialize, formatter: F) -> serde_json::Result<String> {
     let mut bytes = Vec::new();
     value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;
@@ -137,6 +155,16 @@ mod tests {
         let value = json!({"<k&>": "a<b>&c\u{2028}d\u{2029}\"e\n"});
         insta::assert_snapshot!(to_string(&value).unwrap(), @r#"{"\u003ck\u0026\u003e":"a\u003cb\u003e\u0026c\u2028d\u2029\"e\n"}"#);
         assert!(to_string_pretty(&value).unwrap().contains("a<b>&c"));
+    }
+
+    #[test]
+    fn a_text_is_appended_as_it_is_written_alone() {
+        for text in ["", "plain ~", "a\"b", "a\\b", "<", ">", "&", "\u{2028}", "\u{7f}", "é\n\u{0}"]
+        {
+            let mut appended = "x".to_owned();
+            push_string(text, &mut appended).unwrap();
+            assert_eq!(appended, format!("x{}", to_string(&text).unwrap()), "{text:?}");
+        }
     }
 
     #[test]

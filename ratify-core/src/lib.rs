@@ -8,6 +8,7 @@
 //! It does no I/O: no disk, no network, no process, no clock, no runtime. Whoever calls it brings
 //! those as arguments.
 
+mod basis;
 mod context;
 mod descriptor;
 mod digest;
@@ -31,6 +32,7 @@ pub mod executor;
 #[cfg(feature = "engine")]
 pub mod policy;
 
+pub use basis::Basis;
 pub use context::{Context, RequestCount};
 pub use descriptor::{Descriptor, Platform, media_type};
 pub use digest::{Algorithm, Digest, DigestError};
@@ -39,7 +41,7 @@ pub use future::BoxFuture;
 pub use host::{FetchRequest, Host};
 pub use manifest::{Index, Manifest, ManifestError};
 pub use reference::{Reference, ReferenceError};
-pub use report::{NestedVerifierReport, Reports, VerifierReport, VerifyResult};
+pub use report::{NestedVerifierReport, Reports, Standing, VerifierReport, VerifyResult};
 pub use store::{Binding, Referrer, ReferrerPage, ReferrerStore, StoreConfig};
 pub use text::{capped_line, without_control_characters};
 pub use verifier::{Request, Verifier};

@@ -1,12 +1,12 @@
 //! What a verifier answers and what an evaluation returns, in v1's JSON: keys, order and omissions
 //! are part of the contract with constraint templates.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeSeq};
 use serde_json::Value;
 
-use crate::Error;
+use crate::{Error, ErrorCode};
 
 /// The report of one verifier about one artifact (v1: the report of the config policy).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -52,9 +52,51 @@ pub struct VerifierReport {
     /// Reports about what is attached to the artifact itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nested_results: Vec<VerifierReport>,
+    /// Whether it may be kept, and until when. It is no part of the JSON: what a plugin prints has
+    /// no say in it.
+    #[serde(skip)]
+    pub standing: Standing,
     /// Whether it failed for a reason that may be gone a moment later; never part of the JSON.
     #[serde(skip)]
     pub is_transient: bool,
+}
+
+/// Whether what was found out may serve the next who asks, and until when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Standing {
+    /// Whether it is a decision about what is there. What failed on the way to one is true of this
+    /// moment only.
+    pub is_decision: bool,
+    /// When the first of what it rests on ends: a certificate, a revocation list, a timestamp.
+    /// `None` where nothing of it ends, or nothing is known of it.
+    pub valid_until: Option<SystemTime>,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self { is_decision: true, valid_until: None }
+    }
+}
+
+impl Standing {
+    /// Of an error: that a complete list holds nothing for any verifier is found out; whatever else
+    /// fails may not fail a moment later.
+    fn of_error(error: &Error) -> Self {
+        let is_complete = error.root().code() == ErrorCode::NoVerifierReport;
+        let is_decision = is_complete && !error.is_transient();
+        Self { is_decision, valid_until: None }
+    }
+
+    /// What rests on both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let earlier = match (self.valid_until, other.valid_until) {
+            (Some(one), Some(another)) => Some(one.min(another)),
+            (one, another) => one.or(another),
+        };
+        Self { is_decision: self.is_decision && other.is_decision, valid_until: earlier }
+    }
 }
 
 impl VerifierReport {
@@ -75,9 +117,24 @@ impl VerifierReport {
             message: error.details(),
             error_reason: error.reason(),
             remediation: error.remediation().to_owned(),
+            standing: Standing::of_error(error),
             is_transient: error.is_transient(),
             ..Self::default()
         }
+    }
+
+    /// The same report, which counts no longer than until then.
+    #[must_use]
+    pub fn valid_until(mut self, end: SystemTime) -> Self {
+        let until = Standing { valid_until: Some(end), ..Standing::default() };
+        self.standing = self.standing.and(until);
+        self
+    }
+
+    /// Whether it may be kept, with all that is nested in it.
+    fn whole_standing(&self) -> Standing {
+        let nested = self.nested_results.iter().map(Self::whole_standing);
+        nested.fold(self.standing, Standing::and)
     }
 
     /// The first of it and what is nested in it that failed for a reason that may be gone a moment
@@ -140,6 +197,21 @@ impl VerifyResult {
     /// nothing of what failed.
     pub fn is_transient(&self) -> bool {
         !self.is_success && self.verifier_reports.first_of_moment().is_some()
+    }
+
+    /// Whether the verdict may be kept: where all that it rests on may be. A verdict without
+    /// reports is none that could be told apart from one that lacks them.
+    pub fn standing(&self) -> Standing {
+        let is_decision = !self.verifier_reports.is_empty();
+        let whole = Standing { is_decision, valid_until: None };
+        match &self.verifier_reports {
+            Reports::Config(reports) => {
+                reports.iter().map(VerifierReport::whole_standing).fold(whole, Standing::and)
+            }
+            Reports::Rego(reports) => {
+                reports.iter().map(NestedVerifierReport::whole_standing).fold(whole, Standing::and)
+            }
+        }
     }
 }
 
@@ -245,6 +317,13 @@ pub struct NestedVerifierReport {
 }
 
 impl NestedVerifierReport {
+    /// Whether it may be kept, with all that is nested in it.
+    fn whole_standing(&self) -> Standing {
+        let own = self.verifier_reports.iter().map(VerifierReport::whole_standing);
+        let nested = self.nested_reports.iter().map(Self::whole_standing);
+        own.chain(nested).fold(Standing::default(), Standing::and)
+    }
+
     fn first_of_moment(&self) -> Option<&VerifierReport> {
         let own = self.verifier_reports.iter().find_map(VerifierReport::first_of_moment);
         own.or_else(|| self.nested_reports.iter().find_map(Self::first_of_moment))
@@ -326,8 +405,40 @@ mod tests {
     }
 
     #[test]
+    fn a_verdict_stands_as_long_as_the_weakest_of_what_it_rests_on() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let mut outer = VerifierReport::success("").valid_until(at(9)).valid_until(at(7));
+        outer.nested_results = vec![VerifierReport::success("").valid_until(at(5))];
+        let whole = VerifyResult::new(true, vec![VerifierReport::failure("no"), outer.clone()]);
+        assert_eq!(whole.standing(), Standing { is_decision: true, valid_until: Some(at(5)) });
+        let unreached = ErrorCode::ListReferrersFailure.detail("timeout");
+        outer.nested_results.push(VerifierReport::from_error(&unreached));
+        for reports in [vec![VerifierReport::success(""), outer], vec![]] {
+            assert!(!VerifyResult::new(true, reports).standing().is_decision);
+        }
+    }
+
+    #[test]
+    fn of_errors_only_that_nothing_is_attached_is_a_decision() {
+        for code in ErrorCode::ALL {
+            let error = ErrorCode::VerifyReferenceFailure.error().with_source(code.detail("d"));
+            let is_decision = VerifierReport::from_error(&error).standing.is_decision;
+            assert_eq!(is_decision, *code == ErrorCode::NoVerifierReport, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_plugin_has_no_say_in_how_long_its_report_stands() {
+        let said = r#"{"isSuccess":true,"standing":{"is_decision":false,"valid_until":1}}"#;
+        let report: VerifierReport = serde_json::from_str(said).unwrap();
+        assert_eq!(report.standing, Standing::default());
+        let failed = VerifierReport::from_error(&ErrorCode::Unknown.error());
+        assert_eq!(serde_json::to_string(&failed).unwrap(), r#"{"isSuccess":false}"#);
+    }
+
+    #[test]
     fn a_failure_of_the_moment_counts_where_there_is_no_success_and_is_not_written() {
-        let error = crate::ErrorCode::ListReferrersFailure.error().passing(true);
+        let error = ErrorCode::ListReferrersFailure.error().passing(true);
         let moment = VerifierReport::from_error(&error);
         let mut outer = VerifierReport::failure("nested verification failed");
         outer.nested_results = vec![VerifierReport::success(""), moment.clone()];

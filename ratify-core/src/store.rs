@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use crate::{BoxFuture, Context, Descriptor, Digest, Manifest, Reference, Result};
+use crate::{Basis, BoxFuture, Context, Descriptor, Digest, Manifest, Reference, Result};
 
 /// An artifact that a store lists for a subject, and how one knows that it belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +93,18 @@ impl StoreConfig {
         self.is_borrowers = is_borrowers;
         self
     }
+
+    /// Adds all of it.
+    pub fn add_basis(&self, basis: &mut Basis) {
+        basis.add("version", &self.version);
+        basis.add("directories", format!("{:?}", self.plugin_bin_dirs));
+        // The keys of a map are in their order, and all are strings: it cannot fail.
+        match serde_json::to_vec(&self.store) {
+            Ok(entry) => basis.add("entry", entry),
+            Err(_) => basis.add_unknown(),
+        }
+        basis.add("is a borrower's", [u8::from(self.is_borrowers)]);
+    }
 }
 
 /// A place that keeps artifacts beside the images they are about. Whatever it returns is proven:
@@ -111,6 +123,13 @@ pub trait ReferrerStore: Send + Sync {
     /// looks at.
     fn lists_what_is_judged(&self) -> bool {
         false
+    }
+
+    /// Adds what its answers rest on besides what is kept there: its configuration, who is believed
+    /// to be a registry, the digest of a program. It may read files, so it is asked rarely. A store
+    /// that does not say leaves the basis unknown, and no verdict that it takes part in is kept.
+    fn add_basis(&self, basis: &mut Basis) {
+        basis.add_unknown();
     }
 
     /// Finds out what the subject's tag stands for, or whether its digest is there.

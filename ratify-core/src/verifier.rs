@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    BoxFuture, Context, Host, Reference, ReferrerStore, Result, VerifierReport, store::Referrer,
+    Basis, BoxFuture, Context, Host, Reference, ReferrerStore, Result, VerifierReport,
+    store::Referrer,
 };
 
 /// What a verifier is asked.
@@ -55,6 +56,13 @@ pub trait Verifier: Send + Sync {
 
     /// Whether what is attached to the artifact must pass as well.
     fn verifies_nested(&self) -> bool;
+
+    /// Adds what its reports rest on besides the artifact: its configuration, keys, and the digest of
+    /// a program. It may read files, so it is asked rarely. A verifier that does not say leaves the
+    /// basis unknown, and no verdict that it takes part in is kept.
+    fn add_basis(&self, basis: &mut Basis) {
+        basis.add_unknown();
+    }
 
     /// Judges one artifact. A report that is not a success is a verdict; an error means that no
     /// verdict was reached, and the executor makes a failed report of it.

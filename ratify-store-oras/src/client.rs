@@ -25,7 +25,7 @@ use std::{
     time::Instant,
 };
 
-use ratify_core::{Context, Reference};
+use ratify_core::{Basis, Context, Reference};
 use reqwest::{
     Method,
     header::{ACCEPT_ENCODING, HeaderValue, USER_AGENT},
@@ -106,6 +106,12 @@ impl Client {
             client.exchange.tenant.clone_from(&context.tenant);
         }
         client
+    }
+
+    /// Adds what decides who answers, and by which scheme.
+    pub(crate) fn add_basis(&self, basis: &mut Basis) {
+        basis.add("transport", format!("{:?}", self.inner.options.transport));
+        self.inner.options.connections.add_basis(basis);
     }
 
     /// The same for work that others may join, which ends with the one that has most time.

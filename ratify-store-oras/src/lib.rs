@@ -44,6 +44,7 @@ mod resolver;
 mod results;
 mod resume;
 mod retry;
+mod roots;
 mod route;
 mod section;
 mod selection;

@@ -101,15 +101,17 @@ impl Resolve for CheckedResolver {
     }
 }
 
+/// The variables that name proxies.
+pub(crate) const PROXIES: [&str; 6] =
+    ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+
 /// The hosts of the proxies that the environment names.
 pub(crate) fn proxy_hosts(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
-    let names =
-        ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
     let host = |text: String| {
         let with_scheme = if text.contains("://") { text } else { format!("http://{text}") };
         Url::parse(&with_scheme).ok()?.host_str().map(str::to_owned)
     };
-    names.into_iter().filter_map(variable).filter_map(host).collect()
+    PROXIES.into_iter().filter_map(variable).filter_map(host).collect()
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use ratify_core::{
-    Binding, BoxFuture, ComponentType, Context, Descriptor, Digest, Error, ErrorCode, Manifest,
-    ManifestError, Reference, Referrer, ReferrerPage, ReferrerStore, Result, StoreConfig,
+    Basis, Binding, BoxFuture, ComponentType, Context, Descriptor, Digest, Error, ErrorCode,
+    Manifest, ManifestError, Reference, Referrer, ReferrerPage, ReferrerStore, Result, StoreConfig,
     config::StorePluginConfig, media_type,
 };
 
@@ -386,6 +386,12 @@ impl ReferrerStore for OrasStore {
 
     fn lists_what_is_judged(&self) -> bool {
         true
+    }
+
+    fn add_basis(&self, basis: &mut Basis) {
+        self.config.add_basis(basis);
+        basis.add("tenant", self.tenant.as_bytes());
+        self.client.add_basis(basis);
     }
 
     /// All pages at once: `next_token` is not looked at, as v1. Other types than those asked for

@@ -43,6 +43,13 @@ pub struct TlsRoots {
     pub directories: Vec<PathBuf>,
 }
 
+impl TlsRoots {
+    /// Reads them and the system's; what cannot be read is left out and said.
+    pub fn load(&self) -> Vec<CertificateDer<'static>> {
+        load(self)
+    }
+}
+
 /// What differs in how one place is connected to. Two equal ones share their connections.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct TlsProfile {
@@ -96,8 +103,11 @@ impl TlsProfile {
     }
 
     /// A configuration that checks against these roots and the profile's.
-    pub(crate) fn checked(&self, roots: &TlsRoots) -> Result<ClientConfig, OrasError> {
-        self.config(load(roots))
+    pub(crate) fn checked(
+        &self,
+        roots: Vec<CertificateDer<'static>>,
+    ) -> Result<ClientConfig, OrasError> {
+        self.config(roots)
     }
 
     /// The same without a check, for loopback hosts.
@@ -173,11 +183,6 @@ fn certificates_in(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-/// A configuration that checks the server's certificate against the union of all roots.
-pub(crate) fn checked(roots: &TlsRoots) -> Result<ClientConfig, OrasError> {
-    trusting(load(roots))
-}
-
 /// A configuration that trusts these roots only. There may be none: then any HTTPS fails, with a
 /// reason.
 pub(crate) fn trusting(roots: Vec<CertificateDer<'static>>) -> Result<ClientConfig, OrasError> {
@@ -204,7 +209,7 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 /// Reads all roots; what cannot be read is left out and said.
-fn load(roots: &TlsRoots) -> Vec<CertificateDer<'static>> {
+pub(crate) fn load(roots: &TlsRoots) -> Vec<CertificateDer<'static>> {
     let bundle = BUNDLES.iter().map(PathBuf::from).find(|path| path.is_file());
     let mut files: Vec<PathBuf> = bundle.into_iter().chain(roots.file.clone()).collect();
     let system = DIRECTORIES.iter().map(Path::new);
@@ -299,7 +304,7 @@ mod tests {
         assert!(unchecked().is_ok());
         let nowhere =
             TlsRoots { file: Some("/nowhere/ca.pem".into()), directories: vec!["/nowhere".into()] };
-        assert!(checked(&nowhere).is_ok());
+        assert!(trusting(load(&nowhere)).is_ok());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use hyper_util::client::proxy::matcher::Matcher;
-use ratify_core::config::RegistryTimeouts;
+use ratify_core::{Basis, config::RegistryTimeouts};
 use reqwest::redirect;
 use url::{Host, Url};
 
@@ -20,7 +20,8 @@ use crate::{
     addresses::Refusal,
     hosts::Hosts,
     registries::Registries,
-    resolver::{CheckedResolver, proxy_hosts},
+    resolver::{CheckedResolver, PROXIES, proxy_hosts},
+    roots::SeenRoots,
     route::Endpoint,
     tls::{self, TlsProfile},
 };
@@ -75,6 +76,7 @@ pub struct Connections(Arc<Pools>);
 
 struct Pools {
     roots: TlsRoots,
+    seen_roots: SeenRoots,
     rules: RulesNow,
     hosts: Hosts,
     resolver: CheckedResolver,
@@ -131,6 +133,7 @@ impl Connections {
         let proxies = proxy_hosts(|name| std::env::var(name).ok());
         Self(Arc::new(Pools {
             roots,
+            seen_roots: SeenRoots::default(),
             resolver: CheckedResolver::new(Arc::new(move || now().addresses), proxies),
             rules,
             hosts: Hosts::default(),
@@ -183,6 +186,20 @@ impl Connections {
     pub(crate) fn connect_timeout(&self, profile: Option<&Arc<TlsProfile>>) -> Duration {
         let dial = profile.and_then(|profile| profile.dial_timeout());
         dial.unwrap_or_else(|| self.timeouts().connect)
+    }
+
+    /// Adds what decides who answers for a registry: roots, `hosts.toml` files and proxies. The
+    /// rules about addresses are the caller's.
+    pub(crate) fn add_basis(&self, basis: &mut Basis) {
+        self.0.seen_roots.add_basis(&self.0.roots, basis);
+        match (self.0.rules)().hosts_path {
+            Some(directory) => self.0.hosts.add_basis(&directory, basis),
+            None => basis.add("no hosts", ""),
+        }
+        for name in PROXIES.into_iter().chain(["NO_PROXY", "no_proxy"]) {
+            let value = std::env::var_os(name).unwrap_or_default();
+            basis.add(name, value.as_encoded_bytes());
+        }
     }
 
     /// What is known of the registries that are asked over these connections.
@@ -254,8 +271,8 @@ impl Connections {
         let tls = match (kind, profile) {
             (Kind::Here, None) => tls::unchecked()?,
             (Kind::Here, Some(profile)) if !profile.has_authorities() => profile.unchecked()?,
-            (_, Some(profile)) => profile.checked(roots)?,
-            (Kind::Checked, None) => tls::checked(roots)?,
+            (_, Some(profile)) => profile.checked(self.0.seen_roots.load(roots))?,
+            (Kind::Checked, None) => tls::trusting(self.0.seen_roots.load(roots))?,
             // Reading the roots takes longer than many a request, and needs them to be there.
             (Kind::Plain, None) => tls::trusting(Vec::new())?,
         };

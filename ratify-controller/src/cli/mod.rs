@@ -14,6 +14,7 @@ pub mod plugin;
 mod referrer;
 mod resolve;
 mod serve;
+mod verdicts;
 mod verify;
 mod version;
 

@@ -1,16 +1,17 @@
 //! `ratify serve`: the server that Gatekeeper asks, from a configuration file that is watched or
 //! from a cluster's custom resources.
 
-use std::{pin::Pin, process::ExitCode, sync::Arc, time::Duration};
+use std::{pin::Pin, process::ExitCode, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use ratify_core::{ErrorCode, config::Config, executor::Executor};
 use tokio::{net::TcpListener, sync::watch};
 
-use super::{Context, end, flag};
+use super::{Context, end, flag, verdicts::CacheFlags};
 use crate::{
     assemble,
+    cache::VerdictCache,
     env::Environment,
     gatekeeper::{
         self, Service, ServiceConfig,
@@ -52,21 +53,8 @@ pub(crate) struct Serve {
     /// Start crd manager if enabled (default: false)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]
     enable_crd_manager: bool,
-    /// Enable cache if enabled (default: false)
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]
-    cache_enabled: bool,
-    /// Cache type to use
-    #[arg(long, default_value = "ristretto")]
-    cache_type: String,
-    /// Cache implementation name to use
-    #[arg(long, default_value = "dapr-redis")]
-    cache_name: String,
-    /// Cache max size to use in MB
-    #[arg(long, default_value_t = 256)]
-    cache_size: i64,
-    /// Cache TTL for the verifier http server
-    #[arg(long, default_value = "10s", value_parser = ratify_core::duration::parse)]
-    cache_ttl: Duration,
+    #[command(flatten)]
+    cache: CacheFlags,
     /// Enable metrics exporter if enabled (default: false)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]
     metrics_enabled: bool,
@@ -85,21 +73,22 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
-        self.say_what_is_not_built();
+        let verdicts = self.cache.open(&context.runtime)?;
         let measuring = self.metrics(context).await?;
         tokio::select! {
-            ended = self.serve(context) => ended,
+            ended = self.serve(context, verdicts) => ended,
             () = measuring => bail!("metrics are served no more"),
         }
     }
 
-    async fn serve(&self, context: &Context) -> anyhow::Result<ExitCode> {
+    async fn serve(&self, context: &Context, verdicts: VerdictCache) -> anyhow::Result<ExitCode> {
         let file = context
             .load_config_file(&self.config)
             .context("failed to retrieve logger configuration: unable to load config")?;
         let service_config = ServiceConfig::from_config(&file.config);
         if self.enable_crd_manager {
-            return Box::pin(self.run_in_cluster(context, file, service_config)).await;
+            let service = (service_config, verdicts);
+            return Box::pin(self.run_in_cluster(context, file, service)).await;
         }
         let snapshot = Box::pin(assemble::snapshot(&file.config, &context.runtime)).await?;
         tracing::info!("configuration successfully loaded.");
@@ -113,7 +102,9 @@ impl Serve {
             listen(&self.http).await.with_context(|| format!("cannot listen on {}", self.http))?;
         let active = Arc::new(Active::new(snapshot));
         let rules = context.runtime.rules.clone();
-        let service = Service::new(Arc::clone(&active), service_config).with_rules(rules.clone());
+        let service = Service::new(Arc::clone(&active), service_config)
+            .with_rules(rules.clone())
+            .with_cache(verdicts);
         let service = Arc::new(service);
         let watcher =
             Watcher::new(context.config_file(&self.config), file, active).with_rules(rules);
@@ -137,7 +128,7 @@ impl Serve {
         &self,
         context: &Context,
         file: ConfigFile,
-        service_config: ServiceConfig,
+        (service_config, verdicts): (ServiceConfig, VerdictCache),
     ) -> anyhow::Result<ExitCode> {
         tracing::info!("starting crd manager");
         if self.http.is_empty() {
@@ -159,7 +150,8 @@ impl Serve {
         let rules = context.runtime.rules.clone();
         let service = Service::new(Arc::clone(&active), service_config)
             .with_rules(rules.clone())
-            .with_times(times);
+            .with_times(times)
+            .with_cache(verdicts);
         let service = Arc::new(service);
         let watcher = Watcher::new(context.config_file(&self.config), file, Arc::clone(&active))
             .with_rules(rules);
@@ -206,19 +198,6 @@ impl Serve {
         files.wait = wait;
         let (tls, renewing) = tls::open(files, check)?;
         Ok((Some(tls), Box::pin(renewing)))
-    }
-
-    /// What v1 has and this build has not.
-    fn say_what_is_not_built(&self) {
-        if self.cache_enabled {
-            tracing::warn!(
-                cache_type = self.cache_type,
-                cache_name = self.cache_name,
-                cache_size = self.cache_size,
-                cache_ttl = ?self.cache_ttl,
-                "--cache-enabled has no effect in this build: nothing is cached"
-            );
-        }
     }
 
     /// Serves metrics, where that is asked for.

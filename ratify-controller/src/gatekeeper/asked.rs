@@ -1,12 +1,15 @@
 //! One key of one request: taken apart, spoken of in the log, and turned into its item.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use ratify_core::{Error, Reference, Result, VerifyResult, executor::Notice, go_json};
+use ratify_core::{Error, Reference, Result, VerifyResult, executor::Notice};
 use tokio::time::Instant;
 
-use super::wire::{Item, ItemValue, VerificationResponse};
+use super::{
+    verdict::Verdict,
+    wire::{Item, ItemValue},
+};
 
 /// A longer line of the log is cut.
 const MAX_LINE_BYTES: usize = 4096;
@@ -30,7 +33,7 @@ pub(super) enum Operation {
 
 /// What the work behind a key brings. Texts are as they are answered.
 pub(super) enum Outcome {
-    Verified(Result<VerifyResult, Failure>, &'static str),
+    Verified(Result<Arc<Verdict>, Failure>),
     Mutated(Result<String, Failure>),
 }
 
@@ -99,20 +102,21 @@ impl Asked {
     /// What the work came to, as it is answered.
     pub(super) fn answer(self, operation: Operation, outcome: &Outcome) -> Answer {
         match outcome {
-            Outcome::Verified(Ok(result), version) => {
-                let now = Timestamp::now();
-                let verdict =
-                    VerificationResponse::new(version, result.clone(), self.trace_id, now);
-                let value = Some(ItemValue::Verification(verdict));
-                Answer::Item(Item { key: self.key, value, error: String::new() })
-            }
+            Outcome::Verified(Ok(verdict)) => Answer::Item(self.verified(Arc::clone(verdict))),
             Outcome::Mutated(Ok(reference)) => {
                 Answer::Item(self.mutated(reference.clone(), String::new()))
             }
-            Outcome::Verified(Err(failure), _) | Outcome::Mutated(Err(failure)) => {
+            Outcome::Verified(Err(failure)) | Outcome::Mutated(Err(failure)) => {
                 self.failure(operation, failure.clone())
             }
         }
+    }
+
+    /// A verdict, answered now.
+    pub(super) fn verified(self, verdict: Arc<Verdict>) -> Item {
+        let (trace_id, at) = (self.trace_id, Timestamp::now());
+        let value = Some(ItemValue::Verification { verdict, trace_id, at });
+        Item { key: self.key, value, error: String::new() }
     }
 
     /// A failure as it is answered: said of the image where it lasts, or else of the whole answer.
@@ -160,6 +164,12 @@ impl Asked {
         tracing::info!(component_type = "server", namespace, trace_id, "{text}");
     }
 
+    /// For who debugs.
+    pub(super) fn log_debug(&self, text: &str) {
+        let (namespace, trace_id) = (self.logged_namespace(), &self.trace_id);
+        tracing::debug!(component_type = "server", namespace, trace_id, "{text}");
+    }
+
     pub(super) fn log_warning(&self, text: &str) {
         let (namespace, trace_id) = (self.logged_namespace(), &self.trace_id);
         let text = ratify_core::capped_line(text, MAX_LINE_BYTES);
@@ -203,11 +213,9 @@ impl Outcome {
     /// How many bytes it has, about; `None` where it is true of one moment only.
     pub(super) fn bytes_to_keep(&self) -> Option<usize> {
         match self {
-            Self::Verified(Ok(result), _) => {
-                go_json::to_string(result).ok().map(|text| 2 * text.len())
-            }
+            Self::Verified(Ok(verdict)) => Some(verdict.bytes()),
             Self::Mutated(Ok(reference)) => Some(reference.len()),
-            Self::Verified(Err(failure), _) | Self::Mutated(Err(failure)) => {
+            Self::Verified(Err(failure)) | Self::Mutated(Err(failure)) => {
                 (!failure.is_transient).then_some(failure.text.len())
             }
         }

@@ -1,6 +1,7 @@
 //! What the cluster asks: Gatekeeper's external data protocol over HTTP.
 //!
-//! - `wire`: the JSON of a request and of an answer, byte for byte v1's;
+//! - `wire`: the JSON of a request and of an answer, byte for byte v1's; `verdict`: what of it is
+//!   written once, and kept;
 //! - [`service`]: each key on its own, under two times: when to answer, and when to give up;
 //! - [`times`]: how long an answer may take, where others wait for it;
 //! - `asked`: one key: taken apart, spoken of in the log, turned into its answer;
@@ -16,6 +17,7 @@ mod routes;
 pub mod service;
 pub mod times;
 pub mod tls;
+pub(crate) mod verdict;
 mod wire;
 
 pub use listen::{serve, serve_router, serve_tls};

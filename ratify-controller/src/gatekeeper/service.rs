@@ -26,9 +26,11 @@ use super::{
     asked::{Answer, Asked, Failure, Operation, Outcome, Unanswered},
     flights::{Bounds, FlightKey, Flights, Keep, Terms, Waiting},
     times::Times,
+    verdict::Verdict,
     wire::{Item, VerificationResponse},
 };
 use crate::{
+    cache::{Found, Place, VerdictCache},
     plugin::rules::RulesInForce,
     state::{Active, Snapshot, View},
 };
@@ -107,6 +109,7 @@ pub struct Service {
     /// By when everything is answered, once the server ends.
     hurry: watch::Sender<Option<Instant>>,
     flights: Arc<Flights<Outcome>>,
+    verdicts: VerdictCache,
 }
 
 /// What is answered to a request: nothing is left out of both.
@@ -144,7 +147,15 @@ impl Service {
         let flights = Arc::new(Flights::new(bounds, keep, Outcome::bytes_to_keep));
         let (_, times) = watch::channel(config.times());
         let (rules, hurry) = (RulesInForce::default(), watch::Sender::new(None));
-        Self { active, rules, config, times, hurry, flights }
+        let verdicts = VerdictCache::default();
+        Self { active, rules, config, times, hurry, flights, verdicts }
+    }
+
+    /// The same with a cache of verdicts.
+    #[must_use]
+    pub fn with_cache(mut self, verdicts: VerdictCache) -> Self {
+        self.verdicts = verdicts;
+        self
     }
 
     /// The same, where an answer may take as long as this says at the time.
@@ -256,11 +267,20 @@ impl Service {
             asked.log_warning("Digest should be used instead of tagged reference. The resolved digest may not point to the same signed artifact, since tags are mutable.");
         }
         asked.log(&format!("verifying subject {reference}"));
+        let view = snapshot.view(&asked.namespace);
+        let place = match self.verdicts.find(view, &asked.namespace, &reference) {
+            Found::Verdict(verdict) => {
+                asked.log_debug(&format!("cache hit for subject {reference}"));
+                return Ok(Begun::Answered(asked.clone().verified(verdict)));
+            }
+            Found::Nothing(place) => place,
+        };
         let job = VerifyJob {
             snapshot: Arc::clone(snapshot),
             asked: asked.clone(),
             subject: reference.to_string(),
             give_up_at: asking.give_up_at,
+            place,
         };
         let flight = self.flight_key(asking, asked, reference.as_str());
         self.fly(asking, flight, || job.run())
@@ -329,10 +349,16 @@ struct VerifyJob {
     asked: Asked,
     subject: String,
     give_up_at: Instant,
+    /// Where its verdict is kept.
+    place: Place,
 }
 
 impl VerifyJob {
     async fn run(self) -> Outcome {
+        if let Some(verdict) = self.place.of_others().await {
+            self.asked.log_debug(&format!("cache hit for subject {}", self.subject));
+            return Outcome::Verified(Ok(verdict));
+        }
         let view = self.snapshot.view(&self.asked.namespace);
         let version = view.executor.policy.as_ref().map_or("", |policy| policy.response_version());
         let parameters = VerifyParameters::new(self.subject.as_str())
@@ -342,19 +368,27 @@ impl VerifyJob {
         let verified = view.verify(&parameters, &log).await;
         self.asked
             .log_time(&format!("verification: execution time for image {}", self.subject), began);
-        match verified {
-            Ok(result) => {
-                self.log_response(version, &result);
-                if result.is_transient() {
-                    return Outcome::Verified(Err(Failure::of_moment(&result)), version);
-                }
-                Outcome::Verified(Ok(result), version)
-            }
-            Err(error) => {
-                let error = ErrorCode::ExecutorFailure.error().with_source(error);
-                Outcome::Verified(Err(Failure::of(&error)), version)
-            }
+        Outcome::Verified(self.verdict(view, version, verified))
+    }
+
+    /// What is answered, and kept where it may be.
+    fn verdict(
+        &self,
+        view: &View,
+        version: &'static str,
+        verified: Result<VerifyResult>,
+    ) -> Result<Arc<Verdict>, Failure> {
+        let failed = |error| Failure::of(&ErrorCode::ExecutorFailure.error().with_source(error));
+        let result = verified.map_err(failed)?;
+        self.log_response(version, &result);
+        if result.is_transient() {
+            return Err(Failure::of_moment(&result));
         }
+        let verdict = Verdict::new(version, &result)
+            .map_err(|error| failed(ErrorCode::DataEncodingFailure.error().with_source(error)))?;
+        let verdict = Arc::new(verdict);
+        self.place.keep(view, &verdict, result.standing());
+        Ok(verdict)
     }
 
     fn log_response(&self, version: &'static str, result: &VerifyResult) {

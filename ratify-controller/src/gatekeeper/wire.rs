@@ -4,7 +4,7 @@
 //! reads in one of two ways, a key given twice, is refused. Nothing is kept that is not needed, so
 //! that a hostile body costs no more than its own size.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use jiff::Timestamp;
 use ratify_core::{Reports, VerifyResult, go_json};
@@ -12,6 +12,8 @@ use serde::{
     Deserialize, Deserializer, Serialize,
     de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
+
+use super::verdict::Verdict;
 
 /// More keys than an admission request can have images.
 pub(super) const MAX_KEYS: usize = 1000;
@@ -27,28 +29,24 @@ pub(super) fn parse_request(body: &[u8]) -> serde_json::Result<Vec<String>> {
     serde_json::from_slice::<Document>(body).map(|document| document.0)
 }
 
-/// An answer to one key.
-#[derive(Debug, Clone, Serialize)]
+/// An answer to one key. What is empty is left out.
+#[derive(Debug, Clone)]
 pub(super) struct Item {
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) key: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) value: Option<ItemValue>,
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) error: String,
 }
 
 /// What a key is answered with.
-#[derive(Debug, Clone, Serialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone)]
 pub(super) enum ItemValue {
-    /// A verdict.
-    Verification(VerificationResponse),
+    /// A verdict, for one who asked.
+    Verification { verdict: Arc<Verdict>, trace_id: String, at: Timestamp },
     /// A reference.
     Mutation(String),
 }
 
-/// A verdict as constraint templates read it.
+/// A verdict as constraint templates read it, for the log.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct VerificationResponse {
@@ -62,22 +60,10 @@ pub(super) struct VerificationResponse {
 }
 
 /// The whole answer: items, or an error of the system.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub(super) struct ProviderResponse {
-    #[serde(rename = "apiVersion")]
-    api_version: &'static str,
-    kind: &'static str,
-    response: Response,
-}
-
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Response {
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     idempotent: bool,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     items: Vec<Item>,
-    #[serde(skip_serializing_if = "String::is_empty")]
     system_error: String,
 }
 
@@ -93,8 +79,7 @@ impl VerificationResponse {
             version,
             is_success: result.is_success,
             trace_id,
-            // Go's RFC3339Nano: the shortest fraction, UTC as `Z`.
-            timestamp: at.to_string(),
+            timestamp: timestamp(at),
             verifier_reports: result.verifier_reports,
         }
     }
@@ -103,7 +88,7 @@ impl VerificationResponse {
 impl ProviderResponse {
     /// An answer of items. Only a mutation may be asked for twice, so only it is idempotent.
     pub(super) fn items(items: Vec<Item>, idempotent: bool) -> Self {
-        Self::new(Response { idempotent, items, system_error: String::new() })
+        Self { idempotent, items, system_error: String::new() }
     }
 
     /// An answer that there is none.
@@ -114,22 +99,89 @@ impl ProviderResponse {
     /// An answer of items to some of the keys, and why there is none to the others.
     pub(super) fn partly(items: Vec<Item>, error: &str, idempotent: bool) -> Self {
         let system_error = format!("operation failed with error {error}");
-        Self::new(Response { idempotent, items, system_error })
+        Self { idempotent, items, system_error }
     }
 
-    fn new(response: Response) -> Self {
-        Self { api_version: API_VERSION, kind: KIND, response }
-    }
-
-    /// One line of JSON as Go's encoder writes it.
+    /// One line of JSON as Go's encoder writes it. It is put together by hand: the reports of a
+    /// verdict are written already.
     ///
     /// # Errors
     /// Never in practice: all keys are strings.
     pub(super) fn to_body(&self) -> serde_json::Result<String> {
-        let mut body = go_json::to_string(self)?;
-        body.push('\n');
+        let mut body =
+            String::with_capacity(256 + self.items.iter().map(Item::bytes).sum::<usize>());
+        body.push_str("{\"apiVersion\":\"");
+        body.push_str(API_VERSION);
+        body.push_str("\",\"kind\":\"");
+        body.push_str(KIND);
+        body.push_str("\",\"response\":{");
+        let mut before = "";
+        if self.idempotent {
+            body.push_str("\"idempotent\":true");
+            before = ",";
+        }
+        for (index, item) in self.items.iter().enumerate() {
+            body.push_str(if index == 0 { before } else { "," });
+            body.push_str(if index == 0 { "\"items\":[" } else { "" });
+            item.write(&mut body)?;
+        }
+        if !self.items.is_empty() {
+            body.push(']');
+            before = ",";
+        }
+        if !self.system_error.is_empty() {
+            body.push_str(before);
+            body.push_str("\"systemError\":");
+            go_json::push_string(&self.system_error, &mut body)?;
+        }
+        body.push_str("}}\n");
         Ok(body)
     }
+}
+
+impl Item {
+    fn write(&self, to: &mut String) -> serde_json::Result<()> {
+        to.push('{');
+        let mut before = "";
+        if !self.key.is_empty() {
+            to.push_str("\"key\":");
+            go_json::push_string(&self.key, to)?;
+            before = ",";
+        }
+        if let Some(value) = &self.value {
+            to.push_str(before);
+            to.push_str("\"value\":");
+            match value {
+                ItemValue::Mutation(reference) => go_json::push_string(reference, to)?,
+                ItemValue::Verification { verdict, trace_id, at } => {
+                    verdict.write(trace_id, &timestamp(*at), to)?;
+                }
+            }
+            before = ",";
+        }
+        if !self.error.is_empty() {
+            to.push_str(before);
+            to.push_str("\"error\":");
+            go_json::push_string(&self.error, to)?;
+        }
+        to.push('}');
+        Ok(())
+    }
+
+    /// How long it is, about.
+    fn bytes(&self) -> usize {
+        let of_value = match &self.value {
+            Some(ItemValue::Verification { verdict, .. }) => 128 + verdict.bytes(),
+            Some(ItemValue::Mutation(reference)) => reference.len(),
+            None => 0,
+        };
+        64 + self.key.len() + of_value + self.error.len()
+    }
+}
+
+/// Go's RFC3339Nano: the shortest fraction, UTC as `Z`.
+fn timestamp(at: Timestamp) -> String {
+    at.to_string()
 }
 
 struct Document(Vec<String>);
@@ -303,12 +355,12 @@ mod tests {
     fn writes_a_verification_as_v1_does() {
         let mut report = VerifierReport::failure("a < b & c");
         report.subject = "localhost:5055/lab:unsigned".into();
-        let verdict = VerificationResponse::new(
-            "0.2.0",
-            VerifyResult::new(false, vec![report]),
-            "37663b23".into(),
-            "2026-11-24T14:56:58.690183770Z".parse().unwrap(),
-        );
+        let result = VerifyResult::new(false, vec![report]);
+        let verdict = ItemValue::Verification {
+            verdict: Arc::new(Verdict::new("0.2.0", &result).unwrap()),
+            trace_id: "37663b23".into(),
+            at: "2026-11-24T14:56:58.690183770Z".parse().unwrap(),
+        };
         let items = vec![
             Item {
                 key: "A/B@bad".into(),
@@ -317,11 +369,26 @@ mod tests {
             },
             Item {
                 key: "[ns1]localhost:5055/lab:unsigned".into(),
-                value: Some(ItemValue::Verification(verdict)),
+                value: Some(verdict),
                 error: String::new(),
             },
         ];
         insta::assert_snapshot!(ProviderResponse::items(items, false).to_body().unwrap(), @r#"{"apiVersion":"externaldata.gatekeeper.sh/v1alpha1","kind":"ProviderResponse","response":{"items":[{"key":"A/B@bad","error":"REFERENCE_INVALID: failed to parse subject reference"},{"key":"[ns1]localhost:5055/lab:unsigned","value":{"version":"0.2.0","isSuccess":false,"traceID":"37663b23","timestamp":"2026-11-24T14:56:58.69018377Z","verifierReports":[{"subject":"localhost:5055/lab:unsigned","isSuccess":false,"message":"a \u003c b \u0026 c"}]}}]}}"#);
+    }
+
+    #[test]
+    fn a_verdict_is_answered_as_it_is_logged_whatever_is_in_it() {
+        let mut report = VerifierReport::success("<&>\u{2028}\"");
+        report.extensions = serde_json::json!({"z": 1000.0, "a": ["<"], "m": {"k": null}});
+        let at = "2026-11-24T14:56:58Z".parse().unwrap();
+        for (reports, trace_id) in [(vec![report], "a\"b"), (vec![], "")] {
+            let result = VerifyResult::new(true, reports);
+            let logged = VerificationResponse::new("1.1.0", result.clone(), trace_id.into(), at);
+            let mut answered = String::new();
+            let verdict = Verdict::new("1.1.0", &result).unwrap();
+            verdict.write(trace_id, &timestamp(at), &mut answered).unwrap();
+            assert_eq!(answered, go_json::to_string(&logged).unwrap());
+        }
     }
 
     #[test]
@@ -338,10 +405,7 @@ mod tests {
 
     #[test]
     fn a_whole_second_has_no_fraction() {
-        let at = |text: &str| {
-            let at = text.parse().unwrap();
-            VerificationResponse::new("0.2.0", VerifyResult::default(), String::new(), at).timestamp
-        };
+        let at = |text: &str| timestamp(text.parse().unwrap());
         assert_eq!(at("2026-11-24T14:56:58.000000000Z"), "2026-11-24T14:56:58Z");
         assert_eq!(at("2026-11-24T14:56:58.690000000Z"), "2026-11-24T14:56:58.69Z");
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ratify_core::{
-    BoxFuture, Context, Descriptor, Digest, Error, ErrorCode, Manifest, Reference, ReferrerPage,
-    ReferrerStore, Request, Result, StoreConfig, Verifier, VerifierReport, capped_line,
-    config::ArtifactTypes,
+    Basis, BoxFuture, Context, Descriptor, Digest, Error, ErrorCode, Manifest, Reference,
+    ReferrerPage, ReferrerStore, Request, Result, StoreConfig, Verifier, VerifierReport,
+    capped_line, config::ArtifactTypes,
 };
 use serde_json::{Map, Value};
 
@@ -83,6 +83,12 @@ impl Verifier for RefusedVerifier {
 
     fn verifies_nested(&self) -> bool {
         false
+    }
+
+    fn add_basis(&self, basis: &mut Basis) {
+        basis.add("refused", &self.reason);
+        basis.add("type", &self.type_);
+        basis.add("types", format!("{:?}", self.types));
     }
 
     fn verify<'a>(&'a self, _: &'a Request) -> BoxFuture<'a, Result<VerifierReport>> {

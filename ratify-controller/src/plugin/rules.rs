@@ -4,10 +4,10 @@
 
 mod known;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use ratify_core::{
-    Error,
+    Algorithm, Digest, Error,
     config::{Config, Denial, NamespaceRules, PluginRules, RegistryRules},
 };
 use tokio::sync::watch;
@@ -98,6 +98,11 @@ impl Gate {
             return program.check(&rules.plugins, &self.known);
         }
         Ok(())
+    }
+
+    /// The digest of a file, read only where it is not as it was last seen.
+    pub(super) fn digest(&self, path: &Path) -> Result<Digest, Denial> {
+        self.known.digest(path, Algorithm::Sha256)
     }
 
     /// Ends when the program is denied, and else never.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ratify_core::{
-    Binding, BoxFuture, ComponentType, Context, Descriptor, Digest, Error, ErrorCode, Manifest,
-    Reference, Referrer, ReferrerPage, ReferrerStore, Result, StoreConfig, capped_line,
+    Basis, Binding, BoxFuture, ComponentType, Context, Descriptor, Digest, Error, ErrorCode,
+    Manifest, Reference, Referrer, ReferrerPage, ReferrerStore, Result, StoreConfig, capped_line,
     config::{PluginEnv, StorePluginConfig},
     go_json,
 };
@@ -189,6 +189,11 @@ impl ReferrerStore for ExecStore {
 
     fn config(&self) -> &StoreConfig {
         &self.config
+    }
+
+    fn add_basis(&self, basis: &mut Basis) {
+        self.config.add_basis(basis);
+        self.runner.add_basis(&self.program, self.plugin_env, basis);
     }
 
     fn resolve<'a>(

@@ -6,7 +6,7 @@ use std::{
 };
 
 use ratify_core::{
-    BoxFuture, ComponentType, Error, ErrorCode, Request, Result, StoreConfig, Verifier,
+    Basis, BoxFuture, ComponentType, Error, ErrorCode, Request, Result, StoreConfig, Verifier,
     VerifierReport, capped_line, config::VerifierPluginConfig,
 };
 use ratify_plugin_sdk::protocol::{VerifyInput, environment, output};
@@ -161,6 +161,16 @@ impl Verifier for ExecVerifier {
 
     fn verifies_nested(&self) -> bool {
         self.config.nested
+    }
+
+    fn add_basis(&self, basis: &mut Basis) {
+        // Whatever else the entry says is made of what is written there.
+        basis.add("version", &self.config.version);
+        match serde_json::to_vec(&self.config.raw) {
+            Ok(entry) => basis.add("entry", entry),
+            Err(_) => basis.add_unknown(),
+        }
+        self.runner.add_basis(&self.program, self.config.plugin_env, basis);
     }
 
     fn verify<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<VerifierReport>> {

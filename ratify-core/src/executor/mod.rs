@@ -28,8 +28,8 @@ use std::{
 };
 
 use crate::{
-    ComponentType, Context, Descriptor, Digest, Error, ErrorCode, Reference, ReferrerStore, Result,
-    Verifier, VerifyResult, policy::Policy,
+    Basis, ComponentType, Context, Descriptor, Digest, Error, ErrorCode, Reference, ReferrerStore,
+    Result, Verifier, VerifyResult, policy::Policy,
 };
 
 pub use host::StoreHost;
@@ -186,6 +186,23 @@ impl Executor {
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
+    }
+
+    /// Adds all that its verdicts rest on: stores and verifiers in their order, policy and bounds.
+    pub fn add_basis(&self, basis: &mut Basis) {
+        basis.add("limits", format!("{:?}", self.limits));
+        for store in &self.stores {
+            basis.add("store", store.name());
+            store.add_basis(basis);
+        }
+        for verifier in &self.verifiers {
+            basis.add("verifier", verifier.name());
+            verifier.add_basis(basis);
+        }
+        match &self.policy {
+            Some(policy) => policy.add_basis(basis),
+            None => basis.add("no policy", ""),
+        }
     }
 
     /// Decides about a subject. Reports are in the order of the stores, of their lists and of the

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use serde_json::Map;
 
 use crate::{
-    Binding, BoxFuture, Context, Descriptor, Digest, ErrorCode, Manifest, Reference, Referrer,
-    ReferrerPage, ReferrerStore, Request, Result, StoreConfig, Verifier, VerifierReport,
+    Basis, Binding, BoxFuture, Context, Descriptor, Digest, ErrorCode, Manifest, Reference,
+    Referrer, ReferrerPage, ReferrerStore, Request, Result, StoreConfig, Verifier, VerifierReport,
     config::ArtifactTypes, media_type,
 };
 
@@ -48,6 +48,7 @@ pub struct MemoryStore {
     endless: bool,
     left_out: Vec<String>,
     hook: Option<Hook>,
+    basis: Option<String>,
     calls: Mutex<VecDeque<String>>,
 }
 
@@ -65,6 +66,7 @@ impl MemoryStore {
             endless: false,
             left_out: Vec::new(),
             hook: None,
+            basis: None,
             calls: Mutex::default(),
         }
     }
@@ -134,6 +136,13 @@ impl MemoryStore {
         self
     }
 
+    /// Says that its answers rest on this; otherwise it does not say.
+    #[must_use]
+    pub fn resting_on(mut self, basis: &str) -> Self {
+        self.basis = Some(basis.to_owned());
+        self
+    }
+
     /// The calls so far: method and what it was about.
     pub fn calls(&self) -> Vec<String> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
@@ -177,6 +186,10 @@ impl ReferrerStore for MemoryStore {
 
     fn config(&self) -> &StoreConfig {
         &self.config
+    }
+
+    fn add_basis(&self, basis: &mut Basis) {
+        add(self.basis.as_deref(), basis);
     }
 
     fn resolve<'a>(
@@ -248,13 +261,15 @@ pub struct FunctionVerifier {
     name: String,
     types: ArtifactTypes,
     nested: bool,
+    basis: Option<String>,
     answer: Answer,
 }
 
 impl FunctionVerifier {
     /// A verifier of the type `function` for a comma-separated list of artifact types.
     pub fn new(name: &str, types: &str, answer: Answer) -> Self {
-        Self { name: name.to_owned(), types: ArtifactTypes::parse(types), nested: false, answer }
+        let types = ArtifactTypes::parse(types);
+        Self { name: name.to_owned(), types, nested: false, basis: None, answer }
     }
 
     /// One that is always satisfied.
@@ -265,6 +280,13 @@ impl FunctionVerifier {
     /// One that never is.
     pub fn failing(name: &str, types: &str) -> Self {
         Self::new(name, types, Arc::new(|_| Box::pin(async { Ok(VerifierReport::failure("bad")) })))
+    }
+
+    /// Says that its reports rest on this; otherwise it does not say.
+    #[must_use]
+    pub fn resting_on(mut self, basis: &str) -> Self {
+        self.basis = Some(basis.to_owned());
+        self
     }
 
     /// The same, and what is attached to the artifact must pass as well.
@@ -296,7 +318,18 @@ impl Verifier for FunctionVerifier {
         self.nested
     }
 
+    fn add_basis(&self, basis: &mut Basis) {
+        add(self.basis.as_deref(), basis);
+    }
+
     fn verify<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<VerifierReport>> {
         (self.answer)(request)
+    }
+}
+
+fn add(said: Option<&str>, basis: &mut Basis) {
+    match said {
+        Some(said) => basis.add("for a test", said),
+        None => basis.add_unknown(),
     }
 }

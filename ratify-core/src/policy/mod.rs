@@ -10,8 +10,8 @@ mod rego_policy;
 use serde_json::{Map, Value};
 
 use crate::{
-    ComponentType, Error, ErrorCode, Result, VerifierReport, VerifyResult, config::PolicyConfig,
-    link,
+    Basis, ComponentType, Error, ErrorCode, Result, VerifierReport, VerifyResult,
+    config::PolicyConfig, link,
 };
 
 pub use config_policy::ConfigPolicy;
@@ -121,6 +121,16 @@ impl Policy {
             Self::Config(_) => "0.2.0",
             #[cfg(feature = "rego")]
             Self::Rego(_) => "1.1.0",
+        }
+    }
+
+    /// Adds what it decides by.
+    pub fn add_basis(&self, basis: &mut Basis) {
+        match self {
+            // Plain data, of which the derived text leaves nothing out.
+            Self::Config(policy) => basis.add(CONFIG_POLICY, format!("{policy:?}")),
+            #[cfg(feature = "rego")]
+            Self::Rego(policy) => policy.add_basis(basis),
         }
     }
 

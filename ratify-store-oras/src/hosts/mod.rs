@@ -5,6 +5,7 @@
 //! file that cannot be read or understood is an error for its registry: what it forbids is not
 //! known.
 
+mod basis;
 mod parse;
 
 use std::{
@@ -13,11 +14,14 @@ use std::{
     io::{self, Read as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use ratify_core::capped_line;
+use ratify_core::{Digest, capped_line};
 use rustix::fs::OFlags;
 use url::Url;
 
@@ -38,7 +42,13 @@ const MAX_CERTIFICATE_BYTES: u64 = 1 << 20;
 
 /// The files of a directory, as last read.
 #[derive(Default)]
-pub(crate) struct Hosts(Mutex<HashMap<Key, Read>>);
+pub(crate) struct Hosts {
+    known: Mutex<HashMap<Key, Read>>,
+    /// What all files said when a basis was last made of them.
+    said: Mutex<Option<Digest>>,
+    /// How often that was something else. What was read before counts no more.
+    changes: AtomicU64,
+}
 
 /// A directory, and a registry by the scheme that it is spoken to by.
 type Key = (PathBuf, &'static str, String);
@@ -63,7 +73,7 @@ impl Hosts {
         {
             return Ok(Arc::clone(&read.endpoints));
         }
-        let at = Instant::now();
+        let (at, changes) = (Instant::now(), self.changes.load(Ordering::Acquire));
         let asked = registry.to_owned();
         let read = tokio::task::spawn_blocking(move || endpoints(&directory, scheme, &asked)).await;
         let read = read.unwrap_or_else(|error| Err(error.to_string()));
@@ -71,6 +81,9 @@ impl Hosts {
             .map_err(|why| OrasError::Registry { registry: capped_line(registry, 255), why })?
             .into();
         let mut known = self.lock();
+        if self.changes.load(Ordering::Acquire) != changes {
+            return Ok(endpoints);
+        }
         if known.len() >= MAX_KNOWN && !known.contains_key(&key) {
             known.clear();
         }
@@ -79,7 +92,7 @@ impl Hosts {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Read>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

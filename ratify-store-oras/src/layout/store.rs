@@ -4,8 +4,8 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use ratify_core::{
-    Binding, BoxFuture, ComponentType, Context, Descriptor, Digest, Error, ErrorCode, Manifest,
-    ManifestError, Reference, Referrer, ReferrerPage, ReferrerStore, Result, StoreConfig,
+    Basis, Binding, BoxFuture, ComponentType, Context, Descriptor, Digest, Error, ErrorCode,
+    Manifest, ManifestError, Reference, Referrer, ReferrerPage, ReferrerStore, Result, StoreConfig,
     config::StorePluginConfig, media_type,
 };
 use serde_json::{Map, Value};
@@ -131,6 +131,10 @@ impl ReferrerStore for LayoutStore {
 
     fn config(&self) -> &StoreConfig {
         &self.config
+    }
+
+    fn add_basis(&self, basis: &mut Basis) {
+        self.config.add_basis(basis);
     }
 
     fn resolve<'a>(

@@ -70,7 +70,7 @@ pub(crate) const RUST_TARGETS: [&str; 2] =
     ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"];
 
 /// What Debian has.
-pub(crate) const DEBIAN: [DebianPart; 12] = [
+pub(crate) const DEBIAN: [DebianPart; 13] = [
     debian("skopeo", "skopeo", "skopeo"),
     debian("umoci", "umoci", "umoci"),
     debian("etcd", "etcd-server", "etcd"),
@@ -81,6 +81,8 @@ pub(crate) const DEBIAN: [DebianPart; 12] = [
     debian("curl", "curl", "curl"),
     // The program alone: its package starts a service.
     debian("tinyproxy", "tinyproxy-bin", "tinyproxy"),
+    // So is this: the server goes by its name, and that of another package starts a service.
+    debian("redis", "redis-tools", "redis-check-rdb"),
     debian("musl-gcc", "musl-tools", "musl-gcc"),
     debian("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"),
     debian(

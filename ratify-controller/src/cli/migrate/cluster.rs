@@ -275,9 +275,9 @@ fn arguments(at: &str, container: &Container) -> Vec<Finding> {
             value.is_none_or(|value| matches!(value, "1" | "t" | "T" | "TRUE" | "true" | "True"))
         );
         let judged = match name {
-            "cache-enabled" => values::request_cache(&at, &is_on),
             "metrics-enabled" => values::metrics(&at, &is_on),
             "cache-type" => values::cache_type(&at, &json!(value.unwrap_or_default())),
+            "cache-ttl" => values::cache_ttl(&at, &json!(value.unwrap_or_default())),
             _ if FLAGS.contains(&name) => {
                 same.insert(name);
                 None

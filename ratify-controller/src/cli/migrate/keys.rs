@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::{
     finding::Finding,
     values::{
-        cache_type, cloud_identity, formatter, image, image_plugin, inline_keys, key_vault,
-        metrics, registry_provider, request_cache, tag, trace_headers, trust_policies, verifier,
+        cache_ttl, cache_type, cloud_identity, formatter, image, image_plugin, inline_keys,
+        key_vault, metrics, registry_provider, tag, trace_headers, trust_policies, verifier,
     },
 };
 
@@ -25,11 +25,10 @@ pub(super) enum Rule {
 use Rule::{Judged, Same, WithAnother};
 
 /// What v1's chart takes where nothing is said, as far as it matters here.
-pub(super) const DEFAULTS: [(&str, Value); 4] = [
+pub(super) const DEFAULTS: [(&str, Value); 3] = [
     ("notation.enabled", Value::Bool(true)),
     ("cosign.enabled", Value::Bool(true)),
     ("instrumentation.metricsEnabled", Value::Bool(true)),
-    ("provider.cache.enabled", Value::Bool(true)),
 ];
 
 /// The rule of each key. What is below a key that stands here belongs to it.
@@ -98,10 +97,10 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("podAnnotations", Same),
     ("podLabels", Same),
     ("policy.useRego", Same),
-    ("provider.cache.cacheSizeMb", WithAnother),
-    ("provider.cache.enabled", Judged(request_cache)),
+    ("provider.cache.cacheSizeMb", Same),
+    ("provider.cache.enabled", Same),
     ("provider.cache.name", WithAnother),
-    ("provider.cache.ttl", WithAnother),
+    ("provider.cache.ttl", Judged(cache_ttl)),
     ("provider.cache.type", Judged(cache_type)),
     ("provider.enableMutation", Same),
     ("provider.timeout.mutationTimeoutSeconds", Same),

@@ -16,7 +16,7 @@ rows! {
     STAND_IN = "a verifier that cannot be had is left out, and what it should refuse may pass";
     BROKEN_POLICY = "a broken policy of a namespace is left out, and the cluster's counts";
     IMAGE_PLUGINS = "sbom, licensechecker, schemavalidator, vulnerabilityreport";
-    REQUEST_CACHE = "`--cache-enabled`";
+    CACHE_TTL = "`--cache-ttl 0` keeps verdicts for ever";
     METRICS = "`--metrics-enabled`";
     HIGH_AVAILABILITY = "`RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY` allows the cache type `dapr`";
     CRL_CACHE = "`crl.cache.enabled`";

@@ -228,15 +228,6 @@ pub(super) fn registry_provider(path: &str, value: &Value) -> Option<Finding> {
     Some(Finding::same(path, "the same value"))
 }
 
-pub(super) fn request_cache(path: &str, value: &Value) -> Option<Finding> {
-    without_effect(
-        path,
-        value,
-        "each request is answered anew: the cache of verdicts is not built yet",
-        rows::REQUEST_CACHE,
-    )
-}
-
 pub(super) fn metrics(path: &str, value: &Value) -> Option<Finding> {
     if !is_on(value) {
         return Some(Finding::same(path, "the same value"));
@@ -247,25 +238,30 @@ pub(super) fn metrics(path: &str, value: &Value) -> Option<Finding> {
     Some(Finding::look(path, "fewer metrics", why, todo).row(rows::METRICS))
 }
 
-fn without_effect(path: &str, value: &Value, why: &str, row: &'static str) -> Option<Finding> {
-    if !is_on(value) {
-        return Some(Finding::same(path, "the same value"));
-    }
-    let todo = "nothing, or set it to false so that the log does not warn";
-    Some(Finding::look(path, "accepted without effect", why, todo).row(row))
-}
-
 pub(super) fn cache_type(path: &str, value: &Value) -> Option<Finding> {
     if value.as_str() != Some("dapr") {
         return Some(Finding::same(path, "the same value"));
     }
     let finding = Finding::look(
         path,
-        "replicas share no cache: dapr is not used",
-        "no cache is built yet",
-        "nothing: a verdict does not depend on it",
+        "each replica keeps its verdicts in memory: no sidecar is asked",
+        "replicas share verdicts through Redis itself, under a key that they have in common",
+        "nothing, since no verdict depends on it; or docs/CACHE.md, where there are many replicas",
     );
     Some(finding.row(rows::HIGH_AVAILABILITY))
+}
+
+pub(super) fn cache_ttl(path: &str, value: &Value) -> Option<Finding> {
+    if !matches!(value.as_str(), Some("0" | "0s")) {
+        return Some(Finding::same(path, "the same value"));
+    }
+    let finding = Finding::look(
+        path,
+        "verdicts are kept for an hour, not for ever",
+        "what is attached to an image may change",
+        "say for how long they may be kept",
+    );
+    Some(finding.row(rows::CACHE_TTL))
 }
 
 pub(super) fn formatter(path: &str, value: &Value) -> Option<Finding> {
@@ -288,7 +284,7 @@ pub(super) fn feature_flag(at: String, flag: &str, is_on: bool) -> Finding {
         HIGH_AVAILABILITY => Finding::look(
             at,
             "accepted without effect",
-            "it allows the cache type dapr, and no cache is built yet",
+            "it allows the cache type dapr, which needs no leave here",
             "nothing: any number of replicas may run",
         )
         .row(rows::HIGH_AVAILABILITY),
@@ -383,7 +379,6 @@ mod tests {
         Change notation.enabled, which v1's chart sets where nothing is said: the verifier notation is not part of this build
         Change cosign.enabled, which v1's chart sets where nothing is said: the verifier cosign is not part of this build
         Look instrumentation.metricsEnabled, which v1's chart sets where nothing is said: fewer metrics
-        Look provider.cache.enabled, which v1's chart sets where nothing is said: accepted without effect
         Look provider.tls: no certificate is given and RATIFY_CERT_ROTATION is off: the chart refuses, as v1's
         ");
     }
@@ -420,7 +415,7 @@ mod tests {
         }
         values["oras"]["authProviders"] =
             json!({"alibabacloudAcrBasicEnabled": true, "awsEcrBasicEnabled": true});
-        values["provider"]["cache"] = json!({"enabled": true, "type": "dapr"});
+        values["provider"]["cache"] = json!({"enabled": true, "type": "dapr", "ttl": "0"});
         insta::assert_snapshot!(lines(&values), @r#"
         Look azureWorkloadIdentity.clientId: the service account gets this identity for registries, and no key vault uses it
         Change azurekeyvault.enabled: the key management provider azurekeyvault is not part of this build
@@ -434,8 +429,8 @@ mod tests {
         Change notation.enabled: the verifier notation is not part of this build
         Look notation.trustPolicies: verificatonLevel is read by nobody: the level is strict
         Change notationCerts: certificates and keys in values make key management providers, which say in their status that they are not in force
-        Look provider.cache.enabled: accepted without effect
-        Look provider.cache.type: replicas share no cache: dapr is not used
+        Look provider.cache.ttl: verdicts are kept for an hour, not for ever
+        Look provider.cache.type: each replica keeps its verdicts in memory: no sidecar is asked
         Change rbac: this key has keys below it
         Look replicas: v1's chart has no such value
         Change sbom.enabled: v1's image has the plugin sbom, and this one has not

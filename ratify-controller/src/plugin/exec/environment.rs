@@ -5,7 +5,7 @@ use std::{
     ffi::{OsStr, OsString},
 };
 
-use ratify_core::config::PluginEnv;
+use ratify_core::{Basis, config::PluginEnv};
 
 /// What `pluginEnv: minimal` lets through; proxies are read in both cases by what uses them.
 const MINIMAL: [&str; 10] = [
@@ -20,6 +20,9 @@ const MINIMAL: [&str; 10] = [
     "no_proxy",
     "all_proxy",
 ];
+
+/// What differs from replica to replica and means nothing.
+const OF_THIS_POD: &str = "HOSTNAME";
 
 /// The variables this process was started with.
 #[derive(Clone, Default)]
@@ -46,11 +49,36 @@ impl Environment {
         let protocol = protocol.iter().map(|(name, value)| (name.into(), value.into()));
         inherited.chain(protocol).collect::<BTreeMap<_, _>>().into_iter().collect()
     }
+
+    /// Adds what a plugin sees of the host's variables, for it may decide by any of them.
+    pub(super) fn add_basis(&self, plugin_env: PluginEnv, basis: &mut Basis) {
+        for (name, value) in self.for_plugin(plugin_env, &[]) {
+            if name != OF_THIS_POD {
+                basis.add("variable", name.as_encoded_bytes());
+                basis.add("is", value.as_encoded_bytes());
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_variable_that_is_passed_on_counts_but_the_name_of_the_pod() {
+        let basis = |plugin_env, variables: &[(&str, &str)]| {
+            let host = variables.iter().map(|(name, value)| (name.into(), value.into()));
+            let mut basis = Basis::default();
+            Environment::new(host).add_basis(plugin_env, &mut basis);
+            basis.bytes().unwrap().to_vec()
+        };
+        let (one, other) = ([("HOSTNAME", "a"), ("A", "1")], [("HOSTNAME", "b"), ("A", "2")]);
+        let host_alone = [("A", "1"), ("HOSTNAME", "c")];
+        assert_eq!(basis(PluginEnv::Inherit, &one), basis(PluginEnv::Inherit, &host_alone));
+        assert_ne!(basis(PluginEnv::Inherit, &one), basis(PluginEnv::Inherit, &other));
+        assert_eq!(basis(PluginEnv::Minimal, &one), basis(PluginEnv::Minimal, &other));
+    }
 
     fn text(plugin_env: PluginEnv) -> String {
         let host = [

@@ -10,7 +10,10 @@ mod failure;
 use std::{any::Any, ffi::OsString, path::PathBuf, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use ratify_core::config::{Denial, PassedRules, PluginEnv};
+use ratify_core::{
+    Basis, Digest,
+    config::{Denial, PassedRules, PluginEnv},
+};
 use ratify_plugin_sdk::protocol::output::{Log, LogLevel};
 
 pub use environment::Environment;
@@ -201,6 +204,25 @@ impl ExecRunner {
         let runnable = program.open()?;
         self.gate.check(&runnable.known)?;
         Ok(runnable)
+    }
+
+    /// Adds what a program's answers rest on besides what it is asked: its bytes, and what it sees
+    /// of the environment.
+    pub(super) fn add_basis(&self, program: &Program, plugin_env: PluginEnv, basis: &mut Basis) {
+        match self.digest(program) {
+            Ok(digest) => basis.add("program", digest.as_str()),
+            Err(_) => basis.add_unknown(),
+        }
+        self.environment.add_basis(plugin_env, basis);
+        basis.add("are anybody's", [u8::from(self.are_anybodys)]);
+    }
+
+    /// The digest of what would run now. An installed program is proven at each start.
+    fn digest(&self, program: &Program) -> Result<Digest, ProgramError> {
+        match program {
+            Program::Installed(installed) => Ok(installed.record().digest.clone()),
+            _ => Ok(self.gate.digest(&program.open()?.path)?),
+        }
     }
 
     /// Runs a plugin to its end.

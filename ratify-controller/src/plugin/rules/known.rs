@@ -125,7 +125,7 @@ fn doubt(path: &Path, error: &io::Error) -> Denial {
 
 impl Files {
     /// The digest of a file, read only where it is not as it was last seen.
-    fn digest(&self, path: &Path, algorithm: Algorithm) -> Result<Digest, Denial> {
+    pub(super) fn digest(&self, path: &Path, algorithm: Algorithm) -> Result<Digest, Denial> {
         self.take(path, algorithm).map_err(|error| doubt(path, &error))
     }
 

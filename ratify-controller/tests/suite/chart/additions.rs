@@ -64,6 +64,9 @@ const PROVIDERS: &str = r#"{"registries":{"credentialProviders":{"secretName":"k
 const RULES: &str = r#"[{"match":["*.pkg.dev"],"provider":{"name":"credentialProvider"}},
     {"match":["public.example.com"],"anonymous":true}]"#;
 
+const REDIS: &str = r#"{"provider":{"cache":{"type":"redis","redis":{
+    "address":"rediss://r.example.com:6379","secretName":"sealed"}}}}"#;
+
 #[rustfmt::skip]
 const ADDITIONS: &[Addition] = &[
     on(AZURE, "oras>authProviders>azureContainerRegistryEndpoints", r#"["a.azurecr.io"]"#, "Store/store-oras",
@@ -96,6 +99,19 @@ const ADDITIONS: &[Addition] = &[
         POD, "/spec/template/spec/volumes/client-ca-cert/secret/items/0", r#"{"key":"root.pem","path":"ca.crt"}"#),
     to("provider>clientCA>volume", r#"{"csi":{"driver":"d.example.com"}}"#, POD, "/spec/template/spec/volumes/client-ca-cert",
         r#"{"name":"client-ca-cert","csi":{"driver":"d.example.com"}}"#),
+    on(REDIS, "provider>cache>redis>address", r#""redis://other.example.com:7000""#, POD,
+        "/spec/template/spec/containers/ratify/args", r#"{"--cache-address":"redis://other.example.com:7000","--cache-type":"redis",
+            "--cache-key-file":"/usr/local/cache/key","--cache-username":null,"--cache-password-file":null,"--cache-ca-file":null}"#),
+    on(REDIS, "provider>cache>redis>secretName", r#""other""#, POD, "/spec/template/spec",
+        r#"{"volumes":{"cache":{"secret":{"secretName":"other"}}},
+            "containers":{"ratify":{"volumeMounts":{"/usr/local/cache":{"name":"cache","readOnly":true}}}}}"#),
+    on(REDIS, "provider>cache>redis>username", r#""ratify""#, POD, "/spec/template/spec/containers/ratify/args/--cache-username", r#""ratify""#),
+    on(REDIS, "provider>cache>redis>sealKey", r#""seal""#, POD, "/spec/template/spec/containers/ratify/args/--cache-key-file",
+        r#""/usr/local/cache/seal""#),
+    on(REDIS, "provider>cache>redis>passwordKey", r#""password""#, POD,
+        "/spec/template/spec/containers/ratify/args/--cache-password-file", r#""/usr/local/cache/password""#),
+    on(REDIS, "provider>cache>redis>caKey", r#""ca.crt""#, POD, "/spec/template/spec/containers/ratify/args/--cache-ca-file",
+        r#""/usr/local/cache/ca.crt""#),
     to("provider>timeout>giveUpSeconds", "20", CONFIG, "/data/config.json/executor",
         r#"{"giveUpAfter":20000,"mutationRequestTimeout":1950,"verificationRequestTimeout":4900}"#),
     to("provider>mutationKeepsTag", "true", CONFIG, "/data/config.json/executor",

@@ -137,7 +137,7 @@ async fn every_value_of_v1s_chart_is_known_and_the_report_reads_well() {
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     assert!(!ran.stdout.contains("no such value"), "{}", ran.stdout);
     insta::assert_snapshot!(ran.stdout, @r#"
-    values.yaml: 5 must change, 3 to look at, 39 carry over
+    values.yaml: 5 must change, 2 to look at, 42 carry over
       CHANGE  cosign.enabled
               the verifier cosign is not part of this build
               why: it is not built yet; a stand-in fails every artifact of its types, so that images that carry one are denied
@@ -168,11 +168,6 @@ async fn every_value_of_v1s_chart_is_known_and_the_report_reads_well() {
               why: the counters of registries and of the blob cache are served, v1's others are not yet
               do: look at what your dashboards and alerts read
               see COMPATIBILITY.md: `--metrics-enabled`
-      LOOK    provider.cache.enabled
-              accepted without effect
-              why: each request is answered anew: the cache of verdicts is not built yet
-              do: nothing, or set it to false so that the log does not warn
-              see COMPATIBILITY.md: `--cache-enabled`
       LOOK    provider.tls
               no certificate is given and RATIFY_CERT_ROTATION is off: the chart refuses, as v1's
               why: Gatekeeper asks over TLS only
@@ -185,6 +180,7 @@ async fn every_value_of_v1s_chart_is_known_and_the_report_reads_well() {
               oras.authProviders.azureManagedIdentityEnabled,
               oras.authProviders.azureWorkloadIdentityEnabled, oras.authProviders.k8secretsEnabled,
               oras.cache.enabled, oras.useHttp, podAnnotations, podLabels, policy.useRego,
+              provider.cache.cacheSizeMb, provider.cache.enabled, provider.cache.ttl,
               provider.cache.type, provider.enableMutation, provider.timeout.mutationTimeoutSeconds,
               provider.timeout.validationTimeoutSeconds, rbac.create, replicaCount, resources,
               sbom.enabled, serviceAccount.annotations, serviceAccount.create, serviceAccount.name,
@@ -379,23 +375,18 @@ async fn a_cluster_with_v1s_chart_is_judged_as_far_as_it_may_be_read() {
               see COMPATIBILITY.md: a v1alpha1 policy named `configpolicy` or `regopolicy` is refused
       SAME    Store store-oras, Policy configpolicy, Policy ratify-policy
 
-    Deployment gatekeeper-system/ratify: 1 must change, 2 to look at, 4 carry over
+    Deployment gatekeeper-system/ratify: 1 must change, 1 to look at, 5 carry over
       CHANGE  container ratify image
               ghcr.io/ratify-project/ratify:v1.4.0 is v1's image
               why: it is what is replaced
               do: upgrade the release with this version's chart, or put this version's image in its place
-      LOOK    container ratify --cache-enabled
-              accepted without effect
-              why: each request is answered anew: the cache of verdicts is not built yet
-              do: nothing, or set it to false so that the log does not warn
-              see COMPATIBILITY.md: `--cache-enabled`
       LOOK    container ratify --metrics-enabled
               fewer metrics
               why: the counters of registries and of the blob cache are served, v1's others are not yet
               do: look at what your dashboards and alerts read
               see COMPATIBILITY.md: `--metrics-enabled`
-      SAME    container ratify --cache-type, container ratify arguments,
-              container ratify RATIFY_CERT_ROTATION,
+      SAME    container ratify --cache-type, container ratify --cache-ttl,
+              container ratify arguments, container ratify RATIFY_CERT_ROTATION,
               container ratify RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY
 
     ConfigMap gatekeeper-system/ratify-configuration: 0 must change, 0 to look at, 5 carry over

@@ -13,7 +13,7 @@
 //! - `image`: the image, as it runs in a cluster; `layout`: a layout in place of a registry.
 //! - `fair`: a registry that answers late or never, no descriptors, an end under load.
 //! - `lies`: a registry that lies about the image and what is attached to it, on each path.
-//! - `cache`: many processes on one cache directory, killed at random.
+//! - `cache`: many processes on one cache directory, killed at random; `kept`: the cache of verdicts.
 //! - `words`, `files`, `names`, `directories`, `answers`: bad input, a table each.
 //! - `migrate`: what is said of v1's own configurations, values and chart.
 //! - `secrets`: what a plugin sees of the process that runs it.
@@ -32,6 +32,7 @@ mod faults;
 mod files;
 mod foreign;
 mod image;
+mod kept;
 mod layout;
 mod lies;
 mod loads;

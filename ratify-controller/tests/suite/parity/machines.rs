@@ -29,7 +29,7 @@ pub(crate) struct Machines {
 
 /// A process that listens; it ends with the test.
 pub(crate) struct Server {
-    _process: Child,
+    process: Child,
     pub(crate) address: String,
 }
 
@@ -73,7 +73,7 @@ impl Machines {
         let mut process = start(command.stdout(Stdio::piped()));
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let address = lines.next_line().await.unwrap().expect("the registry says its address");
-        Server { _process: process, address }
+        Server { process, address }
     }
 
     /// distribution's registry: no Referrers API, and a password.
@@ -119,14 +119,14 @@ impl Machines {
         };
         // Its log goes on; nobody reading it would end it.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Server { _process: process, address }
+        Server { process, address }
     }
 }
 
 impl Server {
     /// Starts a command that is told its address, and waits until it listens. Somebody else may
     /// take the address first; then the command ends at once and gets another one.
-    pub(super) async fn listening(command: impl Fn(&str) -> Command) -> Self {
+    pub(crate) async fn listening(command: impl Fn(&str) -> Command) -> Self {
         for _ in 0..3 {
             let address = free_address();
             let mut command = command(&address);
@@ -138,6 +138,18 @@ impl Server {
         panic!("the server ended at once, three times");
     }
 
+    /// Starts a command at an address that was had before, and waits until it listens.
+    pub(crate) async fn listening_at(address: &str, mut command: Command) -> Self {
+        let process = start(command.stdout(Stdio::null()).stderr(Stdio::null()));
+        let server = Self::awaited(process, address.to_owned()).await;
+        server.unwrap_or_else(|| panic!("the server at {address} ended at once"))
+    }
+
+    /// Ends it at once, and waits until it has ended.
+    pub(crate) async fn kill(&mut self) {
+        self.process.kill().await.unwrap();
+    }
+
     async fn awaited(mut process: Child, address: String) -> Option<Self> {
         for _ in 0..500 {
             let listens = TcpStream::connect(&address).await.is_ok();
@@ -145,7 +157,7 @@ impl Server {
                 return None;
             }
             if listens {
-                return Some(Self { _process: process, address });
+                return Some(Self { process, address });
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

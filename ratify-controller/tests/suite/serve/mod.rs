@@ -5,7 +5,10 @@
 
 mod answers;
 mod heads;
+mod kept;
 mod parts;
+mod redis;
 mod reload;
 mod rough;
+mod shared;
 mod time;

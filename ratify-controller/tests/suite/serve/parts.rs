@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use ratify_controller::{
+    cache::VerdictCache,
     gatekeeper::{Service, ServiceConfig, serve},
     state::{Active, Snapshot},
 };
@@ -109,10 +110,19 @@ impl Server {
     }
 
     pub(super) async fn start(executor: Executor, config: ServiceConfig) -> Self {
+        Self::start_with(executor, config, VerdictCache::default()).await
+    }
+
+    pub(super) async fn start_with(
+        executor: Executor,
+        config: ServiceConfig,
+        verdicts: VerdictCache,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let active = Arc::new(Active::new(Snapshot::new(executor)));
-        let service = Arc::new(Service::new(Arc::clone(&active), config));
+        let service = Service::new(Arc::clone(&active), config).with_cache(verdicts);
+        let service = Arc::new(service);
         let (shutdown, end) = oneshot::channel();
         let task = tokio::spawn(serve(listener, service, async { drop(end.await) }));
         Self { address, active, shutdown: Some(shutdown), task }

@@ -56,6 +56,12 @@ struct Input<'a> {
 }
 
 impl RegoPolicy {
+    /// Adds the text and the switch, which are all there is to it.
+    pub(super) fn add_basis(&self, basis: &mut crate::Basis) {
+        basis.add("rego", &self.text);
+        basis.add("passthrough", [u8::from(self.passthrough)]);
+    }
+
     /// Reads the policy's entry. Keys it does not know are ignored, as in v1.
     pub(super) fn from_entry(entry: &Map<String, Value>, read: ReadPolicy<'_>) -> Result<Self> {
         let text = string(entry, "policy")?;

@@ -193,11 +193,10 @@ fn a_deployment_is_judged_by_image_arguments_and_variables() {
 
     Deployment gatekeeper-system/ratify
     Change container ratify image: ghcr.io/ratify-project/ratify:v1.4.0 is v1's image
-    Look container ratify --cache-enabled: accepted without effect [`--cache-enabled`]
-    Look container ratify --cache-type: replicas share no cache: dapr is not used [`RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY` allows the cache]
+    Look container ratify --cache-type: each replica keeps its verdicts in memory: no sidecar is asked [`RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY` allows the cache]
     Same container ratify --metrics-enabled: the same value
     Change container ratify --leader-elect: there is no such flag
-    Same container ratify arguments: -c --cert-dir --enable-crd-manager --http
+    Same container ratify arguments: -c --cache-enabled --cert-dir --enable-crd-manager --http
     Same container ratify RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS: on
     Look container ratify RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY: accepted without effect [`RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY` allows the cache]
     Look container ratify RATIFY_MISSPELT: there is no such feature flag

@@ -1,0 +1,190 @@
+//! [`VerdictCache`]: verdicts that were reached a moment ago, for who asks the same again.
+//!
+//! A verdict is kept under all that it rests on: what decides ([`fingerprint`]), the namespace, and
+//! the image as it was asked for. It is kept only where it is a decision: not where it was late,
+//! partial, or failed for a reason that may pass; and no longer than the first of what it rests on.
+//! [`options`] says what the command line means, [`memory`] keeps, [`shared`] is what replicas know of
+//! each other, [`counters`] count.
+
+mod address;
+mod counters;
+mod fingerprint;
+mod memory;
+mod options;
+#[cfg(feature = "redis")]
+mod shared;
+#[cfg(not(feature = "redis"))]
+#[path = "unshared.rs"]
+mod shared;
+
+use std::{sync::Arc, time::Duration};
+
+use ratify_core::{Reference, Standing};
+
+use crate::{gatekeeper::verdict::Verdict, plugin::rules::RulesInForce, state::View};
+use fingerprint::Fingerprint;
+use memory::{Memory, Now, Until};
+use shared::Shared;
+
+pub use address::{SharedAddress, SharedOptions};
+pub use counters::{Counters, Counts};
+pub(crate) use fingerprint::Memo;
+pub use options::{CacheError, CacheOptions, Ttl};
+
+/// What may change by itself is kept no longer than this, whatever is configured: a denial, since
+/// somebody may be at work to end its reason, and what a tag stands for. It is v1's default.
+const SHORT: Duration = Duration::from_secs(10);
+
+/// Keeps verdicts. Clones are the same cache; the default one keeps nothing.
+#[derive(Clone, Default)]
+pub struct VerdictCache(Option<Arc<Kept>>);
+
+struct Kept {
+    memory: Memory,
+    ttl: Duration,
+    rules: RulesInForce,
+    counters: Arc<Counters>,
+    shared: Option<Shared>,
+}
+
+/// What is known of a question.
+pub(crate) enum Found {
+    /// A verdict.
+    Verdict(Arc<Verdict>),
+    /// Nothing; here its verdict belongs.
+    Nothing(Place),
+}
+
+/// Where the verdict of one question belongs.
+pub(crate) struct Place(Option<Empty>);
+
+struct Empty {
+    cache: Arc<Kept>,
+    fingerprint: Fingerprint,
+    key: Vec<u8>,
+    is_pinned: bool,
+}
+
+impl VerdictCache {
+    /// A cache as configured, under the rules in force whenever it is asked.
+    pub fn new(options: &CacheOptions, rules: RulesInForce) -> Self {
+        Self::with(options, rules, |_| None)
+    }
+
+    /// The same, shared with other replicas. It must be called within a runtime.
+    pub fn shared(options: &CacheOptions, shared: SharedOptions, rules: RulesInForce) -> Self {
+        Self::with(options, rules, |counters| Some(Shared::open(shared, counters)))
+    }
+
+    fn with(
+        options: &CacheOptions,
+        rules: RulesInForce,
+        share: impl FnOnce(Arc<Counters>) -> Option<Shared>,
+    ) -> Self {
+        let counters = Arc::<Counters>::default();
+        let (memory, shared) = (Memory::new(options.bytes), share(Arc::clone(&counters)));
+        Self(Some(Arc::new(Kept { memory, ttl: options.ttl, rules, counters, shared })))
+    }
+
+    /// What was decided about a subject in a view, for a namespace.
+    pub(crate) fn find(&self, view: &View, namespace: &str, subject: &Reference) -> Found {
+        let Some(cache) = &self.0 else { return Found::Nothing(Place(None)) };
+        let Some(fingerprint) = Fingerprint::of(view, &cache.rules.now()) else {
+            return Found::Nothing(Place(None));
+        };
+        let key = key(fingerprint, namespace, subject);
+        if let Some(verdict) = cache.memory.get(&key, Now::read()) {
+            cache.counters.hits.add();
+            return Found::Verdict(verdict);
+        }
+        cache.counters.misses.add();
+        let (cache, is_pinned) = (Arc::clone(cache), subject.digest().is_some());
+        Found::Nothing(Place(Some(Empty { cache, fingerprint, key, is_pinned })))
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> Counts {
+        self.0.as_ref().map(|cache| cache.counts()).unwrap_or_default()
+    }
+}
+
+impl Kept {
+    fn counts(&self) -> Counts {
+        let (counters, size) = (&self.counters, self.memory.size());
+        Counts {
+            hits: counters.hits.get(),
+            misses: counters.misses.get(),
+            stored: counters.stored.get(),
+            passing: counters.passing.get(),
+            changed: counters.changed.get(),
+            shared_hits: counters.shared_hits.get(),
+            shared_misses: counters.shared_misses.get(),
+            shared: counters.shared.get(),
+            unshared: counters.unshared.get(),
+            refused: counters.refused.get(),
+            shared_errors: counters.shared_errors.get(),
+            entries: size.entries,
+            bytes: size.bytes,
+        }
+    }
+}
+
+impl Place {
+    /// What another replica decided, for an image by its digest. It takes a tenth of a second at
+    /// most.
+    pub(crate) async fn of_others(&self) -> Option<Arc<Verdict>> {
+        let Empty { cache, key, is_pinned, .. } = self.0.as_ref()?;
+        let shared = cache.shared.as_ref().filter(|_| *is_pinned)?;
+        let (verdict, ends) = shared.get(key).await?;
+        let (verdict, now) = (Arc::new(verdict), Now::read());
+        let until = Until { instant: now.instant + cache.ttl, wall: Some(ends) };
+        cache.memory.put(key.clone(), Arc::clone(&verdict), until, now);
+        Some(verdict)
+    }
+
+    /// Keeps a verdict that was reached in a view, where it may be kept.
+    pub(crate) fn keep(&self, view: &View, verdict: &Arc<Verdict>, standing: Standing) {
+        let Some(Empty { cache, fingerprint, key, is_pinned }) = &self.0 else { return };
+        if !standing.is_decision {
+            return cache.counters.passing.add();
+        }
+        // While it was reached, a file may have come to say something else.
+        if Fingerprint::now(view, &cache.rules.now()) != Some(*fingerprint) {
+            return cache.counters.changed.add();
+        }
+        let lifetime = lifetime(cache.ttl, verdict.is_success, *is_pinned);
+        let now = Now::read();
+        let until = Until { instant: now.instant + lifetime, wall: standing.valid_until };
+        if cache.memory.put(key.clone(), Arc::clone(verdict), until, now) {
+            cache.counters.stored.add();
+        }
+        let Some(shared) = cache.shared.as_ref().filter(|_| *is_pinned) else { return };
+        if verdict.is_success {
+            let ends = now.wall + lifetime;
+            let ends = standing.valid_until.map_or(ends, |first| first.min(ends));
+            shared.put(key, verdict, now.wall, ends);
+        } else {
+            // Another replica may have allowed it, and would be believed when this is over.
+            shared.withdraw(key);
+        }
+    }
+}
+
+/// For how long a verdict is kept: an allow of a digest as long as is configured.
+fn lifetime(configured: Duration, is_success: bool, is_pinned: bool) -> Duration {
+    if is_success && is_pinned { configured } else { configured.min(SHORT) }
+}
+
+/// The length of the namespace is in it, so that no other pair has the same key.
+fn key(fingerprint: Fingerprint, namespace: &str, subject: &Reference) -> Vec<u8> {
+    let (namespace, subject) = (namespace.as_bytes(), subject.as_str().as_bytes());
+    let mut key = Vec::with_capacity(32 + 8 + namespace.len() + subject.len());
+    key.extend_from_slice(&fingerprint.0);
+    key.extend_from_slice(&(namespace.len() as u64).to_le_bytes());
+    key.extend_from_slice(namespace);
+    key.extend_from_slice(subject);
+    key
+}
+
+#[cfg(test)]
+mod tests;

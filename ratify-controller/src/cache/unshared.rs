@@ -1,0 +1,27 @@
+//! What stands in for sharing in a build without the feature `redis`: nothing is shared.
+
+use std::{sync::Arc, time::SystemTime};
+
+use super::{address::SharedOptions, counters::Counters};
+use crate::gatekeeper::verdict::Verdict;
+
+pub(super) struct Shared;
+
+impl Shared {
+    pub(super) fn open(options: SharedOptions, _: Arc<Counters>) -> Self {
+        tracing::error!(
+            component_type = "cache",
+            "verdicts are not shared through {}: this build of Ratify has no Redis",
+            options.address
+        );
+        Self
+    }
+
+    pub(super) async fn get(&self, _: &[u8]) -> Option<(Verdict, SystemTime)> {
+        None
+    }
+
+    pub(super) fn put(&self, _: &[u8], _: &Arc<Verdict>, _: SystemTime, _: SystemTime) {}
+
+    pub(super) fn withdraw(&self, _: &[u8]) {}
+}
