@@ -177,7 +177,7 @@ mod tests {
 
     fn verdict(bytes: usize) -> Arc<Verdict> {
         let reports = "x".repeat(bytes).into();
-        Arc::new(Verdict { version: "0.2.0".into(), is_success: true, reports })
+        Arc::new(Verdict { version: "0.2.0".into(), is_success: true, reports, has_end: false })
     }
 
     fn in_seconds(now: Now, seconds: u64) -> Until {

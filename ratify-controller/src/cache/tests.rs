@@ -161,7 +161,7 @@ fn what_failed_on_the_way_is_kept_from_nobody() {
         VerifyResult::new(false, vec![failed.clone()]),
         VerifyResult::new(true, vec![VerifierReport::success("ok"), failed]),
         VerifyResult::new(true, vec![nested]),
-        VerifyResult::new(true, vec![]),
+        VerifyResult::new(true, Vec::<VerifierReport>::new()),
     ] {
         keep(&place(&cache, &view, "", PINNED), &view, &result);
         assert!(!is_kept(&cache, &view, "", PINNED), "{result:?}");

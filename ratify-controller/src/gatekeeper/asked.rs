@@ -210,10 +210,11 @@ impl Asked {
 }
 
 impl Outcome {
-    /// How many bytes it has, about; `None` where it is true of one moment only.
+    /// How many bytes it has, about; `None` where it is true of one moment only, or until a time that
+    /// nobody heeds who would keep it here.
     pub(super) fn bytes_to_keep(&self) -> Option<usize> {
         match self {
-            Self::Verified(Ok(verdict)) => Some(verdict.bytes()),
+            Self::Verified(Ok(verdict)) => (!verdict.has_end).then(|| verdict.bytes()),
             Self::Mutated(Ok(reference)) => Some(reference.len()),
             Self::Verified(Err(failure)) | Self::Mutated(Err(failure)) => {
                 (!failure.is_transient).then_some(failure.text.len())

@@ -3,7 +3,7 @@
 //! - `wire`: the JSON of a request and of an answer, byte for byte v1's; `verdict`: what of it is
 //!   written once, and kept;
 //! - [`service`]: each key on its own, under two times: when to answer, and when to give up;
-//! - [`times`]: how long an answer may take, where others wait for it;
+//! - `config`: how long and how much; [`times`]: how long an answer may take, where others wait;
 //! - `asked`: one key: taken apart, spoken of in the log, turned into its answer;
 //! - `flights`: the work behind the keys: shared between requests, bounded, fair to each tenant;
 //! - `routes`: paths, methods and statuses; `body`: how much is read;
@@ -11,6 +11,7 @@
 
 mod asked;
 mod body;
+mod config;
 mod flights;
 pub mod listen;
 mod routes;
@@ -20,6 +21,7 @@ pub mod tls;
 pub(crate) mod verdict;
 mod wire;
 
+pub use config::ServiceConfig;
 pub use listen::{serve, serve_router, serve_tls};
 pub use routes::router;
-pub use service::{Service, ServiceConfig};
+pub use service::Service;

@@ -13,6 +13,9 @@ pub(crate) struct Verdict {
     pub(crate) is_success: bool,
     /// The reports: an array of JSON as Go writes it, or empty where there is none.
     pub(crate) reports: Box<str>,
+    /// Whether something that it rests on ends at a time that is known. The cache heeds the time;
+    /// who does not keeps no such verdict.
+    pub(crate) has_end: bool,
 }
 
 impl Verdict {
@@ -26,7 +29,8 @@ impl Verdict {
             false => go_json::to_string(&result.verifier_reports)?,
         };
         let (version, reports) = (version.into(), reports.into_boxed_str());
-        Ok(Self { version, is_success: result.is_success, reports })
+        let has_end = result.standing().valid_until.is_some();
+        Ok(Self { version, is_success: result.is_success, reports, has_end })
     }
 
     /// Appends the verdict as an object. `timestamp` needs no escape.

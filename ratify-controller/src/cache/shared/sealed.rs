@@ -134,7 +134,12 @@ fn read(text: &[u8], version_bytes: usize) -> Option<Verdict> {
     if !is_array && !reports.is_empty() {
         return None;
     }
-    Some(Verdict { version: version.into(), is_success: true, reports: reports.into() })
+    Some(Verdict {
+        version: version.into(),
+        is_success: true,
+        reports: reports.into(),
+        has_end: false,
+    })
 }
 
 fn milliseconds(at: SystemTime) -> Option<u64> {
@@ -159,7 +164,7 @@ mod tests {
 
     fn verdict() -> Verdict {
         let reports = r#"[{"subject":"a\u003c","isSuccess":true}]"#.into();
-        Verdict { version: "0.2.0".into(), is_success: true, reports }
+        Verdict { version: "0.2.0".into(), is_success: true, reports, has_end: false }
     }
 
     fn at(seconds: u64) -> SystemTime {
