@@ -1,10 +1,10 @@
 //! [`VerdictCache`]: verdicts that were reached a moment ago, for who asks the same again.
 //!
-//! A verdict is kept under all that it rests on: what decides ([`fingerprint`]), the namespace, and
+//! A verdict is kept under all that it rests on: what decides (`fingerprint`), the namespace, and
 //! the image as it was asked for. It is kept only where it is a decision: not where it was late,
 //! partial, or failed for a reason that may pass; and no longer than the first of what it rests on.
-//! [`options`] says what the command line means, [`memory`] keeps, [`shared`] is what replicas know of
-//! each other, [`counters`] count.
+//! `options` says what the command line means, `memory` keeps, `shared` is what replicas know of
+//! each other, `counters` count.
 
 mod address;
 mod counters;

@@ -5,6 +5,7 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
@@ -17,6 +18,11 @@ use kube::{
 
 use super::output;
 use crate::k8s::{self, crd};
+
+/// An API server learns of a role a moment after it has accepted it: the job of the chart may ask
+/// before that, and is not run again.
+const RIGHTS_WITHIN: Duration = Duration::from_secs(30);
+const RIGHTS_PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
 pub(crate) struct Crds {
@@ -80,10 +86,9 @@ impl Apply {
         };
         let definitions = parse(&texts)?;
         let api: Api<CustomResourceDefinition> = Api::all(k8s::client().await?);
-        let by_us = PatchParams::apply(k8s::FIELD_MANAGER).force();
         for definition in definitions {
             let name = definition.name_any();
-            api.patch(&name, &by_us, &Patch::Apply(&definition))
+            put(&api, &definition)
                 .await
                 .with_context(|| format!("cannot apply the definition {name}"))?;
             output::print_line(&format!(
@@ -91,6 +96,29 @@ impl Apply {
             ))?;
         }
         Ok(())
+    }
+}
+
+/// Applies a definition, as soon as that is allowed.
+async fn put(
+    api: &Api<CustomResourceDefinition>,
+    definition: &CustomResourceDefinition,
+) -> kube::Result<CustomResourceDefinition> {
+    let (name, by_us) = (definition.name_any(), PatchParams::apply(k8s::FIELD_MANAGER).force());
+    let began = Instant::now();
+    let mut is_said = false;
+    loop {
+        match api.patch(&name, &by_us, &Patch::Apply(definition)).await {
+            Err(kube::Error::Api(answer))
+                if answer.is_forbidden() && began.elapsed() < RIGHTS_WITHIN =>
+            {
+                if !std::mem::replace(&mut is_said, true) {
+                    tracing::warn!("the right to apply {name} is not in force yet, waiting for it");
+                }
+                tokio::time::sleep(RIGHTS_PAUSE).await;
+            }
+            done => return done,
+        }
     }
 }
 

@@ -61,11 +61,11 @@ fn is_right(object: &Value) -> bool {
     is_of(object, &["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount"])
 }
 
-/// The roles of the pod, or of the hook's job.
-fn roles_of<'a>(handle: &str, objects: &'a [Value]) -> Vec<&'a Value> {
+/// The roles of the pod.
+fn roles_of_pod(objects: &[Value]) -> Vec<&Value> {
     let is_wanted = |object: &&Value| {
         let is_jobs = object["metadata"]["name"].as_str().unwrap().contains("crds");
-        is_of(object, &["ClusterRole", "Role"]) && is_jobs == (handle == JOB)
+        is_of(object, &["ClusterRole", "Role"]) && !is_jobs
     };
     objects.iter().filter(is_wanted).collect()
 }
@@ -127,7 +127,7 @@ impl Lab {
             object
         });
         cluster.apply(&list(installed.collect())).await;
-        cluster.until_in_force(POD, &roles_of(POD, &objects), NAMESPACE).await;
+        cluster.until_in_force(POD, &roles_of_pod(&objects), NAMESPACE).await;
         let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
         let lab = Self { cluster, registry, helm, objects };
         lab.push_plugin().await;
@@ -327,8 +327,19 @@ async fn the_hooks_role_is_enough_to_apply_the_definitions() {
     cluster.must(&["create", "namespace", NAMESPACE]).await;
     let mut objects = helm.render(&Helm::ours(), &[&base()]).await;
     objects.retain(is_right);
-    cluster.apply(&list(objects.clone())).await;
-    cluster.until_in_force(JOB, &roles_of(JOB, &objects), NAMESPACE).await;
+    let log = helm.folder().join("job.log");
+    let mut early = Command::new(env!("CARGO_BIN_EXE_ratify"));
+    early.args(["crds", "apply"]).env("KUBECONFIG", cluster.kubeconfig(JOB)).kill_on_drop(true);
+    let mut early = early.stderr(File::create(&log).unwrap()).spawn().unwrap();
+    for look in 0.. {
+        if std::fs::read_to_string(&log).unwrap().contains("is not in force yet") {
+            break;
+        }
+        assert!(look < LOOKS, "it waits for its rights");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    cluster.apply(&list(objects)).await;
+    assert!(early.wait().await.unwrap().success(), "{}", std::fs::read_to_string(&log).unwrap());
     for _ in ["install", "upgrade"] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ratify"));
         command.args(["crds", "apply"]).env("KUBECONFIG", cluster.kubeconfig(JOB));
