@@ -14,6 +14,7 @@ use ratify_core::{
 use ratify_store_oras::{LAYOUT_STORE, LayoutStore, Limits, OrasStore, auth::SecretScope};
 
 use crate::{
+    metrics::measured,
     plugin::{
         confined::Confinement,
         exec::{Program, ProgramError},
@@ -268,7 +269,7 @@ pub(crate) async fn verifier(
     let runner = Arc::clone(&site.runtime.runner);
     let installed = installed(&program);
     let verifier = ExecVerifier::new(entry, program, runner, site.runtime.private_dir()?);
-    Ok((Arc::new(verifier), installed))
+    Ok((measured(Arc::new(verifier), &site.runtime.measures), installed))
 }
 
 /// The installed plugin that a program is, if it is one.

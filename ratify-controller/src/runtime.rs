@@ -20,6 +20,7 @@ use ratify_store_oras::{
 use crate::{
     env::Environment,
     k8s::secrets::KubeSecrets,
+    metrics::Measures,
     plugin::{
         credentials::{HostPrograms, read_providers},
         exec::{self, ExecRunner},
@@ -55,6 +56,8 @@ pub struct Runtime {
     pub runner: Arc<ExecRunner>,
     /// What administrators allow of plugins and namespaces.
     pub rules: RulesInForce,
+    /// How long answers and verifiers took.
+    pub measures: Arc<Measures>,
     /// The connection pools of this process.
     connections: Connections,
     /// What stores were answered a moment ago, bounded for all of them.
@@ -97,6 +100,7 @@ impl Runtime {
             host,
             runner: Arc::new(runner),
             rules,
+            measures: Arc::default(),
             connections,
             results: ResultCache::default(),
             private: Mutex::default(),

@@ -17,7 +17,7 @@ mod shared;
 #[path = "unshared.rs"]
 mod shared;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use ratify_core::{Reference, Standing};
 
@@ -38,6 +38,12 @@ const SHORT: Duration = Duration::from_secs(10);
 /// Keeps verdicts. Clones are the same cache; the default one keeps nothing.
 #[derive(Clone, Default)]
 pub struct VerdictCache(Option<Arc<Kept>>);
+
+impl fmt::Debug for VerdictCache {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("VerdictCache").field(&self.counts()).finish()
+    }
+}
 
 struct Kept {
     memory: Memory,
@@ -100,6 +106,11 @@ impl VerdictCache {
         cache.counters.misses.add();
         let (cache, is_pinned) = (Arc::clone(cache), subject.digest().is_some());
         Found::Nothing(Place(Some(Empty { cache, fingerprint, key, is_pinned })))
+    }
+
+    /// Whether anything is kept.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
     }
 
     /// What was counted so far.

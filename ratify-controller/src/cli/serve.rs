@@ -25,7 +25,7 @@ use crate::{
         rotation::{RotationOptions, rotate},
         waits::Waits,
     },
-    metrics,
+    metrics::{self, Sources},
     plugin::rules::Rules,
     reload::{ConfigFile, Watcher},
     runtime::Runtime,
@@ -74,7 +74,7 @@ pub(crate) struct Serve {
 impl Serve {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let verdicts = self.cache.open(&context.runtime)?;
-        let measuring = self.metrics(context).await?;
+        let measuring = self.metrics(context, &verdicts).await?;
         tokio::select! {
             ended = self.serve(context, verdicts) => ended,
             () = measuring => bail!("metrics are served no more"),
@@ -104,6 +104,7 @@ impl Serve {
         let rules = context.runtime.rules.clone();
         let service = Service::new(Arc::clone(&active), service_config)
             .with_rules(rules.clone())
+            .with_measures(Arc::clone(&context.runtime.measures))
             .with_cache(verdicts);
         let service = Arc::new(service);
         let watcher =
@@ -150,6 +151,7 @@ impl Serve {
         let rules = context.runtime.rules.clone();
         let service = Service::new(Arc::clone(&active), service_config)
             .with_rules(rules.clone())
+            .with_measures(Arc::clone(&context.runtime.measures))
             .with_times(times)
             .with_cache(verdicts);
         let service = Arc::new(service);
@@ -201,7 +203,7 @@ impl Serve {
     }
 
     /// Serves metrics, where that is asked for.
-    async fn metrics(&self, context: &Context) -> anyhow::Result<Forever> {
+    async fn metrics(&self, context: &Context, verdicts: &VerdictCache) -> anyhow::Result<Forever> {
         if !self.metrics_enabled {
             return Ok(Box::pin(std::future::pending()));
         }
@@ -217,7 +219,9 @@ impl Serve {
         let listener =
             listen(&address).await.with_context(|| format!("error listening on {address}"))?;
         tracing::info!("initializing metrics backend: prometheus on {}", listener.local_addr()?);
-        let router = metrics::router(context.runtime.connections().clone());
+        let runtime = &context.runtime;
+        let (connections, measures) = (runtime.connections().clone(), runtime.measures.clone());
+        let router = metrics::router(Sources::new(connections, measures, verdicts.clone()));
         Ok(Box::pin(async move { match gatekeeper::serve_router(listener, router).await {} }))
     }
 }

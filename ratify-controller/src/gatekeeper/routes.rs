@@ -95,13 +95,19 @@ async fn answer(server: &Server, operation: Operation, request: Request) -> Resp
         }
     };
     let answered = service.answer(operation, keys, &trace_id, started).await;
-    let took = started.elapsed().as_millis();
+    let took = started.elapsed();
+    match operation {
+        Operation::Verify => service.measures.verified(took),
+        Operation::Mutate => service.measures.mutated(took),
+    }
+    let took = took.as_millis();
     tracing::debug!(
         component_type = "server",
         trace_id,
         "{noun}: execution time for request: {took}ms"
     );
     let Answered { items, unanswered } = answered;
+    unanswered.iter().for_each(|one| service.measures.unanswered(one.why.is_none()));
     if unanswered.is_empty() {
         return document(StatusCode::OK, &ProviderResponse::items(items, is_mutation));
     }

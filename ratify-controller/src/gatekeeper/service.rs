@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     cache::{Found, Place, VerdictCache},
+    metrics::Measures,
     plugin::rules::RulesInForce,
     state::{Active, Snapshot, View},
 };
@@ -51,6 +52,7 @@ pub struct Service {
     hurry: watch::Sender<Option<Instant>>,
     flights: Arc<Flights<Outcome>>,
     verdicts: VerdictCache,
+    pub(super) measures: Arc<Measures>,
 }
 
 /// What is answered to a request: nothing is left out of both.
@@ -88,8 +90,15 @@ impl Service {
         let flights = Arc::new(Flights::new(bounds, keep, Outcome::bytes_to_keep));
         let (_, times) = watch::channel(config.times());
         let (rules, hurry) = (RulesInForce::default(), watch::Sender::new(None));
-        let verdicts = VerdictCache::default();
-        Self { active, rules, config, times, hurry, flights, verdicts }
+        let (verdicts, measures) = (VerdictCache::default(), Arc::default());
+        Self { active, rules, config, times, hurry, flights, verdicts, measures }
+    }
+
+    /// The same, measured here.
+    #[must_use]
+    pub fn with_measures(mut self, measures: Arc<Measures>) -> Self {
+        self.measures = measures;
+        self
     }
 
     /// The same with a cache of verdicts.

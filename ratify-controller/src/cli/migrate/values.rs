@@ -232,8 +232,7 @@ pub(super) fn metrics(path: &str, value: &Value) -> Option<Finding> {
     if !is_on(value) {
         return Some(Finding::same(path, "the same value"));
     }
-    let why =
-        "the counters of registries and of the blob cache are served, v1's others are not yet";
+    let why = "v1's are served without the image as a label; those of token exchanges and key vaults are not yet";
     let todo = "look at what your dashboards and alerts read";
     Some(Finding::look(path, "fewer metrics", why, todo).row(rows::METRICS))
 }

@@ -165,7 +165,7 @@ async fn every_value_of_v1s_chart_is_known_and_the_report_reads_well() {
               see COMPATIBILITY.md: a verifier that cannot be had is left out, and what it should refuse may pass
       LOOK    instrumentation.metricsEnabled
               fewer metrics
-              why: the counters of registries and of the blob cache are served, v1's others are not yet
+              why: v1's are served without the image as a label; those of token exchanges and key vaults are not yet
               do: look at what your dashboards and alerts read
               see COMPATIBILITY.md: `--metrics-enabled`
       LOOK    provider.tls
@@ -382,7 +382,7 @@ async fn a_cluster_with_v1s_chart_is_judged_as_far_as_it_may_be_read() {
               do: upgrade the release with this version's chart, or put this version's image in its place
       LOOK    container ratify --metrics-enabled
               fewer metrics
-              why: the counters of registries and of the blob cache are served, v1's others are not yet
+              why: v1's are served without the image as a label; those of token exchanges and key vaults are not yet
               do: look at what your dashboards and alerts read
               see COMPATIBILITY.md: `--metrics-enabled`
       SAME    container ratify --cache-type, container ratify --cache-ttl,

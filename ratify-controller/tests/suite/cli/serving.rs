@@ -49,11 +49,12 @@ async fn an_address_that_cannot_be_had_is_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn metrics_count_what_registries_answer_by_the_namespace_that_asks() {
+async fn metrics_tell_what_registries_answered_and_how_long_verifiers_took_by_namespace() {
     let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
     let (home, image) = (home(), put_app(&registry));
     let flags = ["serve", "--http", "127.0.0.1:0", "--metrics-enabled", "--metrics-port", "0"];
-    let server = Server::run(home.command(&flags)).await;
+    let cached = [&flags[..], &["--cache-enabled"]].concat();
+    let server = Server::run(home.command(&cached)).await;
     for key in [image.clone(), format!("[team]{image}")] {
         assert_eq!(server.ask(&key).await["value"]["isSuccess"], true);
     }
@@ -66,9 +67,38 @@ async fn metrics_count_what_registries_answer_by_the_namespace_that_asks() {
     let answer = reqwest::get(format!("http://{address}/metrics")).await.unwrap();
     assert!(answer.headers()["content-type"].to_str().unwrap().contains("openmetrics-text"));
     let text = answer.text().await.unwrap().replace(&registry.host(), "<registry>");
-    let counters: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let of = |prefix: &str| {
+        let is_meant = |line: &&str| line.starts_with(prefix) && !line.contains("_bucket{");
+        let lines = text.lines().filter(is_meant);
+        let lines = lines.filter(|line| !line.contains("_sum") && !line.contains("_bytes"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!([of("ratify_ver"), of("ratify_mutation"), of("ratify_system")].join("\n"), @r#"
+    ratify_verification_request_count 3
+    ratify_verifier_duration_count{verifier="judge-1",success="true",error="false",workload_namespace=""} 1
+    ratify_verifier_duration_count{verifier="judge-1",success="true",error="false",workload_namespace="team"} 1
+    ratify_verdict_cache_count_total{event="hit"} 0
+    ratify_verdict_cache_count_total{event="miss"} 3
+    ratify_verdict_cache_count_total{event="stored"} 2
+    ratify_verdict_cache_count_total{event="not_stored_passing"} 1
+    ratify_verdict_cache_count_total{event="not_stored_changed"} 0
+    ratify_verdict_cache_count_total{event="shared_hit"} 0
+    ratify_verdict_cache_count_total{event="shared_miss"} 0
+    ratify_verdict_cache_count_total{event="shared_stored"} 0
+    ratify_verdict_cache_count_total{event="shared_not_stored"} 0
+    ratify_verdict_cache_count_total{event="shared_refused"} 0
+    ratify_verdict_cache_count_total{event="shared_error"} 0
+    ratify_verdict_cache_entries 2
+    ratify_mutation_request_count 0
+    ratify_system_error_count_total{error="timeout",workload_namespace=""} 0
+    ratify_system_error_count_total{error="failure",workload_namespace=""} 0
+    "#);
+    // v1's bounds, and one above them all.
+    let buckets = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
+    assert_eq!(buckets("ratify_verification_request_bucket{"), 26, "{text}");
+    assert_eq!(buckets("ratify_mutation_request_bucket{"), 20, "{text}");
     // HEAD, list, and the artifact's manifest, which is on disk for the second.
-    insta::assert_snapshot!(counters.join("\n"), @r#"
+    insta::assert_snapshot!([of("ratify_registry"), of("ratify_blob")].join("\n"), @r#"
     ratify_registry_request_count_total{registry_host="<registry>",status_code="200",workload_namespace=""} 3
     ratify_registry_request_count_total{registry_host="<registry>",status_code="200",workload_namespace="team"} 2
     ratify_registry_request_count_total{registry_host="<registry>",status_code="404",workload_namespace=""} 1
