@@ -92,11 +92,7 @@ async fn a_command_line_that_cannot_be_understood_is_an_error_that_says_what_to_
 
     For more information, try '--help'.
     $ ratify serve --cache-ttl -1s
-    [1] Error: unexpected argument '-1' found
-
-    Usage: ratify serve [OPTIONS]
-
-    For more information, try '--help'.
+    [1] Error: failed to retrieve logger configuration: unable to load config: unable to read config file at path : open <home>/.ratify/config.json: no such file or directory
     $ ratify plugin push x
     [1] Error: the following required arguments were not provided:
       --type <TYPE>

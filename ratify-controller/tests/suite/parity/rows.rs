@@ -23,6 +23,7 @@ pub(super) const PLUGIN_INDEX: &str = "C-plugin-index";
 pub(super) const SOURCE_TAG: &str = "C-source-tag";
 pub(super) const STORE_SOURCE: &str = "C-store-source";
 pub(super) const CONNECT_TEXT: &str = "C-connect-text";
+pub(super) const PASSING: &str = "C-passing";
 pub(super) const DECODE_TEXT: &str = "C-decode-text";
 pub(super) const NULL_CONFIG: &str = "C-null-config";
 pub(super) const CONFIG_FILE: &str = "C-config-file";
@@ -109,6 +110,14 @@ pub(super) const ROWS: &[Row] = &[
             let same_start =
                 before(&at.v1_text(), ": Head \"") == before(&at.here_text(), ": HEAD \"");
             at.is_at("error") && same_start && at.says("connection refused", "Connection refused")
+        },
+    },
+    Row {
+        id: PASSING,
+        is: |at| {
+            at.is_at("status") && at.v1_text() == "200" && at.here_text() == "500"
+                || at.is_at("systemError") && at.only_here()
+                || at.is_at("items") && at.only_v1()
         },
     },
     Row { id: DECODE_TEXT, is: is_decoders_text },

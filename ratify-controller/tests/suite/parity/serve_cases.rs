@@ -32,7 +32,7 @@ pub(super) fn asking(keys: &[&str]) -> String {
 
 pub(super) fn serve_cases() -> Vec<ServeCase> {
     let mut cases =
-        vec![images(), bodies(), external(), reading(), nested(), documents(), enemies()];
+        vec![images(), away(), bodies(), external(), reading(), nested(), documents(), enemies()];
     cases.extend(rego_serve_cases());
     cases
 }
@@ -56,17 +56,28 @@ fn images() -> ServeCase {
         "A/B@bad",
         "",
     ];
+    // What is said of a registry that is away is another case.
+    let there: Vec<_> = keys.into_iter().filter(|key| !key.contains("{nobody}")).collect();
     let one = asking(&["{api}/one:v1", "{api}/one:v1"]);
     ServeCase {
         name: "images of every kind",
         config: clear(sample()),
         posts: vec![
-            (VERIFY, asking(&keys)),
+            (VERIFY, asking(&there)),
             (MUTATE, asking(&keys)),
             (VERIFY, one.clone()),
             (MUTATE, one),
         ],
         rows: &[CONNECT_TEXT],
+    }
+}
+
+fn away() -> ServeCase {
+    ServeCase {
+        name: "a registry that is away",
+        config: clear(sample()),
+        posts: vec![(VERIFY, asking(&["{nobody}/one:v1"]))],
+        rows: &[PASSING],
     }
 }
 
