@@ -2,7 +2,7 @@
 //! cluster's network would do is done here: the pods are one process, under the webhook pod's
 //! arguments, and webhooks are called at its address.
 
-use std::{fs, path::PathBuf, process::Stdio, time::Duration};
+use std::{fs, path::PathBuf, process::Stdio};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
@@ -14,15 +14,13 @@ use crate::{
     chart::{
         cluster::list,
         helm::{NAMESPACE, objects},
-        role::GATEKEEPER,
+        role::{GATEKEEPER, until_ready},
         site::Site,
     },
     parity::machines::free_address,
     tls::parts::{Authority, Identity},
 };
 
-/// How often a state is looked for before a test gives up.
-const LOOKS: usize = 600;
 /// What calls Gatekeeper, applied when it can be called.
 const WEBHOOKS: [&str; 2] = ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"];
 /// What the second pod does beside the audit. There is one process here.
@@ -111,16 +109,7 @@ impl Gatekeeper {
     }
 
     async fn until_ready(&self) {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let client = reqwest::Client::builder().tls_certs_only([]).no_proxy().build().unwrap();
-        let url = format!("http://{}/readyz", self.health);
-        for _ in 0..LOOKS {
-            if client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("never ready: {}", self.said());
+        until_ready(&self.health, || self.said()).await;
     }
 
     /// The end of its log, without the traces of Go.

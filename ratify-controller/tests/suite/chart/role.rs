@@ -99,17 +99,22 @@ impl Controller {
 
     /// Waits until the pod would be ready.
     pub(crate) async fn until_ready(&self) {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let client = reqwest::Client::builder().tls_certs_only([]).no_proxy().build().unwrap();
-        let url = format!("http://{}/readyz", self.health);
-        for _ in 0..LOOKS {
-            if client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("never ready: {}", self.said());
+        until_ready(&self.health, || self.said()).await;
     }
+}
+
+/// Waits until a server says so at this address; where it never does, tells what it said.
+pub(crate) async fn until_ready(health: &str, said: impl Fn() -> String) {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let client = reqwest::Client::builder().tls_certs_only([]).no_proxy().build().unwrap();
+    let url = format!("http://{health}/readyz");
+    for _ in 0..2 * LOOKS {
+        if client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("never ready: {}", said());
 }
 
 impl Lab {
