@@ -138,7 +138,7 @@ impl Limiter {
             while let Some((tenant, grant)) = state.next(now) {
                 granted.push((grant, state.begin(self, &tenant, now)));
             }
-            state.pace.turn(now)
+            state.pace.turn(now, state.counted())
         };
         for (grant, ticket) in granted {
             // Who gave up meanwhile gives the ticket back, outside of the lock.
@@ -166,9 +166,19 @@ impl State {
         waiting
     }
 
+    /// Whoever has nothing under way may have one request, however many the others have: those may
+    /// hang, and have more than there is room for since the window became smaller. (There are no
+    /// more tenants at work than the service works for at once.)
     fn has_room(&self, tenant: &Arc<str>, now: Instant) -> bool {
-        let under_way = self.under_way.get(tenant).copied().unwrap_or_default();
-        under_way < self.pace.share() && self.pace.turn(now) == Turn::Now
+        let own = self.under_way.get(tenant).copied().unwrap_or_default();
+        let counted = if own == 0 { 0 } else { self.counted() };
+        own < self.pace.share() && self.pace.turn(now, counted) == Turn::Now
+    }
+
+    /// How many of those under way take room: of each tenant as many as it may have now.
+    fn counted(&self) -> u32 {
+        let share = self.pace.share();
+        self.under_way.values().map(|count| (*count).min(share)).sum()
     }
 
     /// The next that may go; its tenant's turn is the last one then.
@@ -271,12 +281,47 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn requests_that_hang_take_no_room_from_others_when_there_is_less_of_it() {
+        let limiter = Arc::new(Limiter::default());
+        let (tenants, never) = (["a", "b", "c"].map(tenant), never());
+        // Of a registry that served well, two tenants have all that there is.
+        for _ in 0..8 {
+            let served: Vec<_> = (0..4).map(|_| limiter.admit(&tenants[2], &never)).collect();
+            let served = futures_util::future::join_all(served).await;
+            served.into_iter().for_each(|ticket| ticket.unwrap().done(Seen::Served));
+        }
+        let mut held = Vec::new();
+        for tenant in &tenants[..2] {
+            while limiter.lock().has_room(tenant, Instant::now()) {
+                held.push(limiter.admit(tenant, &never).await.unwrap());
+            }
+        }
+        let all = held.len();
+        assert!(all >= 8, "{all}");
+        // Then it answers nothing in time, and is asked less.
+        for _ in 0..2 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            held.remove(0).done(Seen::Failed);
+        }
+        let soon = Duration::from_secs(5);
+        for tenant in [&tenants[2], &tenant("d")] {
+            let ticket = tokio::time::timeout(soon, limiter.admit(tenant, &never));
+            held.push(ticket.await.expect("room for who has nothing under way").unwrap());
+        }
+        assert!(!limiter.lock().has_room(&tenants[0], Instant::now()), "who has enough waits");
+        // Those of one tenant that are too many by now hold up nobody but their tenant.
+        held.retain(|ticket| ticket.tenant == tenants[0]);
+        assert!(limiter.lock().has_room(&tenants[1], Instant::now()));
+    }
+
+    #[tokio::test]
     async fn tenants_take_turns() {
         let limiter = Arc::new(Limiter::default());
         let (a, b) = (tenant("a"), tenant("b"));
         let held: Vec<_> = {
             let mut state = limiter.lock();
-            (0..8).map(|_| state.begin(&limiter, &tenant("c"), Instant::now())).collect()
+            let held = std::iter::repeat_n("c", 8).chain(["a", "b"]);
+            held.map(|name| state.begin(&limiter, &tenant(name), Instant::now())).collect()
         };
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = Vec::new();

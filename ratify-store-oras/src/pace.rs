@@ -87,12 +87,12 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Whether a request may be sent now.
-    pub(crate) fn turn(&self, now: Instant) -> Turn {
+    /// Whether a request may be sent now, where so many of those under way count.
+    pub(crate) fn turn(&self, now: Instant, under_way: u32) -> Turn {
         if let Some(until) = self.paused_until.filter(|until| *until > now) {
             return Turn::At(until);
         }
-        if f64::from(self.in_flight) + 1.0 > self.window {
+        if f64::from(under_way) + 1.0 > self.window {
             return Turn::WhenOneEnds;
         }
         let Some(rate) = self.rate(now) else { return Turn::Now };
@@ -242,7 +242,7 @@ mod tests {
                 under_way.pop_front();
                 pace.end(begun, now, if served { Seen::Served } else { Seen::Busy(SECOND) });
             }
-            while left > 0 && pace.turn(now) == Turn::Now {
+            while left > 0 && pace.turn(now, pace.in_flight) == Turn::Now {
                 pace.begin(now);
                 let served = bucket.takes(now);
                 (left, refused) = if served { (left - 1, refused) } else { (left, refused + 1) };
@@ -278,18 +278,18 @@ mod tests {
         for _ in 0..8 {
             pace.begin(start);
         }
-        assert_eq!(pace.turn(start), Turn::WhenOneEnds);
+        assert_eq!(pace.turn(start, pace.in_flight), Turn::WhenOneEnds);
         for seconds in [1, 3, 2] {
             let now = start + 10 * MILLISECOND;
             pace.end(start, now, Seen::Busy(Duration::from_secs(seconds)));
             assert!((pace.window - MIN_WINDOW).abs() < f64::EPSILON);
         }
         let end = start + 10 * MILLISECOND + 3 * SECOND;
-        assert_eq!(pace.turn(start + SECOND), Turn::At(end));
+        assert_eq!(pace.turn(start + SECOND, pace.in_flight), Turn::At(end));
         for _ in 0..5 {
             pace.end(start, start + SECOND, Seen::Unknown);
         }
-        assert_eq!(pace.turn(end), Turn::Now);
+        assert_eq!(pace.turn(end, pace.in_flight), Turn::Now);
     }
 
     #[test]
@@ -299,13 +299,13 @@ mod tests {
         pace.begin(start);
         pace.end(start, start, Seen::Busy(Duration::ZERO));
         for _ in 0..2 {
-            assert_eq!(pace.turn(start + MILLISECOND), Turn::Now);
+            assert_eq!(pace.turn(start + MILLISECOND, pace.in_flight), Turn::Now);
             pace.begin(start + MILLISECOND);
         }
-        assert!(matches!(pace.turn(start + MILLISECOND), Turn::At(_)));
-        assert_eq!(pace.turn(start + FORGET_AFTER), Turn::Now);
+        assert!(matches!(pace.turn(start + MILLISECOND, pace.in_flight), Turn::At(_)));
+        assert_eq!(pace.turn(start + FORGET_AFTER, pace.in_flight), Turn::Now);
         pace.begin(start + FORGET_AFTER);
-        assert_eq!(pace.turn(start + FORGET_AFTER), Turn::Now);
+        assert_eq!(pace.turn(start + FORGET_AFTER, pace.in_flight), Turn::Now);
     }
 
     #[test]
@@ -318,7 +318,7 @@ mod tests {
             pace.end(begun, begun + MILLISECOND, Seen::Failed);
         }
         assert!((pace.window - MIN_WINDOW).abs() < f64::EPSILON);
-        assert_eq!(pace.turn(start + 20 * SECOND), Turn::Now);
+        assert_eq!(pace.turn(start + 20 * SECOND, pace.in_flight), Turn::Now);
         assert_eq!(pace.share(), 3);
     }
 }
