@@ -1,8 +1,8 @@
 // A registry in memory that answers the Referrers API, for tests that must not
 // use ours: go-containerregistry's, plain or with a given certificate. It
 // prints the address it listens on and nothing else. It counts what is read
-// from it, and can refuse what is more than so much a second, as public
-// registries do.
+// from it, can refuse what is more than so much a second, as public registries
+// do, and can be slow.
 package main
 
 import (
@@ -24,12 +24,14 @@ import (
 type door struct {
 	registry http.Handler
 	rate     float64 // 0: everything is served
+	delay    time.Duration
 
 	mutex   sync.Mutex
 	tokens  float64
 	filled  time.Time
 	served  int
 	refused int
+	content map[string]int // reads of what a digest names
 }
 
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -37,8 +39,15 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/counts":
 		d.mutex.Lock()
 		defer d.mutex.Unlock()
-		fmt.Fprintf(w, `{"served":%d,"refused":%d}`, d.served, d.refused)
-	case r.Method != http.MethodGet && r.Method != http.MethodHead, !strings.HasPrefix(r.URL.Path, "/v2/"), d.admits():
+		most := 0
+		for _, reads := range d.content {
+			most = max(most, reads)
+		}
+		fmt.Fprintf(w, `{"served":%d,"refused":%d,"most":%d}`, d.served, d.refused, most)
+	case r.Method != http.MethodGet && r.Method != http.MethodHead, !strings.HasPrefix(r.URL.Path, "/v2/"):
+		d.registry.ServeHTTP(w, r)
+	case d.admits(r):
+		time.Sleep(d.delay)
 		d.registry.ServeHTTP(w, r)
 	default:
 		w.Header().Set("Retry-After", "1")
@@ -49,7 +58,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // admits takes a token out of a bucket that holds a second's worth.
-func (d *door) admits() bool {
+func (d *door) admits(r *http.Request) bool {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
 	now := time.Now()
@@ -61,6 +70,9 @@ func (d *door) admits() bool {
 	}
 	d.tokens--
 	d.served++
+	if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/sha256:") && !strings.Contains(r.URL.Path, "/referrers/") {
+		d.content[r.URL.Path]++
+	}
 	return true
 }
 
@@ -69,6 +81,7 @@ func main() {
 	cert := flag.String("cert", "", "PEM certificate chain; with -key, serve HTTPS")
 	key := flag.String("key", "", "PEM private key")
 	rate := flag.Float64("requests-per-second", 0, "serve so many reads a second, and answer the others with 429; 0 serves all")
+	delay := flag.Duration("delay", 0, "wait so long before each read")
 	flag.Parse()
 	listener, err := net.Listen("tcp", *listen)
 	if err != nil {
@@ -77,7 +90,7 @@ func main() {
 	log.SetOutput(io.Discard) // the library logs there by itself
 	quiet := log.New(io.Discard, "", 0)
 	handler := registry.New(registry.WithReferrersSupport(true), registry.Logger(quiet))
-	handler = &door{registry: handler, rate: *rate, tokens: *rate, filled: time.Now()}
+	handler = &door{registry: handler, rate: *rate, delay: *delay, tokens: *rate, filled: time.Now(), content: map[string]int{}}
 	server := &http.Server{Handler: handler, ErrorLog: quiet}
 	fmt.Println(listener.Addr())
 	if *cert != "" || *key != "" {

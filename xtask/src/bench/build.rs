@@ -130,6 +130,20 @@ fn sample_with_store(target: &Path, platform: Platform) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The bare handler, and who asks it and the others, built as `ratify` is.
+///
+/// # Errors
+/// When it does not build.
+pub(super) fn yardstick() -> Result<PathBuf> {
+    let platform = Platform::of_this_machine()?;
+    let mut cargo = workspace::cargo()?;
+    cargo.args(["build", "--locked", "--package", "ratify-controller", "--example", "yardstick"]);
+    cargo.args(["--profile", "release", "--target", platform.rust_target()]);
+    process::run(cargo.args(workspace::nameless(platform)?))?;
+    let target = workspace::metadata()?.target_directory.into_std_path_buf();
+    Ok(target.join(platform.rust_target()).join("release/examples/yardstick"))
+}
+
 /// What `cargo xtask tools` brought.
 ///
 /// # Errors

@@ -52,6 +52,7 @@ impl FromIterator<f64> for Series {
 /// What the numbers are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Unit {
+    Microseconds,
     Milliseconds,
     Seconds,
     /// 1024 × 1024 bytes.

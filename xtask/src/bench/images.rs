@@ -22,16 +22,38 @@ pub(super) const ARTIFACT_TYPE: &str = "application/spdx+json";
 const PACKAGES: usize = 25;
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
+/// What an image is called.
+struct Pushed {
+    by_tag: String,
+    by_digest: String,
+}
+
 /// Pushes so many images with so many artifacts each, and returns a reference by tag for each.
 ///
 /// # Errors
 /// When the registry refuses something.
 pub(super) fn push(registry: SocketAddr, images: usize, artifacts: usize) -> Result<Vec<String>> {
+    Ok(push_all(registry, images, artifacts)?.into_iter().map(|image| image.by_tag).collect())
+}
+
+/// The same, with a reference by digest for each.
+///
+/// # Errors
+/// As [`push`].
+pub(super) fn push_by_digest(
+    registry: SocketAddr,
+    images: usize,
+    artifacts: usize,
+) -> Result<Vec<String>> {
+    Ok(push_all(registry, images, artifacts)?.into_iter().map(|image| image.by_digest).collect())
+}
+
+fn push_all(registry: SocketAddr, images: usize, artifacts: usize) -> Result<Vec<Pushed>> {
     say(&format!("push {images} images with {artifacts} artifacts each"));
     (0..images).map(|number| push_image(registry, number, artifacts)).collect()
 }
 
-fn push_image(registry: SocketAddr, number: usize, artifacts: usize) -> Result<String> {
+fn push_image(registry: SocketAddr, number: usize, artifacts: usize) -> Result<Pushed> {
     let name = format!("bench/app-{number:03}");
     let repository = Repository { registry, name: &name };
     let config = repository.push_blob(
@@ -55,7 +77,11 @@ fn push_image(registry: SocketAddr, number: usize, artifacts: usize) -> Result<S
         });
         repository.push_manifest(None, &manifest)?;
     }
-    Ok(format!("{registry}/{name}:v1"))
+    let digest = subject["digest"].as_str().unwrap_or_default();
+    Ok(Pushed {
+        by_tag: format!("{registry}/{name}:v1"),
+        by_digest: format!("{registry}/{name}@{digest}"),
+    })
 }
 
 /// A small SPDX 2.3 document (section 6: creation information; 7: packages; 11: relationships).

@@ -2,11 +2,12 @@
 //! with Ratify v1.4.0 in one run, with a target for each.
 //!
 //! What is measured: `exec_call.rs` (one call of a plugin), `load.rs` (forty images at the server's
-//! door), `standing.rs` (start and idle memory), `sizes.rs`, `registries/` (pulls and limits) and
-//! `cluster/` (the controller). What it is measured on: `build.rs`, `images.rs`, `registry.rs` and
+//! door), `standing.rs` (start and idle memory), `sizes.rs`, `answers/` (cached ones, slow registries,
+//! bursts), `registries/` (pulls and limits) and `cluster/` (the controller). What it is measured on: `build.rs`, `images.rs`, `registry.rs` and
 //! `distribution.rs`, `certificates.rs`, `server.rs`. What becomes of it: `figures.rs` judges,
 //! `report.rs` writes.
 
+mod answers;
 mod build;
 mod certificates;
 mod cluster;
@@ -59,6 +60,8 @@ pub(crate) struct Options {
 /// A part that can be measured alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Only {
+    /// Cached answers, slow registries, bursts
+    Answers,
     /// The controller on an API server
     Cluster,
     /// Pulls, and what registries are asked
@@ -74,6 +77,7 @@ struct Rounds {
     load_in_go: usize,
     ready: usize,
     idle: usize,
+    answers: answers::Rounds,
     registries: registries::Rounds,
     cluster: cluster::Rounds,
 }
@@ -85,6 +89,7 @@ impl Rounds {
         load_in_go: 3,
         ready: 15,
         idle: 3,
+        answers: answers::Rounds { cached: 5, slow: 3 },
         registries: registries::Rounds { pull: 9, memory: 3, throttled: 2, images: 500 },
         cluster: cluster::Rounds { active: 7, many: 3, end: 5 },
     };
@@ -94,6 +99,7 @@ impl Rounds {
         load_in_go: 1,
         ready: 3,
         idle: 1,
+        answers: answers::Rounds { cached: 1, slow: 1 },
         registries: registries::Rounds { pull: 2, memory: 1, throttled: 1, images: 500 },
         cluster: cluster::Rounds { active: 2, many: 1, end: 1 },
     };
@@ -118,6 +124,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             let programs = Both { ratify: &ratify, sample: &sample, v1, tools: &tools };
             let folder = Folder::new()?;
             observed(|| match part {
+                Only::Answers => answers::measure(&programs, &folder, &rounds.answers),
                 Only::Cluster => cluster::measure(&programs, &folder, &rounds.cluster),
                 Only::Registries => registries::measure(&programs, &folder, &rounds.registries),
             })?
@@ -199,6 +206,7 @@ fn measure(programs: &Programs, rounds: &Rounds) -> Result<Vec<Figure>> {
     figures.extend(standing::idle(hosts, &sample, &folder, rounds.idle)?);
     let Programs { ratify, sample, v1, tools, .. } = programs;
     let both = Both { ratify, sample, v1, tools };
+    figures.extend(answers::measure(&both, &folder, &rounds.answers)?);
     figures.extend(registries::measure(&both, &folder, &rounds.registries)?);
     figures.extend(cluster::measure(&both, &folder, &rounds.cluster)?);
     figures.extend(sizes::measure(programs)?);

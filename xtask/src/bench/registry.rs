@@ -1,10 +1,11 @@
 //! go-containerregistry's registry with the Referrers API, in memory, on a free port of loopback. It
-//! counts what is read from it, and can refuse what is too much.
+//! counts what is read from it, can refuse what is too much, and can be slow.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -23,12 +24,15 @@ pub(super) struct Counts {
     pub(super) served: u64,
     /// Answered with 429.
     pub(super) refused: u64,
+    /// How often the manifest or blob was read that was read most often.
+    pub(super) most: u64,
 }
 
 impl Counts {
-    /// What came after an earlier count.
+    /// What came after an earlier count. The most reads of one thing are those since the start.
     pub(super) fn since(self, before: Self) -> Self {
-        Self { served: self.served - before.served, refused: self.refused - before.refused }
+        let (served, refused) = (self.served - before.served, self.refused - before.refused);
+        Self { served, refused, most: self.most }
     }
 }
 
@@ -48,6 +52,16 @@ impl Registry {
     pub(super) fn with_limit(program: &Path, requests_per_second: u32) -> Result<Self> {
         let mut command = Command::new(program);
         command.arg("-requests-per-second").arg(requests_per_second.to_string());
+        Self::run(command)
+    }
+
+    /// Starts one that waits so long before each answer.
+    ///
+    /// # Errors
+    /// As [`Registry::start`].
+    pub(super) fn with_delay(program: &Path, delay: Duration) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.arg("-delay").arg(format!("{}ms", delay.as_millis()));
         Self::run(command)
     }
 

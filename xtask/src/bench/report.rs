@@ -157,6 +157,7 @@ fn verdict(figure: &Figure) -> &'static str {
 
 fn value(unit: Unit, value: f64) -> String {
     match unit {
+        Unit::Microseconds => format!("{value:.1} µs"),
         Unit::Milliseconds => format!("{value:.2} ms"),
         Unit::Seconds => format!("{value:.2} s"),
         Unit::Mebibytes => format!("{value:.1} MiB"),

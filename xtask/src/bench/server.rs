@@ -2,7 +2,7 @@
 //! in, an empty home, and a free port of loopback.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -44,6 +44,7 @@ pub(super) struct Plugin<'a> {
 pub(super) struct Server {
     process: Child,
     address: SocketAddr,
+    is_tls: bool,
     log: PathBuf,
     /// From its start until its first answer.
     pub(super) ready_after: Duration,
@@ -68,16 +69,31 @@ impl Server {
         place: &Place,
         timeout: Duration,
     ) -> Result<Self> {
+        Self::start_as(host, plugin, place, timeout, &[])
+    }
+
+    /// The same with more arguments.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub(super) fn start_as(
+        host: Host<'_>,
+        plugin: Plugin<'_>,
+        place: &Place,
+        timeout: Duration,
+        arguments: &[String],
+    ) -> Result<Self> {
         let mut command = command(host, plugin, place, timeout)?;
         let address = free_address()?;
-        command.arg(address.to_string());
+        command.arg(address.to_string()).args(arguments);
         let log = place.folder.join("serve.log");
         let file = File::create(&log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let started = Instant::now();
         let process =
             command.spawn().with_context(|| format!("cannot start {} serve", host.name))?;
-        let mut server = Self { process, address, log, ready_after: Duration::ZERO };
+        let is_tls = arguments.iter().any(|argument| argument.starts_with("--cert-dir"));
+        let mut server = Self { process, address, is_tls, log, ready_after: Duration::ZERO };
         server.wait_until_ready(started)?;
         Ok(server)
     }
@@ -116,6 +132,11 @@ impl Server {
         proc::cpu(&self.id().to_string())
     }
 
+    /// Where it answers.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The server's process.
     pub(super) fn id(&self) -> u32 {
         self.process.id()
@@ -150,7 +171,8 @@ impl Server {
 
     fn wait_until_ready(&mut self, started: Instant) -> Result<()> {
         let question = Request { method: "GET", path: "/", content_type: "text/plain", body: b"" };
-        while http::send(self.address, &question).is_err() {
+        // Over TLS nobody answers this, but somebody listens.
+        while http::send(self.address, &question).is_err() && !self.is_heard() {
             if let Some(status) = self.process.try_wait()? {
                 bail!("the server ended ({status}): {}", self.last_line());
             }
@@ -161,6 +183,11 @@ impl Server {
         }
         self.ready_after = started.elapsed();
         Ok(())
+    }
+
+    /// Whether a server of TLS listens.
+    fn is_heard(&self) -> bool {
+        self.is_tls && TcpStream::connect(self.address).is_ok()
     }
 
     fn last_line(&self) -> String {

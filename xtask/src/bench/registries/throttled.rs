@@ -32,7 +32,7 @@ struct Outcome {
 
 impl Outcome {
     fn wasted(&self) -> f64 {
-        let Counts { served, refused } = self.counts;
+        let Counts { served, refused, .. } = self.counts;
         100.0 * refused as f64 / (served + refused).max(1) as f64
     }
 }
