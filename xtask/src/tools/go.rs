@@ -94,7 +94,8 @@ fn download(at: &Path, module: &str, version: &str) -> Result<PathBuf> {
 }
 
 fn build(part: &GoPart, draft: &Path, log: &Path) -> Result<()> {
-    let flags = ["-ldflags", &linker_flags(part)];
+    let (linker, tags) = (linker_flags(part), part.tags.join(","));
+    let flags = ["-ldflags", &linker, "-tags", &tags];
     match &part.source {
         GoSource::Published { package, version } => {
             let mut install = go(draft);
@@ -156,6 +157,9 @@ fn go(folder: &Path) -> Command {
 /// A hash of everything that decides what a part becomes.
 fn recipe(part: &GoPart) -> Result<String> {
     let mut text = format!("{} -ldflags {}\n", part.binary, linker_flags(part));
+    if !part.tags.is_empty() {
+        text.push_str(&format!("-tags {}\n", part.tags.join(",")));
+    }
     match &part.source {
         GoSource::Published { package, version } => text.push_str(&format!("{package}@{version}")),
         GoSource::Copied { module, version, package } => {
@@ -202,11 +206,14 @@ mod tests {
             source: GoSource::Published { package: "example.com/a", version: "v1" },
             binary: "a",
             stamps,
+            tags: &[],
             cold: "a second",
         };
         assert_eq!(linker_flags(&with(&[])), "-s -w");
         assert_eq!(linker_flags(&with(&["p.v=1", "p.w=2"])), "-s -w -X p.v=1 -X p.w=2");
         assert_ne!(recipe(&with(&[])).unwrap(), recipe(&with(&["p.v=1"])).unwrap());
+        let tagged = GoPart { tags: &["without_much"], ..with(&[]) };
+        assert_ne!(recipe(&with(&[])).unwrap(), recipe(&tagged).unwrap());
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub(crate) struct GoPart {
     pub(crate) binary: &'static str,
     /// Variables that a release of this program has set at link time, as `-X` takes them.
     pub(crate) stamps: &'static [&'static str],
+    /// Build tags: what is left out of a program, or put in.
+    pub(crate) tags: &'static [&'static str],
     /// How long a build takes with an empty build cache on 2 cores, for a person who waits.
     pub(crate) cold: &'static str,
 }
@@ -109,7 +111,7 @@ pub(crate) const MODULES: [GoModule; 3] = [
 ];
 
 /// What Go builds, in the order in which most is shared: Ratify v1 first.
-pub(crate) const GO: [GoPart; 19] = [
+pub(crate) const GO: [GoPart; 20] = [
     v1("ratify-v1", "github.com/ratify-project/ratify/cmd/ratify", "ratify", "3 minutes"),
     v1("v1-sbom", "github.com/ratify-project/ratify/plugins/verifier/sbom", "sbom", "10 seconds"),
     v1(
@@ -156,6 +158,7 @@ pub(crate) const GO: [GoPart; 19] = [
         source: GoSource::Published { package: "oras.land/oras/cmd/oras", version: "v1.3.6" },
         binary: "oras",
         stamps: &[],
+        tags: &[],
         cold: "15 seconds",
     },
     GoPart {
@@ -167,6 +170,7 @@ pub(crate) const GO: [GoPart; 19] = [
         },
         binary: "registry",
         stamps: &[],
+        tags: &[],
         cold: "2 minutes",
     },
     GoPart {
@@ -178,6 +182,7 @@ pub(crate) const GO: [GoPart; 19] = [
         },
         binary: "conformance",
         stamps: &[],
+        tags: &[],
         cold: "15 seconds",
     },
     kubernetes("kube-apiserver", "cmd/kube-apiserver", "6 minutes"),
@@ -200,6 +205,7 @@ pub(crate) const GO: [GoPart; 19] = [
         },
         binary: "ecr-credential-provider",
         stamps: &[],
+        tags: &[],
         cold: "75 seconds",
     },
     GoPart {
@@ -211,6 +217,7 @@ pub(crate) const GO: [GoPart; 19] = [
         },
         binary: "gatekeeper",
         stamps: &[],
+        tags: &[],
         cold: "2 minutes",
     },
     GoPart {
@@ -225,7 +232,21 @@ pub(crate) const GO: [GoPart; 19] = [
             "helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1",
             "helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=37",
         ],
+        tags: &[],
         cold: "90 seconds",
+    },
+    GoPart {
+        name: "promtool",
+        version: "3.16.0",
+        source: GoSource::Published {
+            package: "github.com/prometheus/prometheus/cmd/promtool",
+            version: "v0.316.0",
+        },
+        binary: "promtool",
+        stamps: &[],
+        // Without what finds machines in clouds, which is most of it.
+        tags: &["remove_all_sd"],
+        cold: "150 seconds",
     },
 ];
 
@@ -240,7 +261,7 @@ const fn v1(
     cold: &'static str,
 ) -> GoPart {
     let source = GoSource::Published { package, version: "v1.4.0" };
-    GoPart { name, version: "1.4.0", source, binary, stamps: &[], cold }
+    GoPart { name, version: "1.4.0", source, binary, stamps: &[], tags: &[], cold }
 }
 
 const fn ours(
@@ -251,7 +272,7 @@ const fn ours(
     cold: &'static str,
 ) -> GoPart {
     let source = GoSource::Ours { module, package };
-    GoPart { name, version, source, binary, stamps: &[], cold }
+    GoPart { name, version, source, binary, stamps: &[], tags: &[], cold }
 }
 
 /// A program of Kubernetes, which says the version of its release: charts ask for it.
