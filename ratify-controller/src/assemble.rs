@@ -328,6 +328,7 @@ impl Plugin<'_> {
                 let installed = runtime.install(&request, loaded_for.clone(), scope).await;
                 let installed = Arc::new(installed.map_err(Missing::Download)?);
                 installed.prove_soon();
+                runtime.loaded.add(&installed, loaded_for, self.resource);
                 return Ok(Program::Installed(installed));
             }
             tracing::warn!("{}", disabled_warning(self.kind, self.type_));

@@ -254,6 +254,7 @@ impl Watcher {
         let file = match self.read() {
             Ok(file) => file,
             Err(error) => {
+                self.active.note_failure();
                 tracing::warn!("failed to load from config file , err: {error}");
                 return;
             }

@@ -26,6 +26,7 @@ use crate::{
         exec::{self, ExecRunner},
         install::{InstallOptions, InstallRequest, install},
         inventory::{InstalledPlugin, LoadedFor},
+        loaded::Loaded,
         process::{HostOptions, Orphans, PluginHost},
         rules::RulesInForce,
         sandbox::{MemoryBudget, launcher_beside},
@@ -58,6 +59,8 @@ pub struct Runtime {
     pub rules: RulesInForce,
     /// How long answers and verifiers took.
     pub measures: Arc<Measures>,
+    /// Which plugins came here, and which may run.
+    pub loaded: Arc<Loaded>,
     /// The connection pools of this process.
     connections: Connections,
     /// What stores were answered a moment ago, bounded for all of them.
@@ -101,6 +104,7 @@ impl Runtime {
             runner: Arc::new(runner),
             rules,
             measures: Arc::default(),
+            loaded: Arc::default(),
             connections,
             results: ResultCache::default(),
             private: Mutex::default(),
@@ -135,6 +139,11 @@ impl Runtime {
     /// The connection pools of this process.
     pub fn connections(&self) -> &Connections {
         &self.connections
+    }
+
+    /// What stores were answered a moment ago.
+    pub fn results(&self) -> &ResultCache {
+        &self.results
     }
 
     /// What a built-in store needs besides its configuration. It may read the secrets of a scope.
@@ -197,8 +206,9 @@ impl Runtime {
         };
         let connect =
             |source: &PluginSource| self.plugin_client(Some(source), scope).map(Origin::from);
-        let installation = install(request, &options, &connect, &mut |_, _| ()).await?;
-        Ok(installation.plugin)
+        let installation = install(request, &options, &connect, &mut |_, _| ()).await;
+        self.loaded.count(&installation);
+        Ok(installation?.plugin)
     }
 
     fn auth_environment(&self, scope: &SecretScope) -> auth::Environment {

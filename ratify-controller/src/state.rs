@@ -7,6 +7,7 @@ use std::{
     time::SystemTime,
 };
 
+use jiff::Timestamp;
 use ratify_core::{
     Basis, ErrorCode, Reports, Result, VerifyResult,
     executor::{Executor, Observe, VerifyParameters},
@@ -41,7 +42,22 @@ pub struct View {
 }
 
 /// The snapshot in force, shared by who swaps it and who reads it.
-pub struct Active(RwLock<Arc<Snapshot>>);
+pub struct Active {
+    snapshot: RwLock<Arc<Snapshot>>,
+    changes: Mutex<Changes>,
+}
+
+/// Since when a snapshot is in force, and how often there was another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Changes {
+    /// Since when it is as it is.
+    pub since: Timestamp,
+    /// How often it was swapped.
+    pub swaps: u64,
+    /// How often what should have been the next was none.
+    pub failures: u64,
+}
 
 impl Snapshot {
     /// A snapshot of one configuration that is the same for every namespace.
@@ -181,19 +197,32 @@ fn both(
 impl Active {
     /// Starts with a snapshot.
     pub fn new(snapshot: Snapshot) -> Self {
-        Self(RwLock::new(Arc::new(snapshot)))
+        let changes = Changes { since: Timestamp::now(), swaps: 0, failures: 0 };
+        Self { snapshot: RwLock::new(Arc::new(snapshot)), changes: Mutex::new(changes) }
     }
 
     /// The snapshot in force. Whoever holds it keeps it alive, and with it the files of its
     /// plugins.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         // The lock guards one pointer, which is whole even after a panic.
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Puts the next snapshot in force.
     pub fn swap(&self, next: Snapshot) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        (changes.since, changes.swaps) = (Timestamp::now(), changes.swaps + 1);
+    }
+
+    /// Notes that there should be another, which cannot be had: the one in force stays.
+    pub fn note_failure(&self) {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).failures += 1;
+    }
+
+    /// Since when it is as it is.
+    pub fn changes(&self) -> Changes {
+        *self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -221,6 +250,9 @@ mod tests {
         active.swap(Snapshot::new(nested(1)));
         assert_eq!(active.snapshot().view("").executor.limits.nesting, 1);
         assert_eq!(held.view("").executor.limits.nesting, 2);
+        active.note_failure();
+        let Changes { swaps, failures, .. } = active.changes();
+        assert_eq!((swaps, failures), (1, 1));
     }
 
     #[test]

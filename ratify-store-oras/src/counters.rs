@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use url::Url;
@@ -12,13 +13,68 @@ use url::Url;
 /// At most this many kinds of answers are told apart.
 const MAX_SERIES: usize = 1024;
 /// The host of those beyond. It is none.
-const OTHERS: &str = "(others)";
+pub(crate) const OTHERS: &str = "(others)";
+/// More of a name is no label: names come from requests.
+const MAX_LABEL_BYTES: usize = 256;
+/// v1's bounds of token exchanges, in milliseconds.
+const EXCHANGE_BOUNDS: [f64; 14] = [
+    0.0, 10.0, 50.0, 100.0, 200.0, 300.0, 400.0, 500.0, 600.0, 700.0, 800.0, 900.0, 1000.0, 1200.0,
+];
 
 /// Counts since the process began.
 #[derive(Debug, Default)]
 pub struct Counters {
     requests: Mutex<BTreeMap<RequestSeries, u64>>,
     blobs: Mutex<BTreeMap<CacheSeries, u64>>,
+    exchanges: Mutex<BTreeMap<ExchangeSeries, Took>>,
+}
+
+/// Which token was asked for by showing another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Exchange {
+    /// Entra's, for this process's identity. v1 calls it AAD.
+    Aad,
+    /// A registry's of Azure, for Entra's.
+    Acr,
+}
+
+/// A kind of exchange.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ExchangeSeries {
+    /// Which token.
+    pub exchange: Exchange,
+    /// What it is for: a scope, or a registry's host.
+    pub of: Arc<str>,
+    /// Whose work it was.
+    pub tenant: Arc<str>,
+}
+
+/// How long exchanges of one kind took.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Took {
+    /// How many took no more than each of v1's bounds and more than the one before; the last took
+    /// more than all.
+    counts: [u64; EXCHANGE_BOUNDS.len() + 1],
+    /// Together, in milliseconds.
+    pub sum: f64,
+}
+
+impl Took {
+    fn add(&mut self, took: Duration) {
+        let took = took.as_secs_f64() * 1000.0;
+        let at = EXCHANGE_BOUNDS.iter().position(|bound| took <= *bound);
+        self.counts[at.unwrap_or(EXCHANGE_BOUNDS.len())] += 1;
+        self.sum += took;
+    }
+
+    /// The bounds in milliseconds, the last of which is none, and how many there were up to each
+    /// from the one before.
+    pub fn buckets(&self) -> Vec<(f64, u64)> {
+        let bounds = EXCHANGE_BOUNDS.into_iter().chain([f64::INFINITY]);
+        bounds.zip(self.counts).collect()
+    }
 }
 
 /// Look-ups in the cache on disk.
@@ -54,9 +110,33 @@ impl Counters {
         blobs.iter().map(|(series, count)| (series.clone(), *count)).collect()
     }
 
+    /// How long exchanges of tokens took. v1 counts those for Entra's whatever came of them, and
+    /// those at registries where they brought a token.
+    pub fn exchanges(&self) -> Vec<(ExchangeSeries, Took)> {
+        let exchanges = self.exchanges.lock().unwrap_or_else(PoisonError::into_inner);
+        exchanges.iter().map(|(series, took)| (series.clone(), took.clone())).collect()
+    }
+
+    #[cfg_attr(not(feature = "azure"), allow(dead_code, reason = "the one cloud that exchanges"))]
+    pub(crate) fn count_exchange(
+        &self,
+        exchange: Exchange,
+        of: &str,
+        tenant: &str,
+        took: Duration,
+    ) {
+        let series = ExchangeSeries { exchange, of: label(of), tenant: label(tenant) };
+        let mut exchanges = self.exchanges.lock().unwrap_or_else(PoisonError::into_inner);
+        let series = match exchanges.len() < MAX_SERIES || exchanges.contains_key(&series) {
+            true => series,
+            false => ExchangeSeries { exchange, of: OTHERS.into(), tenant: "".into() },
+        };
+        exchanges.entry(series).or_default().add(took);
+    }
+
     pub(crate) fn count_request(&self, url: &Url, status: u16, tenant: &Arc<str>) {
         let host = host_of(url);
-        let series = RequestSeries { host, status, tenant: tenant.clone() };
+        let series = RequestSeries { host, status, tenant: capped(tenant) };
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         let has_room = requests.len() < MAX_SERIES || requests.contains_key(&series);
         let series = match has_room || make_room_for(&series, &mut requests) {
@@ -67,7 +147,7 @@ impl Counters {
     }
 
     pub(crate) fn count_blob(&self, is_hit: bool, tenant: &Arc<str>) {
-        let series = CacheSeries { is_hit, tenant: tenant.clone() };
+        let series = CacheSeries { is_hit, tenant: capped(tenant) };
         let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
         let series = match blobs.len() < MAX_SERIES || blobs.contains_key(&series) {
             true => series,
@@ -104,6 +184,18 @@ fn make_room_for(series: &RequestSeries, requests: &mut BTreeMap<RequestSeries, 
     let count = requests.remove(&rarest).unwrap_or_default();
     *requests.entry(rarest.among_others()).or_default() += count;
     true
+}
+
+/// A name that is kept as a label.
+#[cfg_attr(not(feature = "azure"), allow(dead_code, reason = "the one cloud that exchanges"))]
+fn label(name: &str) -> Arc<str> {
+    ratify_core::capped_line(name, MAX_LABEL_BYTES).into()
+}
+
+/// The same of a name that is shared, as all but those of an enemy are.
+fn capped(name: &Arc<str>) -> Arc<str> {
+    let is_plain = name.len() <= MAX_LABEL_BYTES && !name.chars().any(char::is_control);
+    if is_plain { Arc::clone(name) } else { ratify_core::capped_line(name, MAX_LABEL_BYTES).into() }
 }
 
 /// The host of a URL with its port, where that is not the scheme's: v1's label.
@@ -189,5 +281,38 @@ mod tests {
         }
         let series = |is_hit| CacheSeries { is_hit, tenant: "team".into() };
         assert_eq!(counters.blob_cache(), [(series(false), 2), (series(true), 1)]);
+    }
+    #[test]
+    fn an_exchange_is_counted_by_how_long_it_took_in_v1s_bounds() {
+        let counters = Counters::default();
+        for milliseconds in [0, 10, 11, 1200, 1201] {
+            let took = Duration::from_millis(milliseconds);
+            counters.count_exchange(Exchange::Acr, "r.azurecr.io", "team", took);
+        }
+        let [(series, took)] = counters.exchanges().try_into().unwrap();
+        let (of, tenant) = (&*series.of, &*series.tenant);
+        assert_eq!((series.exchange, of, tenant), (Exchange::Acr, "r.azurecr.io", "team"));
+        let counts: Vec<_> = took.buckets().into_iter().filter(|(_, count)| *count > 0).collect();
+        let expected = [(0.0, 1), (10.0, 1), (50.0, 1), (1200.0, 1), (f64::INFINITY, 1)];
+        assert_eq!((counts.as_slice(), took.sum), (&expected[..], 2422.0));
+        for number in 0..5000 {
+            let of = format!("r{number}.azurecr.io");
+            counters.count_exchange(Exchange::Acr, &of, "", Duration::ZERO);
+        }
+        assert_eq!(counters.exchanges().len(), MAX_SERIES + 1);
+    }
+
+    /// A namespace is what stands in brackets in a key, however long.
+    #[test]
+    fn no_label_is_long_or_has_control_characters() {
+        let counters = Counters::default();
+        let long: Arc<str> = format!("team\n{}", "x".repeat(100_000)).into();
+        counters.count_blob(true, &long);
+        counters.count_request(&Url::parse("https://r.io/").unwrap(), 200, &long);
+        let tenants =
+            [counters.blob_cache()[0].0.tenant.clone(), counters.requests()[0].0.tenant.clone()];
+        for tenant in tenants {
+            assert!(tenant.len() <= MAX_LABEL_BYTES && !tenant.contains('\n'), "{tenant}");
+        }
     }
 }

@@ -7,7 +7,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures_util::future::{Either, pending, select};
@@ -37,6 +37,35 @@ struct State {
     queues: VecDeque<Queue>,
     /// How many requests of each tenant are under way.
     under_way: HashMap<Arc<str>, u32>,
+    counted: Counted,
+}
+
+/// What became of requests so far.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counted {
+    /// Those that were answered, whatever the answer says.
+    pub(crate) answered: u64,
+    /// Those that had to wait for their turn, and for how long together.
+    pub(crate) waited: u64,
+    pub(crate) wait: Duration,
+    /// Answers that asked for a pause.
+    pub(crate) throttled: u64,
+    /// Those that were not sent, since a pause ends after there is time.
+    pub(crate) refused: u64,
+}
+
+/// How a queue stands at a moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Standing {
+    pub(crate) waiting: usize,
+    pub(crate) under_way: u32,
+    /// How many may be under way.
+    pub(crate) window: f64,
+    /// How many may be sent in a second; `None` for no bound.
+    pub(crate) per_second: Option<f64>,
+    /// For how much longer nothing is sent.
+    pub(crate) paused: Duration,
+    pub(crate) counted: Counted,
 }
 
 struct Queue {
@@ -67,6 +96,7 @@ impl Limiter {
         tenant: &Arc<str>,
         deadline: &Deadline,
     ) -> Result<Ticket, Paused> {
+        let began = Instant::now();
         loop {
             let granted = {
                 let mut state = self.lock();
@@ -74,6 +104,7 @@ impl Limiter {
                 if let Some(until) = state.pace.paused_until().filter(|until| *until > now)
                     && deadline.end().is_some_and(|end| until >= end)
                 {
+                    state.counted.refused += 1;
                     return Err(Paused(until));
                 }
                 if state.queues.is_empty() && state.has_room(tenant, now) {
@@ -89,13 +120,36 @@ impl Limiter {
                 match select(Box::pin(self.wait(granted)), Box::pin(deadline.nears())).await {
                     Either::Left((ticket, _)) => ticket,
                     Either::Right(((), wait)) => match self.paused_until(Instant::now()) {
-                        Some(until) => return Err(Paused(until)),
+                        Some(until) => {
+                            self.lock().counted.refused += 1;
+                            return Err(Paused(until));
+                        }
                         None => wait.await,
                     },
                 };
             if let Some(ticket) = ticket {
+                let mut state = self.lock();
+                state.counted.waited += 1;
+                state.counted.wait += began.elapsed();
                 return Ok(ticket);
             }
+        }
+    }
+
+    /// How it stands.
+    pub(crate) fn standing(&self, now: Instant) -> Standing {
+        let state = self.lock();
+        let waiting = state.queues.iter().flat_map(|queue| &queue.waiting);
+        Standing {
+            waiting: waiting.filter(|grant| !grant.is_closed()).count(),
+            under_way: state.pace.in_flight(),
+            window: state.pace.window(),
+            per_second: state.pace.rate(now),
+            paused: state
+                .pace
+                .paused_until()
+                .map_or(Duration::ZERO, |until| until.saturating_duration_since(now)),
+            counted: state.counted,
         }
     }
 
@@ -209,6 +263,11 @@ impl State {
 
     fn end(&mut self, ticket: &Ticket) {
         self.pace.end(ticket.begun, Instant::now(), ticket.seen);
+        match ticket.seen {
+            Seen::Served => self.counted.answered += 1,
+            Seen::Busy(_) => self.counted.throttled += 1,
+            Seen::Failed | Seen::Unknown => {}
+        }
         if let Some(count) = self.under_way.get_mut(&ticket.tenant) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -271,6 +330,10 @@ mod tests {
         let soon = Duration::from_secs(5);
         let ticket =
             tokio::time::timeout(soon, limiter.admit(&few, &never())).await.unwrap().unwrap();
+        while limiter.standing(Instant::now()).waiting < 500 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(limiter.standing(Instant::now()).under_way, 7);
         assert!(waiting.iter().all(|task| !task.is_finished()));
         ticket.done(Seen::Served);
         drop(held);
@@ -278,6 +341,9 @@ mod tests {
             tokio::time::timeout(soon, task).await.unwrap().unwrap();
         }
         assert!(limiter.lock().queues.is_empty() && limiter.lock().under_way.is_empty());
+        let Standing { waiting, under_way, counted, .. } = limiter.standing(Instant::now());
+        // The one of the few, too, stood in the queue for a moment.
+        assert_eq!((waiting, under_way, counted.waited, counted.answered), (0, 0, 501, 1));
     }
 
     #[tokio::test]
@@ -393,6 +459,10 @@ mod tests {
         let begun = Instant::now();
         let soon = Deadline::new(Some(begun + Duration::from_secs(5)));
         let Paused(until) = limiter.admit(&a, &soon).await.err().unwrap();
+        let standing = limiter.standing(Instant::now());
+        let Counted { refused, throttled, waited, .. } = standing.counted;
+        assert_eq!((refused, throttled, waited, standing.waiting), (1, 1, 0, 0));
+        assert!(standing.paused > Duration::from_secs(50) && standing.per_second.is_some());
         assert!(
             until > begun + Duration::from_secs(50) && begun.elapsed() < Duration::from_secs(4)
         );

@@ -149,8 +149,18 @@ impl Pace {
         self.paused_until
     }
 
+    /// How many requests wait for an answer.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// How many may.
+    pub(crate) fn window(&self) -> f64 {
+        self.window
+    }
+
     /// Requests a second; `None` for no bound.
-    fn rate(&self, now: Instant) -> Option<f64> {
+    pub(crate) fn rate(&self, now: Instant) -> Option<f64> {
         let slowed = self.slowed?;
         let since = now.saturating_duration_since(slowed.at);
         if since >= FORGET_AFTER {

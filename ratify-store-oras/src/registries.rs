@@ -2,6 +2,7 @@
 //! anybody's right, so all clients share it.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
@@ -14,7 +15,8 @@ use url::Url;
 
 use crate::{
     auth::challenge::Challenge,
-    limiter::Limiter,
+    counters::host_of,
+    limiter::{Limiter, Standing},
     ways::{Referrers, Ways},
 };
 
@@ -111,6 +113,22 @@ impl Registries {
         });
         registry.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         registry.clone()
+    }
+
+    /// How the queues stand, by host: those asked last come first.
+    pub(crate) fn standings(&self, now: Instant) -> Vec<(String, Standing)> {
+        let known = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.values().cloned().collect::<Vec<_>>()
+        };
+        let mut by_use: Vec<_> =
+            known.into_iter().map(|one| (one.used.load(Ordering::Relaxed), one)).collect();
+        by_use.sort_unstable_by_key(|(used, _)| Reverse(*used));
+        let told = by_use.into_iter().filter_map(|(_, one)| {
+            let host = host_of(&Url::parse(&one.origin).ok()?);
+            Some((host, one.limiter.standing(now)))
+        });
+        told.collect()
     }
 }
 

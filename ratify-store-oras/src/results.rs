@@ -94,6 +94,22 @@ struct Shelves {
     clock: u64,
     swept: Option<Instant>,
     tenants: HashMap<Arc<str>, Shelf>,
+    hits: u64,
+    misses: u64,
+}
+
+/// What was found so far, and how much is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResultCounts {
+    /// Questions whose answer was known.
+    pub hits: u64,
+    /// Those whose answer was not.
+    pub misses: u64,
+    /// How many answers are kept, those included that have ended and were not removed yet.
+    pub entries: u64,
+    /// How many bytes they take.
+    pub bytes: u64,
 }
 
 /// What one tenant's stores keep.
@@ -141,7 +157,16 @@ impl ResultCache {
             clock: 0,
             swept: None,
             tenants: HashMap::new(),
+            hits: 0,
+            misses: 0,
         })))
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> ResultCounts {
+        let shelves = self.lock();
+        let entries = shelves.tenants.values().map(|shelf| shelf.entries.len() as u64).sum();
+        ResultCounts { hits: shelves.hits, misses: shelves.misses, entries, bytes: shelves.bytes }
     }
 
     /// The part of a new store, which is empty.
@@ -166,7 +191,12 @@ impl Results {
     /// v1's.
     pub(crate) fn get(&self, at: &Reference, question: &Question, now: Instant) -> Option<Known> {
         let key = self.key(at, question);
-        let found = self.cache.lock().get(&self.tenant, &key, now);
+        let found = {
+            let mut shelves = self.cache.lock();
+            let found = shelves.get(&self.tenant, &key, now);
+            *(if found.is_some() { &mut shelves.hits } else { &mut shelves.misses }) += 1;
+            found
+        };
         let name = question.name();
         match found {
             Some(_) => tracing::debug!("cache hit for {name}"),

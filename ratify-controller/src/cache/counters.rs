@@ -50,6 +50,16 @@ pub struct Counts {
     pub bytes: u64,
 }
 
+/// How the link to Redis stands at a moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkStanding {
+    /// Whether there is a connection.
+    pub is_up: bool,
+    /// How many were made so far.
+    pub connects: u64,
+}
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub(super) struct Count(AtomicU64);

@@ -21,16 +21,22 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use ratify_core::{Reference, Standing};
 
-use crate::{gatekeeper::verdict::Verdict, plugin::rules::RulesInForce, state::View};
+use crate::{
+    gatekeeper::verdict::Verdict,
+    plugin::rules::{Rules, RulesInForce},
+    state::View,
+};
 use fingerprint::Fingerprint;
 use memory::{Memory, Now, Until};
 use shared::Shared;
 
 pub use address::{SharedAddress, SharedOptions};
-pub use counters::{Counters, Counts};
+pub use counters::{Counters, Counts, LinkStanding};
 pub(crate) use fingerprint::Memo;
 pub use options::{CacheError, CacheOptions, Ttl};
 
+/// So much of a fingerprint is shown.
+const SHOWN_BYTES: usize = 8;
 /// What may change by itself is kept no longer than this, whatever is configured: a denial, since
 /// somebody may be at work to end its reason, and what a tag stands for. It is v1's default.
 const SHORT: Duration = Duration::from_secs(10);
@@ -113,6 +119,11 @@ impl VerdictCache {
         self.0.is_some()
     }
 
+    /// How the link to Redis stands, where verdicts are shared.
+    pub fn link(&self) -> Option<LinkStanding> {
+        self.0.as_ref()?.shared.as_ref().map(Shared::standing)
+    }
+
     /// What was counted so far.
     pub fn counts(&self) -> Counts {
         self.0.as_ref().map(|cache| cache.counts()).unwrap_or_default()
@@ -179,6 +190,12 @@ impl Place {
             shared.withdraw(key);
         }
     }
+}
+
+/// What decides in a view, in a few letters: the same in replicas that decide alike. `None` where not
+/// all of it is known.
+pub(crate) fn fingerprint_of(view: &View, rules: &Arc<Rules>) -> Option<String> {
+    Fingerprint::of(view, rules).map(|fingerprint| hex::encode(&fingerprint.0[..SHOWN_BYTES]))
 }
 
 /// For how long a verdict is kept: an allow of a digest as long as is configured.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use super::{address::SharedOptions, counters::Counters};
+use super::{LinkStanding, address::SharedOptions, counters::Counters};
 use crate::gatekeeper::verdict::Verdict;
 
 pub(super) struct Shared;
@@ -15,6 +15,10 @@ impl Shared {
             options.address
         );
         Self
+    }
+
+    pub(super) fn standing(&self) -> LinkStanding {
+        LinkStanding::default()
     }
 
     pub(super) async fn get(&self, _: &[u8]) -> Option<(Verdict, SystemTime)> {

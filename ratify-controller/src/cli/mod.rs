@@ -18,6 +18,8 @@ mod verdicts;
 mod verify;
 mod version;
 
+pub(crate) use version::COMMIT;
+
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};

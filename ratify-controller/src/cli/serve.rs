@@ -22,10 +22,11 @@ use crate::{
         self,
         manager::{ManagerOptions, manage},
         parts::Composition,
-        rotation::{RotationOptions, rotate},
+        resource_counts::ResourceCounts,
+        rotation::{RotationCounts, RotationOptions, rotate},
         waits::Waits,
     },
-    metrics::{self, Sources},
+    metrics::{self, Board, Serving},
     plugin::rules::Rules,
     reload::{ConfigFile, Watcher},
     runtime::Runtime,
@@ -74,21 +75,27 @@ pub(crate) struct Serve {
 impl Serve {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let verdicts = self.cache.open(&context.runtime)?;
-        let measuring = self.metrics(context, &verdicts).await?;
+        let board = Board::new(&context.runtime, verdicts.clone());
+        let measuring = self.metrics(&board).await?;
         tokio::select! {
-            ended = self.serve(context, verdicts) => ended,
+            ended = self.serve(context, verdicts, &board) => ended,
             () = measuring => bail!("metrics are served no more"),
         }
     }
 
-    async fn serve(&self, context: &Context, verdicts: VerdictCache) -> anyhow::Result<ExitCode> {
+    async fn serve(
+        &self,
+        context: &Context,
+        verdicts: VerdictCache,
+        board: &Board,
+    ) -> anyhow::Result<ExitCode> {
         let file = context
             .load_config_file(&self.config)
             .context("failed to retrieve logger configuration: unable to load config")?;
         let service_config = ServiceConfig::from_config(&file.config);
         if self.enable_crd_manager {
             let service = (service_config, verdicts);
-            return Box::pin(self.run_in_cluster(context, file, service)).await;
+            return Box::pin(self.run_in_cluster(context, file, service, board)).await;
         }
         let snapshot = Box::pin(assemble::snapshot(&file.config, &context.runtime)).await?;
         tracing::info!("configuration successfully loaded.");
@@ -107,12 +114,20 @@ impl Serve {
             .with_measures(Arc::clone(&context.runtime.measures))
             .with_cache(verdicts);
         let service = Arc::new(service);
-        let watcher =
-            Watcher::new(context.config_file(&self.config), file, active).with_rules(rules);
+        let path = context.config_file(&self.config);
+        let watcher = Watcher::new(path, file, Arc::clone(&active)).with_rules(rules.clone());
         let runtime = Arc::clone(&context.runtime);
         let watching = watcher.watch(|config| rebuild(config, Arc::clone(&runtime)));
         tracing::info!("starting server at {}", listener.local_addr()?);
         let (tls, renewing) = self.tls(&Readiness::default(), false)?;
+        board.show_serving(Serving {
+            service: Arc::clone(&service),
+            active,
+            rules,
+            tls: tls.clone(),
+            resources: None,
+            rotation: None,
+        });
         tokio::select! {
             ended = answer(listener, tls, service) => ended.map(|()| ExitCode::SUCCESS),
             () = renewing => bail!("the certificates are watched no more"),
@@ -130,6 +145,7 @@ impl Serve {
         context: &Context,
         file: ConfigFile,
         (service_config, verdicts): (ServiceConfig, VerdictCache),
+        board: &Board,
     ) -> anyhow::Result<ExitCode> {
         tracing::info!("starting crd manager");
         if self.http.is_empty() {
@@ -156,10 +172,19 @@ impl Serve {
             .with_cache(verdicts);
         let service = Arc::new(service);
         let watcher = Watcher::new(context.config_file(&self.config), file, Arc::clone(&active))
-            .with_rules(rules);
-        let rotating = rotation(&context.environment, &client);
+            .with_rules(rules.clone());
+        let (rotating, rotated) = rotation(&context.environment, &client);
         tracing::info!("starting server at {}", listener.local_addr()?);
         let (tls, renewing) = self.tls(&readiness, context.environment.cert_rotation())?;
+        let counts = Arc::<ResourceCounts>::default();
+        board.show_serving(Serving {
+            service: Arc::clone(&service),
+            active: Arc::clone(&active),
+            rules,
+            tls: tls.clone(),
+            resources: Some(Arc::clone(&counts)),
+            rotation: rotated,
+        });
         let managed = manage(
             client,
             ManagerOptions {
@@ -169,6 +194,7 @@ impl Serve {
                 identity: context.environment.host_name.clone(),
                 open: tls.as_ref().map_or_else(|| watch::channel(Some(IN_CLEAR)).1, Tls::open),
                 readiness: readiness.check("resources"),
+                counts,
             },
         );
         tokio::select! {
@@ -203,7 +229,7 @@ impl Serve {
     }
 
     /// Serves metrics, where that is asked for.
-    async fn metrics(&self, context: &Context, verdicts: &VerdictCache) -> anyhow::Result<Forever> {
+    async fn metrics(&self, board: &Board) -> anyhow::Result<Forever> {
         if !self.metrics_enabled {
             return Ok(Box::pin(std::future::pending()));
         }
@@ -219,9 +245,7 @@ impl Serve {
         let listener =
             listen(&address).await.with_context(|| format!("error listening on {address}"))?;
         tracing::info!("initializing metrics backend: prometheus on {}", listener.local_addr()?);
-        let runtime = &context.runtime;
-        let (connections, measures) = (runtime.connections().clone(), runtime.measures.clone());
-        let router = metrics::router(Sources::new(connections, measures, verdicts.clone()));
+        let router = metrics::router(board.clone());
         Ok(Box::pin(async move { match gatekeeper::serve_router(listener, router).await {} }))
     }
 }
@@ -229,15 +253,19 @@ impl Serve {
 /// Something that runs as long as the server does.
 type Forever = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Makes the certificates, where that is asked for.
-fn rotation(environment: &Environment, client: &kube::Client) -> Forever {
+/// Makes the certificates, where that is asked for, and counts what it does.
+fn rotation(
+    environment: &Environment,
+    client: &kube::Client,
+) -> (Forever, Option<Arc<RotationCounts>>) {
     if !environment.cert_rotation() {
-        return Box::pin(std::future::pending());
+        return (Box::pin(std::future::pending()), None);
     }
     tracing::info!("setting up cert rotation");
     let options =
         RotationOptions::new(environment.namespace_or_default(), &environment.service_name);
-    Box::pin(rotate(client.clone(), options))
+    let counts = Arc::<RotationCounts>::default();
+    (Box::pin(rotate(client.clone(), options, Arc::clone(&counts))), Some(counts))
 }
 
 /// Answers until this process is told to end.

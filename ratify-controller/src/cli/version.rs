@@ -7,7 +7,7 @@ use clap::Args;
 use super::{flag, output};
 
 /// The commit the binary was built from, where the build says so.
-const COMMIT: Option<&str> = option_env!("RATIFY_GIT_COMMIT");
+pub(crate) const COMMIT: Option<&str> = option_env!("RATIFY_GIT_COMMIT");
 
 #[derive(Debug, Args)]
 pub(crate) struct Version {

@@ -10,6 +10,7 @@ use super::{
     verdict::Verdict,
     wire::{Item, ItemValue},
 };
+use crate::metrics::Told;
 
 /// A longer line of the log is cut.
 const MAX_LINE_BYTES: usize = 4096;
@@ -206,6 +207,25 @@ impl Asked {
 
     fn logged_namespace(&self) -> String {
         ratify_core::capped_line(&self.namespace, MAX_NAMESPACE_BYTES)
+    }
+}
+
+impl Answer {
+    /// The same, and what it is counted as.
+    pub(super) fn told(self) -> (Self, Told) {
+        let told = match &self {
+            Self::Nothing(_) => Told::Unanswered,
+            Self::Item(item) => match &item.value {
+                Some(ItemValue::Verification { verdict, .. }) if verdict.is_success => {
+                    Told::Allowed
+                }
+                Some(ItemValue::Verification { .. }) => Told::Denied,
+                Some(ItemValue::Mutation(_)) if item.error.is_empty() => Told::Resolved,
+                Some(ItemValue::Mutation(_)) => Told::Unresolved,
+                None => Told::Failed,
+            },
+        };
+        (self, told)
     }
 }
 

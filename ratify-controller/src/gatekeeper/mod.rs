@@ -12,7 +12,7 @@
 mod asked;
 mod body;
 mod config;
-mod flights;
+pub(crate) mod flights;
 pub mod listen;
 mod routes;
 pub mod service;

@@ -7,10 +7,11 @@
 //! What is found out about an image is an item, which Gatekeeper keeps for minutes, errors too. What
 //! stands in the way of finding out is no item but a system error, which is not kept.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
+use prometheus_client::metrics::histogram::Histogram;
 use ratify_core::{
     ComponentType, Context, Digest, ErrorCode, Reference, Result, VerifyResult,
     executor::{Executor, VerifyParameters},
@@ -24,14 +25,14 @@ use tokio::{
 use super::{
     asked::{Answer, Asked, Failure, Operation, Outcome, Unanswered},
     config::ServiceConfig,
-    flights::{Bounds, FlightKey, Flights, Keep, Terms, Waiting},
+    flights::{Bounds, FlightKey, Flights, Keep, Load, Terms, Waiting},
     times::Times,
     verdict::Verdict,
     wire::{Item, VerificationResponse},
 };
 use crate::{
     cache::{Found, Place, VerdictCache},
-    metrics::Measures,
+    metrics::{Measures, Told},
     plugin::rules::RulesInForce,
     state::{Active, Snapshot, View},
 };
@@ -75,6 +76,12 @@ struct Asking {
     snapshot: Arc<Snapshot>,
     give_up_at: Instant,
     images: usize,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Service").finish_non_exhaustive()
+    }
 }
 
 impl Service {
@@ -127,11 +134,21 @@ impl Service {
     }
 
     pub(super) fn within(&self, operation: Operation) -> Duration {
-        let times = *self.times.borrow();
+        let times = self.times();
         match operation {
             Operation::Verify => times.verify,
             Operation::Mutate => times.mutate,
         }
+    }
+
+    /// Within what requests are answered now.
+    pub(crate) fn times(&self) -> Times {
+        *self.times.borrow()
+    }
+
+    /// How much there is to do, and how long images waited for their turn so far, in seconds.
+    pub(crate) fn load(&self) -> (Load, Histogram) {
+        self.flights.load()
     }
 
     /// Everything is answered by then, whatever is finished.
@@ -177,21 +194,28 @@ impl Service {
             .collect();
         let answers = join_all(begun.into_iter().map(|(asked, begun)| async move {
             let waiting = match begun {
-                Ok(Begun::Answered(item)) => return Answer::Item(item),
+                Ok(Begun::Answered(item)) => return Answer::Item(item).told(),
                 Ok(Begun::Waiting(waiting)) => waiting,
-                Err(failure) => return asked.failure(operation, failure),
+                Err(failure) => return asked.failure(operation, failure).told(),
             };
             tokio::select! {
                 biased;
                 landed = waiting.landed() => match landed {
-                    Ok(outcome) => asked.answer(operation, &outcome),
-                    Err(lost) => asked.failure(operation, not_done(&lost)),
+                    Ok(outcome) => asked.answer(operation, &outcome).told(),
+                    Err(lost) => asked.failure(operation, not_done(&lost)).told(),
                 },
-                () = self.time_is_over(started + within) => asked.late(operation, within),
+                () = self.time_is_over(started + within) => {
+                    let told = match operation {
+                        Operation::Verify => Told::Late,
+                        Operation::Mutate => Told::LateResolution,
+                    };
+                    (asked.late(operation, within), told)
+                }
             }
         }));
         let (mut items, mut unanswered) = (Vec::new(), Vec::new());
-        for answer in answers.await {
+        for (answer, told) in answers.await {
+            self.measures.told(told);
             match answer {
                 Answer::Item(item) => items.push(item),
                 Answer::Nothing(why) => unanswered.push(why),

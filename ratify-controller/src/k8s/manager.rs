@@ -1,6 +1,7 @@
 //! The manager: watches the nine kinds and keeps what is in force as they say. One task owns the
 //! state; jobs build and write beside it, so that a slow registry holds up no other resource.
 
+mod count;
 mod open;
 mod tags;
 
@@ -31,6 +32,7 @@ use super::{
     queue::{Queue, Work},
     refused,
     resource::{Key, Pin, Resource},
+    resource_counts::ResourceCounts,
     tried::Tried,
     volume,
     watch::{self, Seen},
@@ -65,6 +67,8 @@ pub struct ManagerOptions {
     pub open: latest::Receiver<Option<&'static str>>,
     /// Is set when everything was listed and tried once.
     pub readiness: Check,
+    /// Told what comes of resources.
+    pub counts: Arc<ResourceCounts>,
 }
 
 /// What a job ended with.
@@ -114,6 +118,7 @@ struct Manager {
     /// Kinds that were not listed yet.
     unlisted: BTreeSet<Kind>,
     tried: Tried,
+    counts: Arc<ResourceCounts>,
     jobs: JoinSet<Step>,
     of_job: HashMap<Id, Key>,
     /// How to end what is being done for a resource.
@@ -131,7 +136,8 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
         watches.spawn(watch::watch(client.clone(), kind, sender.clone()));
     }
     drop(sender);
-    let ManagerOptions { runtime, active, composition, identity, mut open, readiness } = options;
+    let ManagerOptions { runtime, active, composition, identity, mut open, readiness, counts } =
+        options;
     let mut rules = runtime.rules.changes();
     let pins = Pins::of(Inventory::of(runtime.environment.default_plugin_dir()));
     let events_forbidden = Once::default();
@@ -147,6 +153,7 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
         parts: Parts::default(),
         unlisted: Kind::ALL.into_iter().collect(),
         tried: Tried::new(readiness),
+        counts,
         jobs: JoinSet::new(),
         of_job: HashMap::new(),
         running: BTreeMap::new(),
@@ -375,7 +382,7 @@ impl Manager {
     /// Puts what was built in force, and then says so in the status.
     fn apply(&mut self, resource: Resource, built: Built, rules: Arc<Rules>) {
         let key = resource.key.clone();
-        let before = self.done.remove(&key).filter(|done| done.uid == resource.uid);
+        let before = self.take_done(&key).filter(|done| done.uid == resource.uid);
         // What is denied is not kept as the last good one.
         let is_denied = built.part.as_ref().is_err_and(rules::is_denial);
         let kept = before.as_ref().is_some_and(|done| done.in_force) && !is_denied;
@@ -439,7 +446,7 @@ impl Manager {
             tag,
             directory,
         };
-        self.done.insert(key.clone(), done);
+        self.put_done(key.clone(), done);
         // The latest status counts: the claim changed it meanwhile.
         let (seen, resource) =
             (resource.pin(), self.resources.get(&key).cloned().unwrap_or(resource));
@@ -460,7 +467,7 @@ impl Manager {
         log::removal(key);
         self.resources.remove(key);
         self.tried.tried(key);
-        if let Some(directory) = self.done.remove(key).and_then(|done| done.directory) {
+        if let Some(directory) = self.take_done(key).and_then(|done| done.directory) {
             volume::forget(key, directory);
         }
         self.shared.pins.forget(key);

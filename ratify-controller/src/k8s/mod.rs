@@ -27,6 +27,7 @@ mod pins;
 pub mod queue;
 mod refused;
 pub mod resource;
+pub mod resource_counts;
 pub mod rotation;
 pub mod secrets;
 pub mod status;

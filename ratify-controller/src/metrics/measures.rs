@@ -13,10 +13,10 @@ use std::{
 };
 
 use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric as _},
-    metrics::{MetricType, counter::ConstCounter, histogram::Histogram},
+    collector::Collector, encoding::DescriptorEncoder, metrics::histogram::Histogram,
 };
+
+use super::page::{Labels, Page, label};
 
 /// At most this many kinds of runs are told apart.
 const MAX_SERIES: usize = 1024;
@@ -42,7 +42,41 @@ pub struct Measures {
     verifiers: Mutex<BTreeMap<Series, Histogram>>,
     late: AtomicU64,
     failed: AtomicU64,
+    told: [AtomicU64; TOLD.len()],
 }
+
+/// What somebody was told of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// It may run.
+    Allowed,
+    /// A policy says no. Where it only passes reports on, nothing is decided and this is counted.
+    Denied,
+    /// There is something wrong with it: an error that lasts.
+    Failed,
+    /// Nothing, since something stood in the way for the moment.
+    Unanswered,
+    /// Nothing in time.
+    Late,
+    /// What its tag stands for.
+    Resolved,
+    /// Why that is not known.
+    Unresolved,
+    /// Nothing in time.
+    LateResolution,
+}
+
+/// Each with its labels: operation and outcome.
+const TOLD: [(Told, &str, &str); 8] = [
+    (Told::Allowed, "verify", "allowed"),
+    (Told::Denied, "verify", "denied"),
+    (Told::Failed, "verify", "error"),
+    (Told::Unanswered, "verify", "unanswered"),
+    (Told::Late, "verify", "late"),
+    (Told::Resolved, "mutate", "resolved"),
+    (Told::Unresolved, "mutate", "error"),
+    (Told::LateResolution, "mutate", "late"),
+];
 
 /// One run of a verifier.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +108,7 @@ impl Default for Measures {
             verifiers: Mutex::default(),
             late: AtomicU64::default(),
             failed: AtomicU64::default(),
+            told: Default::default(),
         }
     }
 }
@@ -101,10 +136,15 @@ impl Measures {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Somebody was told this of one image.
+    pub(crate) fn told(&self, told: Told) {
+        self.told[told as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn verifier_ran(&self, run: VerifierRun<'_>, took: Duration) {
         let series = Series {
-            verifier: run.verifier.to_owned(),
-            tenant: run.tenant.to_owned(),
+            verifier: label(run.verifier),
+            tenant: label(run.tenant),
             is_success: run.is_success,
             is_error: run.is_error,
         };
@@ -120,49 +160,45 @@ impl Measures {
 }
 
 impl Collector for Shown {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for (name, help, histogram) in [
-            (
-                "ratify_verification_request",
-                "How long requests to verify took, in milliseconds",
-                &self.0.verifications,
-            ),
-            (
-                "ratify_mutation_request",
-                "How long requests to mutate took, in milliseconds",
-                &self.0.mutations,
-            ),
-        ] {
-            let family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
-            histogram.encode(family)?;
-        }
-        let name = "ratify_verifier_duration";
-        let help = "How long verifiers took for an artifact, in milliseconds";
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (mut page, measures) = (Page(encoder), &self.0);
+        page.histograms(
+            ("ratify_verification_request", "How long requests to verify took, in milliseconds"),
+            [([], measures.verifications.clone())],
+        )?;
+        page.histograms(
+            ("ratify_mutation_request", "How long requests to mutate took, in milliseconds"),
+            [([], measures.mutations.clone())],
+        )?;
         let verifiers: Vec<_> = {
-            let verifiers = self.0.verifiers.lock().unwrap_or_else(PoisonError::into_inner);
-            let labels = |series: &Series| {
-                [
-                    ("verifier", series.verifier.clone()),
-                    ("success", series.is_success.to_string()),
-                    ("error", series.is_error.to_string()),
-                    ("workload_namespace", series.tenant.clone()),
-                ]
-            };
-            verifiers.iter().map(|(series, one)| (labels(series), one.clone())).collect()
+            let verifiers = measures.verifiers.lock().unwrap_or_else(PoisonError::into_inner);
+            verifiers.iter().map(|(series, one)| (series.labels(), one.clone())).collect()
         };
-        for (labels, histogram) in verifiers {
-            histogram.encode(family.encode_family(&labels)?)?;
-        }
-        let name = "ratify_system_error_count";
+        let help = "How long verifiers took for an artifact, in milliseconds";
+        page.histograms(("ratify_verifier_duration", help), verifiers)?;
+        let errors = [("timeout", &measures.late), ("failure", &measures.failed)];
+        let errors = errors.map(|(error, count)| {
+            let labels = [("error", error.to_owned()), ("workload_namespace", String::new())];
+            (labels, count.load(Ordering::Relaxed))
+        });
         let help = "Images that had no answer, by what stood in the way";
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (error, count) in [("timeout", &self.0.late), ("failure", &self.0.failed)] {
-            let labels = [("error", error), ("workload_namespace", "")];
-            let count = ConstCounter::new(count.load(Ordering::Relaxed));
-            count.encode(family.encode_family(&labels)?)?;
-        }
-        Ok(())
+        page.counters(("ratify_system_error_count", help), errors)?;
+        let told = TOLD.map(|(told, operation, outcome)| {
+            let labels = [("operation", operation.to_owned()), ("outcome", outcome.to_owned())];
+            (labels, measures.told[told as usize].load(Ordering::Relaxed))
+        });
+        page.counters(("ratify_answers", "What was told of images, one by one"), told)
+    }
+}
+
+impl Series {
+    fn labels(&self) -> Labels<4> {
+        [
+            ("verifier", self.verifier.clone()),
+            ("success", self.is_success.to_string()),
+            ("error", self.is_error.to_string()),
+            ("workload_namespace", self.tenant.clone()),
+        ]
     }
 }
 
@@ -191,5 +227,23 @@ mod tests {
         // Those that succeeded and those that did not.
         assert_eq!(verifiers.len(), MAX_SERIES + 2);
         assert_eq!(verifiers.keys().filter(|series| series.verifier == OTHERS).count(), 2);
+    }
+    #[test]
+    fn each_outcome_is_counted_under_its_own_name() {
+        for (index, (told, ..)) in TOLD.into_iter().enumerate() {
+            assert_eq!(told as usize, index);
+        }
+    }
+
+    #[test]
+    fn a_namespace_is_no_longer_as_a_label_than_a_name_is() {
+        let measures = Measures::default();
+        let tenant = format!("a\nb{}", "x".repeat(100_000));
+        let run =
+            VerifierRun { verifier: "sbom", tenant: &tenant, is_success: true, is_error: false };
+        measures.verifier_ran(run, Duration::ZERO);
+        let verifiers = measures.verifiers.lock().unwrap();
+        let (series, _) = verifiers.first_key_value().unwrap();
+        assert!(series.tenant.len() <= 256 && !series.tenant.contains('\n'));
     }
 }

@@ -1,137 +1,132 @@
-//! What Prometheus reads: [`router`] serves `/metrics`. Names and labels are v1's where v1 has them;
-//! an image is no label, since their number has no bound.
+//! What Prometheus reads: [`router`] serves `/metrics` of a [`Board`]. Names and labels are v1's
+//! where v1 has them; an image is no label, since their number has no bound. What each tells is in
+//! docs/OBSERVABILITY.md.
 //!
-//! Nothing is counted here but how long things took ([`Measures`]). Whoever does something counts it,
-//! in bounds, and a scrape reads the counts as they are then.
+//! Nothing is counted here but how long things took and what was told of images ([`Measures`]).
+//! Whoever does something counts it, in bounds, and a scrape reads the counts as they are then.
 //!
-//! - `measures`: how long answers and verifiers took, and what had no answer;
-//! - `measured`: a verifier whose work is measured.
+//! - `measures`: how long answers and verifiers took, and what was told; `measured`: a verifier whose
+//!   work is measured;
+//! - `queue`, `verdicts`, `registries`, `plugins`, `resources`, `certificates`, `process`: what is
+//!   shown of each part;
+//! - `form`: which of two formats a scrape gets; `page`: families of series.
 
+mod certificates;
+mod form;
 mod measured;
 mod measures;
+mod page;
+mod plugins;
+mod process;
+mod queue;
+mod registries;
+mod resources;
+#[cfg(test)]
+mod tests;
+mod verdicts;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use axum::{Router, response::IntoResponse, routing::get};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric as _, text::encode},
-    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    encoding::{prometheus_text, text},
     registry::Registry,
 };
-use ratify_store_oras::Connections;
+use tokio::sync::Semaphore;
 
-use crate::cache::VerdictCache;
+use crate::{
+    cache::VerdictCache,
+    gatekeeper::{Service, tls::Tls},
+    k8s::{resource_counts::ResourceCounts, rotation::RotationCounts},
+    plugin::rules::RulesInForce,
+    runtime::Runtime,
+    state::Active,
+};
+use form::Form;
 pub(crate) use measured::measured;
 pub use measures::Measures;
+pub(crate) use measures::Told;
 
-/// What the answer is (the OpenMetrics specification, "Text Format").
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What is shown. Parts are added as they come to be.
+#[derive(Debug, Clone, Default)]
+pub struct Board(Arc<RwLock<Registry>>);
 
-/// What is shown.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Sources {
-    /// Whose requests to registries are counted.
-    pub connections: Connections,
-    /// How long answers and verifiers took.
-    pub measures: Arc<Measures>,
-    /// What became of questions that might have been kept.
-    pub verdicts: VerdictCache,
+/// What comes to be only when the server does.
+pub(crate) struct Serving {
+    pub(crate) service: Arc<Service>,
+    pub(crate) active: Arc<Active>,
+    pub(crate) rules: RulesInForce,
+    pub(crate) tls: Option<Tls>,
+    /// Those of the cluster, where there is one.
+    pub(crate) resources: Option<Arc<ResourceCounts>>,
+    pub(crate) rotation: Option<Arc<RotationCounts>>,
 }
 
-/// The counts of registries and of the cache on disk.
-#[derive(Debug)]
-struct Registries(Connections);
+impl Board {
+    /// What a process has from its beginning.
+    pub fn new(runtime: &Runtime, verdicts: VerdictCache) -> Self {
+        let board = Self::default();
+        board.show(process::Shown);
+        board.show(measures::Shown(Arc::clone(&runtime.measures)));
+        board.show(registries::Shown {
+            connections: runtime.connections().clone(),
+            results: runtime.results().clone(),
+        });
+        board.show(verdicts::Shown(verdicts));
+        board.show(plugins::Shown {
+            host: Arc::clone(&runtime.host),
+            loaded: Arc::clone(&runtime.loaded),
+        });
+        board
+    }
 
-/// The counts of the cache of verdicts.
-#[derive(Debug)]
-struct Verdicts(VerdictCache);
+    /// What a server has besides.
+    pub(crate) fn show_serving(&self, serving: Serving) {
+        let Serving { service, active, rules, tls, resources, rotation } = serving;
+        self.show(queue::Shown(service));
+        self.show(resources::Shown { active, rules, resources });
+        self.show(certificates::Shown { tls, rotation });
+    }
 
-impl Sources {
-    /// All of it.
-    pub fn new(connections: Connections, measures: Arc<Measures>, verdicts: VerdictCache) -> Self {
-        Self { connections, measures, verdicts }
+    fn show(&self, collector: impl Collector) {
+        let mut registry = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        registry.register_collector(Box::new(collector));
+    }
+
+    fn text(&self, form: Form) -> Result<String, fmt::Error> {
+        let registry = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::new();
+        match form {
+            Form::OpenMetrics => text::encode(&mut text, &registry)?,
+            Form::Prometheus => prometheus_text::encode(&mut text, &registry)?,
+        }
+        Ok(text)
     }
 }
 
 /// The one endpoint.
-pub fn router(sources: Sources) -> Router {
-    let Sources { connections, measures, verdicts } = sources;
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(measures::Shown(measures)));
-    registry.register_collector(Box::new(Registries(connections)));
-    registry.register_collector(Box::new(Verdicts(verdicts)));
-    let registry = Arc::new(registry);
-    Router::new().route(
-        "/metrics",
-        get(move || async move {
-            let mut text = String::new();
-            match encode(&mut text, &registry) {
-                Ok(()) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
-                Err(fmt::Error) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+pub fn router(board: Board) -> Router {
+    // One at a time, on a thread that may block: files of the kernel are read.
+    let turn = Arc::new(Semaphore::new(1));
+    let answer = move |headers: HeaderMap| {
+        let (board, turn) = (board.clone(), Arc::clone(&turn));
+        async move {
+            let form = Form::of(&headers);
+            let Ok(_turn) = turn.acquire().await else {
+                return StatusCode::SERVICE_UNAVAILABLE.into_response();
+            };
+            match tokio::task::spawn_blocking(move || board.text(form)).await {
+                Ok(Ok(text)) => {
+                    ([(header::CONTENT_TYPE, form.content_type())], text).into_response()
+                }
+                _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
             }
-        }),
-    )
-}
-
-impl Collector for Registries {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let (name, counters) = ("ratify_registry_request_count", self.0.counters());
-        let help =
-            "Answers of registries and of services of clouds, those of repeated requests included";
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (series, count) in counters.requests() {
-            let labels = [
-                ("registry_host", series.host.as_str()),
-                ("status_code", &series.status.to_string()),
-                ("workload_namespace", &series.tenant),
-            ];
-            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
-        let (name, help) = ("ratify_blob_cache_count", "Look-ups in the cache on disk");
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (series, count) in counters.blob_cache() {
-            let hit = if series.is_hit { "true" } else { "false" };
-            let labels = [("hit", hit), ("workload_namespace", &series.tenant)];
-            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
-        }
-        Ok(())
-    }
-}
-
-impl Collector for Verdicts {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        if !self.0.is_on() {
-            return Ok(());
-        }
-        let counts = self.0.counts();
-        let events = [
-            ("hit", counts.hits),
-            ("miss", counts.misses),
-            ("stored", counts.stored),
-            ("not_stored_passing", counts.passing),
-            ("not_stored_changed", counts.changed),
-            ("shared_hit", counts.shared_hits),
-            ("shared_miss", counts.shared_misses),
-            ("shared_stored", counts.shared),
-            ("shared_not_stored", counts.unshared),
-            ("shared_refused", counts.refused),
-            ("shared_error", counts.shared_errors),
-        ];
-        let (name, help) = ("ratify_verdict_cache_count", "What became of verdicts to keep");
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (event, count) in events {
-            ConstCounter::new(count).encode(family.encode_family(&[("event", event)])?)?;
-        }
-        for (name, help, value) in [
-            ("ratify_verdict_cache_entries", "Verdicts that are kept", counts.entries),
-            ("ratify_verdict_cache_bytes", "How many bytes they take", counts.bytes),
-        ] {
-            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
-        }
-        Ok(())
-    }
+    };
+    Router::new().route("/metrics", get(answer))
 }

@@ -7,6 +7,7 @@ pub mod exec;
 pub mod find;
 pub mod install;
 pub mod inventory;
+pub mod loaded;
 pub mod process;
 pub mod rules;
 pub mod sandbox;

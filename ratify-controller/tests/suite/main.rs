@@ -7,6 +7,7 @@ mod cluster;
 mod common_lies;
 mod host;
 mod install;
+mod monitoring;
 mod parity;
 mod registry;
 mod rego;

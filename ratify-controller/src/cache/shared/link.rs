@@ -7,7 +7,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -58,7 +58,10 @@ const GREETING_BYTES: u64 = 64 << 10;
 
 /// The connection, as long as there is one.
 #[derive(Default)]
-pub(super) struct Link(Mutex<Option<Open>>);
+pub(super) struct Link {
+    open: Mutex<Option<Open>>,
+    connects: AtomicU64,
+}
 
 /// An open connection, and the key that what comes over it is sealed with.
 #[derive(Clone)]
@@ -112,6 +115,11 @@ impl Link {
     /// The connection, if there is one.
     pub(super) fn open(&self) -> Option<Open> {
         self.lock().clone()
+    }
+
+    /// How many connections were made so far.
+    pub(super) fn connects(&self) -> u64 {
+        self.connects.load(Ordering::Relaxed)
     }
 
     /// Reads an entry.
@@ -179,6 +187,7 @@ impl Link {
                     );
                     let health = Arc::clone(&open.health);
                     *self.lock() = Some(open);
+                    self.connects.fetch_add(1, Ordering::Relaxed);
                     let is_changed = tokio::select! {
                         () = driver => false,
                         () = health.given_up.notified() => false,
@@ -214,7 +223,7 @@ impl Link {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Open>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

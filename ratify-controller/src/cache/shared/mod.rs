@@ -16,7 +16,7 @@ use std::{
 
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::{address::SharedOptions, counters::Counters};
+use super::{LinkStanding, address::SharedOptions, counters::Counters};
 use crate::gatekeeper::verdict::Verdict;
 use link::Link;
 use sealed::Refused;
@@ -65,6 +65,11 @@ impl Shared {
         };
         let writer = tokio::spawn(writer.write(writes));
         Self { link, waiting, bytes_waiting, counters, tasks: [keeper, writer] }
+    }
+
+    /// How the link stands.
+    pub(super) fn standing(&self) -> LinkStanding {
+        LinkStanding { is_up: self.link.open().is_some(), connects: self.link.connects() }
     }
 
     /// What another replica decided, and until when that counts.

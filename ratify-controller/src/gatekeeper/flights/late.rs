@@ -80,9 +80,9 @@ impl<T> Late<T> {
         self.kept.insert(key, Kept { outcome, until, bytes });
     }
 
-    #[cfg(test)]
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    /// How many are kept, those included that nobody will find any more, and how many bytes those take.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.kept.len(), self.bytes)
     }
 
     fn drop_old(&mut self, now: Instant) {

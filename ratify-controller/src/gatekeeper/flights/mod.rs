@@ -3,9 +3,11 @@
 //! up, and an answer that came too late is kept for who asks again.
 //!
 //! - [`queue`]: how much runs and waits, and whose turn it is;
-//! - [`late`]: what came too late.
+//! - [`late`]: what came too late;
+//! - [`load`]: how much there is, and what became of it.
 
 mod late;
+mod load;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,7 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
+use prometheus_client::metrics::histogram::Histogram;
 use ratify_core::BoxFuture;
 use tokio::{
     sync::watch,
@@ -28,11 +31,15 @@ use tokio::{
 use crate::{plugin::rules::Rules, state::Snapshot};
 pub(super) use late::Keep;
 use late::Late;
+pub(crate) use load::Load;
+use load::Tally;
 use queue::{Ask, Id, Next, Queue};
 pub(super) use queue::{Bounds, Full};
 
 /// What it costs to remember who waits, besides the texts.
 const FLIGHT_BYTES: usize = 1024;
+/// How long somebody waits for a turn, in seconds: told apart by these.
+const WAITS: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 30.0];
 
 /// What makes two questions the same.
 #[derive(Debug, Clone)]
@@ -61,6 +68,8 @@ pub(super) struct Flights<T> {
     state: Mutex<State<T>>,
     /// How many bytes an outcome has; `None` where it must not be kept.
     weigh: fn(&T) -> Option<usize>,
+    /// How long it was until work began, in seconds.
+    waited: Histogram,
 }
 
 /// A place among those who wait for a flight. Who gives it up leaves the flight to the others.
@@ -88,10 +97,12 @@ struct State<T> {
     ids: HashMap<Arc<FlightKey>, Id>,
     under_way: HashMap<Id, UnderWay<T>>,
     late: Late<T>,
+    tally: Tally,
 }
 
 struct UnderWay<T> {
     key: Arc<FlightKey>,
+    arrived: Instant,
     give_up_at: Instant,
     land: watch::Sender<Option<Landing<T>>>,
     task: Option<AbortHandle>,
@@ -123,8 +134,18 @@ impl<T: Send + Sync + 'static> Flights<T> {
             ids: HashMap::new(),
             under_way: HashMap::new(),
             late: Late::new(keep),
+            tally: Tally::default(),
         };
-        Self { state: Mutex::new(state), weigh }
+        Self { state: Mutex::new(state), weigh, waited: Histogram::new(WAITS) }
+    }
+
+    /// How much there is to do, and how long images waited for it so far.
+    pub(super) fn load(&self) -> (Load, Histogram) {
+        let state = self.lock();
+        let (late_entries, late_bytes) = state.late.size();
+        let (queued, tally) = (state.queue.queued(), state.tally);
+        let load = Load { queued, tally, late_entries, late_bytes };
+        (load, self.waited.clone())
     }
 
     /// Joins the flight of a question, or finds what came of it a moment too late, or makes one.
@@ -140,10 +161,12 @@ impl<T: Send + Sync + 'static> Flights<T> {
         let now = Instant::now();
         let mut state = self.lock();
         if let Some(outcome) = state.late.get(&key, now) {
+            state.tally.late_found += 1;
             return Ok(Waiting(Place::Landed(outcome)));
         }
         if let Some(&id) = state.ids.get(&key) {
             state.queue.join(id);
+            state.tally.joined += 1;
             return Ok(self.seat(&state, id));
         }
         let ask = Ask {
@@ -158,12 +181,14 @@ impl<T: Send + Sync + 'static> Flights<T> {
         let mut landed: Vec<_> =
             overdue.into_iter().filter_map(|id| state.end(id, Err(Lost::GivenUp))).collect();
         let admitted = state.queue.admit(ask, work);
+        state.tally.refused += u64::from(admitted.is_err());
         let joined = admitted.map(|id| {
             let (land, _) = watch::channel(None);
             let key = Arc::new(key);
             state.ids.insert(Arc::clone(&key), id);
             let give_up_at = terms.give_up_at;
-            let under_way = UnderWay { key, give_up_at, land, task: None, is_late: false };
+            let under_way =
+                UnderWay { key, arrived: now, give_up_at, land, task: None, is_late: false };
             state.under_way.insert(id, under_way);
             self.seat(&state, id)
         });
@@ -189,6 +214,8 @@ impl<T: Send + Sync + 'static> Flights<T> {
             match next {
                 Next::Begin(id, work) => {
                     let Some(under_way) = state.under_way.get_mut(&id) else { continue };
+                    let waited = now.saturating_duration_since(under_way.arrived);
+                    self.waited.observe(waited.as_secs_f64());
                     let task = fly(Arc::clone(self), id, under_way.give_up_at, work);
                     under_way.task = Some(tokio::spawn(task).abort_handle());
                 }
@@ -206,6 +233,7 @@ impl<T: Send + Sync + 'static> Flights<T> {
         let kept = landed.as_ref().and_then(|landed| landed.to_keep(self.weigh));
         if let Some((key, outcome, bytes)) = kept {
             state.late.put(key, outcome, bytes, now);
+            state.tally.late_kept += 1;
         }
         let overdue = self.begin(&mut state, now);
         drop(state);
@@ -252,6 +280,12 @@ impl<T> State<T> {
         let under_way = self.under_way.remove(&id)?;
         self.ids.remove(&under_way.key);
         self.queue.end(id);
+        match landing {
+            Ok(_) => {}
+            Err(Lost::GivenUp) => self.tally.given_up += 1,
+            Err(Lost::PushedOut) => self.tally.pushed_out += 1,
+            Err(Lost::Panicked) => self.tally.panicked += 1,
+        }
         Some(Landed { under_way, landing })
     }
 }

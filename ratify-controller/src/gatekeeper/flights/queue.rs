@@ -22,15 +22,33 @@ const WAIT_PER_IMAGE: Duration = Duration::from_millis(20);
 
 /// How much there may be, over all tenants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::gatekeeper) struct Bounds {
+pub(crate) struct Bounds {
     /// How many run that somebody waits for.
-    pub(in crate::gatekeeper) at_once: usize,
+    pub(crate) at_once: usize,
     /// How many run that nobody waits for any more.
-    pub(in crate::gatekeeper) behind: usize,
+    pub(crate) behind: usize,
     /// How many wait for their turn.
-    pub(in crate::gatekeeper) waiting: usize,
+    pub(crate) waiting: usize,
     /// How many bytes those have.
-    pub(in crate::gatekeeper) waiting_bytes: usize,
+    pub(crate) waiting_bytes: usize,
+}
+
+/// How much there is at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Queued {
+    /// How many wait for their turn, and somebody for them.
+    pub(crate) awaited: usize,
+    /// How many wait for their turn, and nobody for them any more.
+    pub(crate) left: usize,
+    /// How many run, and somebody waits for them.
+    pub(crate) ahead: usize,
+    /// How many run, and nobody waits for them any more.
+    pub(crate) behind: usize,
+    /// How many bytes those have that wait for their turn.
+    pub(crate) bytes: usize,
+    /// How many tenants have something there.
+    pub(crate) tenants: usize,
+    pub(crate) bounds: Bounds,
 }
 
 /// What is asked for.
@@ -247,6 +265,20 @@ impl<W> Queue<W> {
         self.none_overdue_before =
             waiting().map(|(_, one)| one.give_up_at).filter(|at| *at > now).min();
         overdue
+    }
+
+    /// How much there is at this moment.
+    pub(super) fn queued(&self) -> Queued {
+        let of_tenants = |count: fn(&Tenant) -> usize| self.tenants.values().map(count).sum();
+        Queued {
+            awaited: of_tenants(|tenant| tenant.awaited.len()),
+            left: of_tenants(|tenant| tenant.left.len()),
+            ahead: self.used.ahead,
+            behind: self.used.behind,
+            bytes: self.used.bytes,
+            tenants: self.tenants.len(),
+            bounds: self.bounds,
+        }
     }
 
     /// How many wait or run.

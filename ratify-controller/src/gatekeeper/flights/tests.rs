@@ -150,7 +150,7 @@ async fn nobody_makes_room_by_the_late_outcomes_of_those_who_have_few() {
     // Each has some 450 bytes; they are kept for as long as fourteen of them take.
     for index in 0..9 {
         join_all((0..4).map(|more| late("a", format!("{index}-{more}")))).await;
-        assert!(bench.flights.lock().late.bytes() <= KEEP.bytes);
+        assert!(bench.flights.lock().late.size().1 <= KEEP.bytes);
     }
     let kept = bench.within(SECOND, bench.key("b", "one"), 2 * SECOND).await;
     assert_eq!(kept, Some(before), "it is still there");

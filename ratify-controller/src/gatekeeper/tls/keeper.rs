@@ -10,7 +10,11 @@ use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 use rustls::{ServerConfig, sign::CertifiedKey};
 
-use super::{TlsFiles, admission::Clients, material};
+use super::{
+    Ends, TlsFiles,
+    admission::Clients,
+    material::{self, Authorities},
+};
 use crate::{plugin::process::go_error_text, x509::Facts};
 
 /// A certificate that ends within this time is spoken of.
@@ -45,8 +49,8 @@ pub(super) struct Keeper {
     /// What was last tried, so that nothing is tried or said twice.
     tried: [Option<Print>; 3],
     has_looked: bool,
-    /// Until when the certificate is good, and what was said of that.
-    good_until: Option<Timestamp>,
+    /// Until when the certificates are good, and what was said of the one that is shown.
+    ends: Ends,
     said_of_age: Age,
 }
 
@@ -73,7 +77,7 @@ impl Keeper {
             clients: Clients::Anyone,
             tried: [const { None }; 3],
             has_looked: false,
-            good_until: None,
+            ends: Ends::default(),
             said_of_age: Age::Good,
         }
     }
@@ -130,8 +134,14 @@ impl Keeper {
             (_, Clients::Anyone) => "open: no client certificate is asked for",
             (_, Clients::Proven(_)) => "a client certificate is required",
         };
-        let until = self.good_until.map(|until| format!(" until {until}")).unwrap_or_default();
+        let until =
+            self.ends.certificate.map(|until| format!(" until {until}")).unwrap_or_default();
         Ok(format!("TLS{until}, {clients}"))
+    }
+
+    /// Until when what is served is good.
+    pub(super) fn ends(&self) -> Ends {
+        self.ends
     }
 
     /// Why anybody may come in, if anybody may.
@@ -157,7 +167,7 @@ impl Keeper {
         match pair {
             Ok(pair) => {
                 let facts = pair.cert.first().and_then(|first| Facts::read(first));
-                self.good_until = facts.map(|facts| facts.not_after);
+                self.ends.certificate = facts.map(|facts| facts.not_after);
                 self.said_of_age = Age::Good;
                 self.pair = Some(pair);
                 noted.changed = true;
@@ -179,7 +189,8 @@ impl Keeper {
             Err(error) => Err(unreadable(&path, &error)),
         };
         match taken {
-            Ok((verifier, unused)) => {
+            Ok(Authorities { verifier, unused, good_until }) => {
+                self.ends.client_ca = good_until;
                 if !matches!(self.clients, Clients::Proven(_)) {
                     noted.remarks.push("client certificates are required from now on".to_owned());
                 }
@@ -206,7 +217,7 @@ impl Keeper {
 
     /// Says once that the certificate is about to end, and once that it has.
     fn age(&mut self, now: Timestamp) -> Option<String> {
-        let until = self.good_until?;
+        let until = self.ends.certificate?;
         let (age, text) = if until <= now {
             (Age::Ended, "is good no more since")
         } else if until.duration_since(now).unsigned_abs() <= SOON {
@@ -298,6 +309,11 @@ mod tests {
             for client_ca in looks {
                 keeper.look(seen(&identity, client_ca), now);
             }
+            let Ends { certificate, client_ca } = keeper.ends();
+            assert_eq!(certificate, Some(at("4096-01-01T00:00:00Z")));
+            // What was proven once stays in force, and so does its end.
+            let is_proven = matches!(keeper.clients(), Clients::Proven(_));
+            assert_eq!(client_ca, certificate.filter(|_| is_proven));
             keeper.standing().unwrap_or_else(str::to_owned)
         };
         let open = "TLS until 4096-01-01T00:00:00Z, open: no client certificate is asked for";

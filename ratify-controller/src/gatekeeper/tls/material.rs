@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
@@ -13,6 +14,8 @@ use rustls::{
     server::{VerifierBuilderError, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
 };
+
+use crate::x509::Facts;
 
 /// A certificate and a key are no pair. No text holds anything of the key.
 #[derive(Debug, thiserror::Error)]
@@ -65,13 +68,23 @@ pub(crate) fn pair(certificate: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, 
     }
 }
 
-/// What proves clients by the authorities in a file, and how many certificates of it cannot be used.
-pub(super) fn authorities(
-    pem: &[u8],
-) -> Result<(Arc<dyn ClientCertVerifier>, usize), AuthorityError> {
+/// The authorities of clients.
+pub(super) struct Authorities {
+    /// What proves clients by them.
+    pub(super) verifier: Arc<dyn ClientCertVerifier>,
+    /// How many certificates of the file cannot be used.
+    pub(super) unused: usize,
+    /// Until when the last of them is good, where they say.
+    pub(super) good_until: Option<Timestamp>,
+}
+
+/// Reads the authorities in a file.
+pub(super) fn authorities(pem: &[u8]) -> Result<Authorities, AuthorityError> {
     let certificates = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| AuthorityError::Broken)?;
+    let facts = certificates.iter().filter_map(|certificate| Facts::read(certificate));
+    let good_until = facts.map(|facts| facts.not_after).max();
     let mut roots = RootCertStore::empty();
     let (used, unused) = roots.add_parsable_certificates(certificates);
     if used == 0 {
@@ -80,7 +93,7 @@ pub(super) fn authorities(
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
         .build()
         .map_err(AuthorityError::Unusable)?;
-    Ok((verifier, unused))
+    Ok(Authorities { verifier, unused, good_until })
 }
 
 /// What is served: TLS 1.3 alone, without tickets, so that each connection proves itself anew.

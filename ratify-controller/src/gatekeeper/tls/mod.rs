@@ -57,6 +57,7 @@ pub struct TlsFiles {
 pub struct Tls {
     served: watch::Receiver<Option<Arc<Served>>>,
     open: watch::Receiver<Option<&'static str>>,
+    ends: watch::Receiver<Ends>,
     failures: Arc<handshake::Failures>,
 }
 
@@ -64,7 +65,17 @@ pub struct Tls {
 struct Told {
     served: watch::Sender<Option<Arc<Served>>>,
     open: watch::Sender<Option<&'static str>>,
+    ends: watch::Sender<Ends>,
     check: Check,
+}
+
+/// Until when what is served is good.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Ends {
+    /// The certificate that is shown; `None` while there is none.
+    pub(crate) certificate: Option<Timestamp>,
+    /// The last of the authorities of clients; `None` where there are none.
+    pub(crate) client_ca: Option<Timestamp>,
 }
 
 /// What is served at a time.
@@ -84,6 +95,11 @@ impl Tls {
     /// Why anybody may ask, as long as anybody may.
     pub fn open(&self) -> watch::Receiver<Option<&'static str>> {
         self.open.clone()
+    }
+
+    /// Until when what is served now is good.
+    pub(crate) fn ends(&self) -> Ends {
+        *self.ends.borrow()
     }
 }
 
@@ -130,7 +146,8 @@ pub fn open(
     }
     let (served_to, served) = watch::channel(None);
     let (open_to, open) = watch::channel(None);
-    let told = Told { served: served_to, open: open_to, check };
+    let (ends_to, ends) = watch::channel(Ends::default());
+    let told = Told { served: served_to, open: open_to, ends: ends_to, check };
     told.publish(&keeper, &noted);
     if keeper.is_waiting() {
         tracing::info!(
@@ -140,7 +157,7 @@ pub fn open(
     }
     tell(Noted { events: Vec::new(), pair_error: None, ..noted });
     tracing::info!("Starting TLS certificate watcher");
-    let tls = Tls { served, open, failures: Arc::default() };
+    let tls = Tls { served, open, ends, failures: Arc::default() };
     Ok((tls, keep(keeper, files, told)))
 }
 
@@ -177,6 +194,7 @@ impl Told {
             let (config, clients) = (config.map(Arc::new), keeper.clients());
             self.served.send_replace(Some(Arc::new(Served { config, clients })));
         }
+        self.ends.send_replace(keeper.ends());
         let open = keeper.open();
         self.open.send_if_modified(|said| std::mem::replace(said, open) != open);
         match keeper.standing() {

@@ -61,8 +61,10 @@ impl Manager {
                     let (tag, pin) = (&tag.reference, &pin.digest);
                     tracing::warn!("{tag} of {key} stands for {digest} now; {pin} runs");
                 }
+                let before = done.one();
                 done.verdict = Arc::new(done.verdict.with_tag_at(moved_to));
                 done.told = false;
+                self.counts.change(key.kind, Some(before), Some(done.one()));
                 self.tell(resource);
             }
         }

@@ -7,11 +7,13 @@
 //!
 //! - `decide`: what is to be done with the secret, by v1's checks;
 //! - `issue`: certificates in v1's form;
+//! - `counts`: what was done, for whoever shows it;
 //! - `providers`: the `caBundle` of Gatekeeper's Providers; `pace`: nobody is fought with.
 //!
 //! A former authority stays beside the new one for a day, in `ca.crt` itself: that is what v1, too,
 //! copies to the Providers, so that replicas of both agree on every byte.
 
+mod counts;
 mod decide;
 mod issue;
 mod pace;
@@ -20,6 +22,7 @@ mod providers;
 use std::{
     collections::BTreeMap,
     pin::pin,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -36,6 +39,7 @@ use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 
 use super::{FIELD_MANAGER, build::within, watch::Soon};
+pub use counts::RotationCounts;
 use decide::{AUTHORITY, Data, Decision, OVERLAP_ENDS, decide, overlap_left, renew};
 use pace::Pace;
 use providers::Providers;
@@ -89,11 +93,12 @@ struct Rotator {
     said: String,
     /// Why the last try failed; empty where it did not.
     failure: String,
+    counts: Arc<RotationCounts>,
 }
 
 /// Keeps the secret and the Providers as they should be. Runs until it is dropped: no failure ends
 /// it, each is told and tried again.
-pub async fn rotate(client: Client, options: RotationOptions) {
+pub async fn rotate(client: Client, options: RotationOptions, counts: Arc<RotationCounts>) {
     tracing::info!(name = NAME, "[{NAME}] starting cert rotator controller");
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &options.namespace);
     let (sender, mut nudges) = mpsc::channel(1);
@@ -111,6 +116,7 @@ pub async fn rotate(client: Client, options: RotationOptions) {
         pace: Pace::default(),
         said: String::new(),
         failure: String::new(),
+        counts,
     };
     let mut failures = 0u32;
     loop {
@@ -121,6 +127,7 @@ pub async fn rotate(client: Client, options: RotationOptions) {
                 wait
             }
             Err(why) => {
+                rotator.counts.failed();
                 rotator.say_failure(why);
                 failures = failures.saturating_add(1);
                 let wait = FIRST_WAIT * 2u32.saturating_pow(failures.min(10) - 1);
@@ -181,6 +188,7 @@ impl Rotator {
             let (data, host) = (data_of(&secret), self.options.host());
             let decision = decide(&data, overlap_ends.as_deref(), &host, Timestamp::now());
             if decision == Decision::Keep {
+                self.counts.note_authority(data.get(AUTHORITY).map_or(&[][..], Vec::as_slice));
                 self.say("no cert refresh needed");
                 let bundle = data.get(AUTHORITY).map_or(&[][..], Vec::as_slice);
                 let again = self.providers.ensure(bundle).await;
@@ -243,6 +251,7 @@ impl Rotator {
             PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         match within(self.secrets.replace(&self.options.secret(), &by_us, &secret)).await {
             Ok(Ok(_)) => {
+                self.counts.wrote(decision);
                 self.say(done);
                 Ok(true)
             }

@@ -3,7 +3,7 @@
 //! - [`PluginHost::run`] takes a [`Launch`] and gives back how it ended and what it wrote.
 //! - `family`: whose children are whose, and the end of strays; `supervise`: the life of one
 //!   child; `tree`: how heavy it is; `pipes`: its three pipes; `start`: the launcher, and what a failed start says;
-//!   `places`: how many run at once, and whose turn it is.
+//!   `places`: how many run at once, and whose turn it is; `tally`: how calls ended.
 //!
 //! A process is spawned by `posix_spawn`, never by `fork`: nothing here may use `pre_exec`, a
 //! session or a user setter, which make the standard library fork (75 ms with 2 GiB in use).
@@ -13,6 +13,7 @@ mod pipes;
 mod places;
 mod start;
 mod supervise;
+mod tally;
 mod tree;
 
 use std::{
@@ -37,12 +38,14 @@ use tokio::{
 
 pub use family::Orphans;
 pub use start::go_error_text;
+pub use tally::HostCounts;
 
 use super::sandbox::{Limits, MemoryBudget};
 use family::Family;
 use places::{Place, Places};
 use start::{Attempt, LauncherFailure, Starter};
 use supervise::Errand;
+use tally::Tally;
 
 /// How often "text file busy" is met with a fresh command, and the pauses between.
 const BUSY_PAUSES_MS: [u64; 5] = [5, 10, 20, 40, 80];
@@ -222,6 +225,7 @@ pub struct PluginHost {
     options: HostOptions,
     nonce: uuid::Uuid,
     calls: AtomicU64,
+    tally: Tally,
 }
 
 impl PluginHost {
@@ -245,6 +249,7 @@ impl PluginHost {
             options,
             nonce: uuid::Uuid::new_v4(),
             calls: AtomicU64::new(0),
+            tally: Tally::default(),
         })
     }
 
@@ -254,6 +259,19 @@ impl PluginHost {
     /// # Errors
     /// When it was not run; how it ended is in [`Finished`].
     pub async fn run(&self, launch: Launch) -> Result<Finished, ProcessError> {
+        let call = self.tally.call();
+        let result = self.run_to_its_end(launch).await;
+        call.ended(&result);
+        result
+    }
+
+    /// What runs, and how what was to run ended.
+    pub fn counts(&self) -> HostCounts {
+        let (places, running, waiting) = self.places.count();
+        HostCounts { places, running, waiting, ends: self.tally.ends() }
+    }
+
+    async fn run_to_its_end(&self, launch: Launch) -> Result<Finished, ProcessError> {
         let room = Room::new(self.admit(&launch).await?);
         let mut pauses = BUSY_PAUSES_MS.into_iter();
         loop {

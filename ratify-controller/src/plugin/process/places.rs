@@ -52,6 +52,13 @@ impl Places {
         }
     }
 
+    /// How many there are, how many are taken, and how many wait for one.
+    pub(super) fn count(&self) -> (usize, usize, usize) {
+        let state = self.lock();
+        let waiting = state.tenants.values().flat_map(|tenant| &tenant.waiting);
+        (self.most, state.used, waiting.filter(|grant| !grant.is_closed()).count())
+    }
+
     fn ask(&self, tenant: &Arc<str>) -> oneshot::Receiver<Place> {
         let (grant, granted) = oneshot::channel();
         let mut state = self.lock();
@@ -156,7 +163,9 @@ mod tests {
         let mut other = Box::pin(places.enter(&b));
         assert!((&mut again).now_or_never().is_none() && (&mut gone).now_or_never().is_none());
         assert!((&mut other).now_or_never().is_none());
+        assert_eq!(places.count(), (1, 1, 3));
         drop(gone);
+        assert_eq!(places.count(), (1, 1, 2));
         drop(first);
         // The one had its turn already.
         let second = other.await;

@@ -26,6 +26,25 @@ const LINES: [&str; 9] = [
     "verifier 'verifier-dynamic' added to verifier map in namespace: ",
 ];
 
+/// What a scrape shows that only a pod with TLS and custom resources has.
+const SERIES: [&str; 8] = [
+    r#"ratify_certificate_expiration_timestamp_seconds{certificate="server"} "#,
+    r#"ratify_certificate_expiration_timestamp_seconds{certificate="client_ca"} "#,
+    r#"ratify_resources{kind="Verifier",state="in_force"} 1"#,
+    r#"ratify_resource_reconciles_total{kind="Verifier",outcome="in_force"} 1"#,
+    r#"ratify_plugin_pins{state="pinned"} 1"#,
+    r#"ratify_configuration_parts{part="policies"} 1"#,
+    r#"ratify_configuration_info{fingerprint=""#,
+    r#"ratify_plugin_info{kind="verifier",workload_namespace="",name="verifier-dynamic","#,
+];
+
+/// The metrics of a server, at the address that its log says.
+async fn scrape(log: &str) -> String {
+    let (_, address) = log.split_once("metrics backend: prometheus on ").unwrap();
+    let address = address.split_whitespace().next().unwrap().trim_matches('"');
+    reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap()
+}
+
 impl Site {
     /// Names the plugin, as the guide does, and waits as an operator would.
     async fn apply_verifier(&self, pod: &Pod) -> Value {
@@ -100,6 +119,12 @@ async fn from_an_empty_api_server_to_a_verdict_over_mutual_tls() {
     assert_eq!(report["verifierName"], "verifier-dynamic", "{item}");
     let item = site.ask(&pod, Some(&webhook), &bare).await.unwrap();
     assert_ne!(item["value"]["isSuccess"], true, "{item}");
+
+    let scraped = scrape(&pod.controller.said()).await;
+    for series in SERIES {
+        let is_there = scraped.lines().any(|line| line.starts_with(series));
+        assert!(is_there, "{series}: {scraped}");
+    }
 
     let of_a_stranger = stranger.issue_for(vec![ClientAuth]);
     for own in [None, Some(&of_a_stranger)] {

@@ -15,6 +15,7 @@
 //! - `lies`: a registry that lies about the image and what is attached to it, on each path.
 //! - `cache`: many processes on one cache directory, killed at random; `kept`: the cache of verdicts.
 //! - `words`, `files`, `names`, `directories`, `answers`: bad input, a table each.
+//! - `metrics`: what a server shows of itself.
 //! - `migrate`: what is said of v1's own configurations, values and chart.
 //! - `secrets`: what a plugin sees of the process that runs it.
 
@@ -37,6 +38,7 @@ mod layout;
 mod lies;
 mod loads;
 mod main_job;
+mod metrics;
 mod migrate;
 mod names;
 mod passed;

@@ -28,7 +28,7 @@ use url::Url;
 use super::{CloudCall, CloudHttp, Secret, clock, token_file};
 
 /// What the token is for: any of Azure's registries.
-const SCOPE: &str = "https://containerregistry.azure.net/.default";
+pub(super) const SCOPE: &str = "https://containerregistry.azure.net/.default";
 /// The managed identity's credential tries again for up to 72 seconds, whatever its options say.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 

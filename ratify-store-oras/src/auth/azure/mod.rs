@@ -8,12 +8,15 @@ mod exchange;
 
 use std::{
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use ratify_core::{BoxFuture, ComponentType, Error, ErrorCode, Result, capped_line, link};
 use serde_json::{Map, Value};
 use url::Url;
+
+use crate::counters::Exchange;
 
 use super::{
     Asked, AuthProvider, Credential, Environment, Granted, RegistryHost, Secret, SecretScope,
@@ -42,6 +45,8 @@ pub(super) struct Azure {
     identity: Identity,
     endpoints: Endpoints,
     http: CloudHttp,
+    /// Whose resource it is of.
+    of_tenant: Arc<str>,
     aad: Kept<(), AadToken, String>,
     registries: Kept<String, RefreshToken, Failure>,
 }
@@ -111,6 +116,7 @@ impl Azure {
             identity,
             endpoints,
             http,
+            of_tenant: environment.scope.tenant(),
             aad: Kept::renewed_ahead(AHEAD),
             registries: Kept::renewed_ahead(AHEAD),
         })
@@ -142,14 +148,20 @@ impl Azure {
             }
             Failure::Exchange(refusal.why)
         })?;
-        let milliseconds = begun.elapsed().as_millis();
+        let took = begun.elapsed();
+        self.http.count_exchange(Exchange::Acr, host, &self.of_tenant, took);
+        let milliseconds = took.as_millis();
         tracing::info!("Metrics Report: Duration={milliseconds}ms, Host={host}");
         let good_until = aad.good_until.min(begun + REFRESH_TOKEN_LIFE);
         Ok((RefreshToken { secret, good_until }, Some(good_until)))
     }
 
     async fn aad_token(&self) -> std::result::Result<(AadToken, Option<Instant>), String> {
-        let token = self.identity.token(&self.http).await?;
+        let began = Instant::now();
+        let token = self.identity.token(&self.http).await;
+        // As v1: whatever came of it.
+        self.http.count_exchange(Exchange::Aad, aad::SCOPE, &self.of_tenant, began.elapsed());
+        let token = token?;
         match self.kind {
             Kind::Workload => tracing::info!("successfully refreshed AAD token"),
             Kind::Managed => tracing::info!("successfully refreshed azure managed identity token"),

@@ -20,6 +20,7 @@ use url::{Host, Url};
 
 use crate::{
     Connections, OrasError, RetryPolicy,
+    counters::Exchange,
     deadline::Deadline,
     failure::{by_proxy, unreachable_error},
     limiter::Paused,
@@ -127,6 +128,12 @@ impl CloudHttp {
     pub(super) fn new(connections: Connections) -> Self {
         let retry = RetryPolicy { max_retries: 2, ..RetryPolicy::default() };
         Self { connections, retry, tenant: TENANT.into() }
+    }
+
+    /// Counts an exchange of one token for another.
+    #[cfg(feature = "azure")]
+    pub(super) fn count_exchange(&self, of: Exchange, what: &str, tenant: &str, took: Duration) {
+        self.connections.counters().count_exchange(of, what, tenant, took);
     }
 
     /// Sends a call, again where that is worth it, and reads the answer.

@@ -11,7 +11,8 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ratify_core::{ErrorCode, Reference};
 use ratify_store_oras::{
-    AuthProvider, Client, Connections, Credential, CredentialUse, Granted, Transport,
+    AuthProvider, Client, Connections, Credential, CredentialUse, Granted, TokenExchange,
+    Transport,
     auth::{Environment, RegistryHost},
 };
 use serde_json::json;
@@ -88,7 +89,8 @@ async fn a_thousand_at_once_make_one_token_and_one_exchange_per_registry_and_non
     let elsewhere = Servers::registry(&servers.azure).await;
     let mut config = servers.config();
     config["endpoints"] = json!([servers.registry.registry(), other.registry()]);
-    let provider = provider(&config, &servers.environment(), &Connections::default()).unwrap();
+    let connections = Connections::default();
+    let provider = provider(&config, &servers.environment(), &connections).unwrap();
     let hosts = [servers.registry.registry(), other.registry(), elsewhere.registry()];
     let all = (0..1002).map(|index| granted(&*provider, &hosts[index % 3]));
     for (index, result) in futures_util::future::join_all(all).await.into_iter().enumerate() {
@@ -101,6 +103,17 @@ async fn a_thousand_at_once_make_one_token_and_one_exchange_per_registry_and_non
         assert_eq!(error.to_string(), expected);
     }
     assert_eq!(servers.azure.counts(), (1, 2));
+    // v1's metrics of both, by scope and by host.
+    let counted = connections.counters().exchanges().into_iter().map(|(series, took)| {
+        let count = took.buckets().iter().map(|(_, count)| count).sum::<u64>();
+        (series.exchange, series.of.to_string(), count)
+    });
+    let mut expected =
+        vec![(TokenExchange::Aad, "https://containerregistry.azure.net/.default".to_owned(), 1)];
+    let mut of_registries = hosts[..2].to_vec();
+    of_registries.sort();
+    expected.extend(of_registries.into_iter().map(|host| (TokenExchange::Acr, host, 1)));
+    assert_eq!(counted.collect::<Vec<_>>(), expected);
     assert_eq!((servers.registry.seen().len(), other.seen().len()), (1, 1));
     assert!(elsewhere.seen().is_empty());
 }
