@@ -53,6 +53,7 @@ const AZURE: &str = r#"{"oras":{"authProviders":{"azureWorkloadIdentityEnabled":
 const PDB: &str = r#"{"podDisruptionBudget":{"enabled":true}}"#;
 const HPA: &str = r#"{"autoscaling":{"enabled":true}}"#;
 const MONITOR: &str = r#"{"serviceMonitor":{"enabled":true}}"#;
+const DASHBOARD: &str = r#"{"grafanaDashboard":{"enabled":true}}"#;
 const RULE: &str = r#"{"prometheusRule":{"enabled":true}}"#;
 const NETWORK: &str = r#"{"networkPolicy":{"enabled":true}}"#;
 
@@ -175,7 +176,11 @@ const ADDITIONS: &[Addition] = &[
     on(MONITOR, "serviceMonitor>labels", r#"{"a":"b"}"#, "ServiceMonitor/ratify", "/metadata/labels/a", r#""b""#),
     to("prometheusRule>enabled", "true", "PrometheusRule/ratify", "/spec/groups/0/rules/0/alert", r#""RatifyAbsent""#),
     on(RULE, "prometheusRule>labels", r#"{"a":"b"}"#, "PrometheusRule/ratify", "/metadata/labels/a", r#""b""#),
-    on(RULE, "prometheusRule>rules", r#"[{"alert":"Mine"}]"#, "PrometheusRule/ratify", "/spec/groups/0/rules/1/alert", r#""Mine""#),
+    on(RULE, "prometheusRule>rules", r#"[{"alert":"Mine"}]"#, "PrometheusRule/ratify", "/spec/groups/1/rules/0/alert", r#""Mine""#),
+    to("grafanaDashboard>enabled", "true", "ConfigMap/ratify-dashboard", "/metadata/labels/grafana_dashboard", r#""1""#),
+    on(DASHBOARD, "grafanaDashboard>namespace", r#""monitoring""#, "ConfigMap/ratify-dashboard", "/metadata/namespace", r#""monitoring""#),
+    on(DASHBOARD, "grafanaDashboard>labels", r#"{"a":"b"}"#, "ConfigMap/ratify-dashboard", "/metadata/labels/a", r#""b""#),
+    on(DASHBOARD, "grafanaDashboard>annotations", r#"{"a":"b"}"#, "ConfigMap/ratify-dashboard", "/metadata/annotations/a", r#""b""#),
     to("networkPolicy>enabled", "true", "NetworkPolicy/ratify", "/spec/ingress/0",
         r#"{"from":[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"gatekeeper-system"}}}],"ports":[{"port":6001}]}"#),
     on(NETWORK, "networkPolicy>ingressFrom", r#"[{"podSelector":{"matchLabels":{"a":"b"}}}]"#, "NetworkPolicy/ratify",

@@ -1,9 +1,14 @@
-//! What watches Ratify, against what there is to see.
+//! What watches Ratify, against what there is to see: the chart's alerts by a real `promtool`, its
+//! dashboard, and the document.
 //!
 //! - [`named`]: which metrics an expression names, and by which labels it picks;
+//! - `alerts`: each fires when it should, and not else; `dashboard`: it is one.
 
 // Helpers of tests count as tests.
 #![allow(clippy::unwrap_used)]
+
+mod alerts;
+mod dashboard;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
