@@ -100,7 +100,8 @@ impl AddressKind {
         METADATA_NAMES.contains(&name.as_str()).then_some(Self::Metadata)
     }
 
-    fn words(self) -> &'static str {
+    /// What it is, in words.
+    pub fn words(self) -> &'static str {
         match self {
             Self::Unspecified => "an unspecified address",
             Self::Loopback => "a loopback address",
@@ -161,7 +162,7 @@ impl AddressRules {
 
     /// Whether a special address is listed. That of the metadata has to be listed itself: a network
     /// around it was meant for something else.
-    fn lists(&self, address: IpAddr, kind: AddressKind) -> bool {
+    pub(crate) fn lists(&self, address: IpAddr, kind: AddressKind) -> bool {
         let address = effective(address);
         let fits = |range: &&AddressRange| kind != AddressKind::Metadata || range.is_single();
         self.allowed.iter().filter(fits).any(|range| range.contains(address))
@@ -180,6 +181,17 @@ impl AddressRules {
         };
         let mut unmeant = found.iter().map(SocketAddr::ip).filter(|address| !is_meant(*address));
         unmeant.try_for_each(|address| self.check(Some(name), address))
+    }
+
+    /// Why a host that a reference names is not connected to, at these addresses; `None` where it is.
+    pub(crate) fn refuses(&self, url: &Url, found: &[IpAddr]) -> Option<String> {
+        let name = match url.host() {
+            Some(Host::Domain(name)) if name != "localhost" => name,
+            _ => return self.check_url(url).err().map(|refusal| refusal.to_string()),
+        };
+        let found: Vec<_> = found.iter().map(|address| SocketAddr::new(*address, 0)).collect();
+        let checked = self.check_url(url).and_then(|()| self.check_found(name, &found, true));
+        checked.err().map(|refusal| refusal.to_string())
     }
 
     /// Where `localhost` is: nobody is asked. Whether it may be asked at all was decided by its

@@ -33,7 +33,7 @@ use reqwest::{
 use url::Url;
 
 use crate::{
-    ClientOptions, Limits, OrasError, RetryPolicy, Transport,
+    AuthProvider, ClientOptions, Limits, OrasError, RetryPolicy, Transport,
     auth::tokens::Tokens,
     deadline::Deadline,
     exchange::{Answer, Call, Exchange},
@@ -137,6 +137,10 @@ impl Client {
     /// What is known of the registry at a URL.
     pub(crate) fn registry(&self, url: &Url) -> Arc<Registry> {
         self.inner.options.connections.registries().of(url)
+    }
+
+    pub(crate) fn auth(&self) -> &dyn AuthProvider {
+        &*self.inner.options.auth
     }
 
     pub(crate) fn exchange(&self) -> &Exchange {

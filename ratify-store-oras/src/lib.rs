@@ -36,6 +36,7 @@ mod options;
 mod origin;
 mod pace;
 mod patience;
+mod probe;
 mod proof;
 mod push;
 mod referrers;
@@ -71,6 +72,10 @@ pub use error::OrasError;
 pub use layout::{LAYOUT_STORE, Layout, LayoutStore, LayoutWriter};
 pub use options::{ClientOptions, Limits, OrasStoreOptions};
 pub use origin::Origin;
+pub use probe::{
+    AddressFacts, AnswerFacts, ChallengeFacts, CredentialFacts, CredentialKind, Depth, PlaceFacts,
+    ReferrersFacts, Step, TlsFacts, TlsVerdict,
+};
 pub use proof::{Hasher, digest_of};
 pub use push::BlobPush;
 pub use results::{ResultCache, ResultCounts};

@@ -22,7 +22,7 @@ pub(crate) const DOCKER_CONTENT_DIGEST: HeaderName =
     HeaderName::from_static("docker-content-digest");
 
 /// What a subject may be, in v1's order.
-const MANIFEST_TYPES: [&str; 5] = [
+pub(crate) const MANIFEST_TYPES: [&str; 5] = [
     media_type::DOCKER_MANIFEST,
     media_type::DOCKER_LIST,
     media_type::OCI_MANIFEST,
@@ -184,7 +184,7 @@ impl Client {
         Ok((body, claim.mark))
     }
 
-    async fn ask_manifest(
+    pub(crate) async fn ask_manifest(
         &self,
         method: Method,
         target: &Target<'_>,

@@ -93,7 +93,7 @@ impl Client {
     }
 
     /// `None` where there is neither a list nor a tag that stands for one.
-    async fn list_at(
+    pub(crate) async fn list_at(
         &self,
         target: &Target<'_>,
         subject: &Digest,

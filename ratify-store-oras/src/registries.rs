@@ -55,7 +55,12 @@ pub(crate) struct Registry {
 impl Registry {
     /// Whether a place is known to have no Referrers API, so that asking it is of no use.
     pub(crate) fn lists_by_tag(&self, place: &str, now: Instant) -> bool {
-        self.ways.of(&self.place(place), now) == Some(Referrers::TagSchema)
+        self.way(place, now) == Some(Referrers::TagSchema)
+    }
+
+    /// Which way a place lists referrers, where that is known.
+    pub(crate) fn way(&self, place: &str, now: Instant) -> Option<Referrers> {
+        self.ways.of(&self.place(place), now)
     }
 
     /// It answered so.

@@ -72,19 +72,7 @@ impl OrasStore {
     /// cannot be created.
     pub fn new(config: &StorePluginConfig, options: OrasStoreOptions) -> Result<Self> {
         let keys = Keys::from_entry(&config.raw)?;
-        let auth_provider = keys.auth_provider.as_ref();
-        let auth_providers = keys.auth_providers.as_ref();
-        let credential_use = match auth_providers {
-            Some(_) => CredentialUse::ByRule,
-            None => CredentialUse::BestEffort,
-        };
-        let (environment, connections) = (&options.environment, &options.connections);
-        let auth = auth::from_entry(auth_provider, auth_providers, environment, connections);
-        let auth = auth.map_err(|error| {
-            of_store(ErrorCode::PluginInitFailure)
-                .with_detail("failed to create auth provider from configuration")
-                .with_source(error)
-        })?;
+        let client = client_of(&keys, &options)?;
         let (mut own_path, mut own_cap) = (keys.local_cache_path, keys.local_cache_bytes);
         if options.shares_cache
             && matches!(options.environment.scope, auth::SecretScope::Namespace(_))
@@ -109,18 +97,6 @@ impl OrasStore {
         let results = keys
             .results_lifetime
             .map(|lifetime| options.results.of_store(tenant.clone(), lifetime));
-        let transport = if keys.use_http { Transport::PlainHttp } else { Transport::Https };
-        let client = Client::new(ClientOptions {
-            user_agent: options.user_agent,
-            transport,
-            auth,
-            credential_use,
-            connections: options.connections,
-            retry: options.retry,
-            limits: options.limits,
-            tenant: tenant.clone(),
-        })
-        .map_err(|error| of_store(ErrorCode::PluginInitFailure).with_source(error))?;
         let config = StoreConfig::new(config.version.clone(), None, config.raw.clone())
             .of_borrower(options.environment.is_borrower());
         let cosign_enabled = keys.cosign_enabled;
@@ -135,6 +111,15 @@ impl OrasStore {
             results,
             flights,
         })
+    }
+
+    /// The client that a store of this configuration asks registries with. Unlike the store itself it
+    /// has no cache, so that nothing is written.
+    ///
+    /// # Errors
+    /// As [`OrasStore::new`], but for the cache.
+    pub fn client(config: &StorePluginConfig, options: &OrasStoreOptions) -> Result<Client> {
+        client_of(&Keys::from_entry(&config.raw)?, options)
     }
 
     async fn resolve_subject(&self, subject: &Reference, context: &Context) -> Result<Descriptor> {
@@ -365,6 +350,34 @@ impl OrasStore {
         }
         answer
     }
+}
+
+fn client_of(keys: &Keys, options: &OrasStoreOptions) -> Result<Client> {
+    let auth_provider = keys.auth_provider.as_ref();
+    let auth_providers = keys.auth_providers.as_ref();
+    let credential_use = match auth_providers {
+        Some(_) => CredentialUse::ByRule,
+        None => CredentialUse::BestEffort,
+    };
+    let (environment, connections) = (&options.environment, &options.connections);
+    let auth = auth::from_entry(auth_provider, auth_providers, environment, connections);
+    let auth = auth.map_err(|error| {
+        of_store(ErrorCode::PluginInitFailure)
+            .with_detail("failed to create auth provider from configuration")
+            .with_source(error)
+    })?;
+    let transport = if keys.use_http { Transport::PlainHttp } else { Transport::Https };
+    let client = Client::new(ClientOptions {
+        user_agent: options.user_agent.clone(),
+        transport,
+        auth,
+        credential_use,
+        connections: options.connections.clone(),
+        retry: options.retry,
+        limits: options.limits,
+        tenant: options.environment.scope.tenant(),
+    });
+    client.map_err(|error| of_store(ErrorCode::PluginInitFailure).with_source(error))
 }
 
 impl ReferrerStore for OrasStore {

@@ -19,7 +19,10 @@ use rustls::{
     },
 };
 
-use crate::OrasError;
+use crate::{
+    OrasError,
+    probe::{Recorder, Recording},
+};
 
 /// Where Linux distributions keep the bundle of roots; the first that exists is read, as Go does.
 const BUNDLES: [&str; 6] = [
@@ -112,18 +115,22 @@ impl TlsProfile {
 
     /// The same without a check, for loopback hosts.
     pub(crate) fn unchecked(&self) -> Result<ClientConfig, OrasError> {
-        let verifier = Arc::new(AnyCertificate(provider()));
+        let verifier = Arc::new(AnyCertificate::new());
         self.identify(builder()?.dangerous().with_custom_certificate_verifier(verifier))
     }
 
     fn config(&self, roots: Vec<CertificateDer<'static>>) -> Result<ClientConfig, OrasError> {
-        let mut store = RootCertStore::empty();
-        store.add_parsable_certificates(roots);
+        self.identify(builder()?.with_root_certificates(self.store(roots)?))
+    }
+
+    /// The roots and the profile's own authorities.
+    fn store(&self, roots: Vec<CertificateDer<'static>>) -> Result<RootCertStore, OrasError> {
+        let mut store = store_of(roots);
         for authority in &self.authorities {
             let added = store.add(CertificateDer::from(authority.clone()));
             added.map_err(|error| OrasError::Setup(format!("a certificate of ca: {error}")))?;
         }
-        self.identify(builder()?.with_root_certificates(store))
+        Ok(store)
     }
 
     fn identify(
@@ -186,15 +193,39 @@ fn certificates_in(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
 /// A configuration that trusts these roots only. There may be none: then any HTTPS fails, with a
 /// reason.
 pub(crate) fn trusting(roots: Vec<CertificateDer<'static>>) -> Result<ClientConfig, OrasError> {
+    Ok(builder()?.with_root_certificates(store_of(roots)).with_no_client_auth())
+}
+
+fn store_of(roots: Vec<CertificateDer<'static>>) -> RootCertStore {
     let mut store = RootCertStore::empty();
     let (added, ignored) = store.add_parsable_certificates(roots);
     tracing::debug!("trusting {added} root certificates, {ignored} could not be used");
-    Ok(builder()?.with_root_certificates(store).with_no_client_auth())
+    store
+}
+
+/// A configuration that goes on whatever the certificate is, with who remembers what it was. It is
+/// judged by these roots and the profile's authorities; by nobody where there are no roots to judge by.
+pub(crate) fn recording(
+    profile: Option<&TlsProfile>,
+    roots: Option<Vec<CertificateDer<'static>>>,
+) -> Result<Recording, OrasError> {
+    let roots = match (profile, roots) {
+        (_, None) => None,
+        (None, Some(roots)) => Some(store_of(roots)),
+        (Some(profile), Some(roots)) => Some(profile.store(roots)?),
+    };
+    let recorder = Arc::new(Recorder::new(roots));
+    let builder = builder()?.dangerous().with_custom_certificate_verifier(recorder.clone());
+    let config = match profile {
+        Some(profile) => profile.identify(builder)?,
+        None => builder.with_no_client_auth(),
+    };
+    Ok(Recording { config, recorder })
 }
 
 /// A configuration that takes any certificate: for loopback hosts, as v1.
 pub(crate) fn unchecked() -> Result<ClientConfig, OrasError> {
-    let verifier = Arc::new(AnyCertificate(provider()));
+    let verifier = Arc::new(AnyCertificate::new());
     Ok(builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
@@ -255,7 +286,17 @@ fn files_of(directory: &Path) -> Vec<PathBuf> {
 
 /// Takes any certificate, but still checks that the server owns its key.
 #[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
+pub(crate) struct AnyCertificate(Arc<CryptoProvider>);
+
+impl AnyCertificate {
+    pub(crate) fn new() -> Self {
+        Self(provider())
+    }
+
+    pub(crate) fn provider(&self) -> Arc<CryptoProvider> {
+        Arc::clone(&self.0)
+    }
+}
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(

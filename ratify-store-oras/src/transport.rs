@@ -19,6 +19,7 @@ use crate::{
     AddressRules, Counters, OrasError, TlsRoots,
     addresses::Refusal,
     hosts::Hosts,
+    probe::Recording,
     registries::Registries,
     resolver::{CheckedResolver, PROXIES, proxy_hosts},
     roots::SeenRoots,
@@ -175,6 +176,23 @@ impl Connections {
         let (scheme, host) = (proxy.uri().scheme_str()?, proxy.uri().host()?);
         let port = proxy.uri().port().map(|port| format!(":{port}")).unwrap_or_default();
         Some(format!("{scheme}://{host}{port}"))
+    }
+
+    /// What an administrator says of connections, now.
+    pub(crate) fn rules(&self) -> ConnectionRules {
+        (self.0.rules)()
+    }
+
+    /// How to shake hands with the host of a URL and be told what its certificate is, judged as that of
+    /// any other connection to it.
+    pub(crate) fn recording(
+        &self,
+        profile: Option<&Arc<TlsProfile>>,
+        url: &Url,
+    ) -> Result<Recording, OrasError> {
+        let profile = profile.map(AsRef::as_ref);
+        let is_checked = !is_loopback(url) || profile.is_some_and(TlsProfile::has_authorities);
+        tls::recording(profile, is_checked.then(|| self.0.seen_roots.load(&self.0.roots)))
     }
 
     /// How long is waited for registries.

@@ -355,7 +355,7 @@ impl Client {
     }
 
     /// The host that the provider is asked for.
-    fn asked_host(&self, target: &Target<'_>) -> Result<RegistryHost, HostError> {
+    pub(crate) fn asked_host(&self, target: &Target<'_>) -> Result<RegistryHost, HostError> {
         let registry = target.host();
         RegistryHost::parse(match self.inner.options.credential_use {
             CredentialUse::BestEffort | CredentialUse::ByRule => registry,
