@@ -167,6 +167,18 @@ impl Runtime {
         source: Option<&PluginSource>,
         scope: &SecretScope,
     ) -> Result<Client> {
+        Ok(Client::new(self.plugin_options(source, scope)?)?)
+    }
+
+    /// How such a client works.
+    ///
+    /// # Errors
+    /// As [`Runtime::plugin_client`].
+    pub(crate) fn plugin_options(
+        &self,
+        source: Option<&PluginSource>,
+        scope: &SecretScope,
+    ) -> Result<ClientOptions> {
         let auth_provider = source.and_then(|source| source.auth_provider.as_ref());
         let auth_providers = source.and_then(|source| source.auth_providers.as_ref());
         let mut options = ClientOptions::default();
@@ -184,7 +196,7 @@ impl Runtime {
         options.credential_use = CredentialUse::Required;
         options.connections = self.connections.clone();
         options.tenant = scope.tenant();
-        Ok(Client::new(options)?)
+        Ok(options)
     }
 
     /// Installs the plugin of a configuration's entry, or finds that it is installed. Credentials

@@ -77,6 +77,11 @@ impl Telemetry {
         }
     }
 
+    /// Leaves out what is no error: what a command says itself is not said twice.
+    pub fn quiet(&self) {
+        let _ = self.level.reload(LevelFilter::ERROR);
+    }
+
     /// Sets the level: `debug` from the command line, or else `RATIFY_LOG_LEVEL`; says so, as v1.
     pub fn set_level(&self, debug: bool, configured: Option<&str>) {
         let configured = configured.filter(|name| !name.is_empty());

@@ -41,6 +41,15 @@ const SHOWN_BYTES: usize = 8;
 /// somebody may be at work to end its reason, and what a tag stands for. It is v1's default.
 const SHORT: Duration = Duration::from_secs(10);
 
+/// Connects to what replicas share, as [`VerdictCache::shared`] does, asks for a sign of life and hangs
+/// up.
+///
+/// # Errors
+/// Says what is wrong, without secrets.
+pub(crate) async fn probe(options: &SharedOptions) -> Result<(), String> {
+    shared::probe(options).await
+}
+
 /// Keeps verdicts. Clones are the same cache; the default one keeps nothing.
 #[derive(Clone, Default)]
 pub struct VerdictCache(Option<Arc<Kept>>);

@@ -7,6 +7,10 @@ use crate::gatekeeper::verdict::Verdict;
 
 pub(super) struct Shared;
 
+pub(super) async fn probe(_: &SharedOptions) -> Result<(), String> {
+    Err("this build of Ratify has no Redis".to_owned())
+}
+
 impl Shared {
     pub(super) fn open(options: SharedOptions, _: Arc<Counters>) -> Self {
         tracing::error!(

@@ -6,6 +6,7 @@
 mod crds;
 mod dev;
 mod discover;
+mod doctor;
 mod end;
 mod flag;
 mod migrate;
@@ -68,6 +69,8 @@ enum Command {
     Plugin(plugin::PluginCommand),
     /// Print or apply the definitions of the custom resources
     Crds(crds::Crds),
+    /// Say what stands in the way of a verification, and what to do about it
+    Doctor(doctor::Doctor),
     /// Say what of an installation of v1 carries over
     Migrate(migrate::Migrate),
     /// Tools for development
@@ -104,6 +107,7 @@ impl Command {
             Self::Referrer(command) => command.debug(),
             Self::Serve(command) => command.debug.debug,
             Self::Version(command) => command.debug.debug,
+            Self::Doctor(command) => command.debug.debug,
             Self::Plugin(_) | Self::Crds(_) | Self::Migrate(_) | Self::Dev(_) => false,
         }
     }
@@ -121,6 +125,7 @@ impl Command {
                 command.run(&plugin::PluginContext { runtime }).await
             }
             Self::Crds(command) => command.run().await,
+            Self::Doctor(command) => Box::pin(command.run(context)).await,
             Self::Migrate(command) => command.run().await,
             Self::Dev(command) => command.run(context).await,
         }
@@ -132,6 +137,14 @@ pub(crate) struct Context {
     environment: Environment,
     telemetry: Telemetry,
     runtime: Arc<Runtime>,
+}
+
+/// What a command line of `ratify serve` says; `None` where it is none.
+pub(crate) fn serve_of(line: &[&str]) -> Option<serve::Serve> {
+    match Arguments::try_parse_from(line).ok()?.command? {
+        Command::Serve(serve) => Some(serve),
+        _ => None,
+    }
 }
 
 /// Runs the command line of this process; its exit code comes back.

@@ -41,21 +41,21 @@ const IN_CLEAR: &str =
 pub(crate) struct Serve {
     /// HTTP Address
     #[arg(long, default_value = "")]
-    http: String,
+    pub(super) http: String,
     /// Config File Path
     #[arg(short, long, default_value = "")]
-    config: String,
+    pub(super) config: String,
     /// Path to ratify certs
     #[arg(long, default_value = "")]
-    cert_dir: String,
+    pub(super) cert_dir: String,
     /// Path to CA cert file
     #[arg(long, default_value = "")]
-    ca_cert_file: String,
+    pub(super) ca_cert_file: String,
     /// Start crd manager if enabled (default: false)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]
-    enable_crd_manager: bool,
+    pub(super) enable_crd_manager: bool,
     #[command(flatten)]
-    cache: CacheFlags,
+    pub(super) cache: CacheFlags,
     /// Enable metrics exporter if enabled (default: false)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = flag::go_bool)]
     metrics_enabled: bool,

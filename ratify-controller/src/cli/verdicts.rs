@@ -84,6 +84,14 @@ impl CacheFlags {
         })
     }
 
+    /// What replicas would share by these flags; `None` where they share nothing.
+    ///
+    /// # Errors
+    /// When the address is none.
+    pub(super) fn shared_now(&self, runtime: &Runtime) -> anyhow::Result<Option<SharedOptions>> {
+        if self.cache_enabled { self.shared(runtime) } else { Ok(None) }
+    }
+
     /// What replicas share, where an address says so and a key proves who wrote it.
     fn shared(&self, runtime: &Runtime) -> anyhow::Result<Option<SharedOptions>> {
         let kind = self.cache_type.as_str();

@@ -35,19 +35,20 @@ pub struct Waits {
 }
 
 /// One object, and what of it says how long somebody waits.
-struct Source {
+#[derive(Debug)]
+pub(crate) struct Source {
     group: &'static str,
     version: &'static str,
     kind: &'static str,
     plural: &'static str,
-    name: &'static str,
+    pub(crate) name: &'static str,
     /// The webhook within; empty for a Provider.
-    webhook: &'static str,
-    is_mutation: bool,
+    pub(crate) webhook: &'static str,
+    pub(crate) is_mutation: bool,
 }
 
 /// Gatekeeper's names are those of its chart and manifests, the Providers' those of ours and v1's.
-const SOURCES: [Source; 4] = [
+pub(crate) static SOURCES: [Source; 4] = [
     Source {
         group: "admissionregistration.k8s.io",
         version: "v1",
@@ -87,13 +88,13 @@ const SOURCES: [Source; 4] = [
 ];
 
 impl Source {
-    fn api(&self, client: Client) -> Api<DynamicObject> {
+    pub(crate) fn api(&self, client: Client) -> Api<DynamicObject> {
         let kind = GroupVersionKind::gvk(self.group, self.version, self.kind);
         Api::all_with(client, &ApiResource::from_gvk_with_plural(&kind, self.plural))
     }
 
     /// Who waits, by an object of this name.
-    fn waiters(&self, object: &Value) -> Vec<Waiter> {
+    pub(crate) fn waiters(&self, object: &Value) -> Vec<Waiter> {
         let name = self.name;
         if self.webhook.is_empty() {
             let seconds = object["spec"]["timeout"].as_u64().unwrap_or(0);

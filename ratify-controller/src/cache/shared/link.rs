@@ -255,6 +255,21 @@ fn say(options: &SharedOptions, why: &str) {
     );
 }
 
+/// Connects as [`Link::keep`] does, asks for an entry that is not there, and hangs up.
+pub(super) async fn probe(options: &SharedOptions) -> Result<(), LinkError> {
+    let (open, driver, _) = connect(options).await?;
+    open.allowance.grant(ANSWER_BYTES);
+    let mut connection = open.connection.clone();
+    // The user of Ratify may do nothing else, as docs/CACHE.md has it; nobody writes such an entry.
+    let mut get = redis::cmd("GET");
+    get.arg(open.seal.name(b"doctor"));
+    let asked = timeout(WRITE_PATIENCE, get.query_async::<Option<Vec<u8>>>(&mut connection));
+    tokio::select! {
+        answered = asked => answered.map_err(|_| LinkError::Late)?.map(drop).map_err(LinkError::from),
+        () = driver => Err(LinkError::Connect(io::Error::other("the connection ended"))),
+    }
+}
+
 /// What drives a connection: it is lost when this ends.
 type Driver = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 

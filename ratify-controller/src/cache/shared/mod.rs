@@ -50,6 +50,11 @@ enum What {
     Nothing,
 }
 
+/// Connects once and asks for a sign of life.
+pub(super) async fn probe(options: &SharedOptions) -> Result<(), String> {
+    link::probe(options).await.map_err(|error| error.to_string())
+}
+
 impl Shared {
     /// Connects in the background. It must be called within a runtime.
     pub(super) fn open(options: SharedOptions, counters: Arc<Counters>) -> Self {

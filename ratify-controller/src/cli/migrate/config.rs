@@ -14,7 +14,20 @@ use crate::telemetry::Format;
 
 /// The keys of each section that are read. Plugins' entries have keys of their own.
 const KEYS: [(&str, &[&str]); 8] = [
-    ("", &["store", "policy", "verifier", "executor", "crl", "logger", "plugins", "namespaces"]),
+    (
+        "",
+        &[
+            "store",
+            "policy",
+            "verifier",
+            "executor",
+            "crl",
+            "logger",
+            "plugins",
+            "namespaces",
+            "registries",
+        ],
+    ),
     ("store", &["version", "pluginBinDirs", "plugins"]),
     ("verifier", &["version", "pluginBinDirs", "plugins"]),
     ("policy", &["version", "plugin"]),
@@ -76,8 +89,10 @@ fn refused(error: &ConfigError) -> Finding {
     }
 }
 
-fn unknown_keys(document: &Value) -> Vec<Finding> {
-    let mut findings = Vec::new();
+/// The keys of a configuration that nobody reads, with their sections. What is within a plugin's entry
+/// is the plugin's.
+pub(in crate::cli) fn unread_keys(document: &Value) -> Vec<String> {
+    let mut unread = Vec::new();
     for (section, known) in KEYS {
         let Some(object) = section_of(document, section).and_then(Value::as_object) else {
             continue;
@@ -86,9 +101,14 @@ fn unknown_keys(document: &Value) -> Vec<Finding> {
         for key in object.keys().filter(|key| !is_known(key)) {
             let at =
                 if section.is_empty() { shown(key) } else { format!("{section}.{}", shown(key)) };
-            findings.push(unknown_key(at));
+            unread.push(at);
         }
     }
+    unread
+}
+
+fn unknown_keys(document: &Value) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = unread_keys(document).into_iter().map(unknown_key).collect();
     let rules = ["plugins", "namespaces"].into_iter();
     findings.extend(rules.filter(|key| section_of(document, key).is_some()).map(|key| {
         Finding::look(

@@ -25,6 +25,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Map, Value};
 
+pub(super) use self::config::unread_keys;
 use self::finding::{Level, Report, Source};
 use super::{output, plugin::Output};
 use crate::k8s;
@@ -102,7 +103,8 @@ fn name(path: &Path) -> String {
     finding::shown(&path.display().to_string())
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+/// A file of a bounded size.
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let cannot_read = || format!("cannot read {}", path.display());
     let metadata = std::fs::metadata(path).with_context(cannot_read)?;
     if !metadata.is_file() {

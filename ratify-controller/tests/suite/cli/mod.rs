@@ -16,7 +16,8 @@
 //! - `cache`: many processes on one cache directory, killed at random; `kept`: the cache of verdicts.
 //! - `words`, `files`, `names`, `directories`, `answers`: bad input, a table each.
 //! - `metrics`: what a server shows of itself.
-//! - `migrate`: what is said of v1's own configurations, values and chart.
+//! - `migrate`: what is said of v1's own configurations, values and chart; `doctor`: what is said of
+//!   one set-up after another, each with a fault.
 //! - `secrets`: what a plugin sees of the process that runs it.
 
 // Helpers of tests count as tests.
@@ -28,6 +29,7 @@ mod cluster;
 mod credentials;
 mod denied;
 mod directories;
+mod doctor;
 mod fair;
 mod faults;
 mod files;

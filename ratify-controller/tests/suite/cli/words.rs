@@ -176,6 +176,7 @@ async fn ratify_alone_and_asked_for_help_prints_its_usage_and_succeeds() {
       version   Show the ratify version information
       plugin    Install, list, inspect, push and try plugins
       crds      Print or apply the definitions of the custom resources
+      doctor    Say what stands in the way of a verification, and what to do about it
       migrate   Say what of an installation of v1 carries over
       dev       Tools for development
       help      Print this message or the help of the given subcommand(s)

@@ -7,7 +7,7 @@ mod answers;
 mod heads;
 mod kept;
 mod parts;
-mod redis;
+pub(crate) mod redis;
 mod reload;
 mod rough;
 mod shared;

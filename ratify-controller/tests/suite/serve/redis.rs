@@ -17,20 +17,20 @@ use tokio::{
 use crate::parity::machines::{Machines, Server, certificates};
 
 /// The password of the user that may do what Ratify does.
-pub(super) const PASSWORD: &str = "hunter2";
+pub(crate) const PASSWORD: &str = "hunter2";
 /// That user.
-pub(super) const USER: &str = "ratify";
+pub(crate) const USER: &str = "ratify";
 
 /// A Redis on a port of its own, and the files of its users.
-pub(super) struct Redis {
-    pub(super) server: Server,
+pub(crate) struct Redis {
+    pub(crate) server: Server,
     folder: PathBuf,
     is_tls: bool,
 }
 
 impl Redis {
     /// Starts one in an empty folder; over TLS it has `ca.pem` there.
-    pub(super) async fn start(machines: &Machines, folder: &Path, is_tls: bool) -> Self {
+    pub(crate) async fn start(machines: &Machines, folder: &Path, is_tls: bool) -> Self {
         certificates(folder);
         std::fs::write(folder.join("password"), format!("{PASSWORD}\n")).unwrap();
         std::fs::write(folder.join("key"), [7; 32]).unwrap();
