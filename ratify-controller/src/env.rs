@@ -7,10 +7,41 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ratify_store_oras::TlsRoots;
+
 /// The feature flag that allows `source` of an entry to be downloaded.
 const DYNAMIC_PLUGINS: &str = "RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS";
 /// The feature flag that lets the controller make its own certificates.
 const CERT_ROTATION: &str = "RATIFY_CERT_ROTATION";
+
+/// What OpenTelemetry's specification calls its variables, as far as they are read here.
+pub(crate) const TELEMETRY: [&str; 25] = [
+    "OTEL_SDK_DISABLED",
+    "OTEL_TRACES_EXPORTER",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_COMPRESSION",
+    "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    "OTEL_EXPORTER_OTLP_TIMEOUT",
+    "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+    "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY",
+    "OTEL_SERVICE_NAME",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+    "OTEL_BSP_MAX_QUEUE_SIZE",
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+    "OTEL_BSP_SCHEDULE_DELAY",
+];
 
 /// v1's feature flags: the variable, and the name the log gives it.
 const FEATURE_FLAGS: [(&str, &str); 3] = [
@@ -49,6 +80,10 @@ pub struct Environment {
     pub shipped_plugin_dir: Option<PathBuf>,
     /// What the clouds' auth providers read, where it is set and not empty.
     pub clouds: BTreeMap<String, String>,
+    /// `NO_COLOR`, set to anything: no output is coloured.
+    pub no_color: bool,
+    /// OpenTelemetry's variables, where they are set and not empty.
+    pub telemetry: BTreeMap<String, String>,
     /// The feature flags that are set to anything, by the log's names, and whether they are on.
     pub feature_flags: Vec<(&'static str, bool)>,
 }
@@ -79,12 +114,14 @@ impl Environment {
             value.filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
         };
         let flag = |(variable, name): (&str, &'static str)| Some((name, lookup(variable)? == "1"));
-        let cloud = |name: &str| {
+        let given = |name: &str| {
             let value = lookup(name)?.into_string().ok().filter(|value| !value.is_empty())?;
             Some((name.to_owned(), value))
         };
         Self {
-            clouds: ratify_store_oras::auth::VARIABLES.into_iter().filter_map(cloud).collect(),
+            clouds: ratify_store_oras::auth::VARIABLES.into_iter().filter_map(given).collect(),
+            no_color: lookup("NO_COLOR").is_some_and(|value| !value.is_empty()),
+            telemetry: TELEMETRY.into_iter().filter_map(given).collect(),
             config_dir: path("RATIFY_CONFIG").unwrap_or_else(|| home.join(".ratify")),
             docker_config: path("DOCKER_CONFIG"),
             ssl_cert_file: path("SSL_CERT_FILE"),
@@ -107,6 +144,11 @@ impl Environment {
     pub fn namespace_or_default(&self) -> &str {
         let named = self.namespace.as_deref().filter(|namespace| !namespace.is_empty());
         named.unwrap_or("gatekeeper-system")
+    }
+
+    /// Certificates to trust beside the system's.
+    pub fn tls_roots(&self) -> TlsRoots {
+        TlsRoots { file: self.ssl_cert_file.clone(), directories: self.ssl_cert_dirs.clone() }
     }
 
     /// Where the configuration is when none is named.

@@ -8,7 +8,7 @@
 //! - [`plugin`]: finding, installing, proving and running plugins.
 //! - [`state`]: the snapshot a request sees; [`reload`]: a changed file becomes the next one.
 //! - [`health`]: whether this process is alive and ready, and who is told.
-//! - [`env`](mod@env): every variable; [`runtime`]: what the process shares; [`telemetry`]: the log.
+//! - [`env`](mod@env): every variable; [`runtime`]: what the process shares; [`telemetry`]: the log, and spans.
 //! - `policy_file`: the file that a policy may be in.
 //! - `x509`: what a certificate says of itself.
 //! - [`dev`]: the embedded registry, for development and tests.

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use ratify_core::{ErrorCode, Result, config::PluginSource};
 use ratify_store_oras::{
     AddressRules, Client, ClientOptions, ConnectionRules, Connections, CredentialUse,
-    OrasStoreOptions, Origin, ResultCache, TlsRoots, Transport,
+    OrasStoreOptions, Origin, ResultCache, Transport,
     auth::{self, NoCredentials, SecretScope, SecretSource},
 };
 
@@ -87,10 +87,7 @@ impl Runtime {
         let runner =
             ExecRunner::new(Arc::clone(&host), exec::Environment::new(std::env::vars_os()))
                 .with_rules(rules.clone(), asking == Asking::Anybody);
-        let roots = TlsRoots {
-            file: environment.ssl_cert_file.clone(),
-            directories: environment.ssl_cert_dirs.clone(),
-        };
+        let roots = environment.tls_roots();
         let connections = Connections::with_rules(roots, connection_rules(rules.clone(), asking));
         let secrets = environment
             .has_cluster

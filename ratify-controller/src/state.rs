@@ -14,6 +14,7 @@ use ratify_core::{
     policy::Policy,
 };
 use tokio::sync::Semaphore;
+use tracing::Span;
 
 use crate::cache;
 
@@ -145,9 +146,9 @@ impl View {
         };
         let turn =
             Arc::clone(&self.judges).acquire_owned().await.map_err(|error| broken(&error))?;
-        let executor = executor.clone();
+        let (executor, span) = (executor.clone(), Span::current());
         let judged = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+            let (_turn, _within) = (turn, span.enter());
             let notices = Mutex::new(Vec::new());
             let keep = |notice| notices.lock().unwrap_or_else(PoisonError::into_inner).push(notice);
             let result = executor.judge(evidence, SystemTime::now(), &keep);

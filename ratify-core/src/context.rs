@@ -23,6 +23,8 @@ pub struct Context {
     pub tenant: Arc<str>,
     /// What was asked of registries.
     pub requests: Arc<RequestCount>,
+    /// Headers by which registries are told which request it is for, and what they say.
+    pub trace_headers: Arc<[(String, String)]>,
 }
 
 /// How many requests were sent to which registry, repeated ones and those for tokens included; not
@@ -41,6 +43,13 @@ impl Context {
     #[must_use]
     pub fn with_tenant(mut self, tenant: impl Into<Arc<str>>) -> Self {
         self.tenant = tenant.into();
+        self
+    }
+
+    /// The same, of which registries are told by these headers.
+    #[must_use]
+    pub fn with_trace_headers(mut self, headers: Vec<(String, String)>) -> Self {
+        self.trace_headers = headers.into();
         self
     }
 }

@@ -26,6 +26,7 @@ mod verifier;
 pub mod config;
 pub mod duration;
 pub mod go_json;
+pub mod spans;
 
 #[cfg(feature = "engine")]
 pub mod executor;

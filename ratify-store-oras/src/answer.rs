@@ -9,7 +9,7 @@ use reqwest::{
 };
 use url::Url;
 
-use crate::{OrasError, failure::unreachable_error, patience::Flow};
+use crate::{OrasError, failure::unreachable_error, patience::Flow, trace::Body};
 
 /// An error's body is read to find its code, and this much of it at most.
 const MAX_ERROR_BYTES: u64 = 64 << 10;
@@ -27,6 +27,8 @@ pub(crate) struct Answer {
     response: Response,
     timeouts: RegistryTimeouts,
     flow: Flow,
+    /// What a trace is told of the body; nothing before it is known whose it is.
+    traced: Option<Body>,
 }
 
 impl Answer {
@@ -36,8 +38,14 @@ impl Answer {
         response: Response,
         timeouts: RegistryTimeouts,
     ) -> Self {
-        let flow = Flow::default();
-        Self { request, is_from_elsewhere: false, url, response, timeouts, flow }
+        let (flow, traced) = (Flow::default(), None);
+        Self { request, is_from_elsewhere: false, url, response, timeouts, flow, traced }
+    }
+
+    /// The same, of which a trace is told how much is read.
+    pub(crate) fn traced(mut self, body: Body) -> Self {
+        self.traced = Some(body);
+        self
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -139,6 +147,9 @@ impl Answer {
         });
         let piece = self.response.chunk();
         let read: Read = self.flow.wait(request, &self.timeouts, piece, length).await?;
+        if let Some(body) = &mut self.traced {
+            body.read(length(&read));
+        }
         read.map_err(|error| unreachable_error(request.clone(), error))
     }
 

@@ -39,6 +39,7 @@ use crate::{
     exchange::{Answer, Call, Exchange},
     registries::Registry,
     route::{Purpose, route},
+    trace,
     transport::{base_url, is_loopback},
 };
 
@@ -84,6 +85,7 @@ impl Client {
             retry: options.retry,
             tenant: options.tenant.clone(),
             requests: Arc::default(),
+            trace_headers: Arc::default(),
             deadline: None,
         };
         let inner = Inner {
@@ -102,6 +104,7 @@ impl Client {
     pub fn for_request(&self, context: &Context) -> Self {
         let mut client = self.clone();
         client.exchange.requests.clone_from(&context.requests);
+        client.exchange.trace_headers.clone_from(&context.trace_headers);
         if !context.tenant.is_empty() {
             client.exchange.tenant.clone_from(&context.tenant);
         }
@@ -123,6 +126,9 @@ impl Client {
 
     /// A look-up in the cache on disk, for what is shown of them.
     pub(crate) fn count_blob(&self, is_hit: bool) {
+        if is_hit {
+            trace::cached();
+        }
         self.exchange.connections.counters().count_blob(is_hit, &self.exchange.tenant);
     }
 

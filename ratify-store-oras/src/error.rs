@@ -162,6 +162,24 @@ pub enum OrasError {
 }
 
 impl OrasError {
+    /// Its kind, for what tells kinds apart by name.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "not_found",
+            Self::Denied { .. } => "denied",
+            Self::Status { .. } => "status",
+            Self::Digest { .. } | Self::Size { .. } | Self::MediaType { .. } => "not_proven",
+            Self::Invalid { .. } => "invalid",
+            Self::TooLarge { .. } => "too_large",
+            Self::GaveUp { .. } | Self::Unreachable { timed_out: true, .. } => "timeout",
+            Self::Unreachable { .. } => "unreachable",
+            Self::TooSlow { .. } => "too_slow",
+            Self::Forbidden { .. } | Self::Registry { .. } => "forbidden",
+            Self::Credentials { .. } => "credentials",
+            Self::Read { .. } | Self::Sink { .. } | Self::Setup(_) => "local",
+        }
+    }
+
     /// Whether the registry says that there is no such object. A mere failure is not that.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })

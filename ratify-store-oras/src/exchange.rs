@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use reqwest::{
     Method, StatusCode,
     header::{AUTHORIZATION, HeaderName, HeaderValue, LOCATION},
 };
+use tracing::Instrument as _;
 use url::Url;
 
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
     resolver::asked_by,
     retry::Outcome,
     route::Endpoint,
+    trace::{self, Body, Sending},
     transport::{check_step, knows_http2_alone, looks_like_plain_http},
     upload::FileBody,
 };
@@ -62,6 +64,8 @@ pub(crate) struct Exchange {
     pub(crate) tenant: Arc<str>,
     /// The count of what is sent for it.
     pub(crate) requests: Arc<RequestCount>,
+    /// What a place that is asked is told of the request it is for.
+    pub(crate) trace_headers: Arc<[(String, String)]>,
 }
 
 /// Why there is no answer, and whether that is because the connection was closed.
@@ -149,9 +153,11 @@ impl Exchange {
     ) -> Result<Answer, OrasError> {
         let deadline = self.deadline_or(give_up_at);
         let mut retry = 0;
+        let mut sending = Sending::default();
         loop {
-            let ticket = self.admit(call, url, &deadline).await?;
-            let result = self.attempt(call, url, authorization).await;
+            let (ticket, waited) = self.admit(call, url, &deadline).await?;
+            sending.waited = waited;
+            let result = self.attempt(call, url, authorization, &mut sending).await;
             if let Ok(answer) = &result {
                 self.count_answer(url, answer.status());
             }
@@ -172,20 +178,21 @@ impl Exchange {
         }
     }
 
-    /// Waits until a request may be sent to a host, and counts it.
+    /// Waits until a request may be sent to a host, and counts it. Says how long it waited.
     async fn admit(
         &self,
         call: &Call,
         url: &Url,
         deadline: &Deadline,
-    ) -> Result<Ticket, OrasError> {
+    ) -> Result<(Ticket, Duration), OrasError> {
+        let began = Instant::now();
         let limiter = &self.connections.registries().of(url).limiter;
         deadline.asks(call.label(url), limiter);
         let admitted = limiter.admit(&self.tenant, deadline).await;
         let ticket = admitted
             .map_err(|Paused(until)| OrasError::paused(call.label(url), until, Instant::now()))?;
         self.requests.add(&host_of(url));
-        Ok(ticket)
+        Ok((ticket, began.elapsed()))
     }
 
     fn count_answer(&self, url: &Url, status: StatusCode) {
@@ -205,15 +212,32 @@ impl Exchange {
         call: &Call,
         url: &Url,
         authorization: Option<&HeaderValue>,
+        sending: &mut Sending,
     ) -> Result<Answer, OrasError> {
-        match self.attempt_once(call, url, authorization).await {
+        match self.attempt_traced(call, url, authorization, sending).await {
             Err(Broken { error, is_closed: true }) => {
                 tracing::debug!("{error}, asking again");
             }
             result => return result.map_err(|broken| broken.error),
         }
         self.requests.add(&host_of(url));
-        self.attempt_once(call, url, authorization).await.map_err(|broken| broken.error)
+        let again = self.attempt_traced(call, url, authorization, sending).await;
+        again.map_err(|broken| broken.error)
+    }
+
+    async fn attempt_traced(
+        &self,
+        call: &Call,
+        url: &Url,
+        authorization: Option<&HeaderValue>,
+        sending: &mut Sending,
+    ) -> Result<Answer, Broken> {
+        let span = trace::http(call, url, *sending);
+        *sending = Sending { resent: sending.resent + 1, waited: Duration::ZERO };
+        let attempt = self.attempt_once(call, url, authorization).instrument(span.clone());
+        let result = attempt.await;
+        trace::sent(&span, &result.as_ref().map_err(|broken| &broken.error));
+        result.map(|answer| answer.traced(Body::of(span)))
     }
 
     async fn attempt_once(
@@ -247,6 +271,11 @@ impl Exchange {
         }
         for (name, value) in place.iter().flat_map(|place| &place.headers) {
             builder = builder.header(name, value);
+        }
+        if url.origin() == call.url.origin() {
+            for (name, value) in trace::headers(&self.trace_headers, &call.headers) {
+                builder = builder.header(name, value);
+            }
         }
         if let Some(value) = authorization {
             builder = builder.header(AUTHORIZATION, value);
@@ -295,10 +324,12 @@ impl Exchange {
     async fn knock(&self, url: &Url) -> Result<reqwest::Result<StatusCode>, OrasError> {
         let pool = self.connections.pool(None, url)?;
         let call = Call::new(Method::GET, url.clone());
-        let ticket = self.admit(&call, url, &self.deadline_or(None)).await?;
+        let (ticket, waited) = self.admit(&call, url, &self.deadline_or(None)).await?;
+        let span = trace::http(&call, url, Sending { resent: 0, waited });
         let silence = self.connections.timeouts().silence;
         let sending = pool.get(url.clone()).timeout(silence).send();
-        let answer = asked_by(&self.tenant, sending).await;
+        let answer = asked_by(&self.tenant, sending).instrument(span.clone()).await;
+        trace::knocked(&span, answer.as_ref().map(reqwest::Response::status).ok());
         let outcome = match &answer {
             Ok(answer) => Outcome::Status(answer.status().as_u16(), None),
             Err(error) if error.is_timeout() => Outcome::TimedOut,

@@ -18,12 +18,14 @@ use futures_util::{
     future::{Shared, WeakShared},
 };
 use ratify_core::BoxFuture;
+use tracing::{Instrument as _, Span};
 
 use crate::deadline::Deadline;
 
 /// `None` where the work panicked.
 type Work<T> = Shared<BoxFuture<'static, Option<T>>>;
-type UnderWay<T> = (WeakShared<BoxFuture<'static, Option<T>>>, Deadline);
+/// And what a trace says it is done for.
+type UnderWay<T> = (WeakShared<BoxFuture<'static, Option<T>>>, Deadline, Span);
 
 /// What is under way.
 pub(crate) struct Flights<K, T>(Mutex<HashMap<K, UnderWay<T>>>)
@@ -86,16 +88,26 @@ impl<K: Hash + Eq + Clone, T: Clone + Send + 'static> Flights<K, T> {
             && let Some(work) = under_way(flight)
         {
             flight.1.extend(give_up_at);
+            joined(&flight.2);
             return (work, flight.1.clone());
         }
         let deadline = Deadline::new(give_up_at);
+        let span = Span::current();
         let work = AssertUnwindSafe(work(deadline.clone())).catch_unwind();
-        let work = work.map(Result::ok).boxed().shared();
+        // Whoever waits may carry it on; it belongs to the one that began it.
+        let work = work.map(Result::ok).instrument(span.clone()).boxed().shared();
         if let Some(weak) = work.downgrade() {
-            flights.insert(key.clone(), (weak, deadline.clone()));
+            flights.insert(key.clone(), (weak, deadline.clone(), span));
         }
         (work, deadline)
     }
+}
+
+/// A trace is told that another's work is waited for.
+fn joined(work: &Span) {
+    let span = Span::current();
+    span.record("ratify.joined", true);
+    span.follows_from(work);
 }
 
 impl<K: Hash + Eq + Clone, T: Clone> Flights<K, T> {

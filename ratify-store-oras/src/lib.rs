@@ -55,6 +55,7 @@ mod stream;
 mod subject;
 mod targets;
 mod tls;
+mod trace;
 mod transport;
 mod tree;
 mod upload;

@@ -19,6 +19,7 @@ use crate::{
     keys::Keys,
     results::{Known, Pending, Question, Results},
     selection::Selection,
+    trace,
 };
 
 const STORE_NAME: &str = "oras";
@@ -327,7 +328,11 @@ impl OrasStore {
 
     /// What is known of an answer that was given a moment ago.
     fn recall(&self, at: &Reference, question: &Question) -> Option<Known> {
-        self.results.as_ref()?.get(at, question, Instant::now())
+        let known = self.results.as_ref()?.get(at, question, Instant::now());
+        if known.is_some() {
+            trace::cached();
+        }
+        known
     }
 
     /// What is to be told the answer to a question that is asked now.

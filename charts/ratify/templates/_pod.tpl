@@ -38,6 +38,20 @@
   value: {{ get $aws . | quote }}
 {{ end -}}
 {{- end -}}
+{{- $tracing := default dict .Values.tracing -}}
+{{- range $name, $value := dict "OTEL_EXPORTER_OTLP_ENDPOINT" $tracing.endpoint "OTEL_TRACES_SAMPLER" $tracing.sampler "OTEL_TRACES_SAMPLER_ARG" $tracing.samplerArg -}}
+{{- if and $value (not (has $name $given)) -}}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{ end -}}
+{{- end -}}
+{{- with $tracing.headersSecretName -}}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom:
+    secretKeyRef:
+      name: {{ . | quote }}
+      key: {{ $tracing.headersSecretKey | default "headers" | quote }}
+{{ end -}}
 - name: RATIFY_NAMESPACE
   valueFrom:
     fieldRef:

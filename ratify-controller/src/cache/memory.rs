@@ -177,7 +177,8 @@ mod tests {
 
     fn verdict(bytes: usize) -> Arc<Verdict> {
         let reports = "x".repeat(bytes).into();
-        Arc::new(Verdict { version: "0.2.0".into(), is_success: true, reports, has_end: false })
+        let version = "0.2.0".into();
+        Arc::new(Verdict { version, is_success: true, reports, ..Verdict::default() })
     }
 
     fn in_seconds(now: Now, seconds: u64) -> Until {

@@ -8,6 +8,7 @@ mod dev;
 mod discover;
 mod doctor;
 mod end;
+mod explain;
 mod flag;
 mod migrate;
 mod output;
@@ -32,7 +33,7 @@ use crate::{
     plugin::sandbox::harden_self,
     reload::ConfigFile,
     runtime::{Asking, Runtime},
-    telemetry::{Format, Telemetry},
+    telemetry::{Format, SpanReader, Telemetry, collect::Collector, sent::Sent},
 };
 
 /// How long what still runs when a command is over may take to end.
@@ -98,6 +99,22 @@ impl Command {
         if matches!(self, Self::Serve(_)) { Asking::Anybody } else { Asking::Operator }
     }
 
+    /// Who reads spans: a server's go to a collector where one is named, and `--explain` keeps them.
+    fn readers(&self, environment: &Environment) -> anyhow::Result<(Readers, Option<SpanReader>)> {
+        match self {
+            Self::Serve(_) => {
+                let (sent, reader) = Sent::from_environment(environment)?;
+                Ok((Readers { sent, explains: None }, reader))
+            }
+            Self::Verify(command) if command.explains() => {
+                let collector = Collector::default();
+                let reader = collector.reader();
+                Ok((Readers { explains: Some(collector), ..Readers::default() }, Some(reader)))
+            }
+            _ => Ok(Default::default()),
+        }
+    }
+
     /// v1's `-d` is a flag of the root that every command takes.
     fn debug(&self) -> bool {
         match self {
@@ -136,6 +153,7 @@ impl Command {
 pub(crate) struct Context {
     environment: Environment,
     telemetry: Telemetry,
+    readers: Readers,
     runtime: Arc<Runtime>,
 }
 
@@ -145,6 +163,15 @@ pub(crate) fn serve_of(line: &[&str]) -> Option<serve::Serve> {
         Command::Serve(serve) => Some(serve),
         _ => None,
     }
+}
+
+/// Who reads spans.
+#[derive(Default)]
+struct Readers {
+    /// A collector of traces.
+    sent: Sent,
+    /// Who explains a verdict.
+    explains: Option<Collector>,
 }
 
 /// Runs the command line of this process; its exit code comes back.
@@ -160,13 +187,20 @@ pub fn main() -> ExitCode {
         };
     };
     let environment = Environment::from_process();
-    let telemetry = Telemetry::start();
+    let (readers, reader) = match command.readers(&environment) {
+        Ok(readers) => readers,
+        Err(error) => {
+            eprintln!("Error: {}", output::error_text(&error));
+            return ExitCode::FAILURE;
+        }
+    };
+    let telemetry = Telemetry::start_with(reader);
     for (name, on) in &environment.feature_flags {
         tracing::info!("Feature flag {name} is {}", if *on { "enabled" } else { "disabled" });
     }
     let debug = arguments.debug || command.debug();
     telemetry.set_level(debug, environment.log_level.as_deref());
-    match run(command, environment, telemetry) {
+    match run(command, environment, (telemetry, readers)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("Error: {}", output::error_text(&error));
@@ -178,13 +212,13 @@ pub fn main() -> ExitCode {
 fn run(
     command: Command,
     environment: Environment,
-    telemetry: Telemetry,
+    (telemetry, readers): (Telemetry, Readers),
 ) -> anyhow::Result<ExitCode> {
     harden_self().context("cannot make this process unreadable for plugins")?;
     let threads = command.threads().enable_all().build()?;
     let ended = threads.block_on(async {
         let runtime = Arc::new(Runtime::start(environment.clone(), command.asking())?);
-        let context = Context { environment, telemetry, runtime };
+        let context = Context { environment, telemetry, readers, runtime };
         if command.ends_itself() {
             return command.run(&context).await;
         }

@@ -3,7 +3,7 @@
 
 use std::{pin::Pin, process::ExitCode, sync::Arc};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use ratify_core::{ErrorCode, config::Config, executor::Executor};
 use tokio::{net::TcpListener, sync::watch};
@@ -76,11 +76,15 @@ impl Serve {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let verdicts = self.cache.open(&context.runtime)?;
         let board = Board::new(&context.runtime, verdicts.clone());
+        board.show_traces(context.readers.sent.clone());
         let measuring = self.metrics(&board).await?;
-        tokio::select! {
+        context.readers.sent.begin(&context.environment.tls_roots())?;
+        let ended = tokio::select! {
             ended = self.serve(context, verdicts, &board) => ended,
-            () = measuring => bail!("metrics are served no more"),
-        }
+            () = measuring => Err(anyhow!("metrics are served no more")),
+        };
+        context.readers.sent.end().await;
+        ended
     }
 
     async fn serve(

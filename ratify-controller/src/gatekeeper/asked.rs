@@ -1,10 +1,11 @@
 //! One key of one request: taken apart, spoken of in the log, and turned into its item.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use ratify_core::{Error, Reference, Result, VerifyResult, executor::Notice};
+use ratify_core::{Error, Reference, Result, VerifyResult, executor::Notice, spans::fail_with};
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::{
     verdict::Verdict,
@@ -35,7 +36,24 @@ pub(super) enum Operation {
 /// What the work behind a key brings. Texts are as they are answered.
 pub(super) enum Outcome {
     Verified(Result<Arc<Verdict>, Failure>),
+    /// A verdict of another replica.
+    Shared(Arc<Verdict>),
     Mutated(Result<String, Failure>),
+}
+
+/// Where an answer is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// From memory: it was reached a moment ago.
+    Memory,
+    /// From another replica.
+    Redis,
+    /// From work that was done for it.
+    Work,
+    /// From work that was under way for somebody else.
+    Joined,
+    /// From work that was done for it, and came too late then.
+    Late,
 }
 
 /// Why there is no verdict, or no digest.
@@ -76,6 +94,17 @@ pub(super) struct Asked {
     pub(super) key: String,
     pub(super) namespace: String,
     pub(super) trace_id: String,
+    /// When the request came.
+    pub(super) began: Instant,
+}
+
+impl Operation {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Verify => "verify",
+            Self::Mutate => "mutate",
+        }
+    }
 }
 
 impl<'a> RequestKey<'a> {
@@ -90,10 +119,10 @@ impl<'a> RequestKey<'a> {
 
 impl Asked {
     /// A key as it was sent. v1 takes line breaks out of it.
-    pub(super) fn new(key: &str, trace_id: &str) -> Self {
+    pub(super) fn new(key: &str, trace_id: &str, began: Instant) -> Self {
         let key = key.replace(['\n', '\r'], "");
         let namespace = RequestKey::parse(&key).namespace.to_owned();
-        Self { key, namespace, trace_id: trace_id.to_owned() }
+        Self { key, namespace, trace_id: trace_id.to_owned(), began }
     }
 
     pub(super) fn reference(&self) -> Result<Reference> {
@@ -101,9 +130,15 @@ impl Asked {
     }
 
     /// What the work came to, as it is answered.
-    pub(super) fn answer(self, operation: Operation, outcome: &Outcome) -> Answer {
+    pub(super) fn answer(self, operation: Operation, outcome: &Outcome, source: Source) -> Answer {
         match outcome {
-            Outcome::Verified(Ok(verdict)) => Answer::Item(self.verified(Arc::clone(verdict))),
+            Outcome::Verified(Ok(verdict)) => {
+                Answer::Item(self.verified(Arc::clone(verdict), source))
+            }
+            Outcome::Shared(verdict) => {
+                let source = if source == Source::Work { Source::Redis } else { source };
+                Answer::Item(self.verified(Arc::clone(verdict), source))
+            }
             Outcome::Mutated(Ok(reference)) => {
                 Answer::Item(self.mutated(reference.clone(), String::new()))
             }
@@ -114,7 +149,8 @@ impl Asked {
     }
 
     /// A verdict, answered now.
-    pub(super) fn verified(self, verdict: Arc<Verdict>) -> Item {
+    pub(super) fn verified(self, verdict: Arc<Verdict>, source: Source) -> Item {
+        self.log_verdict(&verdict, source);
         let (trace_id, at) = (self.trace_id, Timestamp::now());
         let value = Some(ItemValue::Verification { verdict, trace_id, at });
         Item { key: self.key, value, error: String::new() }
@@ -125,6 +161,8 @@ impl Asked {
     /// the other images of the same request keep theirs.
     pub(super) fn failure(&self, operation: Operation, failure: Failure) -> Answer {
         self.log_error(&failure.text);
+        let kind = if failure.is_transient { "passing" } else { "lasting" };
+        fail_with(&Span::current(), kind, &failure.text, "");
         match operation {
             Operation::Verify if failure.is_transient => {
                 Answer::Nothing(self.unanswered(Some(failure.text)))
@@ -137,6 +175,7 @@ impl Asked {
     pub(super) fn late(&self, operation: Operation, within: Duration) -> Answer {
         let error = timed_out(within);
         self.log_warning(&format!("{}: {error}", self.key));
+        fail_with(&Span::current(), "timeout", &error, "");
         match operation {
             Operation::Verify => Answer::Nothing(self.unanswered(None)),
             Operation::Mutate => Answer::Item(self.failed(operation, error)),
@@ -159,44 +198,68 @@ impl Asked {
         Item { key: self.key.clone(), value: Some(ItemValue::Mutation(value)), error }
     }
 
-    /// For information; the text may have several lines.
+    /// The one line of a verdict.
+    fn log_verdict(&self, verdict: &Verdict, source: Source) {
+        let (from, span) = (source.name(), Span::current());
+        span.record("ratify.from", from);
+        span.record("ratify.success", verdict.is_success);
+        let (namespace, trace_id) = (&*self.logged_namespace(), &*self.trace_id);
+        let subject = RequestKey::parse(&self.key).subject;
+        // What is asked for by its digest stands for that.
+        let asked = subject.split_once('@').map(|(_, digest)| digest);
+        let digest = asked.unwrap_or(&verdict.digest);
+        span.record("ratify.digest", digest);
+        tracing::info!(
+            component_type = "server",
+            digest,
+            from,
+            "isSuccess" = verdict.is_success,
+            namespace,
+            took = %Milliseconds(self.began.elapsed()),
+            trace_id,
+            verifiers = &*verdict.verifiers,
+            "verified subject {subject}"
+        );
+    }
+
+    /// For information.
     pub(super) fn log(&self, text: &str) {
-        let (namespace, trace_id) = (self.logged_namespace(), &self.trace_id);
+        let (namespace, trace_id) = (&*self.logged_namespace(), &*self.trace_id);
         tracing::info!(component_type = "server", namespace, trace_id, "{text}");
     }
 
-    /// For who debugs.
-    pub(super) fn log_debug(&self, text: &str) {
-        let (namespace, trace_id) = (self.logged_namespace(), &self.trace_id);
+    /// For who debugs; the text may have several lines.
+    pub(super) fn log_debug(&self, text: fmt::Arguments<'_>) {
+        let (namespace, trace_id) = (&*self.logged_namespace(), &*self.trace_id);
         tracing::debug!(component_type = "server", namespace, trace_id, "{text}");
     }
 
     pub(super) fn log_warning(&self, text: &str) {
-        let (namespace, trace_id) = (self.logged_namespace(), &self.trace_id);
+        let (namespace, trace_id) = (&*self.logged_namespace(), &*self.trace_id);
         let text = ratify_core::capped_line(text, MAX_LINE_BYTES);
         tracing::warn!(component_type = "server", namespace, trace_id, "{text}");
     }
 
     pub(super) fn log_error(&self, text: &str) {
-        let (namespace, trace_id) = (self.logged_namespace(), &self.trace_id);
+        let (namespace, trace_id) = (&*self.logged_namespace(), &*self.trace_id);
         let text = ratify_core::capped_line(text, MAX_LINE_BYTES);
         tracing::error!(component_type = "server", namespace, trace_id, "{text}");
     }
 
     /// How long something took, for who debugs (v1's texts).
-    pub(super) fn log_time(&self, what: &str, began: Instant) {
-        let (namespace, trace_id) = (self.logged_namespace(), &self.trace_id);
+    pub(super) fn log_time(&self, what: fmt::Arguments<'_>, began: Instant) {
+        let (namespace, trace_id) = (&*self.logged_namespace(), &*self.trace_id);
         let took = began.elapsed().as_millis();
         tracing::debug!(component_type = "server", namespace, trace_id, "{what}: {took}ms");
     }
 
     pub(super) fn log_notice(&self, notice: &Notice) {
-        let (namespace, trace_id) = (self.logged_namespace(), &self.trace_id);
+        let (namespace, trace_id) = (&*self.logged_namespace(), &*self.trace_id);
         let text = ratify_core::capped_line(&notice.to_string(), MAX_LINE_BYTES);
         if notice.is_warning() {
             tracing::warn!(component_type = "executor", namespace, trace_id, "{text}");
         } else {
-            tracing::info!(component_type = "executor", namespace, trace_id, "{text}");
+            tracing::debug!(component_type = "executor", namespace, trace_id, "{text}");
         }
     }
 
@@ -205,8 +268,23 @@ impl Asked {
         ratify_core::capped_line(&self.key, MAX_LINE_BYTES)
     }
 
-    fn logged_namespace(&self) -> String {
-        ratify_core::capped_line(&self.namespace, MAX_NAMESPACE_BYTES)
+    fn logged_namespace(&self) -> Cow<'_, str> {
+        match self.namespace.len() <= MAX_NAMESPACE_BYTES {
+            true => Cow::Borrowed(&self.namespace),
+            false => Cow::Owned(ratify_core::capped_line(&self.namespace, MAX_NAMESPACE_BYTES)),
+        }
+    }
+}
+
+impl Source {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Redis => "redis",
+            Self::Work => "work",
+            Self::Joined => "joined",
+            Self::Late => "late",
+        }
     }
 }
 
@@ -234,7 +312,9 @@ impl Outcome {
     /// nobody heeds who would keep it here.
     pub(super) fn bytes_to_keep(&self) -> Option<usize> {
         match self {
-            Self::Verified(Ok(verdict)) => (!verdict.has_end).then(|| verdict.bytes()),
+            Self::Verified(Ok(verdict)) | Self::Shared(verdict) => {
+                (!verdict.has_end).then(|| verdict.bytes())
+            }
             Self::Mutated(Ok(reference)) => Some(reference.len()),
             Self::Verified(Err(failure)) | Self::Mutated(Err(failure)) => {
                 (!failure.is_transient).then_some(failure.text.len())
@@ -300,6 +380,16 @@ pub(super) fn why_nothing(unanswered: &[Unanswered], within: Duration) -> String
 /// v1's text of a deadline, with the duration as Go writes it.
 pub(super) fn timed_out(within: Duration) -> String {
     format!("operation timed out after duration {}", GoDuration(within))
+}
+
+/// A time as so many milliseconds: `0.012ms`.
+struct Milliseconds(Duration);
+
+impl fmt::Display for Milliseconds {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let microseconds = self.0.as_micros();
+        write!(formatter, "{}.{:03}ms", microseconds / 1000, microseconds % 1000)
+    }
 }
 
 /// A duration as Go prints it: `2.9s`, `950ms`, `1m30s`.

@@ -12,12 +12,17 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, StatusCode, header};
 use ratify_core::ErrorCode;
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 use super::{
     asked::{Operation, timed_out, why_nothing},
     body::{Bodies, MAX_BYTES, Unread},
     service::{Answered, Service},
     wire::{ProviderResponse, parse_request},
+};
+use crate::telemetry::{
+    parent::Parent,
+    spans::{self, Spot},
 };
 
 /// What v1's server calls all that it writes.
@@ -42,11 +47,28 @@ pub fn router(service: Arc<Service>) -> Router {
 }
 
 async fn verify(asked: State<Arc<Server>>, request: Request) -> Response {
-    one_document(Operation::Verify, answer(&asked, Operation::Verify, request)).await
+    let span = spans::request("POST /ratify/gatekeeper/v1/verify");
+    traced(Operation::Verify, &asked, request, span).await
 }
 
 async fn mutate(asked: State<Arc<Server>>, request: Request) -> Response {
-    one_document(Operation::Mutate, answer(&asked, Operation::Mutate, request)).await
+    let span = spans::request("POST /ratify/gatekeeper/v1/mutate");
+    traced(Operation::Mutate, &asked, request, span).await
+}
+
+async fn traced(operation: Operation, server: &Server, request: Request, span: Span) -> Response {
+    let parent = Parent::of(request.headers());
+    if let Some(parent) = parent {
+        Spot::of_parent(parent).adopt(&span);
+    }
+    let names = &server.service.config().trace_id_headers;
+    let of_trace = || Spot::of(&span).trace_id().or_else(|| parent.map(Parent::trace_id));
+    let trace_id = trace_id(request.headers(), names, of_trace);
+    spans::note(&span, "ratify.trace_id", &trace_id);
+    let answer = one_document(operation, answer(server, operation, request, &trace_id));
+    let response = answer.instrument(span.clone()).await;
+    spans::answered(&span, response.status().as_u16());
+    response
 }
 
 async fn not_found() -> Response {
@@ -63,10 +85,14 @@ async fn one_document(operation: Operation, answer: impl Future<Output = Respons
     })
 }
 
-async fn answer(server: &Server, operation: Operation, request: Request) -> Response {
+async fn answer(
+    server: &Server,
+    operation: Operation,
+    request: Request,
+    trace_id: &str,
+) -> Response {
     let Server { service, bodies } = server;
     let started = Instant::now();
-    let trace_id = trace_id(request.headers(), &service.config().trace_id_headers);
     let is_mutation = operation == Operation::Mutate;
     let (name, noun) = match operation {
         Operation::Verify => ("verify", "verification"),
@@ -94,7 +120,8 @@ async fn answer(server: &Server, operation: Operation, request: Request) -> Resp
             return failed(refusal.status(), &text, operation);
         }
     };
-    let answered = service.answer(operation, keys, &trace_id, started).await;
+    Span::current().record("ratify.keys", keys.len());
+    let answered = service.answer(operation, keys, trace_id, started).await;
     let took = started.elapsed();
     match operation {
         Operation::Verify => service.measures.verified(took),
@@ -156,14 +183,18 @@ fn keys(body: &[u8]) -> Result<Vec<String>, Refusal> {
         .map_err(|error| Refusal::Malformed(ratify_core::capped_line(&error.to_string(), 200)))
 }
 
-/// The first configured header that has a value, or a random one.
-fn trace_id(headers: &HeaderMap, names: &[String]) -> String {
+/// The first configured header that has a value, or the id of the request's trace, or a random one.
+fn trace_id(
+    headers: &HeaderMap,
+    names: &[String],
+    of_trace: impl FnOnce() -> Option<String>,
+) -> String {
     names
         .iter()
         .filter_map(|name| headers.get(name)?.to_str().ok())
         .find(|value| !value.is_empty())
         .map_or_else(
-            || uuid::Uuid::new_v4().to_string(),
+            || of_trace().unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
             |value| ratify_core::capped_line(value, MAX_TRACE_ID_BYTES),
         )
 }
@@ -214,8 +245,10 @@ mod tests {
         headers.insert("x-second", "id-2".parse().unwrap());
         headers.insert("x-third", "id-3".parse().unwrap());
         let names = ["x-none", "x-empty", "X-Second", "x-third"].map(String::from);
-        assert_eq!(trace_id(&headers, &names), "id-2");
-        let random = trace_id(&headers, &["not a header name".into()]);
+        let of_trace = || Some("of the trace".to_owned());
+        assert_eq!(trace_id(&headers, &names, of_trace), "id-2");
+        assert_eq!(trace_id(&headers, &[], of_trace), "of the trace");
+        let random = trace_id(&headers, &["not a header name".into()], || None);
         assert_eq!(uuid::Uuid::parse_str(&random).unwrap().get_version_num(), 4);
     }
 
@@ -223,8 +256,9 @@ mod tests {
     fn a_trace_id_is_no_weapon() {
         let mut headers = HeaderMap::new();
         headers.insert("x-id", "a".repeat(1000).parse().unwrap());
-        assert_eq!(trace_id(&headers, &["x-id".into()]).len(), MAX_TRACE_ID_BYTES);
+        let id = |headers: &HeaderMap| trace_id(headers, &["x-id".into()], || None);
+        assert_eq!(id(&headers).len(), MAX_TRACE_ID_BYTES);
         headers.insert("x-id", http::HeaderValue::from_bytes(b"caf\xe9").unwrap());
-        assert_ne!(trace_id(&headers, &["x-id".into()]), "caf\u{e9}");
+        assert_ne!(id(&headers), "caf\u{e9}");
     }
 }

@@ -7,25 +7,31 @@
 //! What is found out about an image is an item, which Gatekeeper keeps for minutes, errors too. What
 //! stands in the way of finding out is no item but a system error, which is not kept.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use prometheus_client::metrics::histogram::Histogram;
 use ratify_core::{
-    ComponentType, Context, Digest, ErrorCode, Reference, Result, VerifyResult,
-    executor::{Executor, VerifyParameters},
+    ComponentType, Context, Digest, ErrorCode, Result, VerifyResult,
+    executor::{Notice, VerifyParameters},
     go_json,
 };
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
 };
+use tracing::{Instrument as _, Level, Span};
 
 use super::{
-    asked::{Answer, Asked, Failure, Operation, Outcome, Unanswered},
+    asked::{Answer, Asked, Failure, Operation, Outcome, Source, Unanswered},
     config::ServiceConfig,
     flights::{Bounds, FlightKey, Flights, Keep, Load, Terms, Waiting},
+    mutation::{mutated, resolve},
     times::Times,
     verdict::Verdict,
     wire::{Item, VerificationResponse},
@@ -35,10 +41,9 @@ use crate::{
     metrics::{Measures, Told},
     plugin::rules::RulesInForce,
     state::{Active, Snapshot, View},
+    telemetry::spans::{self, Spot},
 };
 
-/// The one store that mutations are resolved in (v1).
-const MUTATION_STORE: &str = "oras";
 /// Told apart from a verifier's own time so that it can say what was late itself.
 const GIVE_UP_GRACE: Duration = Duration::from_secs(1);
 
@@ -187,31 +192,36 @@ impl Service {
         let begun: Vec<_> = keys
             .into_iter()
             .map(|key| {
-                let asked = Asked::new(&key, trace_id);
-                let begun = self.begin(&asking, &asked);
-                (asked, begun)
+                let asked = Asked::new(&key, trace_id, started);
+                let span = spans::key(&asked.key);
+                let begun = span.in_scope(|| self.begin(&asking, &asked));
+                (asked, begun, span)
             })
             .collect();
-        let answers = join_all(begun.into_iter().map(|(asked, begun)| async move {
-            let waiting = match begun {
-                Ok(Begun::Answered(item)) => return Answer::Item(item).told(),
-                Ok(Begun::Waiting(waiting)) => waiting,
-                Err(failure) => return asked.failure(operation, failure).told(),
-            };
-            tokio::select! {
-                biased;
-                landed = waiting.landed() => match landed {
-                    Ok(outcome) => asked.answer(operation, &outcome).told(),
-                    Err(lost) => asked.failure(operation, not_done(&lost)).told(),
-                },
-                () = self.time_is_over(started + within) => {
-                    let told = match operation {
-                        Operation::Verify => Told::Late,
-                        Operation::Mutate => Told::LateResolution,
-                    };
-                    (asked.late(operation, within), told)
+        let answers = join_all(begun.into_iter().map(|(asked, begun, span)| {
+            let answer = async move {
+                let waiting = match begun {
+                    Ok(Begun::Answered(item)) => return Answer::Item(item).told(),
+                    Ok(Begun::Waiting(waiting)) => waiting,
+                    Err(failure) => return asked.failure(operation, failure).told(),
+                };
+                let source = waiting.source();
+                tokio::select! {
+                    biased;
+                    landed = waiting.landed() => match landed {
+                        Ok(outcome) => asked.answer(operation, &outcome, source).told(),
+                        Err(lost) => asked.failure(operation, not_done(&lost)).told(),
+                    },
+                    () = self.time_is_over(started + within) => {
+                        let told = match operation {
+                            Operation::Verify => Told::Late,
+                            Operation::Mutate => Told::LateResolution,
+                        };
+                        (asked.late(operation, within), told)
+                    }
                 }
-            }
+            };
+            answer.instrument(span)
         }));
         let (mut items, mut unanswered) = (Vec::new(), Vec::new());
         for (answer, told) in answers.await {
@@ -240,12 +250,12 @@ impl Service {
         if reference.digest().is_none() {
             asked.log_warning("Digest should be used instead of tagged reference. The resolved digest may not point to the same signed artifact, since tags are mutable.");
         }
-        asked.log(&format!("verifying subject {reference}"));
+        asked.log_debug(format_args!("verifying subject {reference}"));
         let view = snapshot.view(&asked.namespace);
         let place = match self.verdicts.find(view, &asked.namespace, &reference) {
             Found::Verdict(verdict) => {
-                asked.log_debug(&format!("cache hit for subject {reference}"));
-                return Ok(Begun::Answered(asked.clone().verified(verdict)));
+                asked.log_debug(format_args!("cache hit for subject {reference}"));
+                return Ok(Begun::Answered(asked.clone().verified(verdict, Source::Memory)));
             }
             Found::Nothing(place) => place,
         };
@@ -254,10 +264,11 @@ impl Service {
             asked: asked.clone(),
             subject: reference.to_string(),
             give_up_at: asking.give_up_at,
+            headers: self.trace_headers(asked),
             place,
         };
         let flight = self.flight_key(asking, asked, reference.as_str());
-        self.fly(asking, flight, || job.run())
+        self.fly(asking, asked, flight, || job.run())
     }
 
     fn begin_mutation(&self, asking: &Asking, asked: &Asked) -> Result<Begun, Failure> {
@@ -276,21 +287,25 @@ impl Service {
         // The texts name the key, so that it is what makes two questions the same.
         let flight = self.flight_key(asking, asked, &asked.key);
         let (give_up_at, keeps_tag) = (asking.give_up_at, self.config.mutation_keeps_tag);
-        self.fly(asking, flight, move || async move {
+        let headers = self.trace_headers(asked);
+        let work = move || async move {
             let (began, key) = (Instant::now(), &asked_again.key);
             let executor = &work_on.view(&asked_again.namespace).executor;
-            let work = work_for(&asked_again, give_up_at);
+            let work = work_for(&asked_again, give_up_at).with_trace_headers(headers);
             let found = resolve(executor, &reference, key, &work).await;
             let shown = asked_again.logged_key();
-            asked_again.log_time(&format!("mutation: execution time for image {shown}"), began);
+            asked_again.log_time(format_args!("mutation: execution time for image {shown}"), began);
+            spans::failed(&Span::current(), &found);
             let found = found.map(|digest| mutated(&reference, &digest, keeps_tag));
             Outcome::Mutated(found.map_err(|error| Failure::of(&error)))
-        })
+        };
+        self.fly(asking, asked, flight, work)
     }
 
     fn fly<F>(
         &self,
         asking: &Asking,
+        asked: &Asked,
         key: FlightKey,
         work: impl FnOnce() -> F + Send + 'static,
     ) -> Result<Begun, Failure>
@@ -298,7 +313,23 @@ impl Service {
         F: Future<Output = Outcome> + Send + 'static,
     {
         let terms = Terms { images: asking.images, give_up_at: asking.give_up_at + GIVE_UP_GRACE };
-        self.flights.join(key, terms, work).map(Begun::Waiting).map_err(|full| not_done(&full))
+        let (asker, asked_at) = (Spot::here(), Instant::now());
+        let (subject, namespace) = (key.subject.clone(), Arc::clone(&key.namespace));
+        let (name, trace_id) = (asking.operation.name(), asked.trace_id.clone());
+        let work = move || {
+            let span = spans::work(name, &trace_id, &namespace, asker);
+            spans::note(&span, "ratify.subject", &subject);
+            spans::waited(&span, asked_at.elapsed());
+            work().instrument(span)
+        };
+        let begun = self.flights.join(key, terms, asker, work);
+        begun.map(Begun::Waiting).map_err(|full| not_done(&full))
+    }
+
+    /// As v1 means to: registries get the headers that a trace id is taken from.
+    fn trace_headers(&self, asked: &Asked) -> Vec<(String, String)> {
+        let names = self.config.trace_id_headers.iter();
+        names.map(|name| (name.clone(), asked.trace_id.clone())).collect()
     }
 
     fn flight_key(&self, asking: &Asking, asked: &Asked, subject: &str) -> FlightKey {
@@ -323,26 +354,37 @@ struct VerifyJob {
     asked: Asked,
     subject: String,
     give_up_at: Instant,
+    /// What registries are told of the request.
+    headers: Vec<(String, String)>,
     /// Where its verdict is kept.
     place: Place,
 }
 
 impl VerifyJob {
-    async fn run(self) -> Outcome {
+    async fn run(mut self) -> Outcome {
         if let Some(verdict) = self.place.of_others().await {
-            self.asked.log_debug(&format!("cache hit for subject {}", self.subject));
-            return Outcome::Verified(Ok(verdict));
+            self.asked.log_debug(format_args!("cache hit for subject {}", self.subject));
+            return Outcome::Shared(verdict);
         }
         let view = self.snapshot.view(&self.asked.namespace);
         let version = view.executor.policy.as_ref().map_or("", |policy| policy.response_version());
-        let parameters = VerifyParameters::new(self.subject.as_str())
-            .with_context(work_for(&self.asked, self.give_up_at));
+        let context = work_for(&self.asked, self.give_up_at)
+            .with_trace_headers(std::mem::take(&mut self.headers));
+        let parameters = VerifyParameters::new(self.subject.as_str()).with_context(context);
         let began = Instant::now();
-        let log = |notice| self.asked.log_notice(&notice);
+        let digest = OnceLock::new();
+        let log = |notice: Notice| {
+            self.asked.log_notice(&notice);
+            if let Notice::Resolved { digest: of_image } = notice {
+                // The image is resolved before what is attached to it.
+                let _ = digest.set(of_image);
+            }
+        };
         let verified = view.verify(&parameters, &log).await;
-        self.asked
-            .log_time(&format!("verification: execution time for image {}", self.subject), began);
-        Outcome::Verified(self.verdict(view, version, verified))
+        let what = format_args!("verification: execution time for image {}", self.subject);
+        self.asked.log_time(what, began);
+        spans::failed(&Span::current(), &verified);
+        Outcome::Verified(self.verdict(view, version, digest.get(), verified))
     }
 
     /// What is answered, and kept where it may be.
@@ -350,6 +392,7 @@ impl VerifyJob {
         &self,
         view: &View,
         version: &'static str,
+        digest: Option<&Digest>,
         verified: Result<VerifyResult>,
     ) -> Result<Arc<Verdict>, Failure> {
         let failed = |error| Failure::of(&ErrorCode::ExecutorFailure.error().with_source(error));
@@ -360,18 +403,24 @@ impl VerifyJob {
         }
         let verdict = Verdict::new(version, &result)
             .map_err(|error| failed(ErrorCode::DataEncodingFailure.error().with_source(error)))?;
-        let verdict = Arc::new(verdict);
+        let verdict = Arc::new(verdict.of_digest(digest.map_or("", Digest::as_str)));
+        Span::current().record("ratify.success", verdict.is_success);
         self.place.keep(view, &verdict, result.standing());
         Ok(verdict)
     }
 
+    /// v1's line, for who debugs: its verdicts are logged when they are answered.
     fn log_response(&self, version: &'static str, result: &VerifyResult) {
+        if !tracing::enabled!(Level::DEBUG) {
+            return;
+        }
         let trace_id = self.asked.trace_id.clone();
         let response =
             VerificationResponse::new(version, result.clone(), trace_id, Timestamp::now());
         if let Ok(text) = go_json::to_string_pretty(&response) {
             let subject = &self.subject;
-            self.asked.log(&format!("verification response for subject {subject}: \n{text}"));
+            self.asked
+                .log_debug(format_args!("verification response for subject {subject}: \n{text}"));
         }
     }
 }
@@ -408,59 +457,11 @@ fn check_components(view: &View, operation: Operation) -> Result<()> {
     Ok(())
 }
 
-/// A reference by its digest. The namespace is dropped, and the tag unless it is to be kept, as in
-/// v1.
-fn mutated(reference: &Reference, digest: &Digest, keeps_tag: bool) -> String {
-    match reference.tag().filter(|_| keeps_tag) {
-        Some(tag) => format!("{}:{tag}@{digest}", reference.path()),
-        None => reference.sibling(digest).to_string(),
-    }
-}
-
-/// What a tag stands for.
-async fn resolve(
-    executor: &Executor,
-    reference: &Reference,
-    key: &str,
-    work: &Context,
-) -> Result<Digest> {
-    let Some(store) = executor.stores.iter().find(|store| store.name() == MUTATION_STORE) else {
-        return Err(ErrorCode::ReferrerStoreFailure
-            .detail(format!(
-                "failed to mutate image reference {key}: could not find matching store {MUTATION_STORE}"
-            ))
-            .from_component(ComponentType::ReferrerStore, ""));
-    };
-    match store.resolve(reference, work).await {
-        Ok(descriptor) => Ok(descriptor.digest),
-        Err(error) => Err(ErrorCode::GetSubjectDescriptorFailure
-            .detail(format!("failed to get subject descriptor for image {key}"))
-            .with_source(error)
-            .from_component(ComponentType::ReferrerStore, store.name())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use ratify_core::executor::Executor;
 
-    #[test]
-    fn a_mutation_keeps_the_tag_where_that_is_asked_for() {
-        let digest: Digest = format!("sha256:{}", "0a".repeat(32)).parse().unwrap();
-        let cases = [
-            ("r.io:5000/a/b:v1", "r.io:5000/a/b", ":v1"),
-            ("nginx", "docker.io/library/nginx", ":latest"),
-        ];
-        for (asked, path, tag) in cases {
-            let reference = Reference::parse_subject(asked).unwrap();
-            assert_eq!(mutated(&reference, &digest, false), format!("{path}@{digest}"));
-            let kept = mutated(&reference, &digest, true);
-            assert_eq!(kept, format!("{path}{tag}@{digest}"));
-            // What is verified then is the digest.
-            let again = Reference::parse_subject(&kept).unwrap();
-            assert_eq!((again.digest(), again.tag()), (Some(&digest), None));
-        }
-    }
+    use super::*;
 
     #[test]
     fn what_is_missing_is_said_in_v1s_order() {

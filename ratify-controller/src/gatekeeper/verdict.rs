@@ -2,7 +2,12 @@
 //! written once; an answer differs in trace id and time alone, so a kept verdict is answered byte
 //! for byte as a fresh one.
 
-use ratify_core::{VerifyResult, go_json};
+use ratify_core::{
+    NestedVerifierReport, Reports, VerifierReport, VerifyResult, capped_line, go_json,
+};
+
+/// More of who judged is not logged.
+const MAX_VERIFIERS_BYTES: usize = 1024;
 
 /// A verdict, ready to be answered to any number of askers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,6 +21,10 @@ pub(crate) struct Verdict {
     /// Whether something that it rests on ends at a time that is known. The cache heeds the time;
     /// who does not keeps no such verdict.
     pub(crate) has_end: bool,
+    /// For the log: what the image stood for, where that was found out here.
+    pub(crate) digest: Box<str>,
+    /// For the log: who judged, and how.
+    pub(crate) verifiers: Box<str>,
 }
 
 impl Verdict {
@@ -30,7 +39,24 @@ impl Verdict {
         };
         let (version, reports) = (version.into(), reports.into_boxed_str());
         let has_end = result.standing().valid_until.is_some();
-        Ok(Self { version, is_success: result.is_success, reports, has_end })
+        let (digest, verifiers) = (Box::default(), who_judged(&result.verifier_reports));
+        Ok(Self { version, is_success: result.is_success, reports, has_end, digest, verifiers })
+    }
+
+    /// A success whose reports were written before; `None` where they are none.
+    pub(crate) fn of_written(version: &str, reports: &str) -> Option<Self> {
+        let verifiers = match reports {
+            "" => Box::default(),
+            reports => who_judged(&serde_json::from_str(reports).ok()?),
+        };
+        let (version, reports) = (version.into(), reports.into());
+        Some(Self { version, is_success: true, reports, verifiers, ..Self::default() })
+    }
+
+    /// The same of an image that stands for this.
+    pub(super) fn of_digest(mut self, digest: &str) -> Self {
+        self.digest = digest.into();
+        self
     }
 
     /// Appends the verdict as an object. `timestamp` needs no escape.
@@ -60,6 +86,59 @@ impl Verdict {
 
     /// How many bytes it takes, about.
     pub(crate) fn bytes(&self) -> usize {
-        size_of::<Self>() + self.version.len() + self.reports.len()
+        let texts = [&self.version, &self.reports, &self.digest, &self.verifiers];
+        size_of::<Self>() + texts.map(|text| text.len()).iter().sum::<usize>()
+    }
+}
+
+/// `name:true,other:false`, in the order of the reports.
+fn who_judged(reports: &Reports) -> Box<str> {
+    let mut judged = Vec::new();
+    reports.of_verifiers().iter().for_each(|one| add(one, &mut judged));
+    reports.of_artifacts().iter().for_each(|one| add_all(one, &mut judged));
+    let said: Vec<_> = judged.iter().map(|(name, yes)| format!("{name}:{yes}")).collect();
+    capped_line(&said.join(","), MAX_VERIFIERS_BYTES).into()
+}
+
+fn add<'a>(report: &'a VerifierReport, to: &mut Vec<(&'a str, bool)>) {
+    if !report.verifier_name.is_empty() {
+        to.push((&report.verifier_name, report.is_success));
+    }
+    report.nested_results.iter().for_each(|nested| add(nested, to));
+}
+
+fn add_all<'a>(artifact: &'a NestedVerifierReport, to: &mut Vec<(&'a str, bool)>) {
+    artifact.verifier_reports.iter().for_each(|report| add(report, to));
+    artifact.nested_reports.iter().for_each(|nested| add_all(nested, to));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_judged_is_said_of_both_forms_and_read_again_from_what_was_written() {
+        let report = |name: &str, yes| {
+            let report =
+                if yes { VerifierReport::success("") } else { VerifierReport::failure("") };
+            report.named(name, "t")
+        };
+        let mut outer = report("sbom", true);
+        outer.nested_results = vec![report("scan", false)];
+        let config = VerifyResult::new(true, vec![outer.clone(), VerifierReport::failure("m")]);
+        let [mut nested, mut of_artifact] = [(); 2].map(|()| NestedVerifierReport::default());
+        nested.verifier_reports = vec![report("scan", false)];
+        of_artifact.verifier_reports = vec![report("sbom", true)];
+        of_artifact.nested_reports = vec![nested];
+        let rego = VerifyResult::new(true, vec![of_artifact]);
+        for result in [config, rego] {
+            let verdict = Verdict::new("0.2.0", &result).unwrap();
+            assert_eq!(&*verdict.verifiers, "sbom:true,scan:false");
+            assert_eq!(Verdict::of_written("0.2.0", &verdict.reports), Some(verdict));
+        }
+        let many = vec![report("x", true); 1000];
+        let many = Verdict::new("", &VerifyResult::new(true, many)).unwrap();
+        assert_eq!(many.verifiers.len(), MAX_VERIFIERS_BYTES);
+        assert_eq!(Verdict::of_written("0.2.0", "{"), None);
     }
 }

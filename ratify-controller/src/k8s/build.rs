@@ -14,6 +14,7 @@ use ratify_core::{
 };
 use ratify_store_oras::auth::SecretScope;
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use super::{
     FIELD_MANAGER, Once, claim,
@@ -36,6 +37,7 @@ use crate::{
     },
     policy_file,
     runtime::Runtime,
+    telemetry::spans,
 };
 
 /// How long one request to the API server may take.
@@ -127,7 +129,10 @@ pub(super) async fn follow(
 
 /// Builds a resource by these rules.
 pub(super) async fn build(shared: &Shared, rules: &PluginRules, resource: &Resource) -> Built {
-    build_as(shared, rules, resource, None).await
+    let span = spans::reconcile(&resource.key);
+    let built = build_as(shared, rules, resource, None).instrument(span.clone()).await;
+    spans::failed(&span, &built.part);
+    built
 }
 
 /// Builds a resource, its plugin as pinned where that is given. What runs is kept, so that a

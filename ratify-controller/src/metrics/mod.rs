@@ -9,6 +9,7 @@
 //!   work is measured;
 //! - `queue`, `verdicts`, `registries`, `plugins`, `resources`, `certificates`, `process`: what is
 //!   shown of each part;
+//! - `traces`: what became of spans;
 //! - `form`: which of two formats a scrape gets; `page`: families of series.
 
 mod certificates;
@@ -23,6 +24,7 @@ mod registries;
 mod resources;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod verdicts;
 
 use std::{
@@ -46,6 +48,7 @@ use crate::{
     plugin::rules::RulesInForce,
     runtime::Runtime,
     state::Active,
+    telemetry::sent::Sent,
 };
 use form::Form;
 pub(crate) use measured::measured;
@@ -91,6 +94,11 @@ impl Board {
         self.show(queue::Shown(service));
         self.show(resources::Shown { active, rules, resources });
         self.show(certificates::Shown { tls, rotation });
+    }
+
+    /// What becomes of spans, where they are sent.
+    pub(crate) fn show_traces(&self, sent: Sent) {
+        self.show(traces::Spans(sent));
     }
 
     fn show(&self, collector: impl Collector) {

@@ -46,6 +46,7 @@ fn board() -> Board {
     let run = VerifierRun { verifier: "sbom", tenant: "team", is_success: true, is_error: false };
     measures.verifier_ran(run, Duration::from_millis(3));
     board.show(process::Shown);
+    board.show_traces(Sent::default());
     board.show(measures::Shown(Arc::clone(&measures)));
     let (connections, results) = Default::default();
     board.show(registries::Shown { connections, results });

@@ -5,13 +5,14 @@
 use std::{any::Any, collections::VecDeque, panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::{FutureExt, StreamExt, future::join_all, stream::FuturesUnordered};
+use tracing::{Instrument, Span};
 
 use crate::{
     BoxFuture, ComponentType, Descriptor, Digest, Error, ErrorCode, Reference, Referrer,
-    ReferrerPage, ReferrerStore, Request, Result, Verifier, VerifierReport,
+    ReferrerPage, ReferrerStore, Request, Result, Verifier, VerifierReport, spans::fail,
 };
 
-use super::{Executor, Notice, Observe, StoreHost, VerifyParameters, bind};
+use super::{Executor, Notice, Observe, StoreHost, VerifyParameters, bind, trace};
 
 /// An image or artifact, and what is known about what is attached to it.
 pub(super) struct Subject {
@@ -36,7 +37,7 @@ pub(super) struct Finding {
 
 /// Resolves and lists a subject, or judges one of its artifacts.
 enum Job {
-    Open { subject: usize },
+    Open { subject: usize, span: Span },
     Judge { place: Place, question: Question },
 }
 
@@ -55,10 +56,12 @@ struct Question {
     verifiers: Vec<Arc<dyn Verifier>>,
     /// Whether to look at what is attached to the artifact, whatever its verifiers want.
     looks_further: bool,
+    /// The subject's.
+    span: Span,
 }
 
 enum Done {
-    Opened { subject: usize, outcome: Result<Opened> },
+    Opened { subject: usize, outcome: Result<Opened>, span: Span },
     Judged { place: Place, judged: Box<Judged> },
 }
 
@@ -73,6 +76,8 @@ struct Judged {
     reports: Vec<VerifierReport>,
     /// What to look at next: the artifact as a subject.
     nested: Option<Reference>,
+    /// The artifact's, which lasts as long as what is attached to it.
+    span: Span,
 }
 
 struct Gathering<'a> {
@@ -100,7 +105,7 @@ pub(super) async fn gather(
         waiting: VecDeque::new(),
         referrers: 0,
     };
-    gathering.add_subject(reference, None);
+    gathering.add_subject(reference, None, &Span::current());
     let mut running = FuturesUnordered::new();
     loop {
         while running.len() < executor.limits.concurrency.max(1) {
@@ -123,18 +128,22 @@ impl<'a> Gathering<'a> {
     fn start(&self, job: Job) -> BoxFuture<'a, Done> {
         let (executor, parameters, observe) = (self.executor, self.parameters, self.observe);
         match job {
-            Job::Open { subject } => {
+            Job::Open { subject, span } => {
                 let node = &self.subjects[subject];
                 let reference = node.reference.clone();
                 let is_nested = node.parent.is_some();
                 async move {
                     let opened = open(executor, parameters, observe, reference, is_nested);
-                    Done::Opened { subject, outcome: opened.await }
+                    let outcome = opened.instrument(span.clone()).await;
+                    trace::failed(&span, &outcome);
+                    Done::Opened { subject, outcome, span }
                 }
                 .boxed()
             }
             Job::Judge { place, question } => async move {
-                Done::Judged { place, judged: Box::new(judge(question, parameters, observe).await) }
+                let span = trace::artifact(&question.span, &question.referrer.descriptor);
+                let judged = judge(question, parameters, observe, span.clone());
+                Done::Judged { place, judged: Box::new(judged.instrument(span).await) }
             }
             .boxed(),
         }
@@ -142,12 +151,15 @@ impl<'a> Gathering<'a> {
 
     fn take(&mut self, done: Done) {
         match done {
-            Done::Opened { subject, outcome } => {
-                let findings = outcome.and_then(|opened| self.ask_verifiers(subject, opened));
+            Done::Opened { subject, outcome, span } => {
+                let findings =
+                    outcome.and_then(|opened| self.ask_verifiers(subject, opened, &span));
                 self.subjects[subject].findings = findings;
             }
             Done::Judged { place, judged } => {
-                let nested = judged.nested.map(|next| self.add_subject(next, Some(place.subject)));
+                let nested = judged
+                    .nested
+                    .map(|next| self.add_subject(next, Some(place.subject), &judged.span));
                 // The subject was listed without a failure, or there would be nothing to judge.
                 if let Ok(findings) = &mut self.subjects[place.subject].findings {
                     let finding = &mut findings[place.finding];
@@ -159,14 +171,18 @@ impl<'a> Gathering<'a> {
     }
 
     /// A place in the tree, and a job to fill it unless a bound is reached.
-    fn add_subject(&mut self, reference: Reference, parent: Option<usize>) -> usize {
+    fn add_subject(&mut self, reference: Reference, parent: Option<usize>, within: &Span) -> usize {
+        let span = trace::subject(within, &reference);
         let depth = parent.map_or(0, |parent| self.subjects[parent].depth + 1);
         let refusal = self.refuse_nesting(&reference, parent, depth);
         let subject = self.subjects.len();
         let findings = match refusal {
-            Some(error) => Err(error),
+            Some(error) => {
+                fail(&span, &error);
+                Err(error)
+            }
             None => {
-                self.waiting.push_back(Job::Open { subject });
+                self.waiting.push_back(Job::Open { subject, span });
                 Ok(Vec::new())
             }
         };
@@ -202,7 +218,12 @@ impl<'a> Gathering<'a> {
 
     /// A finding and a job for each artifact that a verifier fits. The others are ignored, or,
     /// where every artifact counts, found without a report.
-    fn ask_verifiers(&mut self, subject: usize, opened: Opened) -> Result<Vec<Finding>> {
+    fn ask_verifiers(
+        &mut self,
+        subject: usize,
+        opened: Opened,
+        span: &Span,
+    ) -> Result<Vec<Finding>> {
         self.referrers += opened.listed.len();
         let limit = self.executor.limits.referrers;
         if self.referrers > limit {
@@ -221,11 +242,13 @@ impl<'a> Gathering<'a> {
                     continue;
                 }
                 let next = opened.reference.sibling(&artifact);
-                nested = Some(self.add_subject(next, Some(subject)));
+                let within = trace::artifact(span, &referrer.descriptor);
+                nested = Some(self.add_subject(next, Some(subject), &within));
             } else {
                 let (subject, referrer) = (opened.reference.clone(), Arc::new(referrer));
-                let looks_further = every_artifact;
-                let question = Question { subject, store, referrer, verifiers, looks_further };
+                let (looks_further, span) = (every_artifact, span.clone());
+                let question =
+                    Question { subject, store, referrer, verifiers, looks_further, span };
                 self.waiting.push_back(Job::Judge { place, question });
             }
             findings.push(Finding { artifact, artifact_type, reports: Vec::new(), nested });
@@ -254,7 +277,10 @@ async fn open(
     let lists = join_all(executor.stores.iter().map(|store| async {
         let types = if store.lists_what_is_judged() { &judged } else { types };
         let all = list(executor, store.as_ref(), &reference, &descriptor, types, parameters);
-        let page = guarded(all).await.map_err(|error| {
+        let span = trace::list(store.name());
+        let page = guarded(all).instrument(span.clone()).await;
+        trace::listed(&span, &page);
+        let page = page.map_err(|error| {
             ErrorCode::ListReferrersFailure
                 .error()
                 .with_source(error)
@@ -321,8 +347,13 @@ async fn list(
 }
 
 /// Binds an artifact to its subject once, and asks all its verifiers.
-async fn judge(question: Question, parameters: &VerifyParameters, observe: Observe<'_>) -> Judged {
-    let Question { subject, store, referrer, verifiers, looks_further } = question;
+async fn judge(
+    question: Question,
+    parameters: &VerifyParameters,
+    observe: Observe<'_>,
+    span: Span,
+) -> Judged {
+    let Question { subject, store, referrer, verifiers, looks_further, .. } = question;
     let descriptor = &referrer.descriptor;
     let finish = |verifier: &dyn Verifier, mut report: VerifierReport| {
         report = report.named(verifier.name(), verifier.type_());
@@ -332,7 +363,11 @@ async fn judge(question: Question, parameters: &VerifyParameters, observe: Obser
         report
     };
     let context = &parameters.context;
-    let manifest = match guarded(bind::bind(store.as_ref(), &subject, &referrer, context)).await {
+    let binding = trace::bind();
+    let bound = guarded(bind::bind(store.as_ref(), &subject, &referrer, context));
+    let bound = bound.instrument(binding.clone()).await;
+    trace::failed(&binding, &bound);
+    let manifest = match bound {
         Ok(manifest) => manifest,
         Err(error) => {
             let failed = |verifier: &Arc<dyn Verifier>| {
@@ -341,7 +376,7 @@ async fn judge(question: Question, parameters: &VerifyParameters, observe: Obser
             let reports = verifiers.iter().map(failed).collect();
             let artifact = descriptor.digest.clone();
             observe(Notice::NotBound { artifact, error });
-            return Judged { reports, nested: None };
+            return Judged { reports, nested: None, span };
         }
     };
     let host = StoreHost::new(Arc::clone(&store), context.clone())
@@ -354,17 +389,26 @@ async fn judge(question: Question, parameters: &VerifyParameters, observe: Obser
         Arc::new(host),
     );
     let answers = verifiers.iter().map(|verifier| async {
-        let answer = guarded(async { verifier.verify(&request).await }).await;
-        let report = answer.unwrap_or_else(|error| {
-            let outer = ErrorCode::VerifyReferenceFailure.error().with_source(error);
-            VerifierReport::from_error(&outer)
-        });
+        let span = trace::verify(verifier.as_ref());
+        let answer = guarded(async { verifier.verify(&request).await });
+        let report = match answer.instrument(span.clone()).await {
+            Ok(report) => {
+                trace::reported(&span, &report, None);
+                report
+            }
+            Err(error) => {
+                let outer = ErrorCode::VerifyReferenceFailure.error().with_source(error);
+                let report = VerifierReport::from_error(&outer);
+                trace::reported(&span, &report, Some(&outer));
+                report
+            }
+        };
         finish(verifier.as_ref(), report)
     });
     let reports = join_all(answers).await;
     let looks_further = looks_further || verifiers.iter().any(|one| one.verifies_nested());
     let nested = looks_further.then(|| subject.sibling(&descriptor.digest));
-    Judged { reports, nested }
+    Judged { reports, nested, span }
 }
 
 fn too_many(what: String) -> Error {

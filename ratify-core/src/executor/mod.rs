@@ -20,12 +20,17 @@ mod judge;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::{
     fmt,
     sync::Arc,
     time::{Instant, SystemTime},
 };
+
+use tracing::Instrument as _;
+#[cfg(feature = "rego")]
+use tracing::Span;
 
 use crate::{
     Basis, ComponentType, Context, Descriptor, Digest, Error, ErrorCode, Reference, ReferrerStore,
@@ -252,6 +257,18 @@ impl Executor {
         at: SystemTime,
         observe: Observe<'_>,
     ) -> Result<VerifyResult> {
+        let span = trace::policy(self.policy.as_ref());
+        let judged = span.in_scope(|| self.judge_by_policy(evidence, at, observe));
+        trace::judged(&span, &judged);
+        judged
+    }
+
+    fn judge_by_policy(
+        &self,
+        evidence: Evidence,
+        at: SystemTime,
+        observe: Observe<'_>,
+    ) -> Result<VerifyResult> {
         let Evidence { asked, is_late, subjects } = evidence;
         match &self.policy {
             None => Err(ErrorCode::PolicyProviderNotFound.detail("Policy configuration not found")),
@@ -268,6 +285,7 @@ impl Executor {
                 }
                 let judgement = policy.decide(&reports, at);
                 if let Some(fault) = judgement.fault {
+                    crate::spans::fail_with(&Span::current(), "policy", &fault, "");
                     observe(Notice::NotDecided { fault });
                 }
                 Ok(VerifyResult::new(judgement.is_success, reports))
@@ -326,13 +344,19 @@ async fn resolve_in(
     subject: &Reference,
     context: &Context,
 ) -> Result<Descriptor> {
-    let resolved = gather::guarded(async { store.resolve(subject, context).await }).await;
+    let span = trace::resolve(store.name(), subject);
+    let resolved = gather::guarded(async { store.resolve(subject, context).await });
+    let resolved = resolved.instrument(span.clone()).await;
     let checked = resolved.and_then(|descriptor| match subject.digest() {
         Some(asked) if *asked != descriptor.digest => Err(ErrorCode::ReferrerStoreFailure.detail(
             format!("the store answered the question for {asked} with {}", descriptor.digest),
         )),
         _ => Ok(descriptor),
     });
+    if let Ok(descriptor) = &checked {
+        span.record("ratify.digest", descriptor.digest.as_str());
+    }
+    trace::failed(&span, &checked);
     checked.map_err(|error| {
         ErrorCode::GetSubjectDescriptorFailure
             .detail("failed to resolve the subject descriptor")

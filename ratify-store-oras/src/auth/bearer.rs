@@ -7,6 +7,7 @@ use reqwest::{
     Method, StatusCode,
     header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE},
 };
+use tracing::Instrument as _;
 use url::Url;
 
 use super::{
@@ -18,6 +19,7 @@ use crate::{
     Client, OrasError,
     client::Target,
     exchange::{Answer, Call},
+    trace,
 };
 
 /// v1's bound on the answer of a token service.
@@ -40,6 +42,21 @@ pub(crate) fn challenge_of(answer: &Answer) -> Option<Challenge> {
 /// Asks a token service: a POST with a refresh token where there is one, else a GET, with user and
 /// password where there are.
 pub(crate) async fn fetch_token(
+    client: &Client,
+    target: &Target<'_>,
+    asks: &TokenRequest,
+    credential: &Credential,
+) -> Result<Grant, OrasError> {
+    let span = trace::token(&asks.realm);
+    let fetching = Box::pin(exchange_for_token(client, target, asks, credential));
+    let granted = fetching.instrument(span.clone()).await;
+    if let Err(error) = &granted {
+        trace::fail(&span, error);
+    }
+    granted
+}
+
+async fn exchange_for_token(
     client: &Client,
     target: &Target<'_>,
     asks: &TokenRequest,

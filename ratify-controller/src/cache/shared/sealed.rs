@@ -134,12 +134,7 @@ fn read(text: &[u8], version_bytes: usize) -> Option<Verdict> {
     if !is_array && !reports.is_empty() {
         return None;
     }
-    Some(Verdict {
-        version: version.into(),
-        is_success: true,
-        reports: reports.into(),
-        has_end: false,
-    })
+    Verdict::of_written(version, reports)
 }
 
 fn milliseconds(at: SystemTime) -> Option<u64> {
@@ -164,7 +159,7 @@ mod tests {
 
     fn verdict() -> Verdict {
         let reports = r#"[{"subject":"a\u003c","isSuccess":true}]"#.into();
-        Verdict { version: "0.2.0".into(), is_success: true, reports, has_end: false }
+        Verdict { version: "0.2.0".into(), is_success: true, reports, ..Verdict::default() }
     }
 
     fn at(seconds: u64) -> SystemTime {

@@ -21,14 +21,16 @@ use std::{
 
 use futures_util::FutureExt as _;
 use prometheus_client::metrics::histogram::Histogram;
-use ratify_core::BoxFuture;
+use ratify_core::{BoxFuture, capped_line};
 use tokio::{
     sync::watch,
     task::AbortHandle,
     time::{Instant, timeout_at},
 };
+use tracing::Span;
 
-use crate::{plugin::rules::Rules, state::Snapshot};
+use super::asked::Source;
+use crate::{plugin::rules::Rules, state::Snapshot, telemetry::spans::Spot};
 pub(super) use late::Keep;
 use late::Late;
 pub(crate) use load::Load;
@@ -73,7 +75,7 @@ pub(super) struct Flights<T> {
 }
 
 /// A place among those who wait for a flight. Who gives it up leaves the flight to the others.
-pub(super) struct Waiting<T: Send + Sync + 'static>(Place<T>);
+pub(super) struct Waiting<T: Send + Sync + 'static>(Place<T>, Source);
 
 /// The work ended without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -108,6 +110,8 @@ struct UnderWay<T> {
     task: Option<AbortHandle>,
     /// Whether somebody was told that there is no answer yet.
     is_late: bool,
+    /// Where a trace finds who began it.
+    asker: Spot,
 }
 
 /// A flight that is off the list, and whoever waits for it is still to be told.
@@ -153,6 +157,7 @@ impl<T: Send + Sync + 'static> Flights<T> {
         self: &Arc<Self>,
         key: FlightKey,
         terms: Terms,
+        asker: Spot,
         work: impl FnOnce() -> F + Send + 'static,
     ) -> Result<Waiting<T>, Full>
     where
@@ -162,12 +167,14 @@ impl<T: Send + Sync + 'static> Flights<T> {
         let mut state = self.lock();
         if let Some(outcome) = state.late.get(&key, now) {
             state.tally.late_found += 1;
-            return Ok(Waiting(Place::Landed(outcome)));
+            return Ok(Waiting(Place::Landed(outcome), Source::Late));
         }
         if let Some(&id) = state.ids.get(&key) {
             state.queue.join(id);
             state.tally.joined += 1;
-            return Ok(self.seat(&state, id));
+            let flying = state.under_way.get(&id).map(|flying| flying.asker).unwrap_or_default();
+            flying.link(&Span::current());
+            return Ok(self.seat(&state, id, Source::Joined));
         }
         let ask = Ask {
             tenant: Arc::clone(&key.namespace),
@@ -188,9 +195,9 @@ impl<T: Send + Sync + 'static> Flights<T> {
             state.ids.insert(Arc::clone(&key), id);
             let give_up_at = terms.give_up_at;
             let under_way =
-                UnderWay { key, arrived: now, give_up_at, land, task: None, is_late: false };
+                UnderWay { key, arrived: now, give_up_at, land, task: None, is_late: false, asker };
             state.under_way.insert(id, under_way);
-            self.seat(&state, id)
+            self.seat(&state, id, Source::Work)
         });
         landed.extend(self.begin(&mut state, now));
         drop(state);
@@ -198,13 +205,13 @@ impl<T: Send + Sync + 'static> Flights<T> {
         joined
     }
 
-    fn seat(self: &Arc<Self>, state: &State<T>, id: Id) -> Waiting<T> {
+    fn seat(self: &Arc<Self>, state: &State<T>, id: Id, source: Source) -> Waiting<T> {
         let answer = match state.under_way.get(&id) {
             Some(under_way) => under_way.land.subscribe(),
             // Never: what has a number is under way. It would be lost.
             None => watch::channel(None).1,
         };
-        Waiting(Place::Flying { answer, _seat: Seat { flights: Arc::clone(self), id } })
+        Waiting(Place::Flying { answer, _seat: Seat { flights: Arc::clone(self), id } }, source)
     }
 
     /// Begins all that may begin. What can no longer is given back.
@@ -231,12 +238,14 @@ impl<T: Send + Sync + 'static> Flights<T> {
         let mut state = self.lock();
         let landed = state.end(id, landing);
         let kept = landed.as_ref().and_then(|landed| landed.to_keep(self.weigh));
-        if let Some((key, outcome, bytes)) = kept {
-            state.late.put(key, outcome, bytes, now);
+        let late = kept.map(|(key, outcome, bytes)| {
+            state.late.put(Arc::clone(&key), outcome, bytes, now);
             state.tally.late_kept += 1;
-        }
+            key
+        });
         let overdue = self.begin(&mut state, now);
         drop(state);
+        late.iter().for_each(|key| log_late(key));
         landed.into_iter().chain(overdue).for_each(Landed::tell);
     }
 
@@ -308,6 +317,11 @@ impl<T> Landed<T> {
 }
 
 impl<T: Send + Sync + 'static> Waiting<T> {
+    /// Where its answer is from.
+    pub(super) fn source(&self) -> Source {
+        self.1
+    }
+
     /// The answer, once it is there.
     pub(super) async fn landed(self) -> Landing<T> {
         let (mut answer, _seat) = match self.0 {
@@ -338,6 +352,17 @@ impl<T: Send + Sync + 'static> Drop for Ending<T> {
         // Nothing happens where it has landed.
         self.flights.land(self.id, Err(Lost::PushedOut));
     }
+}
+
+/// Whoever looks why an image was refused and then was not finds it here.
+fn log_late(key: &FlightKey) {
+    let FlightKey { namespace, subject, .. } = key;
+    let (namespace, subject) = (capped_line(namespace, 300), capped_line(subject, 1000));
+    tracing::info!(
+        component_type = "server",
+        namespace,
+        "the answer about {subject} came too late; it is kept for who asks again"
+    );
 }
 
 impl FlightKey {

@@ -52,7 +52,7 @@ impl Bench {
     fn ask(&self, key: FlightKey, takes: Duration) -> Result<Waiting<usize>, Full> {
         let terms = Terms { images: 1, give_up_at: Instant::now() + 30 * SECOND };
         let worked = Arc::clone(&self.worked);
-        self.flights.join(key, terms, move || async move {
+        self.flights.join(key, terms, Spot::default(), move || async move {
             sleep(takes).await;
             worked.fetch_add(1, Ordering::SeqCst) + 1
         })
@@ -130,7 +130,7 @@ async fn what_must_not_be_kept_is_not() {
             worked.fetch_add(1, Ordering::SeqCst);
             0
         };
-        let waiting = bench.flights.join(bench.key("", "a"), terms, work).unwrap();
+        let waiting = bench.flights.join(bench.key("", "a"), terms, Spot::default(), work).unwrap();
         assert!(timeout(SECOND, waiting.landed()).await.is_err());
         sleep(5 * SECOND).await;
     }
@@ -210,7 +210,9 @@ async fn work_that_is_given_up_or_panics_is_lost_and_leaves_nothing_behind() {
     assert_eq!((dies, queued), (Err(Lost::GivenUp), Err(Lost::GivenUp)));
     assert_eq!(begun.elapsed(), 30 * SECOND);
     let terms = Terms { images: 1, give_up_at: begun + 60 * SECOND };
-    let panics = bench.flights.join(bench.key("", "panics"), terms, || async { panic!("aua") });
+    let panics = bench
+        .flights
+        .join(bench.key("", "panics"), terms, Spot::default(), || async { panic!("aua") });
     assert_eq!(panics.unwrap().landed().await, Err(Lost::Panicked));
     assert_eq!(bench.len(), 0);
     bench.ask(bench.key("", "next"), SECOND).unwrap().landed().await.unwrap();

@@ -21,6 +21,10 @@ const MINIMAL: [&str; 10] = [
     "all_proxy",
 ];
 
+/// What opens a collector of traces to this process is not every plugin's.
+const OF_THE_COLLECTOR: [&str; 2] =
+    ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"];
+
 /// What differs from replica to replica and means nothing.
 const OF_THIS_POD: &str = "HOSTNAME";
 
@@ -31,7 +35,8 @@ pub struct Environment(Vec<(OsString, OsString)>);
 impl Environment {
     /// From `std::env::vars_os()`, or a test's own list.
     pub fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
-        Self(variables.into_iter().collect())
+        let is_ours = |name: &OsStr| OF_THE_COLLECTOR.iter().any(|ours| *ours == name);
+        Self(variables.into_iter().filter(|(name, _)| !is_ours(name)).collect())
     }
 
     /// The whole environment of one call: the host's variables, or few of them, and the
@@ -64,6 +69,14 @@ impl Environment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_opens_the_collector_of_traces_is_passed_to_no_plugin() {
+        let host = ["A", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"];
+        let host = Environment::new(host.map(|name| (name.into(), "x".into())));
+        let passed = host.for_plugin(PluginEnv::Inherit, &[]);
+        assert_eq!(passed, [("A".into(), "x".into())]);
+    }
 
     #[test]
     fn any_variable_that_is_passed_on_counts_but_the_name_of_the_pod() {

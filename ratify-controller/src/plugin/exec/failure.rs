@@ -31,6 +31,11 @@ impl PluginFailure {
         self.plugin_error.as_ref()
     }
 
+    /// Why, without what the plugin printed.
+    pub(super) fn reason(&self) -> &str {
+        &self.reason
+    }
+
     /// Whether there was no time or no room for it, which says nothing of what it was asked.
     pub fn is_transient(&self) -> bool {
         self.is_transient

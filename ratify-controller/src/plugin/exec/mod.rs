@@ -6,6 +6,7 @@
 
 mod environment;
 mod failure;
+pub(in crate::plugin) mod trace;
 
 use std::{any::Any, ffi::OsString, path::PathBuf, sync::Arc, time::Instant};
 
@@ -15,6 +16,7 @@ use ratify_core::{
     config::{Denial, PassedRules, PluginEnv},
 };
 use ratify_plugin_sdk::protocol::output::{Log, LogLevel};
+use tracing::Instrument as _;
 
 pub use environment::Environment;
 pub use failure::PluginFailure;
@@ -230,6 +232,21 @@ impl ExecRunner {
     /// # Errors
     /// When it was not started, did not exit with 0, was ended, or is denied by then.
     pub async fn call(&self, call: Call<'_>) -> Result<Written, PluginFailure> {
+        let span = trace::plugin(&call, || self.gate_digest(&call.program));
+        let written = self.run(call).instrument(span.clone()).await;
+        trace::ended(&span, &written);
+        written
+    }
+
+    /// The digest of a program that may run now.
+    fn gate_digest(&self, program: &Runnable) -> Option<Digest> {
+        match &program.known {
+            Known::Installed(installed) => Some(installed.record().digest.clone()),
+            _ => self.gate.digest(&program.path).ok(),
+        }
+    }
+
+    async fn run(&self, call: Call<'_>) -> Result<Written, PluginFailure> {
         let path = call.program.path.clone();
         let known = call.program.known;
         tracing::debug!("launching plugin {}", path.display());
@@ -257,6 +274,7 @@ impl ExecRunner {
             }
             error => PluginFailure::not_run(error.to_string()),
         })?;
+        trace::finished(&finished);
         self.gate.check(&known).map_err(|denial| PluginFailure::denied(&denial))?;
         match finished.end {
             End::Exited(status) if status.success() => {

@@ -19,10 +19,12 @@ use ratify_core::{
     config::{Candidate, PluginRules, PluginSource},
 };
 use ratify_store_oras::Origin;
+use tracing::Instrument as _;
 
 use super::inventory::{
     InstalledPlugin, Inventory, InventoryError, Kind, Load, LoadedFor, Resource,
 };
+use crate::telemetry::spans;
 
 pub use artifact::{PluginConfig, media_type, parse_platform, platform_text};
 pub use error::InstallError;
@@ -137,6 +139,23 @@ pub fn disabled_warning(kind: Kind, type_: &str) -> String {
 /// `DOWNLOAD_PLUGIN_FAILURE` with the cause, also where the load cannot be recorded. Nothing
 /// partial is left, and what was installed before is untouched.
 pub async fn install(
+    request: &InstallRequest<'_>,
+    options: &InstallOptions,
+    connect: Connect<'_>,
+    progress: Progress<'_>,
+) -> Result<Installation> {
+    let span = spans::install(request.type_, &request.source.artifact);
+    let installing = Box::pin(install_traced(request, options, connect, progress));
+    let installed = installing.instrument(span.clone()).await;
+    spans::failed(&span, &installed);
+    if let Ok(installation) = &installed {
+        let digest = &installation.plugin.record().digest;
+        spans::note(&span, "ratify.plugin.digest", digest.as_str());
+    }
+    installed
+}
+
+async fn install_traced(
     request: &InstallRequest<'_>,
     options: &InstallOptions,
     connect: Connect<'_>,

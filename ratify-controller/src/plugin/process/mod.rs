@@ -40,7 +40,10 @@ pub use family::Orphans;
 pub use start::go_error_text;
 pub use tally::HostCounts;
 
-use super::sandbox::{Limits, MemoryBudget};
+use super::{
+    exec::trace,
+    sandbox::{Limits, MemoryBudget},
+};
 use family::Family;
 use places::{Place, Places};
 use start::{Attempt, LauncherFailure, Starter};
@@ -272,7 +275,9 @@ impl PluginHost {
     }
 
     async fn run_to_its_end(&self, launch: Launch) -> Result<Finished, ProcessError> {
+        let asked = Instant::now();
         let room = Room::new(self.admit(&launch).await?);
+        trace::waited(asked.elapsed());
         let mut pauses = BUSY_PAUSES_MS.into_iter();
         loop {
             match self.attempt(&launch, room.clone()).await? {

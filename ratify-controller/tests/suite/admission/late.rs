@@ -22,7 +22,7 @@ pub(super) async fn a_retry_is_created(lab: &Lab, gate: &Gate) {
     assert_refused(&first, "ask again");
 
     gate.open();
-    let landed = format!("verification response for subject {slow}");
+    let landed = format!("the answer about {slow} came too late");
     lab.until("judged", async || lab.pod.controller.said().contains(&landed)).await;
     tokio::time::sleep(RETRY).await;
     assert_done(&lab.try_apply(&pod).await);

@@ -55,6 +55,7 @@ const HPA: &str = r#"{"autoscaling":{"enabled":true}}"#;
 const MONITOR: &str = r#"{"serviceMonitor":{"enabled":true}}"#;
 const DASHBOARD: &str = r#"{"grafanaDashboard":{"enabled":true}}"#;
 const RULE: &str = r#"{"prometheusRule":{"enabled":true}}"#;
+const TRACING: &str = r#"{"tracing":{"headersSecretName":"collector"}}"#;
 const NETWORK: &str = r#"{"networkPolicy":{"enabled":true}}"#;
 
 const HOST_PATH: &str = r#"{"hostPath":{"path":"/on/the/node"}}"#;
@@ -171,6 +172,13 @@ const ADDITIONS: &[Addition] = &[
         "/spec/metrics/0/resource/target/averageUtilization", "60"),
     on(HPA, "autoscaling>targetMemoryUtilizationPercentage", "70", "HorizontalPodAutoscaler/ratify",
         "/spec/metrics/1/resource", r#"{"name":"memory","target":{"type":"Utilization","averageUtilization":70}}"#),
+    to("tracing>endpoint", r#""http://c.example.com:4318""#, POD, "/spec/template/spec/containers/ratify/env/OTEL_EXPORTER_OTLP_ENDPOINT/value",
+        r#""http://c.example.com:4318""#),
+    to("tracing>headersSecretName", r#""collector""#, POD, "/spec/template/spec/containers/ratify/env/OTEL_EXPORTER_OTLP_HEADERS/valueFrom/secretKeyRef",
+        r#"{"name":"collector","key":"headers"}"#),
+    on(TRACING, "tracing>headersSecretKey", r#""h""#, POD, "/spec/template/spec/containers/ratify/env/OTEL_EXPORTER_OTLP_HEADERS/valueFrom/secretKeyRef/key", r#""h""#),
+    to("tracing>sampler", r#""traceidratio""#, POD, "/spec/template/spec/containers/ratify/env/OTEL_TRACES_SAMPLER/value", r#""traceidratio""#),
+    to("tracing>samplerArg", "0.1", POD, "/spec/template/spec/containers/ratify/env/OTEL_TRACES_SAMPLER_ARG/value", r#""0.1""#),
     to("serviceMonitor>enabled", "true", "Service/ratify-metrics", "/spec/ports/0/port", "8888"),
     on(MONITOR, "serviceMonitor>interval", r#""10s""#, "ServiceMonitor/ratify", "/spec/endpoints/0/interval", r#""10s""#),
     on(MONITOR, "serviceMonitor>labels", r#"{"a":"b"}"#, "ServiceMonitor/ratify", "/metadata/labels/a", r#""b""#),

@@ -109,6 +109,7 @@ async fn a_scrape_is_what_its_document_says_and_prometheus_reads_it() {
         "ratify_registry_requests_per_second",
         "ratify_resource_reconciles_total",
         "ratify_resources",
+        "ratify_trace_export_spans_total",
     ];
     assert_eq!(silent, expected, "{text}");
     let counted = |series: &str| {

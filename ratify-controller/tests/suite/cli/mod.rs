@@ -16,6 +16,7 @@
 //! - `cache`: many processes on one cache directory, killed at random; `kept`: the cache of verdicts.
 //! - `words`, `files`, `names`, `directories`, `answers`: bad input, a table each.
 //! - `metrics`: what a server shows of itself.
+//! - `traces`: traces and the log's ids, to a collector; `explain`: a verdict as a tree.
 //! - `migrate`: what is said of v1's own configurations, values and chart; `doctor`: what is said of
 //!   one set-up after another, each with a fault.
 //! - `secrets`: what a plugin sees of the process that runs it.
@@ -30,6 +31,7 @@ mod credentials;
 mod denied;
 mod directories;
 mod doctor;
+mod explain;
 mod fair;
 mod faults;
 mod files;
@@ -51,6 +53,8 @@ mod secrets;
 mod server;
 mod serving;
 mod tenants;
+#[cfg(feature = "otlp")]
+mod traces;
 mod words;
 
 use std::{

@@ -1,0 +1,292 @@
+//! [`Line`]: one line of the log, in v1's three formats. Its buffers are used again and again, so
+//! that a line costs no allocation: how fast a cached verdict is answered is for the most part how
+//! fast it is logged.
+
+use std::{cell::RefCell, fmt, fmt::Write as _, ops::Range};
+
+use jiff::Timestamp;
+use ratify_core::go_json;
+use tracing::{Event, Level, field};
+
+use super::{Format, told::Told};
+
+/// A larger buffer is not kept for the next line.
+const MAX_KEPT: usize = 64 << 10;
+
+thread_local! {
+    static LINE: RefCell<Line> = RefCell::default();
+    static SECOND: RefCell<(i64, String)> = const { RefCell::new((-1, String::new())) };
+}
+
+/// The message and the fields of one event, and what is written of them.
+#[derive(Default)]
+struct Line {
+    /// All texts, one after the other.
+    texts: String,
+    message: Range<usize>,
+    /// In the order in which they were given; of two with one name the later one counts.
+    fields: Vec<(&'static str, Range<usize>)>,
+    written: String,
+}
+
+/// Hands an event, as a line, to whoever writes it.
+pub(super) fn with_line(
+    event: &Event<'_>,
+    format: Format,
+    told: impl FnOnce(&mut dyn FnMut(&Told)),
+    write: impl FnOnce(&[u8]),
+) {
+    let make = |line: &mut Line| {
+        line.clear();
+        event.record(line);
+        if !line.has("trace_id") {
+            told(&mut |told| line.tell(told));
+        }
+        line.render(format, *event.metadata().level(), Timestamp::now());
+        write(line.written.as_bytes());
+        line.shrink();
+    };
+    LINE.with(|line| match line.try_borrow_mut() {
+        Ok(mut line) => make(&mut line),
+        // A value that logs while it is written.
+        Err(_) => make(&mut Line::default()),
+    });
+}
+
+impl Line {
+    fn clear(&mut self) {
+        self.texts.clear();
+        self.message = 0..0;
+        self.fields.clear();
+        self.written.clear();
+    }
+
+    fn shrink(&mut self) {
+        self.texts.shrink_to(MAX_KEPT);
+        self.written.shrink_to(MAX_KEPT);
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|(known, _)| *known == name)
+    }
+
+    /// What the work says that a line was written for.
+    fn tell(&mut self, told: &Told) {
+        self.add("trace_id", |texts| texts.push_str(&told.trace_id));
+        if !self.has("namespace") {
+            self.add("namespace", |texts| texts.push_str(&told.namespace));
+        }
+    }
+
+    fn add(&mut self, name: &'static str, write: impl FnOnce(&mut String)) {
+        let start = self.texts.len();
+        write(&mut self.texts);
+        clean(&mut self.texts, start);
+        let text = start..self.texts.len();
+        if name == "message" {
+            self.message = text;
+        } else {
+            self.fields.push((name, text));
+        }
+    }
+
+    fn render(&mut self, format: Format, level: Level, at: Timestamp) {
+        if format == Format::Text {
+            self.sort();
+            let (texts, to) = (&self.texts, &mut self.written);
+            to.push_str("time=");
+            push_time(to, at);
+            to.push_str(" level=");
+            to.push_str(named(level));
+            to.push_str(" msg=");
+            to.push_str(&texts[self.message.clone()]);
+            for (name, text) in &self.fields {
+                to.push(' ');
+                push_name(to, name);
+                to.push('=');
+                to.push_str(&texts[text.clone()]);
+            }
+            to.push('\n');
+            return;
+        }
+        let (message, time) = match format {
+            Format::Logstash => ("message", "@timestamp"),
+            _ => ("msg", "time"),
+        };
+        let text = self.message.clone();
+        self.fields.push((message, text));
+        self.add("level", |texts| texts.push_str(named(level)));
+        self.add(time, |texts| push_time(texts, at));
+        if format == Format::Logstash {
+            self.add("@version", |texts| texts.push('1'));
+        }
+        self.sort();
+        self.push_object();
+    }
+
+    fn push_object(&mut self) {
+        let (texts, to) = (&self.texts, &mut self.written);
+        to.push('{');
+        for (index, (name, text)) in self.fields.iter().enumerate() {
+            to.push_str(if index == 0 { "\"" } else { ",\"" });
+            push_name(to, name);
+            to.push_str("\":");
+            // A text can be written.
+            let _ = go_json::push_string(&texts[text.clone()], to);
+        }
+        to.push_str("}\n");
+    }
+
+    /// By name, each once.
+    fn sort(&mut self) {
+        let key = |name: &'static str| name.bytes().map(hyphened);
+        self.fields.sort_by(|(a, _), (b, _)| key(a).cmp(key(b)));
+        self.fields.dedup_by(|later, first| {
+            let is_same = key(later.0).eq(key(first.0));
+            if is_same {
+                first.1 = later.1.clone();
+            }
+            is_same
+        });
+    }
+}
+
+impl field::Visit for Line {
+    fn record_str(&mut self, field: &field::Field, value: &str) {
+        self.add(field.name(), |texts| texts.push_str(value));
+    }
+
+    fn record_debug(&mut self, field: &field::Field, value: &dyn fmt::Debug) {
+        // Writing to a String cannot fail.
+        self.add(field.name(), |texts| {
+            let _ = write!(texts, "{value:?}");
+        });
+    }
+}
+
+fn named(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warning",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    }
+}
+
+/// v1's names have hyphens, Rust's cannot.
+fn hyphened(byte: u8) -> u8 {
+    if byte == b'_' { b'-' } else { byte }
+}
+
+fn push_name(to: &mut String, name: &str) {
+    for (index, part) in name.split('_').enumerate() {
+        if index > 0 {
+            to.push('-');
+        }
+        to.push_str(part);
+    }
+}
+
+/// Control characters are replaced; line breaks stay, since v1 logs a response over several lines.
+/// Text from outside has lost its line breaks before it comes here.
+fn clean(texts: &mut String, from: usize) {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~' | b'\n');
+    if texts.as_bytes()[from..].iter().all(|byte| is_plain(*byte)) {
+        return;
+    }
+    let added = texts.split_off(from);
+    for (index, line) in added.split('\n').enumerate() {
+        if index > 0 {
+            texts.push('\n');
+        }
+        texts.push_str(&ratify_core::without_control_characters(line));
+    }
+}
+
+/// As Go's RFC3339Nano: the shortest fraction, UTC as `Z`. What is before the fraction is the same for
+/// all lines of a second.
+fn push_time(to: &mut String, at: Timestamp) {
+    let (second, nanoseconds) = (at.as_second(), at.subsec_nanosecond());
+    SECOND.with(|known| {
+        let Ok(mut known) = known.try_borrow_mut() else { return };
+        if known.0 != second {
+            let whole = at.to_string();
+            let end = whole.find(['.', 'Z']).unwrap_or(whole.len());
+            *known = (second, whole[..end].to_owned());
+        }
+        to.push_str(&known.1);
+    });
+    if nanoseconds > 0 {
+        // Writing to a String cannot fail.
+        let _ = write!(to, ".{nanoseconds:09}");
+        to.truncate(to.trim_end_matches('0').len());
+    }
+    to.push('Z');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(format: Format, fill: impl FnOnce(&mut Line)) -> String {
+        let mut line = Line::default();
+        fill(&mut line);
+        line.render(format, Level::WARN, "2026-11-24T14:56:58.5Z".parse().unwrap());
+        line.written
+    }
+
+    fn fill(line: &mut Line) {
+        line.add("message", |to| to.push_str("a \"b\" \x1b[31m<c>"));
+        line.add("component_type", |to| to.push_str("plugin"));
+        line.add("artifact", |to| to.push_str("x\ny\u{202e}z"));
+        line.add("component_type", |to| to.push_str("server"));
+    }
+
+    #[test]
+    fn the_three_formats_are_v1s() {
+        let render = |format| rendered(format, fill);
+        insta::assert_snapshot!(render(Format::Text), @"
+        time=2026-11-24T14:56:58.5Z level=warning msg=a \"b\" �[31m<c> artifact=x
+        y�z component-type=server
+        ");
+        insta::assert_snapshot!(render(Format::Json), @r#"{"artifact":"x\ny�z","component-type":"server","level":"warning","msg":"a \"b\" �[31m\u003cc\u003e","time":"2026-11-24T14:56:58.5Z"}"#);
+        insta::assert_snapshot!(render(Format::Logstash), @r#"{"@timestamp":"2026-11-24T14:56:58.5Z","@version":"1","artifact":"x\ny�z","component-type":"server","level":"warning","message":"a \"b\" �[31m\u003cc\u003e"}"#);
+    }
+
+    #[test]
+    fn a_line_within_work_bears_its_trace_id_and_its_namespace_even_an_empty_one() {
+        let told = Told { trace_id: "t1".into(), namespace: "".into() };
+        let text = rendered(Format::Text, |line| {
+            line.add("message", |to| to.push('m'));
+            line.tell(&told);
+        });
+        assert!(text.ends_with(" msg=m namespace= trace-id=t1\n"), "{text}");
+    }
+
+    #[test]
+    fn times_are_as_they_are_written_elsewhere() {
+        for text in [
+            "2026-11-24T14:56:58Z",
+            "2026-11-24T14:56:58.000000001Z",
+            "2026-11-24T14:56:58.69Z",
+            "2026-11-24T14:56:59.1Z",
+            "1970-01-01T00:00:00Z",
+            "1969-12-31T23:59:58Z",
+        ] {
+            let mut written = String::new();
+            push_time(&mut written, text.parse().unwrap());
+            assert_eq!(written, text);
+        }
+    }
+
+    #[test]
+    fn no_buffer_stays_large() {
+        let mut line = Line::default();
+        line.add("message", |to| to.push_str(&"x".repeat(1 << 20)));
+        line.render(Format::Json, Level::INFO, Timestamp::UNIX_EPOCH);
+        line.clear();
+        line.shrink();
+        assert!(line.texts.capacity() + line.written.capacity() <= 2 * MAX_KEPT);
+    }
+}
