@@ -50,6 +50,15 @@ pub fn push_string(text: &str, to: &mut String) -> serde_json::Result<()> {
     Ok(())
 }
 
+/// Whether Go's decoder takes a name for a key: in any case, and two letters beyond ASCII, the long s
+/// and the sign of the kelvin, for the ones that they fold to.
+pub fn is_key(name: &str, key: &str) -> bool {
+    if name.is_ascii() {
+        return name.eq_ignore_ascii_case(key);
+    }
+    name.replace('\u{17f}', "s").replace('\u{212a}', "k").eq_ignore_ascii_case(key)
+}
+
 fn write<F: Formatter>(value: &impl Serialize, formatter: F) -> serde_json::Result<String> {
     let mut bytes = Vec::new();
     value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;
@@ -142,6 +151,16 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn a_key_is_found_as_go_finds_it() {
+        for name in ["tasks", "TASKS", "ta\u{17f}ks", "tas\u{212a}\u{17f}"] {
+            assert!(is_key(name, "tasks"), "{name}");
+        }
+        for name in ["task", "t\u{e4}sks", "tasks ", ""] {
+            assert!(!is_key(name, "tasks"), "{name}");
+        }
+    }
 
     #[test]
     fn writes_numbers_as_go_does_and_keeps_integers_exact() {

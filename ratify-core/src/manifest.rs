@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::Error as _};
 use serde_json::Value;
 
-use crate::{Descriptor, descriptor::null_is_default, media_type, strict_json};
+use crate::{Descriptor, descriptor::null_is_default, go_json, media_type, strict_json};
 
 /// An artifact's manifest: the layers of an image manifest, or the blobs of an artifact manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,14 @@ pub enum ManifestError {
         "the document is ambiguous: it has the fields {0} and {1}, of a manifest and of an index"
     )]
     Ambiguous(&'static str, &'static str),
+    /// A manifest that was served as an index, or an index as a manifest.
+    #[error("the document has the field {field}, but it was served as {outside:?}, which has none")]
+    Kind {
+        /// The field.
+        field: &'static str,
+        /// The media type from the descriptor or the response.
+        outside: String,
+    },
     /// A key in another spelling, which some readers take for the known one and others do not.
     #[error("the document is ambiguous: it spells the key {0} in another way")]
     Spelling(&'static str),
@@ -187,15 +195,21 @@ const KNOWN_KEYS: [&str; 9] = [
     "annotations",
 ];
 
+/// Those of a descriptor.
+const DESCRIPTOR_KEYS: [&str; 8] =
+    ["mediaType", "digest", "size", "urls", "annotations", "data", "platform", "artifactType"];
+
 /// Parses strictly and refuses a document that could be read in two ways.
 fn unambiguous(served_as: &str, bytes: &[u8]) -> Result<Value, ManifestError> {
     let document = strict_json::parse(bytes)?;
-    // Readers in Go match keys in any case, others do not: both must see the same document.
-    let keys = document.as_object().into_iter().flat_map(|object| object.keys());
-    for key in keys {
-        let known = KNOWN_KEYS.into_iter().find(|known| known.eq_ignore_ascii_case(key));
-        if let Some(known) = known.filter(|known| known != key) {
-            return Err(ManifestError::Spelling(known));
+    are_spelt_one_way(&document, &KNOWN_KEYS)?;
+    for key in ["config", "subject", "layers", "blobs", "manifests"] {
+        match document.get(key) {
+            Some(Value::Array(descriptors)) => descriptors
+                .iter()
+                .try_for_each(|descriptor| are_spelt_one_way(descriptor, &DESCRIPTOR_KEYS))?,
+            None | Some(Value::Null) => {}
+            Some(descriptor) => are_spelt_one_way(descriptor, &DESCRIPTOR_KEYS)?,
         }
     }
     let has = |key: &str| document.get(key).is_some();
@@ -203,6 +217,12 @@ fn unambiguous(served_as: &str, bytes: &[u8]) -> Result<Value, ManifestError> {
     let of_index = ["manifests"].into_iter().find(|key| has(key));
     if let (Some(manifest), Some(index)) = (of_manifest, of_index) {
         return Err(ManifestError::Ambiguous(manifest, index));
+    }
+    // Read as the other it would be an empty one.
+    let is_index = matches!(served_as, media_type::OCI_INDEX | media_type::DOCKER_LIST);
+    if let Some(field) = if is_index { of_manifest } else { of_index } {
+        let outside = crate::capped_line(served_as, 100);
+        return Err(ManifestError::Kind { field, outside });
     }
     match document.get("mediaType") {
         Some(Value::String(inside)) if !inside.is_empty() && inside != served_as => {
@@ -213,6 +233,21 @@ fn unambiguous(served_as: &str, bytes: &[u8]) -> Result<Value, ManifestError> {
         }
         _ => Ok(document),
     }
+}
+
+/// Readers in Go match keys in any case, others do not: both must see the same object. It must be one:
+/// serde takes an array of values for it, in their order, and an empty one for an empty list.
+fn are_spelt_one_way(value: &Value, known_keys: &[&'static str]) -> Result<(), ManifestError> {
+    let Value::Object(object) = value else {
+        return Err(serde_json::Error::custom("expected an object").into());
+    };
+    for key in object.keys() {
+        let known = known_keys.iter().find(|known| go_json::is_key(key, known));
+        if let Some(known) = known.filter(|known| *known != key) {
+            return Err(ManifestError::Spelling(known));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -265,8 +300,33 @@ mod tests {
         let labelled =
             image_manifest("x", r#","mediaType":"application/vnd.oci.image.index.v1+json""#);
         let spelled = image_manifest("x", r#","Subject":null"#);
-        for bytes in [&both[..], &twice, &labelled, &spelled, b"<html>", b"[]", b"{}"] {
+        let long_s = image_manifest("x", ",\"\u{17f}ubject\":null");
+        let within = String::from_utf8(image_manifest("x", "")).unwrap();
+        let within = within.replace("\"size\":2", "\"size\":2,\"Digest\":\"\"").into_bytes();
+        for bytes in
+            [&both[..], &twice, &labelled, &spelled, &long_s, &within, b"<html>", b"[]", b"{}"]
+        {
             assert!(Manifest::from_bytes(media_type::OCI_MANIFEST, bytes).is_err());
+        }
+        let manifest = image_manifest("x", "");
+        for (served_as, bytes) in [
+            (media_type::OCI_INDEX, &manifest[..]),
+            (media_type::OCI_INDEX, br#"{"blobs":[]}"#),
+            (media_type::OCI_ARTIFACT, br#"{"manifests":[]}"#),
+        ] {
+            let read = unambiguous(served_as, bytes);
+            assert!(matches!(read, Err(ManifestError::Kind { .. })), "{read:?}");
+        }
+        let place = format!(r#"["x","sha256:{}",2]"#, "aa".repeat(32));
+        let by_place = [
+            "[]".to_owned(),
+            format!(r#"["sbom",[{place}]]"#),
+            format!(r#"{{"manifests":[{place}]}}"#),
+            format!(r#"{{"manifests":{{"0":{place}}}}}"#),
+            format!(r#"{{"subject":{place}}}"#),
+        ];
+        for text in by_place {
+            assert!(Index::from_bytes(media_type::OCI_INDEX, text.as_bytes()).is_err(), "{text}");
         }
         assert!(matches!(
             Manifest::from_bytes("text/html", b"{}"),

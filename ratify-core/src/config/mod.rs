@@ -14,6 +14,8 @@ mod verifier;
 
 use serde_json::{Map, Value};
 
+use crate::go_json;
+
 pub use executor::ExecutorConfig;
 pub use passed::PassedRules;
 pub use plugin::{PluginEnv, PluginSource};
@@ -192,7 +194,7 @@ impl Section {
     /// Takes a key in any case. `null` counts as absent. Of two spellings v1 takes something of
     /// both; here they are refused.
     fn take(&mut self, key: &'static str) -> Result<Option<Value>, ConfigError> {
-        let mut spellings = self.values.keys().filter(|name| name.eq_ignore_ascii_case(key));
+        let mut spellings = self.values.keys().filter(|name| go_json::is_key(name, key));
         let Some(found) = spellings.next().cloned() else { return Ok(None) };
         if spellings.next().is_some() {
             return Err(ConfigError::Spellings { at: self.at.clone(), key });
@@ -297,7 +299,7 @@ mod tests {
             ("0.1.0", Some(vec!["/p".into()]))
         );
         assert_eq!(
-            crate::go_json::to_string(&store.plugins[0]).unwrap(),
+            go_json::to_string(&store.plugins[0]).unwrap(),
             r#"{"name":"oras","x":9007199254740993}"#
         );
         assert_eq!(config.verifier.unwrap().plugins[0]["type"], "t");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::{ComponentType, Error, ErrorCode, Result, VerifierReport, link};
+use crate::{ComponentType, Error, ErrorCode, Result, VerifierReport, go_json, link};
 
 const POLICIES_KEY: &str = "artifactVerificationPolicies";
 const DEFAULT_KEY: &str = "default";
@@ -72,7 +72,7 @@ impl ConfigPolicy {
 /// Go's decoder matches a structure's keys in any case. Where two are there v1 takes the rules of
 /// both together; to drop those of one might allow what they deny.
 fn rules_of(entry: &Map<String, Value>) -> Result<Option<&Value>> {
-    let mut found = entry.iter().filter(|(key, _)| key.eq_ignore_ascii_case(POLICIES_KEY));
+    let mut found = entry.iter().filter(|(key, _)| go_json::is_key(key, POLICIES_KEY));
     let rules = found.next().map(|(_, rules)| rules);
     match found.next() {
         Some(_) => Err(undecodable(format!("{POLICIES_KEY} is there in two spellings"))),

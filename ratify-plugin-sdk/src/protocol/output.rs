@@ -17,7 +17,7 @@
 
 use std::fmt;
 
-use ratify_core::{Descriptor, Manifest, VerifierReport};
+use ratify_core::{Descriptor, Manifest, VerifierReport, go_json};
 use serde::de::{
     Deserialize, DeserializeOwned, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor,
 };
@@ -106,7 +106,7 @@ impl Answer for Descriptor {
 /// Reads the output of a plugin that exited with 0 and was asked for an answer in JSON.
 pub fn read<T: Answer>(stdout: &[u8], stderr: &[u8]) -> Output<T> {
     let has_mark =
-        |object: &Map<String, Value>| object.keys().any(|key| key.eq_ignore_ascii_case(T::MARK));
+        |object: &Map<String, Value>| object.keys().any(|key| go_json::is_key(key, T::MARK));
     let mut scanned = Scan::of(stdout, has_mark);
     let mut log = std::mem::take(&mut scanned.log);
     if scanned.found_nothing() {
@@ -153,7 +153,7 @@ fn fold_keys(
 ) -> serde_json::Result<Map<String, Value>> {
     let mut folded = Map::new();
     for (key, value) in object.into_iter().filter(|(_, value)| !value.is_null()) {
-        let Some(name) = known.iter().find(|name| name.eq_ignore_ascii_case(&key)) else {
+        let Some(name) = known.iter().find(|name| go_json::is_key(&key, name)) else {
             continue;
         };
         if folded.insert((*name).to_owned(), value).is_some() {
@@ -432,6 +432,7 @@ mod tests {
         let huge = format!("{{\"isSuccess\":true,\"message\":\"{}\"}}", "x".repeat(MAX_OBJECT));
         insta::assert_snapshot!(verdict(&huge, ""), @"the plugin printed a JSON object that cannot be read: it has 4194335 bytes, and 4194304 are taken");
         insta::assert_snapshot!(verdict(r#"{"IsSuccess":true,"isSuccess":false}"#, ""), @"the plugin's answer is malformed: it has the key isSuccess in two spellings");
+        insta::assert_snapshot!(verdict("{\"isSuccess\":true,\"i\u{17f}Success\":false}", ""), @"the plugin's answer is malformed: it has the key isSuccess in two spellings");
         insta::assert_snapshot!(verdict(r#"{"isSuccess":false,"isSuccess":true}"#, ""), @"the plugin printed a JSON object that cannot be read: it has the key isSuccess twice at line 1 column 36");
         insta::assert_snapshot!(verdict("{]", ""), @"the plugin printed a JSON object that cannot be read: key must be a string at line 1 column 2");
     }
