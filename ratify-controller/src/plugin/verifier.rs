@@ -69,8 +69,9 @@ impl ExecVerifier {
     }
 
     /// v1's plugins keep blobs in a directory with an index that they all rewrite. Each call gets
-    /// its own one, so that two of them do not race; what is in it goes with the plugin. An
-    /// external store is told what is configured.
+    /// its own one, so that two of them do not race; what is in it goes with the plugin. Where there
+    /// is no room for one, nothing is found out about the image. An external store is told what is
+    /// configured.
     fn private_store(
         &self,
         configured: &StoreConfig,
@@ -81,7 +82,8 @@ impl ExecVerifier {
         }
         let directory = self.directories.take().map_err(|error| {
             let detail = "failed to create a directory for the plugin's cache";
-            self.error(ErrorCode::VerifyPluginFailure).with_detail(detail).with_source(error)
+            let error = self.error(ErrorCode::VerifyPluginFailure).with_source(error);
+            error.with_detail(detail).passing(true)
         })?;
         cache_in(&mut store, directory.path());
         Ok((store, Some(directory)))

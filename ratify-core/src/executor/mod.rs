@@ -250,7 +250,7 @@ impl Executor {
     ///
     /// # Errors
     /// Where there is no policy; and under a Rego policy, of which v1 makes no report, whatever
-    /// kept any part of the evidence from being complete.
+    /// kept any part of the evidence from being complete, or the policy from an end.
     pub fn judge(
         &self,
         evidence: Evidence,
@@ -281,11 +281,16 @@ impl Executor {
                 let reports = judge::for_rego(&mut subjects?, 0)?;
                 if is_late {
                     return Err(ErrorCode::ExecutorFailure
-                        .detail("the time was up before every artifact was verified"));
+                        .detail("the time was up before every artifact was verified")
+                        .passing(true));
                 }
                 let judgement = policy.decide(&reports, at);
                 if let Some(fault) = judgement.fault {
                     crate::spans::fail_with(&Span::current(), "policy", &fault, "");
+                    // A machine that is busy ends what is quick otherwise.
+                    if judgement.is_unfinished {
+                        return Err(ErrorCode::ExecutorFailure.detail(fault).passing(true));
+                    }
                     observe(Notice::NotDecided { fault });
                 }
                 Ok(VerifyResult::new(judgement.is_success, reports))

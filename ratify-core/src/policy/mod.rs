@@ -46,18 +46,20 @@ pub struct Judgement {
     pub is_success: bool,
     /// Why it is no success, where that is not the policy's own word.
     pub fault: Option<String>,
+    /// Whether the policy was ended by its timer: nothing was decided.
+    pub is_unfinished: bool,
 }
 
 impl Judgement {
     /// What the policy itself says.
     pub const fn of(is_success: bool) -> Self {
-        Self { is_success, fault: None }
+        Self { is_success, fault: None, is_unfinished: false }
     }
 
     /// The policy could not be asked, or said nothing that is a verdict: no success.
     pub fn failed(fault: &str) -> Self {
         let fault = format!("failed to evaluate policy: {}", crate::capped_line(fault, 1000));
-        Self { is_success: false, fault: Some(fault) }
+        Self { is_success: false, fault: Some(fault), is_unfinished: false }
     }
 }
 

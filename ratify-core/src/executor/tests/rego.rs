@@ -191,13 +191,28 @@ fn what_is_late_is_no_success() {
         for passthrough in [false, true] {
             executor.policy = Some(rego(deny, passthrough));
             let result = block_on(executor.verify(&parameters, &|_| {}));
-            assert_eq!(result.is_err(), is_late, "{result:?}");
+            assert_eq!(result.as_ref().is_err(), is_late, "{result:?}");
+            assert!(result.err().is_none_or(|error| error.is_transient()), "ask again");
         }
         // A failure that is no lateness is for the policy to judge, as in v1.
         executor.policy = Some(rego(deny, false));
         let result = block_on(executor.verify(&parameters, &|_| {}));
         assert_eq!(result.is_ok_and(|result| result.is_success), !is_late);
     }
+}
+
+/// T18, T20: what its timer ended has decided nothing, and whoever asks again may have it.
+#[test]
+fn a_policy_without_an_end_decides_nothing() {
+    let number = "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20]";
+    let endless = format!(
+        "package ratify.policy\nns := {number}\nvalid {{ not busy }}\nbusy {{ ns[a]; ns[b]; ns[c]; ns[d]; ns[e]; ns[f]; ns[g]; ns[h]; a + b + c + d + e + f + g + h == -1 }}"
+    );
+    let executor = with_rego(&endless, vec![store()], vec![FunctionVerifier::passing("v", "*")]);
+    let waited = block_on(executor.verify(&VerifyParameters::new(IMAGE), &|_| {}));
+    let error = waited.unwrap_err();
+    let said = "EXECUTOR_FAILURE: failed to evaluate policy: ";
+    assert!(error.is_transient() && error.to_string().starts_with(said), "{error}");
 }
 
 #[test]

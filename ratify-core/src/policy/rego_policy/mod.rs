@@ -12,14 +12,17 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, time::SystemTime};
+use std::{
+    fmt,
+    time::{Instant, SystemTime},
+};
 
 use regorus::Value as RegoValue;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{Judgement, ReadPolicy};
-use crate::{ComponentType, Error, ErrorCode, NestedVerifierReport, Result, link};
+use crate::{ComponentType, Error, ErrorCode, NestedVerifierReport, Result, go_json, link};
 
 /// What v1 asks of a policy: `data.ratify.policy.valid`.
 const QUERY: &str = "ratify.policy.valid";
@@ -104,7 +107,8 @@ impl RegoPolicy {
     /// Asks the policy. It computes for up to a second: whoever runs other things on the same
     /// thread asks on another. `now` is what the policy takes for the time.
     ///
-    /// What cannot be evaluated, is undefined or no boolean is no success, and says why.
+    /// What cannot be evaluated, is undefined or no boolean is no success, and says why; what takes
+    /// too long is nothing decided at all.
     pub(crate) fn decide(&self, reports: &[NestedVerifierReport], now: SystemTime) -> Judgement {
         if self.passthrough {
             return Judgement::of(false);
@@ -113,18 +117,22 @@ impl RegoPolicy {
             Ok(input) => input,
             Err(error) => return Judgement::failed(&error.to_string()),
         };
+        let began = Instant::now();
         match self.compiled.evaluate(QUERY, &input, now, engine::TIME_LIMIT) {
             Ok(Some(RegoValue::Bool(verdict))) => Judgement::of(verdict),
             Ok(Some(other)) => Judgement::failed(&format!("unexpected result type: {other}")),
             Ok(None) => Judgement::failed("no results returned from query"),
-            Err(error) => Judgement::failed(&error),
+            Err(error) => {
+                let is_unfinished = began.elapsed() >= engine::TIME_LIMIT;
+                Judgement { is_unfinished, ..Judgement::failed(&error) }
+            }
         }
     }
 }
 
 /// Go's decoder matches a structure's keys in any case; a key in two spellings is ambiguous.
 fn get<'a>(entry: &'a Map<String, Value>, key: &str) -> Result<Option<&'a Value>> {
-    let mut found = entry.iter().filter(|(name, _)| name.eq_ignore_ascii_case(key));
+    let mut found = entry.iter().filter(|(name, _)| go_json::is_key(name, key));
     let first = found.next().map(|(_, value)| value);
     match found.next() {
         Some(_) => Err(unparsed(&format!("{key} is there in two spellings"))),
