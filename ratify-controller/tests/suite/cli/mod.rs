@@ -11,7 +11,9 @@
 //! - `credentials`: several registries, several passwords, and programs that give them out;
 //!   `registries`: when a change of the files about registries counts.
 //! - `image`: the image, as it runs in a cluster; `layout`: a layout in place of a registry.
-//! - `fair`: a registry that answers late or never, no descriptors, an end under load.
+//! - `late`: what is judged late, under every policy.
+//! - `fair`: a registry that answers late or never, no descriptors, an end under load; `trouble`: what
+//!   else can fail around a server, which is then right again by itself; `proxy`: what lets it fail.
 //! - `lies`: a registry that lies about the image and what is attached to it, on each path.
 //! - `cache`: many processes on one cache directory, killed at random; `kept`: the cache of verdicts.
 //! - `words`, `files`, `names`, `directories`, `answers`: bad input, a table each.
@@ -38,6 +40,7 @@ mod files;
 mod foreign;
 mod image;
 mod kept;
+mod late;
 mod layout;
 mod lies;
 mod loads;
@@ -46,6 +49,7 @@ mod metrics;
 mod migrate;
 mod names;
 mod passed;
+mod proxy;
 mod registries;
 mod reload;
 mod samples;
@@ -55,6 +59,7 @@ mod serving;
 mod tenants;
 #[cfg(feature = "otlp")]
 mod traces;
+mod trouble;
 mod words;
 
 use std::{

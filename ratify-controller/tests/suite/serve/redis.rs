@@ -107,7 +107,7 @@ pub(super) async fn counted(verdicts: &VerdictCache, is_so: impl Fn(&Counts) -> 
 
 /// How a false Redis answers the question for an entry.
 #[derive(Clone)]
-pub(super) enum Mischief {
+pub(crate) enum Mischief {
     /// There is none.
     Nothing,
     /// With these bytes.
@@ -123,19 +123,19 @@ pub(super) enum Mischief {
 }
 
 /// A name and an entry.
-pub(super) type Written = (Vec<u8>, Vec<u8>);
+pub(crate) type Written = (Vec<u8>, Vec<u8>);
 
 /// A false Redis; it lets anybody in.
 #[derive(Clone)]
-pub(super) struct False {
-    pub(super) address: String,
+pub(crate) struct False {
+    pub(crate) address: String,
     mischief: Arc<Mutex<Mischief>>,
     /// What was to be kept, by name.
     written: Arc<Mutex<Vec<Written>>>,
 }
 
 impl False {
-    pub(super) async fn start(mischief: Mischief) -> Self {
+    pub(crate) async fn start(mischief: Mischief) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let mischief = Arc::new(Mutex::new(mischief));
@@ -150,12 +150,12 @@ impl False {
         this
     }
 
-    pub(super) fn does(&self, mischief: Mischief) {
+    pub(crate) fn does(&self, mischief: Mischief) {
         *self.mischief.lock().unwrap() = mischief;
     }
 
     /// The entries that it was given, with their names.
-    pub(super) fn written(&self) -> Vec<Written> {
+    pub(crate) fn written(&self) -> Vec<Written> {
         self.written.lock().unwrap().clone()
     }
 

@@ -1,7 +1,7 @@
 //! The controller when something fails: the API server, the registry, another replica, or the
 //! process itself. What is in force stays or is proven, and nobody has to help.
 //!
-//! - `lab`: a cluster, a registry and replicas; `proxy`: what a test puts between them.
+//! - `lab`: a cluster, a registry and replicas; a `proxy` is what a test puts between them.
 //! - `kill`: SIGKILL at each byte of a pull, each rename and each status write.
 //! - `starts`: a registry that is slow at a start; `follow`: a tag that is followed where the API
 //!   server takes no claim, or a rule denies what it stands for.
@@ -21,10 +21,9 @@ mod kill;
 mod lab;
 mod many;
 mod outage;
-mod proxy;
 mod replicas;
 mod shapes;
 mod starts;
 
+use super::proxy::{Asked, Fate, Proxy};
 use lab::{Lab, Pushed, Replica, is_active, program, reason, soak};
-use proxy::{Asked, Fate, Proxy};

@@ -1,0 +1,109 @@
+//! A clock that is set while the server is asked all the time, by years, forth and back: answers stay
+//! right, and what was allowed a moment ago is kept for as long as before, not for years.
+
+use std::{
+    os::unix::fs::FileExt as _,
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use futures_util::future::join_all;
+use ratify_controller::dev::{RegistryOptions, RunningRegistry};
+
+use super::*;
+
+const YEAR: i64 = 365 * 24 * 3600;
+/// What is put before the C library of the server alone; the machine's clock is everybody's.
+const SHIFTED: &str = include_str!("clock.c");
+
+/// The clock of a home's commands, which can be set.
+struct Clock(std::fs::File);
+
+impl Clock {
+    fn of(home: &mut Home) -> Self {
+        let source = home.write("clock.c", SHIFTED);
+        let library = home.path().join("clock.so");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source);
+        assert!(compiler.status().unwrap().success());
+        let page = home.write("clock", 0_i64.to_ne_bytes());
+        home.set("LD_PRELOAD", library.to_str().unwrap());
+        home.set("SHIFTED_CLOCK", page.to_str().unwrap());
+        Self(std::fs::OpenOptions::new().write(true).open(page).unwrap())
+    }
+
+    fn set(&self, shift: i64) {
+        self.0.write_all_at(&shift.to_ne_bytes(), 0).unwrap();
+    }
+}
+
+/// The year of an answer.
+fn year(said: &Value) -> i16 {
+    let at: jiff::Timestamp = said["value"]["timestamp"].as_str().unwrap().parse().unwrap();
+    at.to_zoned(jiff::tz::TimeZone::UTC).year()
+}
+
+/// Asks until it is over; each answer is a verdict, and this one.
+async fn ask_on(server: &Server, key: &str, allowed: bool, is_over: &AtomicBool) -> usize {
+    let mut answers = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        let said = server.ask(key).await;
+        assert!(said.get("value").is_some(), "{said}");
+        assert_eq!(allows(&said), allowed, "{said}");
+        answers += 1;
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_set_by_years_makes_nothing_wrong() {
+    let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
+    let (good, bad) = (put(&registry, "app"), put(&registry, "bad"));
+    for flags in [&[][..], &["--cache-enabled", "--cache-ttl=1s"]] {
+        let mut home = home();
+        let mut file = config(&verifier("judge"));
+        file["executor"] = json!({"verificationRequestTimeout": 15_000});
+        home.configure(&file);
+        let clock = Clock::of(&mut home);
+        let line = [&["serve", "--http", "127.0.0.1:0"], flags].concat();
+        let server = Server::run(home.command(&line)).await;
+        let now = year(&server.ask(&good).await);
+        let is_over = AtomicBool::new(false);
+        let setting = async {
+            for years in [1, -10, 60, -30, 0] {
+                clock.set(years * YEAR);
+                tokio::time::sleep(Duration::from_millis(700)).await;
+                let seen = i64::from(year(&server.ask(&good).await) - now);
+                assert!((years - 1..=years + 1).contains(&seen), "{seen} years instead of {years}");
+            }
+            is_over.store(true, Ordering::Relaxed);
+        };
+        let load = [ask_on(&server, &good, true, &is_over), ask_on(&server, &bad, false, &is_over)];
+        let (answers, ()) = tokio::join!(join_all(load), setting);
+        assert!(answers.iter().all(|answers| *answers > 1), "{answers:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_ends_although_the_clock_is_set_back() {
+    let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
+    let good = put(&registry, "app");
+    let mut home = home();
+    let says_no = home.path().join("says-no");
+    home.script_plugin(
+        "judge",
+        &format!(
+            "[ -e {} ] && exec echo '{{\"isSuccess\":false,\"message\":\"recalled\"}}'; {NOT_BAD}",
+            says_no.display()
+        ),
+    );
+    let clock = Clock::of(&mut home);
+    let flags = ["serve", "--http", "127.0.0.1:0", "--cache-enabled", "--cache-ttl=2s"];
+    let server = Server::run(home.command(&flags)).await;
+    until(&server, &good, true).await;
+    home.write("says-no", "");
+    clock.set(-10 * YEAR);
+    until(&server, &good, false).await;
+    std::fs::remove_file(&says_no).unwrap();
+    until(&server, &good, true).await;
+}
