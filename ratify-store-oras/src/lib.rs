@@ -24,6 +24,8 @@ mod error;
 mod exchange;
 mod failure;
 mod flights;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hosts;
 #[cfg(feature = "http2")]
 mod http2;

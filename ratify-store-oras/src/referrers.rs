@@ -319,7 +319,7 @@ fn check_filters<'a>(
 /// # Errors
 /// When it leads to another host or out of the API, or to two pages at once; also when a value cannot be read, for it may
 /// have named a page that would be missing then.
-fn next_page<'a>(
+pub(crate) fn next_page<'a>(
     api: &str,
     current: &Url,
     values: impl Iterator<Item = &'a HeaderValue>,

@@ -49,8 +49,8 @@ enum Command {
     Test,
     /// Everything, each step once
     Ci,
-    /// The long work: tens of thousands of plugin calls
-    Soak,
+    /// The long work: tens of thousands of plugin calls, and the fuzz targets
+    Soak(soak::Options),
     /// The main job on an embedded registry, by a configuration file or in a cluster
     Demo(demo::Options),
     /// The figures of the README, beside Ratify v1's
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         Command::Crds(options) => crds::run(&options),
         Command::Test => test::run(),
         Command::Ci => ci::run(),
-        Command::Soak => soak::run(),
+        Command::Soak(options) => soak::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Bench(options) => bench::run(&options),
     };

@@ -34,6 +34,9 @@ pub use address::{SharedAddress, SharedOptions};
 pub use counters::{Counters, Counts, LinkStanding};
 pub(crate) use fingerprint::Memo;
 pub use options::{CacheError, CacheOptions, Ttl};
+#[cfg(feature = "redis")]
+#[doc(hidden)]
+pub use shared::fuzzing;
 
 /// So much of a fingerprint is shown.
 const SHOWN_BYTES: usize = 8;

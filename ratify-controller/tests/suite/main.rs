@@ -5,6 +5,7 @@ mod chart;
 mod cli;
 mod cluster;
 mod common_lies;
+mod corpora;
 mod host;
 mod install;
 mod monitoring;

@@ -25,8 +25,7 @@ use ratify_core::{Digest, capped_line};
 use rustix::fs::OFlags;
 use url::Url;
 
-pub(crate) use parse::Capabilities;
-use parse::{Entry, HostsFile};
+pub(crate) use parse::{Capabilities, Entry, HostsFile};
 
 use crate::{OrasError, auth::DOCKER_HUB, route::Endpoint, tls::TlsProfile};
 

@@ -2,6 +2,8 @@
 //! comes from there counts only under a seal ([`sealed`]), and where it is slow, gone, full or
 //! forged each replica stands alone ([`link`]).
 
+#[doc(hidden)]
+pub mod fuzzing;
 mod link;
 mod sealed;
 mod stream;

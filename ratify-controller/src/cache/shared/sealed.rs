@@ -75,17 +75,19 @@ impl SealKey {
         if !verdict.is_success || bytes > MAX_ENTRY_BYTES {
             return None;
         }
-        let mut entry = Vec::with_capacity(bytes);
-        entry.extend_from_slice(FORM);
-        entry.extend_from_slice(&[0; TAG_BYTES]);
-        entry.extend_from_slice(&milliseconds(made)?.to_le_bytes());
-        entry.extend_from_slice(&milliseconds(ends)?.to_le_bytes());
-        entry.push(length);
-        entry.extend_from_slice(verdict.version.as_bytes());
-        entry.extend_from_slice(verdict.reports.as_bytes());
-        let tag = self.tag(key, &entry[HEAD_BYTES..]).sign();
-        entry[FORM.len()..HEAD_BYTES].copy_from_slice(tag.as_ref());
-        Some(entry)
+        let mut body = Vec::with_capacity(bytes - HEAD_BYTES);
+        body.extend_from_slice(&milliseconds(made)?.to_le_bytes());
+        body.extend_from_slice(&milliseconds(ends)?.to_le_bytes());
+        body.push(length);
+        body.extend_from_slice(verdict.version.as_bytes());
+        body.extend_from_slice(verdict.reports.as_bytes());
+        Some(self.under_seal(key, &body))
+    }
+
+    /// An entry of whatever it says.
+    pub(super) fn under_seal(&self, key: &[u8], body: &[u8]) -> Vec<u8> {
+        let tag = self.tag(key, body).sign();
+        [FORM, tag.as_ref(), body].concat()
     }
 
     /// Reads an entry of a key.

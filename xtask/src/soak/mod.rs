@@ -1,0 +1,59 @@
+//! `cargo xtask soak`: what CI is too short for. The suite of the plugin host with its long counts;
+//! and [`fuzz`], which looks for inputs that nobody thought of.
+
+mod fuzz;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use crate::build_plugins;
+use crate::process;
+use crate::test;
+use crate::workspace;
+
+/// What `cargo xtask soak` is told.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only this part
+    #[arg(long)]
+    only: Option<Part>,
+    /// How long each fuzz target runs
+    #[arg(long, default_value_t = 60)]
+    fuzz_seconds: u64,
+    /// Only these fuzz targets; may be given several times
+    #[arg(long)]
+    target: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Tens of thousands of plugin calls
+    Host,
+    /// The fuzz targets of ratify-controller/fuzz
+    Fuzz,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When something does not build, a test fails, or a fuzz target finds something.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let is_meant = |part| options.only.is_none_or(|only| only == part);
+    if is_meant(Part::Host) {
+        host()?;
+    }
+    if is_meant(Part::Fuzz) {
+        fuzz::run(&options.target, options.fuzz_seconds)?;
+    }
+    Ok(())
+}
+
+fn host() -> Result<()> {
+    test::programs_and_plugins()?;
+    let mut cargo = workspace::cargo()?;
+    cargo.env("RATIFY_SOAK", "1");
+    cargo.env("RATIFY_PLUGINS", build_plugins::folder(&workspace::metadata()?));
+    let suite =
+        ["test", "--locked", "--release", "--package", "ratify-controller", "--test", "suite"];
+    process::run(cargo.args(suite).args(["--", "--nocapture", "host::"]))
+}
