@@ -28,4 +28,5 @@ pub mod reload;
 pub mod runtime;
 pub mod state;
 pub mod telemetry;
+mod timestamp;
 mod x509;

@@ -71,6 +71,15 @@ struct Kept {
     shared: Option<Shared>,
 }
 
+/// The questions of one request. They are about few views.
+pub(crate) struct LookUps<'a> {
+    cache: Option<(&'a Arc<Kept>, Arc<Rules>)>,
+    now: Now,
+    latest: Option<(&'a View, Option<Fingerprint>)>,
+    /// The latest key, whose room serves the next one.
+    key: Vec<u8>,
+}
+
 /// What is known of a question.
 pub(crate) enum Found {
     /// A verdict.
@@ -110,20 +119,10 @@ impl VerdictCache {
         Self(Some(Arc::new(Kept { memory, ttl: options.ttl, rules, counters, shared })))
     }
 
-    /// What was decided about a subject in a view, for a namespace.
-    pub(crate) fn find(&self, view: &View, namespace: &str, subject: &Reference) -> Found {
-        let Some(cache) = &self.0 else { return Found::Nothing(Place(None)) };
-        let Some(fingerprint) = Fingerprint::of(view, &cache.rules.now()) else {
-            return Found::Nothing(Place(None));
-        };
-        let key = key(fingerprint, namespace, subject);
-        if let Some(verdict) = cache.memory.get(&key, Now::read()) {
-            cache.counters.hits.add();
-            return Found::Verdict(verdict);
-        }
-        cache.counters.misses.add();
-        let (cache, is_pinned) = (Arc::clone(cache), subject.digest().is_some());
-        Found::Nothing(Place(Some(Empty { cache, fingerprint, key, is_pinned })))
+    /// Looks up all that one request asks, at one moment and under the rules of that moment.
+    pub(crate) fn look_up(&self) -> LookUps<'_> {
+        let cache = self.0.as_ref().map(|cache| (cache, cache.rules.now()));
+        LookUps { cache, now: Now::read(), latest: None, key: Vec::new() }
     }
 
     /// Whether anything is kept.
@@ -139,6 +138,28 @@ impl VerdictCache {
     /// What was counted so far.
     pub fn counts(&self) -> Counts {
         self.0.as_ref().map(|cache| cache.counts()).unwrap_or_default()
+    }
+}
+
+impl<'a> LookUps<'a> {
+    /// What was decided in a view for a namespace, about a subject that was asked for in the same
+    /// words.
+    pub(crate) fn find(&mut self, view: &'a View, namespace: &str, subject: &str) -> Found {
+        let Some((cache, rules)) = &self.cache else { return Found::Nothing(Place(None)) };
+        let fingerprint = match self.latest {
+            Some((latest, fingerprint)) if std::ptr::eq(latest, view) => fingerprint,
+            _ => Fingerprint::of(view, rules),
+        };
+        self.latest = Some((view, fingerprint));
+        let Some(fingerprint) = fingerprint else { return Found::Nothing(Place(None)) };
+        write_key(fingerprint, namespace, subject, &mut self.key);
+        if let Some(verdict) = cache.memory.get(&self.key, self.now) {
+            cache.counters.hits.add();
+            return Found::Verdict(verdict);
+        }
+        cache.counters.misses.add();
+        let (cache, key) = (Arc::clone(cache), std::mem::take(&mut self.key));
+        Found::Nothing(Place(Some(Empty { cache, fingerprint, key, is_pinned: false })))
     }
 }
 
@@ -164,6 +185,14 @@ impl Kept {
 }
 
 impl Place {
+    /// The same for a verdict about what this refers to.
+    pub(crate) fn of(mut self, subject: &Reference) -> Self {
+        if let Some(empty) = &mut self.0 {
+            empty.is_pinned = subject.digest().is_some();
+        }
+        self
+    }
+
     /// What another replica decided, for an image by its digest. It takes a tenth of a second at
     /// most.
     pub(crate) async fn of_others(&self) -> Option<Arc<Verdict>> {
@@ -216,14 +245,13 @@ fn lifetime(configured: Duration, is_success: bool, is_pinned: bool) -> Duration
 }
 
 /// The length of the namespace is in it, so that no other pair has the same key.
-fn key(fingerprint: Fingerprint, namespace: &str, subject: &Reference) -> Vec<u8> {
-    let (namespace, subject) = (namespace.as_bytes(), subject.as_str().as_bytes());
-    let mut key = Vec::with_capacity(32 + 8 + namespace.len() + subject.len());
-    key.extend_from_slice(&fingerprint.0);
-    key.extend_from_slice(&(namespace.len() as u64).to_le_bytes());
-    key.extend_from_slice(namespace);
-    key.extend_from_slice(subject);
-    key
+fn write_key(fingerprint: Fingerprint, namespace: &str, subject: &str, to: &mut Vec<u8>) {
+    to.clear();
+    to.reserve(32 + 8 + namespace.len() + subject.len());
+    to.extend_from_slice(&fingerprint.0);
+    to.extend_from_slice(&(namespace.len() as u64).to_le_bytes());
+    to.extend_from_slice(namespace.as_bytes());
+    to.extend_from_slice(subject.as_bytes());
 }
 
 #[cfg(test)]

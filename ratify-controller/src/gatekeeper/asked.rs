@@ -92,8 +92,7 @@ struct RequestKey<'a> {
 pub(super) struct Asked {
     /// As sent, without line breaks.
     pub(super) key: String,
-    pub(super) namespace: String,
-    pub(super) trace_id: String,
+    pub(super) trace_id: Arc<str>,
     /// When the request came.
     pub(super) began: Instant,
 }
@@ -119,14 +118,25 @@ impl<'a> RequestKey<'a> {
 
 impl Asked {
     /// A key as it was sent. v1 takes line breaks out of it.
-    pub(super) fn new(key: &str, trace_id: &str, began: Instant) -> Self {
-        let key = key.replace(['\n', '\r'], "");
-        let namespace = RequestKey::parse(&key).namespace.to_owned();
-        Self { key, namespace, trace_id: trace_id.to_owned(), began }
+    pub(super) fn new(mut key: String, trace_id: &Arc<str>, began: Instant) -> Self {
+        if key.contains(['\n', '\r']) {
+            key = key.replace(['\n', '\r'], "");
+        }
+        Self { key, trace_id: Arc::clone(trace_id), began }
+    }
+
+    /// Whose image it is; empty where the key names nobody.
+    pub(super) fn namespace(&self) -> &str {
+        RequestKey::parse(&self.key).namespace
+    }
+
+    /// The image as it was asked for.
+    pub(super) fn subject(&self) -> &str {
+        RequestKey::parse(&self.key).subject
     }
 
     pub(super) fn reference(&self) -> Result<Reference> {
-        Reference::parse_subject(RequestKey::parse(&self.key).subject)
+        Reference::parse_subject(self.subject())
     }
 
     /// What the work came to, as it is answered.
@@ -204,7 +214,7 @@ impl Asked {
         span.record("ratify.from", from);
         span.record("ratify.success", verdict.is_success);
         let (namespace, trace_id) = (&*self.logged_namespace(), &*self.trace_id);
-        let subject = RequestKey::parse(&self.key).subject;
+        let subject = self.subject();
         // What is asked for by its digest stands for that.
         let asked = subject.split_once('@').map(|(_, digest)| digest);
         let digest = asked.unwrap_or(&verdict.digest);
@@ -269,9 +279,10 @@ impl Asked {
     }
 
     fn logged_namespace(&self) -> Cow<'_, str> {
-        match self.namespace.len() <= MAX_NAMESPACE_BYTES {
-            true => Cow::Borrowed(&self.namespace),
-            false => Cow::Owned(ratify_core::capped_line(&self.namespace, MAX_NAMESPACE_BYTES)),
+        let namespace = self.namespace();
+        match namespace.len() <= MAX_NAMESPACE_BYTES {
+            true => Cow::Borrowed(namespace),
+            false => Cow::Owned(ratify_core::capped_line(namespace, MAX_NAMESPACE_BYTES)),
         }
     }
 }

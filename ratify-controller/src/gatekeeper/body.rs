@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
@@ -27,7 +27,7 @@ pub(super) struct Bodies {
 /// A body, and its room.
 pub(super) struct Read {
     pub(super) bytes: Bytes,
-    _room: Vec<OwnedSemaphorePermit>,
+    _room: [Option<OwnedSemaphorePermit>; 2],
 }
 
 /// Why a body is not read.
@@ -56,6 +56,7 @@ impl Bodies {
         }
         let (mut bytes, mut room): (_, [Option<OwnedSemaphorePermit>; 2]) =
             (BytesMut::new(), [None, None]);
+        let mut whole = None;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| {
                 Unread::Broken(ratify_core::capped_line(&error.to_string(), 200))
@@ -70,9 +71,14 @@ impl Bodies {
                 let semaphore = if of == 0 { &self.first } else { &self.rest };
                 take(semaphore, &mut room[of], more).await;
             }
+            // Most have one part, and are that part.
+            if length == data.len() && body.is_end_stream() {
+                whole = Some(data);
+                break;
+            }
             bytes.extend_from_slice(&data);
         }
-        Ok(Read { bytes: bytes.freeze(), _room: room.into_iter().flatten().collect() })
+        Ok(Read { bytes: whole.unwrap_or_else(|| bytes.freeze()), _room: room })
     }
 }
 

@@ -4,7 +4,7 @@
 //!   written once, and kept;
 //! - [`service`]: each key on its own, under two times: when to answer, and when to give up;
 //! - `config`: how long and how much; [`times`]: how long an answer may take, where others wait;
-//! - `mutation`: what a tag stands for;
+//! - `verification`: what an image comes to; `mutation`: what a tag stands for;
 //! - `asked`: one key: taken apart, spoken of in the log, turned into its answer;
 //! - `flights`: the work behind the keys: shared between requests, bounded, fair to each tenant;
 //! - `routes`: paths, methods and statuses; `body`: how much is read;
@@ -21,6 +21,7 @@ pub mod service;
 pub mod times;
 pub mod tls;
 pub(crate) mod verdict;
+mod verification;
 mod wire;
 
 pub use config::ServiceConfig;

@@ -1,7 +1,8 @@
 //! Paths, methods, sizes and statuses. One request, one document.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{cell::RefCell, panic::AssertUnwindSafe, sync::Arc};
 
+use aws_lc_rs::rand;
 use axum::{
     Router,
     extract::{Request, State},
@@ -13,6 +14,7 @@ use http::{HeaderMap, StatusCode, header};
 use ratify_core::ErrorCode;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
+use uuid::{Builder, Uuid};
 
 use super::{
     asked::{Operation, timed_out, why_nothing},
@@ -29,6 +31,8 @@ use crate::telemetry::{
 const CONTENT_TYPE: &str = "text/plain; charset=utf-8";
 /// A longer trace id is cut.
 const MAX_TRACE_ID_BYTES: usize = 256;
+/// How many random ids are made at once.
+const IDS_AT_ONCE: usize = 32;
 
 /// What answers, and room for what is asked.
 struct Server {
@@ -89,7 +93,7 @@ async fn answer(
     server: &Server,
     operation: Operation,
     request: Request,
-    trace_id: &str,
+    trace_id: &Arc<str>,
 ) -> Response {
     let Server { service, bodies } = server;
     let started = Instant::now();
@@ -100,7 +104,7 @@ async fn answer(
     };
     tracing::debug!(
         component_type = "server",
-        trace_id,
+        trace_id = &**trace_id,
         "start request POST /ratify/gatekeeper/v1/{name}"
     );
     let within = service.within(operation);
@@ -116,7 +120,7 @@ async fn answer(
         Ok(keys) => keys,
         Err(refusal) => {
             let text = refusal.text(operation);
-            tracing::warn!(component_type = "server", trace_id, "{name}: {text}");
+            tracing::warn!(component_type = "server", trace_id = &**trace_id, "{name}: {text}");
             return failed(refusal.status(), &text, operation);
         }
     };
@@ -130,7 +134,7 @@ async fn answer(
     let took = took.as_millis();
     tracing::debug!(
         component_type = "server",
-        trace_id,
+        trace_id = &**trace_id,
         "{noun}: execution time for request: {took}ms"
     );
     let Answered { items, unanswered } = answered;
@@ -188,15 +192,34 @@ fn trace_id(
     headers: &HeaderMap,
     names: &[String],
     of_trace: impl FnOnce() -> Option<String>,
-) -> String {
+) -> Arc<str> {
     names
         .iter()
         .filter_map(|name| headers.get(name)?.to_str().ok())
         .find(|value| !value.is_empty())
-        .map_or_else(
-            || of_trace().unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
-            |value| ratify_core::capped_line(value, MAX_TRACE_ID_BYTES),
-        )
+        .map(|value| ratify_core::capped_line(value, MAX_TRACE_ID_BYTES).into())
+        .or_else(|| of_trace().map(Arc::from))
+        .unwrap_or_else(random_id)
+}
+
+/// A random UUID (v1). The kernel is asked for the randomness of many at once.
+fn random_id() -> Arc<str> {
+    thread_local! {
+        static RANDOM: RefCell<Vec<Uuid>> = const { RefCell::new(Vec::new()) };
+    }
+    let next = RANDOM.with_borrow_mut(|random| {
+        if random.is_empty() {
+            let mut bytes = [0; 16 * IDS_AT_ONCE];
+            // Without any randomness there is none in these either.
+            if rand::fill(&mut bytes).is_ok() {
+                let (each, _) = bytes.as_chunks();
+                random.extend(each.iter().map(|id| Builder::from_random_bytes(*id).into_uuid()));
+            }
+        }
+        random.pop()
+    });
+    let id = next.unwrap_or_else(Uuid::new_v4);
+    (*id.hyphenated().encode_lower(&mut Uuid::encode_buffer())).into()
 }
 
 /// An answer without an item.
@@ -246,10 +269,10 @@ mod tests {
         headers.insert("x-third", "id-3".parse().unwrap());
         let names = ["x-none", "x-empty", "X-Second", "x-third"].map(String::from);
         let of_trace = || Some("of the trace".to_owned());
-        assert_eq!(trace_id(&headers, &names, of_trace), "id-2");
-        assert_eq!(trace_id(&headers, &[], of_trace), "of the trace");
+        assert_eq!(&*trace_id(&headers, &names, of_trace), "id-2");
+        assert_eq!(&*trace_id(&headers, &[], of_trace), "of the trace");
         let random = trace_id(&headers, &["not a header name".into()], || None);
-        assert_eq!(uuid::Uuid::parse_str(&random).unwrap().get_version_num(), 4);
+        assert_eq!(Uuid::parse_str(&random).unwrap().get_version_num(), 4);
     }
 
     #[test]
@@ -259,6 +282,6 @@ mod tests {
         let id = |headers: &HeaderMap| trace_id(headers, &["x-id".into()], || None);
         assert_eq!(id(&headers).len(), MAX_TRACE_ID_BYTES);
         headers.insert("x-id", http::HeaderValue::from_bytes(b"caf\xe9").unwrap());
-        assert_ne!(id(&headers), "caf\u{e9}");
+        assert_ne!(&*id(&headers), "caf\u{e9}");
     }
 }

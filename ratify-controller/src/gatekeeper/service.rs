@@ -7,25 +7,16 @@
 //! What is found out about an image is an item, which Gatekeeper keeps for minutes, errors too. What
 //! stands in the way of finding out is no item but a system error, which is not kept.
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use jiff::Timestamp;
 use prometheus_client::metrics::histogram::Histogram;
-use ratify_core::{
-    ComponentType, Context, Digest, ErrorCode, Result, VerifyResult,
-    executor::{Notice, VerifyParameters},
-    go_json,
-};
+use ratify_core::{ComponentType, ErrorCode, Result};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
 };
-use tracing::{Instrument as _, Level, Span};
+use tracing::{Instrument as _, Span};
 
 use super::{
     asked::{Answer, Asked, Failure, Operation, Outcome, Source, Unanswered},
@@ -34,18 +25,25 @@ use super::{
     mutation::{mutated, resolve},
     times::Times,
     verdict::Verdict,
-    wire::{Item, VerificationResponse},
+    verification::{Verification, work_for},
+    wire::Item,
 };
 use crate::{
-    cache::{Found, Place, VerdictCache},
+    cache::{Found, LookUps, VerdictCache},
     metrics::{Measures, Told},
     plugin::rules::RulesInForce,
     state::{Active, Snapshot, View},
-    telemetry::spans::{self, Spot},
+    telemetry::{
+        self,
+        spans::{self, Spot},
+    },
 };
 
 /// Told apart from a verifier's own time so that it can say what was late itself.
 const GIVE_UP_GRACE: Duration = Duration::from_secs(1);
+/// What v1 says of a tag.
+const MUTABLE: &str = "Digest should be used instead of tagged reference. The resolved digest may \
+                       not point to the same signed artifact, since tags are mutable.";
 
 /// Answers the keys of requests.
 pub struct Service {
@@ -72,7 +70,17 @@ pub(super) struct Answered {
 /// A key on its way to its answer.
 enum Begun {
     Answered(Item),
+    /// A verdict that was reached a moment ago.
+    Kept(Arc<Verdict>),
     Waiting(Waiting<Outcome>),
+}
+
+/// A key that waits, and its place among the keys.
+struct Waits {
+    index: usize,
+    asked: Asked,
+    waiting: Waiting<Outcome>,
+    span: Span,
 }
 
 /// What all keys of a request share.
@@ -179,7 +187,7 @@ impl Service {
         &self,
         operation: Operation,
         keys: Vec<String>,
-        trace_id: &str,
+        trace_id: &Arc<str>,
         started: Instant,
     ) -> Answered {
         let asking = Asking {
@@ -189,42 +197,38 @@ impl Service {
             images: keys.len(),
         };
         let within = self.within(operation);
-        let begun: Vec<_> = keys
-            .into_iter()
-            .map(|key| {
-                let asked = Asked::new(&key, trace_id, started);
+        let mut answers = Vec::with_capacity(keys.len());
+        let mut waits = Vec::new();
+        {
+            let _lines = telemetry::together();
+            let mut kept = self.verdicts.look_up();
+            for (index, key) in keys.into_iter().enumerate() {
+                let asked = Asked::new(key, trace_id, started);
                 let span = spans::key(&asked.key);
-                let begun = span.in_scope(|| self.begin(&asking, &asked));
-                (asked, begun, span)
-            })
-            .collect();
-        let answers = join_all(begun.into_iter().map(|(asked, begun, span)| {
-            let answer = async move {
-                let waiting = match begun {
-                    Ok(Begun::Answered(item)) => return Answer::Item(item).told(),
-                    Ok(Begun::Waiting(waiting)) => waiting,
-                    Err(failure) => return asked.failure(operation, failure).told(),
-                };
-                let source = waiting.source();
-                tokio::select! {
-                    biased;
-                    landed = waiting.landed() => match landed {
-                        Ok(outcome) => asked.answer(operation, &outcome, source).told(),
-                        Err(lost) => asked.failure(operation, not_done(&lost)).told(),
-                    },
-                    () = self.time_is_over(started + within) => {
-                        let told = match operation {
-                            Operation::Verify => Told::Late,
-                            Operation::Mutate => Told::LateResolution,
-                        };
-                        (asked.late(operation, within), told)
+                answers.push(match span.in_scope(|| self.begin(&asking, &asked, &mut kept)) {
+                    Ok(Begun::Answered(item)) => Some(Answer::Item(item).told()),
+                    Ok(Begun::Kept(verdict)) => {
+                        let item = span.in_scope(|| asked.verified(verdict, Source::Memory));
+                        Some(Answer::Item(item).told())
                     }
-                }
-            };
-            answer.instrument(span)
-        }));
-        let (mut items, mut unanswered) = (Vec::new(), Vec::new());
-        for (answer, told) in answers.await {
+                    Ok(Begun::Waiting(waiting)) => {
+                        waits.push(Waits { index, asked, waiting, span });
+                        None
+                    }
+                    Err(failure) => {
+                        Some(span.in_scope(|| asked.failure(operation, failure)).told())
+                    }
+                });
+            }
+        }
+        if !waits.is_empty() {
+            let waits = waits.into_iter().map(|one| self.wait(one, operation, started + within));
+            for (index, answer) in join_all(waits).await {
+                answers[index] = Some(answer);
+            }
+        }
+        let (mut items, mut unanswered) = (Vec::with_capacity(answers.len()), Vec::new());
+        for (answer, told) in answers.into_iter().flatten() {
             self.measures.told(told);
             match answer {
                 Answer::Item(item) => items.push(item),
@@ -234,38 +238,79 @@ impl Service {
         Answered { items, unanswered }
     }
 
+    /// The answer of a flight, or that there is none by then.
+    async fn wait(
+        &self,
+        one: Waits,
+        operation: Operation,
+        answer_by: Instant,
+    ) -> (usize, (Answer, Told)) {
+        let Waits { index, asked, waiting, span } = one;
+        let answer = async {
+            let source = waiting.source();
+            tokio::select! {
+                biased;
+                landed = waiting.landed() => match landed {
+                    Ok(outcome) => asked.answer(operation, &outcome, source).told(),
+                    Err(lost) => asked.failure(operation, not_done(&lost)).told(),
+                },
+                () = self.time_is_over(answer_by) => {
+                    let told = match operation {
+                        Operation::Verify => Told::Late,
+                        Operation::Mutate => Told::LateResolution,
+                    };
+                    (asked.late(operation, answer_by - asked.began), told)
+                }
+            }
+        };
+        (index, answer.instrument(span).await)
+    }
+
     /// All that needs no waiting; the rest becomes a flight.
-    fn begin(&self, asking: &Asking, asked: &Asked) -> Result<Begun, Failure> {
+    fn begin<'a>(
+        &self,
+        asking: &'a Asking,
+        asked: &Asked,
+        kept: &mut LookUps<'a>,
+    ) -> Result<Begun, Failure> {
         match asking.operation {
-            Operation::Verify => self.begin_verification(asking, asked),
+            Operation::Verify => self.begin_verification(asking, asked, kept),
             Operation::Mutate => self.begin_mutation(asking, asked),
         }
     }
 
-    fn begin_verification(&self, asking: &Asking, asked: &Asked) -> Result<Begun, Failure> {
-        let reference = asked.reference().map_err(|error| Failure::lasting(&error))?;
-        let snapshot = &asking.snapshot;
-        check_components(snapshot.view(&asked.namespace), Operation::Verify)
-            .map_err(|error| Failure::lasting(&error))?;
-        if reference.digest().is_none() {
-            asked.log_warning("Digest should be used instead of tagged reference. The resolved digest may not point to the same signed artifact, since tags are mutable.");
-        }
-        asked.log_debug(format_args!("verifying subject {reference}"));
-        let view = snapshot.view(&asked.namespace);
-        let place = match self.verdicts.find(view, &asked.namespace, &reference) {
+    fn begin_verification<'a>(
+        &self,
+        asking: &'a Asking,
+        asked: &Asked,
+        kept: &mut LookUps<'a>,
+    ) -> Result<Begun, Failure> {
+        let view = asking.snapshot.view(asked.namespace());
+        // What is kept was asked for in the same words.
+        let place = match kept.find(view, asked.namespace(), asked.subject()) {
             Found::Verdict(verdict) => {
-                asked.log_debug(format_args!("cache hit for subject {reference}"));
-                return Ok(Begun::Answered(asked.clone().verified(verdict, Source::Memory)));
+                if !asked.subject().contains('@') {
+                    asked.log_warning(MUTABLE);
+                }
+                asked.log_debug(format_args!("cache hit for subject {}", asked.subject()));
+                return Ok(Begun::Kept(verdict));
             }
             Found::Nothing(place) => place,
         };
-        let job = VerifyJob {
+        let reference = asked.reference().map_err(|error| Failure::lasting(&error))?;
+        let snapshot = &asking.snapshot;
+        check_components(view, Operation::Verify).map_err(|error| Failure::lasting(&error))?;
+        if reference.digest().is_none() {
+            asked.log_warning(MUTABLE);
+        }
+        asked.log_debug(format_args!("verifying subject {reference}"));
+        let job = Verification {
             snapshot: Arc::clone(snapshot),
             asked: asked.clone(),
             subject: reference.to_string(),
             give_up_at: asking.give_up_at,
             headers: self.trace_headers(asked),
-            place,
+            place: place.of(&reference),
         };
         let flight = self.flight_key(asking, asked, reference.as_str());
         self.fly(asking, asked, flight, || job.run())
@@ -278,7 +323,7 @@ impl Service {
                 .detail(format!("failed to parse image reference {}", asked.key));
             Failure::lasting(&outer.with_source(error))
         })?;
-        check_components(asking.snapshot.view(&asked.namespace), Operation::Mutate)
+        check_components(asking.snapshot.view(asked.namespace()), Operation::Mutate)
             .map_err(|error| Failure::lasting(&error))?;
         if reference.digest().is_some() {
             return Ok(Begun::Answered(asked.mutated(asked.key.clone(), String::new())));
@@ -290,7 +335,7 @@ impl Service {
         let headers = self.trace_headers(asked);
         let work = move || async move {
             let (began, key) = (Instant::now(), &asked_again.key);
-            let executor = &work_on.view(&asked_again.namespace).executor;
+            let executor = &work_on.view(asked_again.namespace()).executor;
             let work = work_for(&asked_again, give_up_at).with_trace_headers(headers);
             let found = resolve(executor, &reference, key, &work).await;
             let shown = asked_again.logged_key();
@@ -329,7 +374,7 @@ impl Service {
     /// As v1 means to: registries get the headers that a trace id is taken from.
     fn trace_headers(&self, asked: &Asked) -> Vec<(String, String)> {
         let names = self.config.trace_id_headers.iter();
-        names.map(|name| (name.clone(), asked.trace_id.clone())).collect()
+        names.map(|name| (name.clone(), asked.trace_id.to_string())).collect()
     }
 
     fn flight_key(&self, asking: &Asking, asked: &Asked, subject: &str) -> FlightKey {
@@ -337,7 +382,7 @@ impl Service {
             snapshot: Arc::downgrade(&asking.snapshot),
             rules: self.rules.now(),
             is_mutation: asking.operation == Operation::Mutate,
-            namespace: asked.namespace.as_str().into(),
+            namespace: asked.namespace().into(),
             subject: subject.to_owned(),
         }
     }
@@ -346,88 +391,6 @@ impl Service {
 /// Work that was not done, which says nothing of the image.
 fn not_done(why: &impl ToString) -> Failure {
     Failure::passing(ErrorCode::ExecutorFailure.detail(why.to_string()).to_string())
-}
-
-/// The verification of one subject, as a flight runs it.
-struct VerifyJob {
-    snapshot: Arc<Snapshot>,
-    asked: Asked,
-    subject: String,
-    give_up_at: Instant,
-    /// What registries are told of the request.
-    headers: Vec<(String, String)>,
-    /// Where its verdict is kept.
-    place: Place,
-}
-
-impl VerifyJob {
-    async fn run(mut self) -> Outcome {
-        if let Some(verdict) = self.place.of_others().await {
-            self.asked.log_debug(format_args!("cache hit for subject {}", self.subject));
-            return Outcome::Shared(verdict);
-        }
-        let view = self.snapshot.view(&self.asked.namespace);
-        let version = view.executor.policy.as_ref().map_or("", |policy| policy.response_version());
-        let context = work_for(&self.asked, self.give_up_at)
-            .with_trace_headers(std::mem::take(&mut self.headers));
-        let parameters = VerifyParameters::new(self.subject.as_str()).with_context(context);
-        let began = Instant::now();
-        let digest = OnceLock::new();
-        let log = |notice: Notice| {
-            self.asked.log_notice(&notice);
-            if let Notice::Resolved { digest: of_image } = notice {
-                // The image is resolved before what is attached to it.
-                let _ = digest.set(of_image);
-            }
-        };
-        let verified = view.verify(&parameters, &log).await;
-        let what = format_args!("verification: execution time for image {}", self.subject);
-        self.asked.log_time(what, began);
-        spans::failed(&Span::current(), &verified);
-        Outcome::Verified(self.verdict(view, version, digest.get(), verified))
-    }
-
-    /// What is answered, and kept where it may be.
-    fn verdict(
-        &self,
-        view: &View,
-        version: &'static str,
-        digest: Option<&Digest>,
-        verified: Result<VerifyResult>,
-    ) -> Result<Arc<Verdict>, Failure> {
-        let failed = |error| Failure::of(&ErrorCode::ExecutorFailure.error().with_source(error));
-        let result = verified.map_err(failed)?;
-        self.log_response(version, &result);
-        if result.is_transient() {
-            return Err(Failure::of_moment(&result));
-        }
-        let verdict = Verdict::new(version, &result)
-            .map_err(|error| failed(ErrorCode::DataEncodingFailure.error().with_source(error)))?;
-        let verdict = Arc::new(verdict.of_digest(digest.map_or("", Digest::as_str)));
-        Span::current().record("ratify.success", verdict.is_success);
-        self.place.keep(view, &verdict, result.standing());
-        Ok(verdict)
-    }
-
-    /// v1's line, for who debugs: its verdicts are logged when they are answered.
-    fn log_response(&self, version: &'static str, result: &VerifyResult) {
-        if !tracing::enabled!(Level::DEBUG) {
-            return;
-        }
-        let trace_id = self.asked.trace_id.clone();
-        let response =
-            VerificationResponse::new(version, result.clone(), trace_id, Timestamp::now());
-        if let Ok(text) = go_json::to_string_pretty(&response) {
-            let subject = &self.subject;
-            self.asked
-                .log_debug(format_args!("verification response for subject {subject}: \n{text}"));
-        }
-    }
-}
-
-/// The work for a key: it ends then, and is the namespace's that the key names.
-fn work_for(asked: &Asked, give_up_at: Instant) -> Context {
-    Context::until(Some(give_up_at.into_std())).with_tenant(asked.namespace.as_str())
 }
 
 /// What is missing, in v1's order and words. A mutation needs a store only.

@@ -2,9 +2,12 @@
 //! written once; an answer differs in trace id and time alone, so a kept verdict is answered byte
 //! for byte as a fresh one.
 
+use jiff::Timestamp;
 use ratify_core::{
     NestedVerifierReport, Reports, VerifierReport, VerifyResult, capped_line, go_json,
 };
+
+use crate::timestamp;
 
 /// More of who judged is not logged.
 const MAX_VERIFIERS_BYTES: usize = 1024;
@@ -59,11 +62,11 @@ impl Verdict {
         self
     }
 
-    /// Appends the verdict as an object. `timestamp` needs no escape.
+    /// Appends the verdict as an object, as it is answered then.
     pub(super) fn write(
         &self,
         trace_id: &str,
-        timestamp: &str,
+        at: Timestamp,
         to: &mut String,
     ) -> serde_json::Result<()> {
         to.push_str("{\"version\":");
@@ -74,7 +77,7 @@ impl Verdict {
             go_json::push_string(trace_id, to)?;
         }
         to.push_str(",\"timestamp\":\"");
-        to.push_str(timestamp);
+        timestamp::push(at, to);
         to.push('"');
         if !self.reports.is_empty() {
             to.push_str(",\"verifierReports\":");

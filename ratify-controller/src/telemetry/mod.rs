@@ -4,7 +4,8 @@
 //! Each reader has a filter of its own, so that the log is at its level whatever a trace wants to see.
 //! Where nobody reads traces a span's call site is off.
 //!
-//! - `line`: one line of the log; `told`: what a line has of the work it is written for;
+//! - `line`: one line of the log; `told`: what a line has of the work it is written for; `together`:
+//!   several lines, written at once;
 //! - [`spans`]: the server's spans; `spot`: where one is in its trace; `parent`: what a request says
 //!   that it is part of;
 //! - `collect`: the spans of one command, kept for it;
@@ -18,14 +19,12 @@ pub(crate) mod parent;
 pub(crate) mod sent;
 pub(crate) mod spans;
 mod spot;
+mod together;
 mod told;
 
-use std::{
-    io::Write as _,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
 };
 
 use ratify_core::{
@@ -42,6 +41,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+pub(crate) use together::together;
 use told::Told;
 
 /// How a line of the log looks.
@@ -232,10 +232,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
                 add(told);
             }
         };
-        line::with_line(event, format, tell, |line| {
-            // A log that cannot be written has no other place to say so.
-            let _ = std::io::stderr().lock().write_all(line);
-        });
+        line::with_line(event, format, tell, together::write);
     }
 }
 

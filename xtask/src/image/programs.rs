@@ -13,7 +13,7 @@ use crate::process;
 use crate::workspace::{self, Platform};
 
 /// The most bytes that a program of the controller may have, static and stripped.
-const BUDGET: usize = 21_000_000;
+const BUDGET: usize = 22_000_000;
 
 /// Builds every program and plugin of the image. A `ratify` that runs on this machine comes back.
 ///

@@ -137,7 +137,7 @@ fn what_is_wrong_is_said_with_its_variable_and_never_with_a_secret() {
 #[test]
 fn a_ratio_keeps_that_part_of_traces_and_a_parent_has_the_last_word_where_it_has_one() {
     let all = |by_parent, ratio| Sampling { by_parent, ratio };
-    let ids = (0..1000_u128).map(|n| n << 64 | n * (u128::from(u64::MAX) / 1000));
+    let ids = (0..1000_u128).map(|n| (n << 64) | (n * (u128::from(u64::MAX) / 1000)));
     let kept = ids.filter(|id| all(false, 0.25).keeps(*id, Some(true))).count();
     assert_eq!(kept, 250);
     assert!(all(false, 1.0).keeps(u128::MAX, None) && !all(false, 0.0).keeps(0, None));
