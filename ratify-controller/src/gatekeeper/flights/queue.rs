@@ -104,7 +104,7 @@ struct Tenant {
     used: Used,
     awaited: BTreeMap<Rank, Id>,
     left: BTreeMap<Rank, Id>,
-    /// What runs behind, the longest first.
+    /// What runs behind and nobody waits for, the longest first.
     behind: VecDeque<Id>,
     last_turn: u64,
 }
@@ -120,6 +120,9 @@ struct Flight<W> {
     askers: usize,
     /// What is to be done; `None` once it runs.
     work: Option<W>,
+    /// Whether it runs in a place behind. It stays there when somebody waits for it again, who would
+    /// otherwise take a place ahead without its turn.
+    is_behind: bool,
 }
 
 impl<W> Queue<W> {
@@ -159,7 +162,15 @@ impl<W> Queue<W> {
         let earliest = self.none_overdue_before.map_or(ask.give_up_at, |at| at.min(ask.give_up_at));
         self.none_overdue_before = Some(earliest);
         let Ask { tenant, bytes, give_up_at, .. } = ask;
-        let flight = Flight { tenant, rank, bytes, give_up_at, askers: 1, work: Some(work) };
+        let flight = Flight {
+            tenant,
+            rank,
+            bytes,
+            give_up_at,
+            askers: 1,
+            work: Some(work),
+            is_behind: false,
+        };
         self.flights.insert(id, flight);
         Ok(id)
     }
@@ -178,6 +189,7 @@ impl<W> Queue<W> {
         let is_awaited = tenant.awaited.remove(&flight.rank).is_some();
         tenant.left.remove(&flight.rank);
         if !is_awaited {
+            flight.is_behind = true;
             tenant.behind.push_back(id);
         }
         for used in [&mut tenant.used, &mut self.used] {
@@ -201,12 +213,8 @@ impl<W> Queue<W> {
             tenant.awaited.insert(flight.rank, id);
             return;
         }
-        // It runs already, so it is let ahead whether or not there is a place.
+        // It runs already, and is not ended for others as long as somebody waits.
         tenant.behind.retain(|one| *one != id);
-        for used in [&mut tenant.used, &mut self.used] {
-            used.behind -= 1;
-            used.ahead += 1;
-        }
     }
 
     /// One less waits for it. Those that have to be ended, to make room behind, are given back.
@@ -224,9 +232,11 @@ impl<W> Queue<W> {
             return Vec::new();
         }
         tenant.behind.push_back(id);
-        for used in [&mut tenant.used, &mut self.used] {
-            used.ahead -= 1;
-            used.behind += 1;
+        if !std::mem::replace(&mut flight.is_behind, true) {
+            for used in [&mut tenant.used, &mut self.used] {
+                used.ahead -= 1;
+                used.behind += 1;
+            }
         }
         let name = Arc::clone(&flight.tenant);
         self.too_many_behind(&name)
@@ -238,15 +248,13 @@ impl<W> Queue<W> {
         let Some(tenant) = self.tenants.get_mut(&flight.tenant) else { return };
         tenant.awaited.remove(&flight.rank);
         tenant.left.remove(&flight.rank);
-        let was_behind = tenant.behind.len();
         tenant.behind.retain(|one| *one != id);
-        let is_behind = was_behind > tenant.behind.len();
         for used in [&mut tenant.used, &mut self.used] {
             if flight.work.is_some() {
                 used.waiting -= 1;
                 used.bytes -= flight.bytes;
             } else {
-                *(if is_behind { &mut used.behind } else { &mut used.ahead }) -= 1;
+                *(if flight.is_behind { &mut used.behind } else { &mut used.ahead }) -= 1;
             }
         }
         if tenant.used == Used::default() {
@@ -299,7 +307,6 @@ impl<W> Queue<W> {
 
     fn next_left(&self) -> Option<Id> {
         let bound = self.bounds.behind;
-        // What is joined behind goes ahead, where there may be more than begin there.
         if self.used.ahead + self.used.behind >= self.bounds.at_once + bound {
             return None;
         }
@@ -323,7 +330,8 @@ impl<W> Queue<W> {
         let excess = own.used.behind.saturating_sub(most);
         let mut ended: Vec<Id> = own.behind.iter().take(excess).copied().collect();
         if all - ended.len() > self.bounds.behind {
-            let most = self.tenants.values().max_by_key(|one| (one.used.behind, one.last_turn));
+            let may_end = self.tenants.values().filter(|one| !one.behind.is_empty());
+            let most = may_end.max_by_key(|one| (one.used.behind, one.last_turn));
             let longest = most.into_iter().flat_map(|one| &one.behind);
             ended.extend(longest.copied().find(|id| !ended.contains(id)));
         }
