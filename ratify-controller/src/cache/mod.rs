@@ -157,7 +157,6 @@ impl<'a> LookUps<'a> {
             cache.counters.hits.add();
             return Found::Verdict(verdict);
         }
-        cache.counters.misses.add();
         let (cache, key) = (Arc::clone(cache), std::mem::take(&mut self.key));
         Found::Nothing(Place(Some(Empty { cache, fingerprint, key, is_pinned: false })))
     }
@@ -185,9 +184,10 @@ impl Kept {
 }
 
 impl Place {
-    /// The same for a verdict about what this refers to.
+    /// The same for a verdict about what this refers to, which is to be found out.
     pub(crate) fn of(mut self, subject: &Reference) -> Self {
         if let Some(empty) = &mut self.0 {
+            empty.cache.counters.misses.add();
             empty.is_pinned = subject.digest().is_some();
         }
         self

@@ -48,7 +48,8 @@ fn every_metric_is_on_a_panel() {
     let known = documented();
     let hidden = known.iter().filter(|(name, one)| !is_shown(name, &one.type_));
     let hidden: Vec<&str> = hidden.map(|(name, _)| name.as_str()).collect();
-    // How many entries there are, beside their bytes; limits; what the graphs of a pod show anyway.
+    // How many entries there are, beside their bytes; limits; what the graphs of a pod show anyway;
+    // spans that were sent.
     let expected = [
         "process_start_time_seconds",
         "process_virtual_memory_bytes",
@@ -56,6 +57,7 @@ fn every_metric_is_on_a_panel() {
         "ratify_queue_limit",
         "ratify_queue_tenants",
         "ratify_result_cache_entries",
+        "ratify_trace_export_spans_total",
         "ratify_verdict_cache_entries",
     ];
     assert_eq!(hidden, expected);
