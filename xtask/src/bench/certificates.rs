@@ -17,7 +17,7 @@ keyUsage = critical, keyCertSign
 [server]
 basicConstraints = critical, CA:FALSE
 subjectAltName = DNS:localhost, IP:127.0.0.1
-extendedKeyUsage = serverAuth
+extendedKeyUsage = serverAuth, clientAuth
 ";
 
 /// The files in one folder.

@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn the_report_has_the_form_of_its_schema() {
         let schema: Value =
-            serde_json::from_str(include_str!("../../../../docs/schemas/doctor.json")).unwrap();
+            serde_json::from_str(include_str!("../../../../docs/doctor.schema.json")).unwrap();
         let finding = Finding::failure("registry.tls", "r", "seen").why("why").fix("fix");
         let executor = ratify_core::config::ExecutorConfig::default();
         let front = chain::InFront::default();
