@@ -6,7 +6,7 @@
 //!
 //! - `line`: one line of the log; `told`: what a line has of the work it is written for; `together`:
 //!   several lines, written at once;
-//! - [`spans`]: the server's spans; `spot`: where one is in its trace; `parent`: what a request says
+//! - `spans`: the server's spans; `spot`: where one is in its trace; `parent`: what a request says
 //!   that it is part of;
 //! - `collect`: the spans of one command, kept for it;
 //! - `otlp`: spans, on their way to a collector; `sent`: whether they are.
