@@ -13,12 +13,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{Request, Response, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-};
 use tokio::{io::AsyncRead, io::AsyncWrite, net::TcpListener, task::JoinHandle};
-use tokio_rustls::TlsAcceptor;
 
 use crate::tls::parts::Identity;
 
@@ -50,7 +45,7 @@ pub(super) struct Fake {
 
 impl Fake {
     pub(super) async fn start(identity: Option<&Identity>, ways: Ways) -> Self {
-        let acceptor = identity.map(acceptor);
+        let acceptor = identity.map(Identity::acceptor);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::<Mutex<BTreeMap<String, usize>>>::default();
@@ -85,19 +80,6 @@ impl Drop for Fake {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-fn acceptor(identity: &Identity) -> TlsAcceptor {
-    let chain = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
-    let crypto = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(crypto)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![chain], key)
-        .unwrap();
-    TlsAcceptor::from(Arc::new(config))
 }
 
 async fn serve(
