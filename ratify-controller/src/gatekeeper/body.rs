@@ -3,9 +3,9 @@
 //! What is read counts until the request is answered. The first part of each body has room of its
 //! own, so that a few that are large, or come to no end, take nothing from all that are not.
 
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 
-use axum::body::{Body, HttpBody as _};
+use axum::body::HttpBody;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
@@ -17,6 +17,11 @@ pub(super) const MAX_BYTES: usize = 4 << 20;
 const FIRST_BYTES: usize = 64 << 10;
 /// How much all bodies may have of their first parts, and of what is behind them.
 const ROOM_BYTES: usize = 64 << 20;
+
+/// A body that can be read: of a connection, or of a test.
+pub trait Readable: HttpBody<Data = Bytes, Error: Display> + Send + Unpin {}
+
+impl<B: HttpBody<Data = Bytes, Error: Display> + Send + Unpin> Readable for B {}
 
 /// Room for bodies.
 pub(super) struct Bodies {
@@ -50,7 +55,11 @@ impl Bodies {
     }
 
     /// Reads a body. Waits for room as long as it is waited for.
-    pub(super) async fn read(&self, headers: &HeaderMap, mut body: Body) -> Result<Read, Unread> {
+    pub(super) async fn read(
+        &self,
+        headers: &HeaderMap,
+        mut body: impl Readable,
+    ) -> Result<Read, Unread> {
         if announced(headers).is_some_and(|bytes| bytes > MAX_BYTES as u64) {
             return Err(Unread::TooLarge);
         }
@@ -101,6 +110,7 @@ fn announced(headers: &HeaderMap) -> Option<u64> {
 mod tests {
     use std::{convert::Infallible, time::Duration};
 
+    use axum::body::Body;
     use futures_util::{FutureExt as _, StreamExt as _, stream};
     use tokio::time::timeout;
 

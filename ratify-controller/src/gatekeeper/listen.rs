@@ -1,34 +1,55 @@
 //! Connections: how many, and how they end. The most important item is [`serve`].
 //!
 //! - `connection`: one of them, in either version of HTTP, and how slow it may be;
-//! - `accept`: what happens where none can be accepted.
+//! - `accept`: what happens where none can be accepted;
+//! - `threads`: where questions of Gatekeeper's are answered.
 
 mod accept;
 mod connection;
+mod threads;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, body::Body, response::Response};
 use futures_util::FutureExt as _;
+use http::Request;
+use hyper::body::Incoming;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
+use tower::Service as _;
 
 use super::{
     Service,
-    routes::router,
+    routes::Endpoints,
     tls::{Tls, shake_hands},
 };
 use accept::{Failed, Pause};
 use connection::{GRACE, HEAD_TIMEOUT, Patience, Place, Protocol, Room, connection};
+use threads::Threads;
 
 /// Requests in progress have this long to finish when the server ends (v1).
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(6);
 /// What is not finished is answered so long before that, as late.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Who answers requests.
+pub(super) trait Answers: Clone + Send + Sync + 'static {
+    /// The answer to one.
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response> + Send;
+}
+
+impl Answers for Router {
+    async fn answer(&self, request: Request<Incoming>) -> Response {
+        match self.clone().call(request.map(Body::new)).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
 
 /// Answers requests until `shutdown` is ready, then finishes those in progress.
 pub async fn serve(
@@ -62,7 +83,12 @@ async fn serve_maybe_tls(
     shutdown: impl Future<Output = ()>,
 ) {
     let (ending, end) = watch::channel(());
-    let mut door = Door::new(tls, router(Arc::clone(&service)), end);
+    let mut door = Door::new(tls, Endpoints::new(Arc::clone(&service)), end);
+    match Threads::start() {
+        Ok(threads) => door.threads = Some(threads),
+        // It is answered where everything else is done.
+        Err(error) => tracing::warn!("no threads of their own for connections: {error}"),
+    }
     tokio::select! {
         never = door.accept(&listener) => match never {},
         () = shutdown => {}
@@ -84,17 +110,20 @@ async fn serve_maybe_tls(
 }
 
 /// Lets connections in.
-struct Door {
+struct Door<A> {
+    /// Without them a connection is served on the threads for everything.
+    threads: Option<Threads>,
     tls: Option<Tls>,
-    router: Router,
+    answers: A,
     end: watch::Receiver<()>,
     room: Arc<Room>,
     connections: JoinSet<()>,
 }
 
-impl Door {
-    fn new(tls: Option<Tls>, router: Router, end: watch::Receiver<()>) -> Self {
-        Self { tls, router, end, room: Arc::default(), connections: JoinSet::new() }
+impl<A: Answers> Door<A> {
+    fn new(tls: Option<Tls>, answers: A, end: watch::Receiver<()>) -> Self {
+        let (room, connections) = (Arc::default(), JoinSet::new());
+        Self { threads: None, tls, answers, end, room, connections }
     }
 
     async fn accept(&mut self, listener: &TcpListener) -> Infallible {
@@ -131,30 +160,62 @@ impl Door {
         while self.connections.try_join_next().is_some() {}
         // Only a delay of small answers, should it fail.
         let _ = stream.set_nodelay(true);
-        let (router, end) = (self.router.clone(), self.end.clone());
-        let (tls, room) = (self.tls.clone(), Arc::clone(&self.room));
-        self.connections.spawn(async move {
-            let _place = place;
-            let patience = Patience::default();
-            let Some(tls) = tls else {
-                let protocol = Protocol::Http1;
-                return connection(stream, protocol, None, router, end, patience, room).await;
-            };
-            let is_over = async {
-                let mut end = end.clone();
-                let _ = end.changed().await;
-                sleep(GRACE).await;
-            };
-            let shaken = tokio::select! {
-                shaken = shake_hands(&tls, stream, peer, HEAD_TIMEOUT) => shaken,
-                // Whoever is not in by then is not waited for.
-                () = is_over => None,
-            };
-            if let Some((stream, admission)) = shaken {
-                let protocol = Protocol::agreed(stream.get_ref().1.alpn_protocol());
-                let admission = Some(admission);
-                connection(stream, protocol, admission, router, end, patience, room).await;
+        let serving = Serving {
+            peer,
+            tls: self.tls.clone(),
+            answers: self.answers.clone(),
+            end: self.end.clone(),
+            room: Arc::clone(&self.room),
+            _place: place,
+        };
+        let Some(seat) = self.threads.as_ref().and_then(Threads::seat) else {
+            self.connections.spawn(serving.serve(stream));
+            return;
+        };
+        // It is taken from the poll of this thread and given to that of the other.
+        let Ok(stream) = stream.into_std() else { return };
+        let there = seat.handle.clone();
+        let serving = async move {
+            let _seat = seat;
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                serving.serve(stream).await;
             }
-        });
+        };
+        self.connections.spawn_on(serving, &there);
+    }
+}
+
+/// A connection that is let in.
+struct Serving<A> {
+    peer: SocketAddr,
+    tls: Option<Tls>,
+    answers: A,
+    end: watch::Receiver<()>,
+    room: Arc<Room>,
+    _place: Place,
+}
+
+impl<A: Answers> Serving<A> {
+    async fn serve(self, stream: TcpStream) {
+        let Self { peer, tls, answers, end, room, _place } = self;
+        let patience = Patience::default();
+        let Some(tls) = tls else {
+            return connection(stream, Protocol::Http1, None, answers, end, patience, room).await;
+        };
+        let is_over = async {
+            let mut end = end.clone();
+            let _ = end.changed().await;
+            sleep(GRACE).await;
+        };
+        let shaken = tokio::select! {
+            shaken = shake_hands(&tls, stream, peer, HEAD_TIMEOUT) => shaken,
+            // Whoever is not in by then is not waited for.
+            () = is_over => None,
+        };
+        if let Some((stream, admission)) = shaken {
+            let protocol = Protocol::agreed(stream.get_ref().1.alpn_protocol());
+            let admission = Some(admission);
+            connection(stream, protocol, admission, answers, end, patience, room).await;
+        }
     }
 }

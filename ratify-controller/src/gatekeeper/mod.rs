@@ -24,7 +24,8 @@ pub(crate) mod verdict;
 mod verification;
 mod wire;
 
+pub use body::Readable;
 pub use config::ServiceConfig;
 pub use listen::{serve, serve_router, serve_tls};
-pub use routes::router;
+pub use routes::Endpoints;
 pub use service::Service;

@@ -1,16 +1,13 @@
 //! Paths, methods, sizes and statuses. One request, one document.
 
-use std::{cell::RefCell, panic::AssertUnwindSafe, sync::Arc};
+use std::{cell::RefCell, fmt, panic::AssertUnwindSafe, sync::Arc};
 
 use aws_lc_rs::rand;
-use axum::{
-    Router,
-    extract::{Request, State},
-    response::{IntoResponse, Response},
-    routing::post,
-};
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use hyper::body::Incoming;
 use ratify_core::ErrorCode;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
@@ -18,7 +15,8 @@ use uuid::{Builder, Uuid};
 
 use super::{
     asked::{Operation, timed_out, why_nothing},
-    body::{Bodies, MAX_BYTES, Unread},
+    body::{Bodies, MAX_BYTES, Readable, Unread},
+    listen::Answers,
     service::{Answered, Service},
     wire::{ProviderResponse, parse_request},
 };
@@ -28,11 +26,16 @@ use crate::telemetry::{
 };
 
 /// What v1's server calls all that it writes.
-const CONTENT_TYPE: &str = "text/plain; charset=utf-8";
+const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// A longer trace id is cut.
 const MAX_TRACE_ID_BYTES: usize = 256;
 /// How many random ids are made at once.
 const IDS_AT_ONCE: usize = 32;
+
+/// The two endpoints. What is asked again and again goes through no router: that would cost as much
+/// as the answer.
+#[derive(Clone)]
+pub struct Endpoints(Arc<Server>);
 
 /// What answers, and room for what is asked.
 struct Server {
@@ -40,27 +43,48 @@ struct Server {
     bodies: Bodies,
 }
 
-/// The two endpoints.
-pub fn router(service: Arc<Service>) -> Router {
-    let server = Arc::new(Server { service, bodies: Bodies::default() });
-    Router::new()
-        .route("/ratify/gatekeeper/v1/verify", post(verify))
-        .route("/ratify/gatekeeper/v1/mutate", post(mutate))
-        .fallback(not_found)
-        .with_state(server)
+impl Endpoints {
+    /// The endpoints of a service.
+    pub fn new(service: Arc<Service>) -> Self {
+        Self(Arc::new(Server { service, bodies: Bodies::default() }))
+    }
+
+    /// Answers a request: with one document, whatever is asked and whatever happens.
+    pub async fn answer<B: Readable>(&self, request: Request<B>) -> Response {
+        let (operation, route) = match request.uri().path() {
+            "/ratify/gatekeeper/v1/verify" => {
+                (Operation::Verify, "POST /ratify/gatekeeper/v1/verify")
+            }
+            "/ratify/gatekeeper/v1/mutate" => {
+                (Operation::Mutate, "POST /ratify/gatekeeper/v1/mutate")
+            }
+            _ => return plain(StatusCode::NOT_FOUND, "404 page not found\n".into()),
+        };
+        if request.method() != Method::POST {
+            return only_post();
+        }
+        traced(operation, &self.0, request, spans::request(route)).await
+    }
 }
 
-async fn verify(asked: State<Arc<Server>>, request: Request) -> Response {
-    let span = spans::request("POST /ratify/gatekeeper/v1/verify");
-    traced(Operation::Verify, &asked, request, span).await
+impl fmt::Debug for Endpoints {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Endpoints").finish_non_exhaustive()
+    }
 }
 
-async fn mutate(asked: State<Arc<Server>>, request: Request) -> Response {
-    let span = spans::request("POST /ratify/gatekeeper/v1/mutate");
-    traced(Operation::Mutate, &asked, request, span).await
+impl Answers for Endpoints {
+    async fn answer(&self, request: Request<Incoming>) -> Response {
+        Self::answer(self, request).await
+    }
 }
 
-async fn traced(operation: Operation, server: &Server, request: Request, span: Span) -> Response {
+async fn traced<B: Readable>(
+    operation: Operation,
+    server: &Server,
+    request: Request<B>,
+    span: Span,
+) -> Response {
     let parent = Parent::of(request.headers());
     if let Some(parent) = parent {
         Spot::of_parent(parent).adopt(&span);
@@ -75,10 +99,6 @@ async fn traced(operation: Operation, server: &Server, request: Request, span: S
     response
 }
 
-async fn not_found() -> Response {
-    plain(StatusCode::NOT_FOUND, "404 page not found\n".into())
-}
-
 /// Whatever happens there is an answer that says why: a bug of ours, too, is no item.
 async fn one_document(operation: Operation, answer: impl Future<Output = Response>) -> Response {
     AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
@@ -89,10 +109,10 @@ async fn one_document(operation: Operation, answer: impl Future<Output = Respons
     })
 }
 
-async fn answer(
+async fn answer<B: Readable>(
     server: &Server,
     operation: Operation,
-    request: Request,
+    request: Request<B>,
     trace_id: &Arc<str>,
 ) -> Response {
     let Server { service, bodies } = server;
@@ -237,7 +257,18 @@ fn document(status: StatusCode, response: &ProviderResponse) -> Response {
 }
 
 fn plain(status: StatusCode, body: String) -> Response {
-    (status, [(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response()
+    let mut response = Response::new(Body::from(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, CONTENT_TYPE);
+    response
+}
+
+/// The answer to another method (RFC 9110, section 15.5.6).
+fn only_post() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    response
 }
 
 #[cfg(test)]
@@ -281,7 +312,7 @@ mod tests {
         headers.insert("x-id", "a".repeat(1000).parse().unwrap());
         let id = |headers: &HeaderMap| trace_id(headers, &["x-id".into()], || None);
         assert_eq!(id(&headers).len(), MAX_TRACE_ID_BYTES);
-        headers.insert("x-id", http::HeaderValue::from_bytes(b"caf\xe9").unwrap());
+        headers.insert("x-id", HeaderValue::from_bytes(b"caf\xe9").unwrap());
         assert_ne!(&*id(&headers), "caf\u{e9}");
     }
 }

@@ -98,7 +98,11 @@ impl fmt::Debug for Service {
 }
 
 impl Service {
-    /// Answers out of whatever configuration is in force when a request arrives.
+    /// Answers out of whatever configuration is in force when a request arrives. The work for that is
+    /// done on the threads of whoever calls this.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub fn new(active: Arc<Active>, config: ServiceConfig) -> Self {
         let bounds = Bounds {
             at_once: config.at_once,

@@ -127,8 +127,8 @@ fn from(name: &str) -> &'static str {
     }
 }
 
-#[test]
-fn the_document_says_of_every_metric_what_it_says_of_itself() {
+#[tokio::test]
+async fn the_document_says_of_every_metric_what_it_says_of_itself() {
     let text = board().text(Form::Prometheus).unwrap();
     let exposed = exposed(&text);
     let document = include_str!("../../../docs/OBSERVABILITY.md");
@@ -154,8 +154,8 @@ fn the_document_says_of_every_metric_what_it_says_of_itself() {
     assert!(gone.is_empty(), "docs/OBSERVABILITY.md knows what is not there: {gone:?}");
 }
 
-#[test]
-fn both_forms_tell_the_same() {
+#[tokio::test]
+async fn both_forms_tell_the_same() {
     let board = board();
     let [old, new] = [Form::Prometheus, Form::OpenMetrics].map(|form| board.text(form).unwrap());
     // The order of labels and of a histogram's series is each form's own, and how bounds are written.

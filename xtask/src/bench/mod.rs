@@ -3,8 +3,9 @@
 //!
 //! What is measured: `exec_call.rs` (one call of a plugin), `load.rs` (forty images at the server's
 //! door), `standing.rs` (start and idle memory), `sizes.rs`, `answers/` (cached ones, slow registries,
-//! bursts), `registries/` (pulls and limits) and `cluster/` (the controller). What it is measured on: `build.rs`, `images.rs`, `registry.rs` and
-//! `distribution.rs`, `certificates.rs`, `server.rs`. What becomes of it: `figures.rs` judges,
+//! bursts), `registries/` (pulls and limits), `cluster/` (the controller), and for `cargo xtask soak`
+//! `memory.rs`. What it is measured on: `build.rs`, `images.rs`, `registry.rs` and `distribution.rs`,
+//! `certificates.rs`, `server.rs`. What becomes of it: `figures.rs` judges,
 //! `report.rs` writes.
 
 mod answers;
@@ -19,6 +20,7 @@ mod http;
 mod images;
 mod load;
 mod machine;
+pub(crate) mod memory;
 mod proc;
 mod registries;
 mod registry;

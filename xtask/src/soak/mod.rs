@@ -1,14 +1,19 @@
-//! `cargo xtask soak`: what CI is too short for. The suite of the plugin host with its long counts;
-//! and [`fuzz`], which looks for inputs that nobody thought of.
+//! `cargo xtask soak`: what CI is too short for. The suite of the plugin host with its long counts; the
+//! memory of a server that is asked about thousands of images; and [`fuzz`], which looks for inputs that
+//! nobody thought of.
 
 mod fuzz;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
+use crate::bench;
 use crate::build_plugins;
 use crate::process;
 use crate::test;
+use crate::tools;
 use crate::workspace;
 
 /// What `cargo xtask soak` is told.
@@ -17,6 +22,12 @@ pub(crate) struct Options {
     /// Only this part
     #[arg(long)]
     only: Option<Part>,
+    /// About how many images a server is asked
+    #[arg(long, default_value_t = 10_000)]
+    images: usize,
+    /// Ask this `ratify` about them, and build none
+    #[arg(long, value_name = "FILE")]
+    ratify: Option<PathBuf>,
     /// How long each fuzz target runs
     #[arg(long, default_value_t = 60)]
     fuzz_seconds: u64,
@@ -29,6 +40,8 @@ pub(crate) struct Options {
 enum Part {
     /// Tens of thousands of plugin calls
     Host,
+    /// A server that is asked about thousands of images
+    Memory,
     /// The fuzz targets of ratify-controller/fuzz
     Fuzz,
 }
@@ -41,6 +54,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let is_meant = |part| options.only.is_none_or(|only| only == part);
     if is_meant(Part::Host) {
         host()?;
+    }
+    if is_meant(Part::Memory) {
+        tools::bring()?;
+        bench::memory::run(options.ratify.clone(), options.images)?;
     }
     if is_meant(Part::Fuzz) {
         fuzz::run(&options.target, options.fuzz_seconds)?;

@@ -1,4 +1,4 @@
-//! The body of a request, through the routes, as a verification and as a mutation. Each key has its
+//! The body of a request, through the endpoints, as a verification and as a mutation. Each key has its
 //! item, echoed as it was sent, or the answer says why there is none; and nothing but the one good
 //! image is ever allowed, whatever stands around its name.
 
@@ -7,17 +7,16 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body};
+use axum::body::Body;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use ratify_controller::{
-    gatekeeper::{Service, ServiceConfig, router},
+    gatekeeper::{Endpoints, Service, ServiceConfig},
     state::{Active, Snapshot},
 };
 use ratify_core::{Reference, executor::testing::digest};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
-use tower::Service as _;
 
 use super::{
     engine::{self, SIGNED},
@@ -32,8 +31,8 @@ pub(super) fn check(input: &[u8]) {
     let runtime =
         RUNTIME.get_or_init(|| Builder::new_current_thread().enable_time().build().unwrap());
     let (verified, mutated) = runtime.block_on(async {
-        let router = routes();
-        (ask(&router, VERIFY, input).await, ask(&router, MUTATE, input).await)
+        let endpoints = endpoints();
+        (ask(&endpoints, VERIFY, input).await, ask(&endpoints, MUTATE, input).await)
     });
     assert_eq!(verified.0, mutated.0, "one body, two opinions");
     for (answer, judge) in [(verified, verification as fn(&Value)), (mutated, mutation)] {
@@ -61,18 +60,18 @@ pub(super) fn check(input: &[u8]) {
     }
 }
 
-fn routes() -> Router {
+fn endpoints() -> Endpoints {
     let policy = engine::policy(json!({"name": "configpolicy"})).unwrap();
     let active = Active::new(Snapshot::new(engine::executor(Some(policy))));
     let mut config = ServiceConfig::default();
     (config.verify_within, config.mutate_within) =
         (Duration::from_secs(60), Duration::from_secs(60));
-    router(Arc::new(Service::new(Arc::new(active), config)))
+    Endpoints::new(Arc::new(Service::new(Arc::new(active), config)))
 }
 
-async fn ask(router: &Router, path: &str, body: &[u8]) -> (StatusCode, Value) {
+async fn ask(endpoints: &Endpoints, path: &str, body: &[u8]) -> (StatusCode, Value) {
     let request = Request::post(path).body(Body::from(body.to_vec())).unwrap();
-    let answer = router.clone().call(request).await.unwrap();
+    let answer = endpoints.answer(request).await;
     let status = answer.status();
     let bytes = answer.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(bytes.last(), Some(&b'\n'));

@@ -23,6 +23,7 @@ use futures_util::FutureExt as _;
 use prometheus_client::metrics::histogram::Histogram;
 use ratify_core::{BoxFuture, capped_line};
 use tokio::{
+    runtime::Handle,
     sync::watch,
     task::AbortHandle,
     time::{Instant, timeout_at},
@@ -68,6 +69,8 @@ pub(super) struct Terms {
 /// The flights of one service. `T` is what they bring.
 pub(super) struct Flights<T> {
     state: Mutex<State<T>>,
+    /// Where work is done, wherever it is asked for.
+    threads: Handle,
     /// How many bytes an outcome has; `None` where it must not be kept.
     weigh: fn(&T) -> Option<usize>,
     /// How long it was until work began, in seconds.
@@ -132,6 +135,10 @@ struct Seat<T: Send + Sync + 'static> {
 }
 
 impl<T: Send + Sync + 'static> Flights<T> {
+    /// Work is done on the threads of whoever calls this.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
     pub(super) fn new(bounds: Bounds, keep: Keep, weigh: fn(&T) -> Option<usize>) -> Self {
         let state = State {
             queue: Queue::new(bounds),
@@ -140,7 +147,8 @@ impl<T: Send + Sync + 'static> Flights<T> {
             late: Late::new(keep),
             tally: Tally::default(),
         };
-        Self { state: Mutex::new(state), weigh, waited: Histogram::new(WAITS) }
+        let (state, threads) = (Mutex::new(state), Handle::current());
+        Self { state, threads, weigh, waited: Histogram::new(WAITS) }
     }
 
     /// How much there is to do, and how long images waited for it so far.
@@ -224,7 +232,7 @@ impl<T: Send + Sync + 'static> Flights<T> {
                     let waited = now.saturating_duration_since(under_way.arrived);
                     self.waited.observe(waited.as_secs_f64());
                     let task = fly(Arc::clone(self), id, under_way.give_up_at, work);
-                    under_way.task = Some(tokio::spawn(task).abort_handle());
+                    under_way.task = Some(self.threads.spawn(task).abort_handle());
                 }
                 Next::Overdue(id) => landed.extend(state.end(id, Err(Lost::GivenUp))),
             }

@@ -5,6 +5,7 @@
 mod tests;
 
 use std::{
+    convert::Infallible,
     io,
     pin::{Pin, pin},
     sync::{
@@ -15,11 +16,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    Router,
-    body::Body,
-    response::{IntoResponse as _, Response},
-};
+use axum::response::{IntoResponse as _, Response};
 use http::{StatusCode, header};
 use hyper::{
     body::Incoming,
@@ -35,8 +32,8 @@ use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     time::{Instant, sleep, timeout},
 };
-use tower::Service as _;
 
+use super::Answers;
 use crate::gatekeeper::tls::Admission;
 
 /// A client has this long to send a request's head (v1).
@@ -163,28 +160,29 @@ impl Default for Patience {
 }
 
 /// Serves one connection, for as long as its client would be let in.
-pub(super) async fn connection<S>(
+pub(super) async fn connection<S, A>(
     stream: S,
     protocol: Protocol,
     admission: Option<Admission>,
-    router: Router,
+    answers: A,
     mut end: watch::Receiver<()>,
     patience: Patience,
     room: Arc<Room>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Answers,
 {
     let phase = Arc::new(Phase::new(protocol));
     let (during, shown) = (Arc::clone(&phase), admission.clone());
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let (mut router, answering) = (router.clone(), Answering::new(&during));
+        let (answers, answering) = (answers.clone(), Answering::new(&during));
         let may_ask = shown.as_ref().is_none_or(Admission::holds);
         async move {
             let _answering = answering;
             if !may_ask {
                 return Ok(misdirected());
             }
-            router.call(request.map(Body::new)).await
+            Ok::<_, Infallible>(answers.answer(request).await)
         }
     });
     let stream = TokioIo::new(Watched { stream, phase: Arc::clone(&phase) });

@@ -1,6 +1,9 @@
 //! Slow clients, in a time that stands still but where it is waited for.
 
-use axum::routing::{get, post};
+use axum::{
+    Router,
+    routing::{get, post},
+};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioExecutor;
