@@ -111,7 +111,7 @@ pub(crate) const MODULES: [GoModule; 3] = [
 ];
 
 /// What Go builds, in the order in which most is shared: Ratify v1 first.
-pub(crate) const GO: [GoPart; 20] = [
+pub(crate) const GO: [GoPart; 21] = [
     v1("ratify-v1", "github.com/ratify-project/ratify/cmd/ratify", "ratify", "3 minutes"),
     v1("v1-sbom", "github.com/ratify-project/ratify/plugins/verifier/sbom", "sbom", "10 seconds"),
     v1(
@@ -248,6 +248,7 @@ pub(crate) const GO: [GoPart; 20] = [
         tags: &["remove_all_sd"],
         cold: "150 seconds",
     },
+    ours("otlp-collector", "0.165.0", ("otlp-collector", "."), "otlp-collector", "40 seconds"),
 ];
 
 const fn debian(name: &'static str, package: &'static str, proof: &'static str) -> DebianPart {

@@ -88,12 +88,18 @@ impl Traces {
         Ok(())
     }
 
-    /// Sends what waits, and ends. It takes no longer than this.
+    /// Sends what waits, and ends. It takes no longer than this, and says so where that is too short.
     pub async fn end(&self, within: Duration) {
         let before = std::mem::replace(&mut *self.lock(), State::Ended);
         if let State::Sending { end, done } = before {
             let _ = end.send(());
-            let _ = tokio::time::timeout(within, done).await;
+            if tokio::time::timeout(within, done).await.is_err() {
+                let (shown, seconds) = (self.shown(), within.as_secs());
+                tracing::warn!(
+                    component_type = "server",
+                    "the last spans are lost: {shown} has not taken them within {seconds} s"
+                );
+            }
         }
     }
 
