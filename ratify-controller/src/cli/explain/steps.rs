@@ -95,16 +95,17 @@ fn step(kept: &Kept) -> Step {
     Step { name: kept.name, took: kept.took, fields, steps: Vec::new() }
 }
 
-/// What goes on at once is in an order of its own: artifacts by their digest. All else is as it began.
+/// What goes on at once is in an order of its own: artifacts by their digest. All else is as it began:
+/// what is attached to an artifact is looked at when the artifact itself is judged.
 fn sort(steps: &mut [Step]) {
     let rank = |step: &Step| match step.name {
         "install" => 0,
-        "subject" => 1,
-        "resolve" => 2,
-        "list" => 3,
-        "artifact" => 4,
-        "bind" => 5,
-        "verify" => 6,
+        "resolve" => 1,
+        "list" => 2,
+        "artifact" => 3,
+        "bind" => 4,
+        "verify" => 5,
+        "subject" => 6,
         "policy" => 8,
         _ => 7,
     };

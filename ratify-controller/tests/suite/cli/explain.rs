@@ -146,7 +146,7 @@ async fn a_registry_that_is_down_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_attached_to_an_artifact_is_below_it() {
+async fn what_is_attached_to_an_artifact_is_below_it_and_behind_what_was_said_of_it() {
     let registry = registry().await;
     let home = Home::new();
     home.script_plugin("judge", YES);
@@ -158,7 +158,8 @@ async fn what_is_attached_to_an_artifact_is_below_it() {
         |text: &'static str| ("application/json", bytes::Bytes::from_static(text.as_bytes()));
     let outer = registry.put_artifact("app", &image, STATEMENT, &[blob("1")]).unwrap();
     registry.put_artifact("app", &outer, STATEMENT, &[blob("2")]).unwrap();
-    let ran = explained(&home, &format!("{}/app:v1", registry.host())).await;
+    let image = format!("{}/app:v1", registry.host());
+    let ran = explained(&home, &image).await;
     insta::assert_snapshot!(settled(&ran.stdout), @r#"
     127.0.0.1:<port>/app:v1: refused
     <time> ├─ resolve in oras: sha256:<hex>
@@ -166,27 +167,27 @@ async fn what_is_attached_to_an_artifact_is_below_it() {
     <time> ├─ list in oras: 1 artifact
     <time> │  └─ GET referrers of 127.0.0.1:<port>: 200, 299 bytes
     <time> ├─ artifact application/vnd.example.statement.v1+json sha256:<hex>
-    <time> │  ├─ subject 127.0.0.1:<port>/app@sha256:<hex>
-    <time> │  │  ├─ resolve in oras: sha256:<hex>
-    <time> │  │  │  └─ HEAD manifest of 127.0.0.1:<port>: 200
-    <time> │  │  ├─ list in oras: 1 artifact
-    <time> │  │  │  └─ GET referrers of 127.0.0.1:<port>: 200, 299 bytes
-    <time> │  │  └─ artifact application/vnd.example.statement.v1+json sha256:<hex>
-    <time> │  │     ├─ subject 127.0.0.1:<port>/app@sha256:<hex>…
-    <time> │  │     │  ├─ resolve in oras: sha256:<hex>
-    <time> │  │     │  │  └─ HEAD manifest of 127.0.0.1:<port>: 200
-    <time> │  │     │  └─ list in oras: 0 artifacts
-    <time> │  │     │     └─ GET referrers of 127.0.0.1:<port>: 200, 88 bytes
-    <time> │  │     ├─ is it the subject's?
-    <time> │  │     │  └─ GET manifest of 127.0.0.1:<port>: 200, 585 bytes
-    <time> │  │     └─ verify by judge-1: success
-               │  │        │  says: yes
-    <time> │  │        └─ plugin judge-1: exit 0
     <time> │  ├─ is it the subject's?
     <time> │  │  └─ GET manifest of 127.0.0.1:<port>: 200, 585 bytes
-    <time> │  └─ verify by judge-1: success
-               │     │  says: yes
-    <time> │     └─ plugin judge-1: exit 0
+    <time> │  ├─ verify by judge-1: success
+               │  │  │  says: yes
+    <time> │  │  └─ plugin judge-1: exit 0
+    <time> │  └─ subject 127.0.0.1:<port>/app@sha256:<hex>
+    <time> │     ├─ resolve in oras: sha256:<hex>
+    <time> │     │  └─ HEAD manifest of 127.0.0.1:<port>: 200
+    <time> │     ├─ list in oras: 1 artifact
+    <time> │     │  └─ GET referrers of 127.0.0.1:<port>: 200, 299 bytes
+    <time> │     └─ artifact application/vnd.example.statement.v1+json sha256:<hex>
+    <time> │        ├─ is it the subject's?
+    <time> │        │  └─ GET manifest of 127.0.0.1:<port>: 200, 585 bytes
+    <time> │        ├─ verify by judge-1: success
+               │        │  │  says: yes
+    <time> │        │  └─ plugin judge-1: exit 0
+    <time> │        └─ subject 127.0.0.1:<port>/app@sha256:<hex>…
+    <time> │           ├─ resolve in oras: sha256:<hex>
+    <time> │           │  └─ HEAD manifest of 127.0.0.1:<port>: 200
+    <time> │           └─ list in oras: 0 artifacts
+    <time> │              └─ GET referrers of 127.0.0.1:<port>: 200, 88 bytes
     <time> └─ policy configpolicy: not fulfilled
 
     why: the policy configpolicy is not fulfilled
@@ -200,6 +201,15 @@ async fn what_is_attached_to_an_artifact_is_below_it() {
     registries: 8 requests, 0 of them again, 0 token exchanges, 0 answers from the cache, 1856 bytes
     took: <time>
     "#);
+    let ran = home.run(&["verify", "-s", &image, "--explain=json"]).await;
+    let artifact = &ran.verdict()["steps"][0]["steps"][2];
+    assert_eq!(names(&artifact["steps"]), ["bind", "verify", "subject"]);
+    let nested = &artifact["steps"][2]["steps"][2];
+    assert_eq!(names(&nested["steps"]), ["bind", "verify", "subject"]);
+}
+
+fn names(steps: &Value) -> Vec<&str> {
+    steps.as_array().unwrap().iter().map(|step| step["step"].as_str().unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -216,10 +226,6 @@ async fn as_json_it_is_the_same_and_has_v1s_result_in_it() {
     let host = registry.host();
     assert_eq!(requests["requests"], requests["requestsByHost"][&host]);
     assert!(requests["answersFromCache"].as_u64() >= Some(1), "{document}");
-    let names = |steps: &Value| {
-        let steps = steps.as_array().unwrap().iter();
-        steps.map(|step| step["step"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
-    };
     assert_eq!(names(&document["steps"]), ["subject", "policy"]);
     let subject = &document["steps"][0];
     assert_eq!(names(&subject["steps"]), ["resolve", "list", "artifact"]);
