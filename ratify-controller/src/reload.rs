@@ -32,6 +32,10 @@ const MAX_BYTES: u64 = 4 << 20;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long v1 waits for a removed file before it stops watching; we say so and go on.
 const ABSENCE_TOLD_AFTER: u32 = 60;
+/// What failed is tried again after so many looks, and then after twice as many each time.
+const FIRST_RETRY: u32 = 10;
+/// At the latest after so many.
+const LAST_RETRY: u32 = 300;
 /// Within this time after a change another one may leave the same times behind.
 const TIME_GRAIN: Duration = Duration::from_secs(2);
 
@@ -104,6 +108,15 @@ enum Sight {
     Absent,
 }
 
+/// When a configuration that failed is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Retry {
+    /// After so many looks.
+    left: u32,
+    /// After so many more, should it fail again.
+    next: u32,
+}
+
 /// Watches one file. Runs until it is dropped.
 pub struct Watcher {
     path: PathBuf,
@@ -112,8 +125,10 @@ pub struct Watcher {
     interval: Duration,
     /// The bytes of the snapshot in force.
     in_force: Vec<u8>,
-    /// The bytes that were last tried: what failed is not tried again until something changes.
+    /// The bytes that were last tried.
     tried: Vec<u8>,
+    /// Set where they failed: what stood in the way, a registry or a disk, may be gone later.
+    retry: Option<Retry>,
     /// What was last looked at; `None` while the file is absent.
     seen: Option<Identity>,
     absent_for: u32,
@@ -166,6 +181,13 @@ impl Identity {
     }
 }
 
+impl Retry {
+    fn after(before: Option<Self>) -> Self {
+        let left = before.map_or(FIRST_RETRY, |before| before.next);
+        Self { left, next: left.saturating_mul(2).min(LAST_RETRY) }
+    }
+}
+
 impl Watcher {
     /// Watches the file at `path`, of which `first` is in force.
     pub fn new(path: PathBuf, first: ConfigFile, active: Arc<Active>) -> Self {
@@ -175,6 +197,7 @@ impl Watcher {
             rules: RulesInForce::default(),
             interval: INTERVAL,
             tried: first.bytes.clone(),
+            retry: None,
             in_force: first.bytes,
             seen: Some(first.identity),
             absent_for: 0,
@@ -226,7 +249,10 @@ impl Watcher {
             let now = std::fs::metadata(&self.path).ok().map(|metadata| Identity::of(&metadata));
             match sight(self.seen, now) {
                 Sight::Absent => self.note_absence(),
-                Sight::Same => self.reload_if_rewritten(&build).await,
+                Sight::Same => {
+                    self.reload_if_rewritten(&build).await;
+                    self.retry_if_due(&build).await;
+                }
                 Sight::Written => {
                     self.note_event("WRITE");
                     self.reload(&build).await;
@@ -259,6 +285,7 @@ impl Watcher {
                 return;
             }
         };
+        self.retry = None;
         if file.bytes == self.in_force {
             self.tried = file.bytes;
             tracing::info!("no change found in config file, no executor update needed");
@@ -280,6 +307,22 @@ impl Watcher {
         if let Ok(file) = self.read()
             && file.bytes != self.tried
         {
+            self.retry = None;
+            self.put_in_force(file, build).await;
+        }
+    }
+
+    /// Tries again what failed. Quiet until it is known what comes of it.
+    async fn retry_if_due<B, F>(&mut self, build: &B)
+    where
+        B: Fn(Config) -> F,
+        F: Future<Output = Result<Option<Snapshot>>>,
+    {
+        let Some(retry) = &mut self.retry else { return };
+        retry.left = retry.left.saturating_sub(1);
+        if retry.left == 0
+            && let Ok(file) = self.read()
+        {
             self.put_in_force(file, build).await;
         }
     }
@@ -296,11 +339,18 @@ impl Watcher {
                     self.active.swap(snapshot);
                 }
                 self.in_force = file.bytes;
+                self.retry = None;
                 tracing::info!("configuration file has been updated, reloading executor succeeded");
             }
-            Err(error) => tracing::warn!(
-                "failed to store/verifier/policy objects from config, no updates loaded. err: {error}"
-            ),
+            Err(error) => {
+                self.active.note_failure();
+                let retry = Retry::after(self.retry);
+                let after = self.interval * retry.left;
+                self.retry = Some(retry);
+                tracing::warn!(
+                    "failed to store/verifier/policy objects from config, no updates loaded. err: {error}; it is tried again in {after:?}"
+                );
+            }
         }
     }
 
@@ -368,6 +418,16 @@ mod tests {
         let at = |second| jiff::Timestamp::from_second(second).unwrap();
         assert!(identity(1, 1).is_fresh(at(101)));
         assert!(!identity(1, 1).is_fresh(at(103)));
+    }
+
+    #[test]
+    fn what_fails_is_tried_again_less_and_less_often() {
+        let mut retry = None;
+        let mut next = || {
+            retry = Some(Retry::after(retry));
+            retry.unwrap().left
+        };
+        assert_eq!([(); 7].map(|()| next()), [10, 20, 40, 80, 160, 300, 300]);
     }
 
     #[test]

@@ -37,10 +37,10 @@ pub fn to_string_indented_by_four(value: &impl Serialize) -> serde_json::Result<
 /// # Errors
 /// Never in practice.
 pub fn push_string(text: &str, to: &mut String) -> serde_json::Result<()> {
-    let is_plain = |byte: u8| {
-        matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&')
-    };
-    if text.bytes().all(is_plain) {
+    let is_plain =
+        |byte: u8| matches!(byte, b' '..=b'~') & !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&');
+    // All of them, without an end in between, is many at a time.
+    if text.bytes().fold(true, |all, byte| all & is_plain(byte)) {
         to.push('"');
         to.push_str(text);
         to.push('"');

@@ -8,6 +8,14 @@ pub fn without_control_characters(text: &str) -> String {
     text.chars().map(|c| if is_control(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
+/// Whether a text is lines of printable ASCII, as almost all is: nothing in it is to be replaced. It
+/// looks at many bytes at a time, and so does not end at the first that is not.
+#[inline(never)] // Where it is inlined it is compiled as what is around it, which may be for size.
+pub fn is_printable_ascii(text: &str) -> bool {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~' | b'\n');
+    text.bytes().fold(true, |all, byte| all & is_plain(byte))
+}
+
 /// [`without_control_characters`], cut to at most `max_bytes` bytes; `...` marks the cut.
 pub fn capped_line(text: &str, max_bytes: usize) -> String {
     // Each character becomes at most three bytes, so reading this much input is enough.
@@ -42,6 +50,14 @@ mod tests {
             without_control_characters("a\x1b[31mb\nc\u{202e}d\te"),
             "a\u{fffd}[31mb\u{fffd}c\u{fffd}d\u{fffd}e"
         );
+    }
+
+    #[test]
+    fn printable_is_what_needs_no_replacement() {
+        assert!(is_printable_ascii("") && is_printable_ascii("a ~\nb"));
+        for text in ["\t", "\x1b", "\x7f", "\r", "ä", "\u{202e}"] {
+            assert!(!is_printable_ascii(&format!("{}{text}{}", "a".repeat(40), "b".repeat(3))));
+        }
     }
 
     #[test]

@@ -202,9 +202,7 @@ fn push_name(to: &mut String, name: &str) {
 /// Control characters are replaced; line breaks stay, since v1 logs a response over several lines.
 /// Text from outside has lost its line breaks before it comes here.
 fn clean(texts: &mut String, from: usize) {
-    let is_plain = |byte: u8| matches!(byte, b' '..=b'~' | b'\n');
-    // All of them, without an end in between, is many at a time.
-    if texts.as_bytes()[from..].iter().fold(true, |all, byte| all & is_plain(*byte)) {
+    if ratify_core::is_printable_ascii(&texts[from..]) {
         return;
     }
     let added = texts.split_off(from);
