@@ -230,6 +230,7 @@ impl<'a> Gathering<'a> {
             return Err(too_many(format!("more than {limit} artifacts are attached")));
         }
         let every_artifact = self.executor.counts_every_artifact();
+        let looks_further = self.executor.looks_into_every_artifact();
         let mut findings = Vec::new();
         for (store, referrer) in opened.listed {
             let verifiers = self.executor.fitting(&referrer.descriptor.artifact_type);
@@ -241,12 +242,14 @@ impl<'a> Gathering<'a> {
                 if !every_artifact {
                     continue;
                 }
-                let next = opened.reference.sibling(&artifact);
-                let within = trace::artifact(span, &referrer.descriptor);
-                nested = Some(self.add_subject(next, Some(subject), &within));
+                if looks_further {
+                    let next = opened.reference.sibling(&artifact);
+                    let within = trace::artifact(span, &referrer.descriptor);
+                    nested = Some(self.add_subject(next, Some(subject), &within));
+                }
             } else {
                 let (subject, referrer) = (opened.reference.clone(), Arc::new(referrer));
-                let (looks_further, span) = (every_artifact, span.clone());
+                let span = span.clone();
                 let question =
                     Question { subject, store, referrer, verifiers, looks_further, span };
                 self.waiting.push_back(Job::Judge { place, question });

@@ -298,10 +298,14 @@ impl Executor {
         }
     }
 
-    /// Whether artifacts count that no verifier fits, and what is attached to any: under a Rego
-    /// policy, which sees them all.
+    /// Whether artifacts count that no verifier fits: under a Rego policy, which sees them all.
     fn counts_every_artifact(&self) -> bool {
         !matches!(self.policy, None | Some(Policy::Config(_)))
+    }
+
+    /// Whether it is asked what is attached to any artifact, which costs a registry a list each.
+    fn looks_into_every_artifact(&self) -> bool {
+        self.policy.as_ref().is_some_and(Policy::looks_into_every_artifact)
     }
 
     /// Who judges an artifact of a type: the first that fits, or under a Rego policy all of them.

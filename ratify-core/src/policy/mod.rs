@@ -146,6 +146,16 @@ impl Policy {
         }
     }
 
+    /// Whether every artifact is looked into, that is asked what is attached to it. Under a config
+    /// policy only those are whose verifier wants it.
+    pub(crate) const fn looks_into_every_artifact(&self) -> bool {
+        match self {
+            Self::Config(_) => false,
+            #[cfg(feature = "rego")]
+            Self::Rego(policy) => policy.reads_nested_reports(),
+        }
+    }
+
     /// What is answered where no verdict was reached. The config policy makes one failed report
     /// that says why, and of no verifier (v1: no name and no type).
     ///

@@ -97,6 +97,36 @@ fn what_nobody_judges_is_looked_into_as_well() {
     assert!(!evaluation.result.is_success);
 }
 
+/// A list for each artifact is not asked for where nobody reads what is in it, but by a verifier that
+/// wants it.
+#[test]
+fn what_nobody_reads_is_not_asked_for() {
+    let valid = "package ratify.policy\nvalid { count(input.verifierReports) == 2 }";
+    let plugin = json!({"name": "rego-policy", "policy": valid, "nestedReports": false});
+    let file = json!({"policy": {"plugin": plugin}}).to_string();
+    let config = Config::from_json(file.as_bytes()).unwrap();
+    for (wants, lists) in [(false, vec![1]), (true, vec![1, 2])] {
+        let store = Arc::new(store());
+        let verifier = FunctionVerifier::passing("v", "sbom");
+        let verifier = if wants { verifier.nested() } else { verifier };
+        let mut executor = executor(vec![], vec![verifier]);
+        executor.stores = vec![Arc::clone(&store) as Arc<dyn crate::ReferrerStore>];
+        executor.policy = Some(Policy::from_config(config.policy.as_ref().unwrap()).unwrap());
+        let evaluation = verify(&executor);
+        assert!(evaluation.result.is_success);
+        let nested = artifacts(&evaluation).iter().map(|one| one.nested_reports.len());
+        assert_eq!(nested.collect::<Vec<_>>(), [usize::from(wants), 0]);
+        let calls = store.calls();
+        let listed = calls.iter().filter(|call| call.starts_with("list ")).count();
+        assert_eq!(listed, lists.len(), "{calls:?}");
+        let are_listed = |byte: &u8| {
+            let list = format!("list reg.example.com/app@{} ", digest(*byte));
+            *byte == 1 || calls.iter().any(|call| call.starts_with(&list))
+        };
+        assert!(lists.iter().all(are_listed), "{calls:?}");
+    }
+}
+
 #[test]
 fn nothing_attached_is_for_the_policy_to_judge() {
     let store = || MemoryStore::new("oras").image(IMAGE, 1);

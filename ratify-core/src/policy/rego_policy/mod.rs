@@ -27,18 +27,23 @@ use crate::{ComponentType, Error, ErrorCode, NestedVerifierReport, Result, go_js
 /// What v1 asks of a policy: `data.ratify.policy.valid`.
 const QUERY: &str = "ratify.policy.valid";
 
+/// A key of the entry (new), and of the reports.
+const NESTED_REPORTS: &str = "nestedReports";
+
 /// v1's `regopolicy`.
 #[derive(Clone)]
 pub struct RegoPolicy {
     text: String,
     passthrough: bool,
+    nested_reports: bool,
     compiled: engine::Compiled,
 }
 
-/// The text and the switch are all there is to a policy.
+/// The text and the switches are all there is to a policy.
 impl PartialEq for RegoPolicy {
     fn eq(&self, other: &Self) -> bool {
-        (&self.text, self.passthrough) == (&other.text, other.passthrough)
+        let all = |one: &Self| (one.passthrough, one.nested_reports);
+        self.text == other.text && all(self) == all(other)
     }
 }
 
@@ -48,6 +53,7 @@ impl fmt::Debug for RegoPolicy {
             .debug_struct("RegoPolicy")
             .field("text", &self.text)
             .field("passthrough", &self.passthrough)
+            .field("nested_reports", &self.nested_reports)
             .finish_non_exhaustive()
     }
 }
@@ -59,10 +65,11 @@ struct Input<'a> {
 }
 
 impl RegoPolicy {
-    /// Adds the text and the switch, which are all there is to it.
+    /// Adds the text and the switches, which are all there is to it.
     pub(super) fn add_basis(&self, basis: &mut crate::Basis) {
         basis.add("rego", &self.text);
         basis.add("passthrough", [u8::from(self.passthrough)]);
+        basis.add("nested reports", [u8::from(self.nested_reports)]);
     }
 
     /// Reads the policy's entry. Keys it does not know are ignored, as in v1.
@@ -82,21 +89,28 @@ impl RegoPolicy {
                 text
             }
         };
-        let passthrough = match get(entry, "passthroughEnabled")? {
-            None | Some(Value::Null) => false,
-            Some(Value::Bool(value)) => *value,
-            Some(_) => return Err(unparsed("passthroughEnabled: expected a boolean")),
-        };
+        let passthrough = switch(entry, "passthroughEnabled", false)?;
+        let nested_reports = switch(entry, NESTED_REPORTS, true)?;
         let text = text.trim().to_owned();
         if text.is_empty() {
             return Err(uncreated("policy is empty".to_owned()));
+        }
+        if !nested_reports && text.contains(NESTED_REPORTS) {
+            return Err(uncreated(format!(
+                "{NESTED_REPORTS} is false, and the policy reads {NESTED_REPORTS}"
+            )));
         }
         let compiled = engine::Compiled::new(&text).map_err(|refused| {
             uncreated(format!(
                 "failed to create policy query, err: failed to prepare rego query, err: {refused}"
             ))
         })?;
-        Ok(Self { text, passthrough, compiled })
+        Ok(Self { text, passthrough, nested_reports, compiled })
+    }
+
+    /// Whether anybody reads what is attached to artifacts: this policy, or who reads the answer.
+    pub(crate) const fn reads_nested_reports(&self) -> bool {
+        self.nested_reports
     }
 
     /// Whether reports are passed on to whoever asks, who decides.
@@ -127,6 +141,14 @@ impl RegoPolicy {
                 Judgement { is_unfinished, ..Judgement::failed(&error) }
             }
         }
+    }
+}
+
+fn switch(entry: &Map<String, Value>, key: &str, absent: bool) -> Result<bool> {
+    match get(entry, key)? {
+        None | Some(Value::Null) => Ok(absent),
+        Some(Value::Bool(value)) => Ok(*value),
+        Some(_) => Err(unparsed(&format!("{key}: expected a boolean"))),
     }
 }
 

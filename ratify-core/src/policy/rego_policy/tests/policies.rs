@@ -208,6 +208,14 @@ fn wrong_entries_are_refused_with_v1s_texts() {
             "CONFIG_INVALID: failed to parse policy provider configuration: passthroughEnabled: expected a boolean",
         ),
         (
+            json!({"policy": "package a", "nestedReports": 1}),
+            "CONFIG_INVALID: failed to parse policy provider configuration: nestedReports: expected a boolean",
+        ),
+        (
+            json!({"policy": "package a\nvalid { input.verifierReports[_].nestedReports }", "nestedReports": false}),
+            "PLUGIN_INIT_FAILURE: failed to create OPA engine: failed to create policy engine: nestedReports is false, and the policy reads nestedReports",
+        ),
+        (
             json!({"policy": "package a", "Policy": "package b"}),
             "CONFIG_INVALID: failed to parse policy provider configuration: policy is there in two spellings",
         ),
