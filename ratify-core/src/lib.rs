@@ -42,7 +42,9 @@ pub use future::BoxFuture;
 pub use host::{FetchRequest, Host};
 pub use manifest::{Index, Manifest, ManifestError};
 pub use reference::{Reference, ReferenceError};
-pub use report::{NestedVerifierReport, Reports, Standing, VerifierReport, VerifyResult};
+pub use report::{
+    Certainty, NestedVerifierReport, Reports, Standing, VerifierReport, VerifyResult,
+};
 pub use store::{Binding, Referrer, ReferrerPage, ReferrerStore, StoreConfig};
 pub use text::{capped_line, is_printable_ascii, without_control_characters};
 pub use verifier::{Request, Verifier};

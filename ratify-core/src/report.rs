@@ -52,40 +52,47 @@ pub struct VerifierReport {
     /// Reports about what is attached to the artifact itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nested_results: Vec<VerifierReport>,
-    /// Whether it may be kept, and until when. It is no part of the JSON: what a plugin prints has
+    /// How much is known by it, and until when. It is no part of the JSON: what a plugin prints has
     /// no say in it.
     #[serde(skip)]
     pub standing: Standing,
-    /// Whether it failed for a reason that may be gone a moment later; never part of the JSON.
-    #[serde(skip)]
-    pub is_transient: bool,
 }
 
 /// Whether what was found out may serve the next who asks, and until when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Standing {
-    /// Whether it is a decision about what is there. What failed on the way to one is true of this
-    /// moment only.
-    pub is_decision: bool,
+    /// How much is known.
+    pub certainty: Certainty,
     /// When the first of what it rests on ends: a certificate, a revocation list, a timestamp.
     /// `None` where nothing of it ends, or nothing is known of it.
     pub valid_until: Option<SystemTime>,
 }
 
-impl Default for Standing {
-    fn default() -> Self {
-        Self { is_decision: true, valid_until: None }
-    }
+/// How much is known by what was found out; what rests on several knows as little as the least of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Certainty {
+    /// It is a decision about what is there, and may be kept.
+    #[default]
+    Decided,
+    /// Something failed on the way to a decision, and may not fail a moment later. It is answered and
+    /// not kept.
+    Failed,
+    /// What failed is known to pass, such as a registry that was not reached: nothing is said of the
+    /// image.
+    Passing,
 }
 
 impl Standing {
-    /// Of an error: that a complete list holds nothing for any verifier is found out; whatever else
-    /// fails may not fail a moment later.
+    /// Of an error: that a complete list holds nothing for any verifier is found out.
     fn of_error(error: &Error) -> Self {
-        let is_complete = error.root().code() == ErrorCode::NoVerifierReport;
-        let is_decision = is_complete && !error.is_transient();
-        Self { is_decision, valid_until: None }
+        let certainty = match error.root().code() {
+            _ if error.is_transient() => Certainty::Passing,
+            ErrorCode::NoVerifierReport => Certainty::Decided,
+            _ => Certainty::Failed,
+        };
+        Self { certainty, valid_until: None }
     }
 
     /// What rests on both.
@@ -95,7 +102,7 @@ impl Standing {
             (Some(one), Some(another)) => Some(one.min(another)),
             (one, another) => one.or(another),
         };
-        Self { is_decision: self.is_decision && other.is_decision, valid_until: earlier }
+        Self { certainty: self.certainty.max(other.certainty), valid_until: earlier }
     }
 }
 
@@ -118,7 +125,6 @@ impl VerifierReport {
             error_reason: error.reason(),
             remediation: error.remediation().to_owned(),
             standing: Standing::of_error(error),
-            is_transient: error.is_transient(),
             ..Self::default()
         }
     }
@@ -141,7 +147,10 @@ impl VerifierReport {
     /// later.
     fn first_of_moment(&self) -> Option<&Self> {
         let nested = || self.nested_results.iter().find_map(Self::first_of_moment);
-        if self.is_transient { Some(self) } else { nested() }
+        match self.standing.certainty {
+            Certainty::Passing => Some(self),
+            _ => nested(),
+        }
     }
 
     /// The same report with something more for a policy to see.
@@ -196,14 +205,15 @@ impl VerifyResult {
     /// that was not reached: nothing that is kept, and no verdict about the image. A success needs
     /// nothing of what failed.
     pub fn is_transient(&self) -> bool {
-        !self.is_success && self.verifier_reports.first_of_moment().is_some()
+        !self.is_success && self.standing().certainty == Certainty::Passing
     }
 
     /// Whether the verdict may be kept: where all that it rests on may be. A verdict without
     /// reports is none that could be told apart from one that lacks them.
     pub fn standing(&self) -> Standing {
-        let is_decision = !self.verifier_reports.is_empty();
-        let whole = Standing { is_decision, valid_until: None };
+        let is_empty = self.verifier_reports.is_empty();
+        let certainty = if is_empty { Certainty::Failed } else { Certainty::Decided };
+        let whole = Standing { certainty, valid_until: None };
         match &self.verifier_reports {
             Reports::Config(reports) => {
                 reports.iter().map(VerifierReport::whole_standing).fold(whole, Standing::and)
@@ -410,11 +420,15 @@ mod tests {
         let mut outer = VerifierReport::success("").valid_until(at(9)).valid_until(at(7));
         outer.nested_results = vec![VerifierReport::success("").valid_until(at(5))];
         let whole = VerifyResult::new(true, vec![VerifierReport::failure("no"), outer.clone()]);
-        assert_eq!(whole.standing(), Standing { is_decision: true, valid_until: Some(at(5)) });
+        assert_eq!(
+            whole.standing(),
+            Standing { certainty: Certainty::Decided, valid_until: Some(at(5)) }
+        );
         let unreached = ErrorCode::ListReferrersFailure.detail("timeout");
         outer.nested_results.push(VerifierReport::from_error(&unreached));
         for reports in [vec![VerifierReport::success(""), outer], vec![]] {
-            assert!(!VerifyResult::new(true, reports).standing().is_decision);
+            let standing = VerifyResult::new(true, reports).standing();
+            assert_ne!(standing.certainty, Certainty::Decided);
         }
     }
 
@@ -422,14 +436,18 @@ mod tests {
     fn of_errors_only_that_nothing_is_attached_is_a_decision() {
         for code in ErrorCode::ALL {
             let error = ErrorCode::VerifyReferenceFailure.error().with_source(code.detail("d"));
-            let is_decision = VerifierReport::from_error(&error).standing.is_decision;
-            assert_eq!(is_decision, *code == ErrorCode::NoVerifierReport, "{code:?}");
+            let certainty = VerifierReport::from_error(&error).standing.certainty;
+            assert_eq!(
+                certainty == Certainty::Decided,
+                *code == ErrorCode::NoVerifierReport,
+                "{code:?}"
+            );
         }
     }
 
     #[test]
     fn a_plugin_has_no_say_in_how_long_its_report_stands() {
-        let said = r#"{"isSuccess":true,"standing":{"is_decision":false,"valid_until":1}}"#;
+        let said = r#"{"isSuccess":true,"standing":{"certainty":"Failed","valid_until":1}}"#;
         let report: VerifierReport = serde_json::from_str(said).unwrap();
         assert_eq!(report.standing, Standing::default());
         let failed = VerifierReport::from_error(&ErrorCode::Unknown.error());
@@ -445,7 +463,7 @@ mod tests {
         for report in [moment, outer] {
             assert!(!serde_json::to_string(&report).unwrap().contains("ransient"));
             let said: VerifierReport = serde_json::from_str(r#"{"isTransient":true}"#).unwrap();
-            assert!(!said.is_transient, "a plugin has no say in it");
+            assert_eq!(said.standing, Standing::default(), "a plugin has no say in it");
             assert!(VerifyResult::new(false, vec![said.clone(), report.clone()]).is_transient());
             assert!(!VerifyResult::new(true, vec![said, report]).is_transient());
         }

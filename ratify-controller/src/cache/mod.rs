@@ -19,7 +19,7 @@ mod shared;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use ratify_core::{Reference, Standing};
+use ratify_core::{Certainty, Reference, Standing};
 
 use crate::{
     gatekeeper::verdict::Verdict,
@@ -208,7 +208,7 @@ impl Place {
     /// Keeps a verdict that was reached in a view, where it may be kept.
     pub(crate) fn keep(&self, view: &View, verdict: &Arc<Verdict>, standing: Standing) {
         let Some(Empty { cache, fingerprint, key, is_pinned }) = &self.0 else { return };
-        if !standing.is_decision {
+        if standing.certainty != Certainty::Decided {
             return cache.counters.passing.add();
         }
         // While it was reached, a file may have come to say something else.
