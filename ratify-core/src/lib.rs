@@ -18,6 +18,7 @@ mod host;
 mod manifest;
 mod reference;
 mod report;
+mod standing;
 mod store;
 mod strict_json;
 mod text;
@@ -42,9 +43,8 @@ pub use future::BoxFuture;
 pub use host::{FetchRequest, Host};
 pub use manifest::{Index, Manifest, ManifestError};
 pub use reference::{Reference, ReferenceError};
-pub use report::{
-    Certainty, NestedVerifierReport, Reports, Standing, VerifierReport, VerifyResult,
-};
+pub use report::{NestedVerifierReport, Reports, VerifierReport, VerifyResult};
+pub use standing::{Certainty, Standing};
 pub use store::{Binding, Referrer, ReferrerPage, ReferrerStore, StoreConfig};
 pub use text::{capped_line, is_printable_ascii, without_control_characters};
 pub use verifier::{Request, Verifier};

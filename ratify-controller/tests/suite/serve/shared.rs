@@ -151,7 +151,10 @@ async fn a_denial_and_a_tag_are_nobody_elses_and_redis_holds_no_names_and_no_sec
     assert!(one.is_admitted(&format!("[secret-team]{}", image(4))).await);
     counted(&one.verdicts, |counts| counts.shared > shared && counts.stored > stored).await;
     let names = names(&mut admin).await;
-    assert_eq!(names.len(), before + 1, "{names:?}");
+    // What was given up may have been written all the same.
+    let given_up = usize::try_from(one.verdicts.counts().shared_errors).unwrap();
+    let at_most = before + 1 + given_up;
+    assert!((before + 1..=at_most).contains(&names.len()), "{names:?}");
     for name in names {
         let entry: Vec<u8> = redis::cmd("GET").arg(&name).query_async(&mut admin).await.unwrap();
         let ttl: i64 = redis::cmd("TTL").arg(&name).query_async(&mut admin).await.unwrap();
