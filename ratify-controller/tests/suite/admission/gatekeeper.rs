@@ -1,8 +1,12 @@
-//! Gatekeeper as its own chart installs it, with the values that the document has. What a node and a
-//! cluster's network would do is done here: the pods are one process, under the webhook pod's
-//! arguments, and webhooks are called at its address.
+//! Gatekeeper as its own chart installs it, with the values that the document has. What nodes and a
+//! cluster's network would do is done here: its two pods are a process each, under the arguments of
+//! their Deployments, and webhooks are called at the address of theirs.
 
-use std::{fs, path::PathBuf, process::Stdio};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
@@ -18,18 +22,26 @@ use crate::{
         site::Site,
     },
     parity::machines::free_address,
-    tls::parts::{Authority, Identity},
+    tls::parts::Authority,
 };
 
 /// What calls Gatekeeper, applied when it can be called.
 const WEBHOOKS: [&str; 2] = ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"];
-/// What the second pod does beside the audit. There is one process here.
-const OF_THE_OTHER_POD: [&str; 3] = ["generate", "status", "mutation-status"];
+/// Its Deployments: what answers the webhooks, and what audits and writes each status.
+const DEPLOYMENTS: [&str; 2] = ["gatekeeper-controller-manager", "gatekeeper-audit"];
+/// How often what is there is audited, in seconds. The chart's own minute is longer than a test.
+const AUDIT_INTERVAL: u32 = 2;
 
 /// A running Gatekeeper; it ends with the test.
 pub(super) struct Gatekeeper {
-    process: Child,
+    /// Of the [`DEPLOYMENTS`].
+    pods: [Pod; 2],
     address: String,
+}
+
+/// A pod's process.
+struct Pod {
+    process: Child,
     health: String,
     log: PathBuf,
 }
@@ -51,49 +63,23 @@ impl Gatekeeper {
         let is_webhook = |object: &Value| WEBHOOKS.iter().any(|kind| object["kind"] == *kind);
         let (webhooks, others): (Vec<Value>, Vec<Value>) =
             rendered.into_iter().partition(is_webhook);
-        let is_pod =
-            |object: &&Value| object["metadata"]["name"] == "gatekeeper-controller-manager";
-        let pod = others.iter().filter(is_pod).find(|object| object["kind"] == "Deployment");
-        let arguments = &pod.unwrap()["spec"]["template"]["spec"]["containers"][0]["args"];
-        let arguments = arguments.as_array().unwrap().iter();
-        let arguments = arguments.map(|word| word.as_str().unwrap().to_owned()).collect();
         site.cluster.apply(&list(others)).await;
 
-        let identity = authority.issue_named("localhost", vec![ServerAuth, ClientAuth]);
-        let gatekeeper = Self::start(site, arguments, &identity);
-        gatekeeper.until_ready().await;
+        let certificates = site.helm.folder().join("gatekeeper-certificates");
+        authority.issue_named("localhost", vec![ServerAuth, ClientAuth]).write(&certificates);
+        let address = free_address();
+        let [webhook, audit] = DEPLOYMENTS;
+        let pods = [
+            Pod::start(site, webhook, &certificates, &address).await,
+            Pod::start(site, audit, &certificates, &address).await,
+        ];
+        let gatekeeper = Self { pods, address };
+        for pod in &gatekeeper.pods {
+            until_ready(&pod.health, || gatekeeper.said()).await;
+        }
         let called = webhooks.into_iter().map(|object| gatekeeper.called(object, authority));
         site.cluster.apply(&list(called.collect())).await;
         gatekeeper
-    }
-
-    fn start(site: &Site, mut arguments: Vec<String>, identity: &Identity) -> Self {
-        let folder = site.helm.folder();
-        let certificates = folder.join("gatekeeper-certificates");
-        identity.write(&certificates);
-        let [address, health] = [(); 2].map(|()| free_address());
-        // Its metrics would be served to the whole network: they are pushed to nobody instead.
-        let mine = ["port", "health-addr", "prometheus-port", "metrics-backend", "logtostderr"];
-        let is_mine = |word: &str| mine.iter().any(|name| word.starts_with(&format!("--{name}")));
-        let is_rotation = |word: &str| word.starts_with("--disable-cert-rotation");
-        arguments.retain(|word| !is_mine(word) && !is_rotation(word));
-        let is_default = |word: &String| word == "--external-data-provider-response-cache-ttl=3m";
-        assert!(arguments.iter().any(is_default), "the default cache: {arguments:?}");
-        let port = address.rsplit_once(':').unwrap().1;
-        let mut command = Command::new(site.cluster.tool("gatekeeper"));
-        command.args(arguments).args(["--host=127.0.0.1", &format!("--port={port}")]);
-        command.args([&format!("--health-addr={health}"), "--metrics-backend=opentelemetry"]);
-        command.args(["--otlp-endpoint=127.0.0.1:1", "--otlp-metric-interval=24h"]);
-        command.args(["--debug-use-fake-pod", "--disable-cert-rotation"]);
-        command.args(OF_THE_OTHER_POD.map(|name| format!("--operation={name}")));
-        command.arg("--cert-dir").arg(&certificates);
-        command.arg("--kubeconfig").arg(site.cluster.kubeconfig(GATEKEEPER));
-        command.env_clear().env("HOME", folder).env("POD_NAMESPACE", NAMESPACE);
-        command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
-        let log = folder.join("gatekeeper.log");
-        command.stderr(fs::File::create(&log).unwrap());
-        let process = command.spawn().unwrap();
-        Self { process, address, health, log }
     }
 
     /// A webhook configuration that leads here.
@@ -108,20 +94,72 @@ impl Gatekeeper {
         object
     }
 
-    async fn until_ready(&self) {
-        until_ready(&self.health, || self.said()).await;
-    }
-
-    /// The end of its log, without the traces of Go.
+    /// The end of its logs, without the traces of Go.
     pub(super) fn said(&self) -> String {
-        let log = fs::read_to_string(&self.log).unwrap();
-        let lines: Vec<&str> =
-            log.lines().map(|line| line.split(",\"stacktrace\"").next().unwrap()).collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
+        self.pods.each_ref().map(Pod::said).join("\n")
     }
 
     /// Ends it without a goodbye.
     pub(super) async fn end(&mut self) {
-        self.process.kill().await.unwrap();
+        for pod in &mut self.pods {
+            pod.process.kill().await.unwrap();
+        }
+    }
+}
+
+impl Pod {
+    /// A pod of this Deployment, with its server, where it has one, at this address.
+    async fn start(site: &Site, deployment: &str, certificates: &Path, address: &str) -> Self {
+        let name = format!("{deployment}-1");
+        let object = site.cluster.get_json("deployment", Some(NAMESPACE), deployment).await;
+        let template = &object["spec"]["template"];
+        // It is what the statuses belong to that this pod writes.
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": template["spec"],
+            "metadata": {"name": name, "namespace": NAMESPACE}});
+        site.cluster.apply(&pod.to_string()).await;
+
+        let arguments = template["spec"]["containers"][0]["args"].as_array().unwrap();
+        let mut arguments: Vec<&str> =
+            arguments.iter().map(|word| word.as_str().unwrap()).collect();
+        assert!(
+            arguments.contains(&"--external-data-provider-response-cache-ttl=3m"),
+            "the default cache: {arguments:?}"
+        );
+        // Its metrics would be served to the whole network: they are pushed to nobody instead.
+        let mine = ["port", "health-addr", "prometheus-port", "metrics-backend", "logtostderr"];
+        let is_mine = |word: &str| mine.iter().any(|name| word.starts_with(&format!("--{name}")));
+        let is_rotation = |word: &str| word.starts_with("--disable-cert-rotation");
+        arguments.retain(|word| !is_mine(word) && !is_rotation(word));
+        let audit = format!("--audit-interval={AUDIT_INTERVAL}");
+        for word in arguments.iter_mut().filter(|word| **word == "--audit-interval=60") {
+            *word = &audit;
+        }
+        let folder = site.helm.folder();
+        let health = free_address();
+        let port = address.rsplit_once(':').unwrap().1;
+        let mut command = Command::new(site.cluster.tool("gatekeeper"));
+        command.args(arguments).args(["--host=127.0.0.1", &format!("--port={port}")]);
+        command.args([&format!("--health-addr={health}"), "--metrics-backend=opentelemetry"]);
+        command.args(["--otlp-endpoint=127.0.0.1:1", "--otlp-metric-interval=24h"]);
+        command.arg("--disable-cert-rotation").arg("--cert-dir").arg(certificates);
+        command.arg("--kubeconfig").arg(site.cluster.kubeconfig(GATEKEEPER));
+        // In the place of the volume at `/tmp/audit`, without which nothing is audited.
+        let scratch = folder.join(format!("{name}-scratch"));
+        fs::create_dir(&scratch).unwrap();
+        command.arg("--api-cache-dir").arg(scratch);
+        command.env_clear().env("HOME", folder).env("POD_NAMESPACE", NAMESPACE);
+        command.env("POD_NAME", &name);
+        command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        let log = folder.join(format!("{name}.log"));
+        command.stderr(fs::File::create(&log).unwrap());
+        let process = command.spawn().unwrap();
+        Self { process, health, log }
+    }
+
+    fn said(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap();
+        let lines: Vec<&str> =
+            log.lines().map(|line| line.split(",\"stacktrace\"").next().unwrap()).collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
     }
 }

@@ -57,7 +57,7 @@ impl Judge {
             self.put(&path, &template).await.unwrap()["metadata"]["generation"].clone();
         // Another of the same name may have been there.
         let name = template["metadata"]["name"].as_str().unwrap();
-        let observed = "/status/byPod/0/observedGeneration";
+        let observed = "/status/byPod/1/observedGeneration";
         self.until(&format!("{path}/{name}"), observed, &generation).await;
         let kind = template["spec"]["crd"]["spec"]["names"]["kind"].as_str().unwrap();
         let path = format!("/apis/constraints.gatekeeper.sh/v1beta1/{}", kind.to_lowercase());
@@ -75,7 +75,7 @@ impl Judge {
             }
             tokio::time::sleep(INTERVAL).await;
         }
-        let enforced = "/status/byPod/0/enforced";
+        let enforced = "/status/byPod/1/enforced";
         self.until(&format!("{path}/{namespace}"), enforced, &json!(true)).await;
     }
 

@@ -66,7 +66,7 @@ impl Lab {
             cluster.get_json("constrainttemplate", None, "ratifyverification").await;
         let generation = &template["metadata"]["generation"];
         let condition =
-            format!("--for=jsonpath={{.status.byPod[0].observedGeneration}}={generation}");
+            format!("--for=jsonpath={{.status.byPod[1].observedGeneration}}={generation}");
         let name = "constrainttemplate/ratifyverification";
         cluster.must(&["wait", &condition, "--timeout=60s", name]).await;
     }
