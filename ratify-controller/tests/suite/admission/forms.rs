@@ -22,7 +22,7 @@ pub(super) fn pod(name: &str, containers: &[(&str, &str)]) -> Value {
 }
 
 /// What makes pods, of each kind.
-fn workloads(name: &str, image: &str) -> Vec<Value> {
+pub(super) fn workloads(name: &str, image: &str) -> Vec<Value> {
     let labels = json!({"app": name});
     let template = |restart: &str| {
         json!({"metadata": {"labels": labels}, "spec": {"restartPolicy": restart,

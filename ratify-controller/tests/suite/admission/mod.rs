@@ -1,9 +1,9 @@
 //! The whole way of an admission: `kubectl`, the API server, Gatekeeper, Ratify and a registry, each of
 //! them the real one, put together as `docs/GATEKEEPER.md` tells, whose commands are typed.
 //!
-//! - `lab`: all of it, running; `gatekeeper`: its process; `page`: how the document is typed;
-//! - `whole`: what an operator sees, from the first pod to the last fault: `forms` of workloads and
-//!   containers, v1's `stock` of templates, `reports` that are passed on, what is `late` behind a closed `gate`, and `faults`;
+//! - `lab`: all of it, running; `gatekeeper`: its pods; `page`: how the document is typed;
+//! - `whole`: what an operator sees, from the first pod to the last fault: what an `audit` finds that was
+//!   there before, `forms` of workloads and containers, v1's `stock` of templates, `reports` that are passed on, what is `late` behind a closed `gate`, and `faults`;
 //! - `templates`: the constraint templates, ours and v1's, over a `provider` that gives any of the
 //!   `answers`, by a `judge` without Ratify.
 
@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod answers;
+mod audit;
 mod faults;
 mod forms;
 mod gate;
