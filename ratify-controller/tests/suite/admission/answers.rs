@@ -100,8 +100,41 @@ fn value(name: &str) -> Value {
             });
             verdict(json!(false), reports.collect())
         }
-        _ => passed_on(name),
+        _ => of_single_verifiers(name).unwrap_or_else(|| passed_on(name)),
     }
+}
+
+/// The answer to one image in which v1's templates look for a verifier's report.
+fn of_single_verifiers(name: &str) -> Option<Value> {
+    let hours_ago = |hours: i64| {
+        let then = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(hours);
+        json!({"createdAt": then.to_string()})
+    };
+    let signature = |is_success: bool, issuer: &str| {
+        json!({"isSuccess": is_success, "verifierName": "notation", "type": "notation", "subject": "s",
+            "artifactType": SIGNATURE, "message": "m", "extensions": {"Issuer": issuer}})
+    };
+    let report = |of: &str, is_success: bool, age: i64, nested: &[Value]| {
+        json!({"isSuccess": is_success, "verifierName": of, "type": of, "subject": "s",
+            "artifactType": SBOM, "extensions": hours_ago(age), "nestedResults": nested})
+    };
+    let ours = |is_success| signature(is_success, "CN=us");
+    let bom = |is_signed| report("sbom", true, 0, &[ours(is_signed)]);
+    let scan = |is_success, age| report("vulnerabilityreport", is_success, age, &[]);
+    let (is_success, reports) = match name {
+        "one-signature-of-two" => (false, vec![ours(false), ours(true)]),
+        "of-another-issuer" => (true, vec![signature(true, "CN=them")]),
+        "signed-bom" => (true, vec![bom(true)]),
+        "badly-signed-sbom" => (true, vec![bom(false)]),
+        "signed-bom-and-image" => (true, vec![ours(true), bom(true)]),
+        "badly-signed-bom-and-image" => (true, vec![ours(true), bom(false)]),
+        "signed-scan" => (true, vec![report("vulnerabilityreport", true, 0, &[ours(true)])]),
+        "better-of-late" => (false, vec![scan(false, 48), scan(true, 1)]),
+        "worse-of-late" => (true, vec![scan(true, 48), scan(false, 1)]),
+        _ => return None,
+    };
+    Some(json!({"version": "0.2.0", "isSuccess": is_success, "traceID": "t3",
+        "timestamp": "2026-01-01T00:00:00Z", "verifierReports": reports}))
 }
 
 /// Reports that a policy passes on, one of each artifact, with no verdict over them.

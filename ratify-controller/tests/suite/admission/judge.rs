@@ -1,6 +1,6 @@
 //! [`Judge`]: real Gatekeeper over a provider that answers anything.
 
-use std::{fs, time::Duration};
+use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -139,8 +139,21 @@ impl Judge {
 
     /// The template of v1's library, as it is.
     pub(super) fn of_v1(&self, path: &str) -> String {
-        let library = self.site.helm.tool("ratify-v1-module").join("library");
-        fs::read_to_string(library.join(path)).unwrap()
+        fs::read_to_string(self.folder_of_v1().join(path)).unwrap()
+    }
+
+    /// The paths of all of them.
+    pub(super) fn library(&self) -> BTreeSet<String> {
+        let library = self.folder_of_v1();
+        let folders = fs::read_dir(&library).unwrap();
+        let files = folders.flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap());
+        let paths = files.map(|file| file.unwrap().path());
+        let paths = paths.map(|path| path.strip_prefix(&library).unwrap().display().to_string());
+        paths.filter(|path| path.contains("/template.")).collect()
+    }
+
+    fn folder_of_v1(&self) -> PathBuf {
+        self.site.helm.tool("ratify-v1-module").join("library")
     }
 }
 

@@ -3,9 +3,10 @@
 //!
 //! - `lab`: all of it, running; `gatekeeper`: its pods; `page`: how the document is typed;
 //! - `whole`: what an operator sees, from the first pod to the last fault: what an `audit` finds that was
-//!   there before, `forms` of workloads and containers, v1's `stock` of templates, `reports` that are passed on, what is `late` behind a closed `gate`, and `faults`;
-//! - `templates`: the constraint templates, ours and v1's, over a `provider` that gives any of the
-//!   `answers`, by a `judge` without Ratify.
+//!   there before, `forms` of workloads and containers, v1's `stock` of templates, `reports` that are
+//!   passed on, what is `late` behind a closed `gate`, and `faults`;
+//! - `templates`: the constraint templates, ours and those of v1's `library`, over a `provider` that gives
+//!   any of the `answers`, by a `judge` without Ratify.
 
 // Helpers of tests count as tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -19,6 +20,7 @@ mod gatekeeper;
 mod judge;
 mod lab;
 mod late;
+mod library;
 mod page;
 mod provider;
 mod reports;

@@ -1,12 +1,12 @@
 //! The constraint templates of `docs/gatekeeper` and those of Ratify v1, judged by real Gatekeeper over
 //! whatever a provider may answer.
 
-use futures_util::future::join_all;
 use serde_json::json;
 
 use super::{
     answers::{SBOM, SIGNATURE},
     judge::Judge,
+    library,
 };
 
 const VERIFICATION: &str = include_str!("../../../../docs/gatekeeper/verification.yaml");
@@ -34,8 +34,7 @@ async fn a_template_admits_what_is_proven_and_nothing_else() {
     verification(&judge).await;
     parameters(&judge).await;
     reports(&judge).await;
-    stock(&judge).await;
-    stock_of_single_verifiers(&judge).await;
+    library::every_template_decides_as_it_says(&judge).await;
 }
 
 async fn verification(judge: &Judge) {
@@ -91,56 +90,4 @@ async fn reports(judge: &Judge) {
         ("good", "the answer has no reports of single artifacts: the policy is no Rego policy"),
     ];
     judge.expect("reports", &[], &refused).await;
-}
-
-/// v1's templates as they are. What they admit for want of a verdict is what an answer must never be:
-/// without an item and without an error of the system, or of another form.
-async fn stock(judge: &Judge) {
-    judge.apply(&judge.of_v1("default/template.yaml"), "stock", &json!({})).await;
-    let refused = [
-        (
-            "unsigned",
-            "failed to verify the artifact: registry.example.com/unsigned:v1, trace-id: t1",
-        ),
-        ("forbidden", "failed to verify the artifact: registry.example.com/forbidden:v1"),
-        ("evidence", "failed to verify the artifact: registry.example.com/evidence:v1"),
-        ("failed", "Error validating one or more images: "),
-        ("contested", "Error validating one or more images: "),
-        ("unfinished", "System error calling external data provider: ask again"),
-        ("finished--stock", "System error calling external data provider: ask again"),
-        ("sick", "System error calling external data provider: "),
-    ];
-    judge.expect("stock", &["good", "absent", "another", "mute", "spoken", "text"], &refused).await;
-    judge
-        .apply(&judge.of_v1("multi-tenancy-validation/template.yaml"), "tenants2", &json!({}))
-        .await;
-    let refused =
-        [("forbidden", "failed to verify the artifact: [tenants2]"), ("tenants", "whose?")];
-    judge.expect("tenants2", &["good"], &refused).await;
-}
-
-async fn stock_of_single_verifiers(judge: &Judge) {
-    let issuer = json!({"issuer": "CN=us"});
-    let cases = [
-        ("notation-validation/template.yml", json!({}), "good", "forbidden", "all signatures"),
-        ("notation-issuer-validation/template.yaml", issuer, "good", "forbidden", "GPL-3.0"),
-        ("notation-nested-validation/template.yaml", json!({}), "good", "forbidden", "Failed to"),
-        ("sbom-validation/template.yaml", json!({}), "boms", "bad-boms", "SBOM verification"),
-        (
-            "vulnerability-report-validation/template.yaml",
-            json!({}),
-            "scans",
-            "bad-scans",
-            "failed vulnerability report verification",
-        ),
-    ];
-    let cases = cases.iter().enumerate();
-    join_all(cases.map(async |(number, (path, parameters, admitted, refused, reason))| {
-        let namespace = format!("single-{number}");
-        judge.apply(&judge.of_v1(path), &namespace, parameters).await;
-        let finished = format!("finished--{number}");
-        let refused = [(*refused, *reason), ("unfinished", "ask again"), (&*finished, "ask again")];
-        judge.expect(&namespace, &[admitted], &refused).await;
-    }))
-    .await;
 }
