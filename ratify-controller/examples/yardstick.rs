@@ -119,7 +119,7 @@ impl Ask {
                     {
                         connection.write_all(&self.question).expect("to ask");
                         let answer = read_answer(&mut connection);
-                        if count_of(&answer, b"\"isSuccess\":true,\"trace") != self.keys {
+                        if count_of(&answer, "\"isSuccess\":true,\"trace") != self.keys {
                             wrong.fetch_add(1, Ordering::Relaxed);
                         }
                     }
@@ -196,8 +196,9 @@ fn number(text: &str) -> usize {
     text.parse().expect("a number")
 }
 
-fn count_of(text: &[u8], part: &[u8]) -> usize {
-    text.windows(part.len()).filter(|window| *window == part).count()
+/// Who asks does as little as it can: it shares the cores with whoever is measured.
+fn count_of(text: &[u8], part: &str) -> usize {
+    str::from_utf8(text).map_or(0, |text| text.matches(part).count())
 }
 
 fn tls_of_server(files: &[&str]) -> Option<TlsAcceptor> {
