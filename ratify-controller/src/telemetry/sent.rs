@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use ratify_store_oras::TlsRoots;
+use url::Url;
 
 use super::SpanReader;
 use crate::env::Environment;
@@ -51,6 +52,15 @@ impl Sent {
         Ok((Self(Some(traces)), Some(reader)))
     }
 
+    /// Who would receive them.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn receiver(environment: &Environment) -> anyhow::Result<Option<Url>> {
+        let options = super::otlp::OtlpOptions::from_environment(environment)?;
+        Ok(options.map(|options| options.endpoint().clone()))
+    }
+
     /// Begins to send. It must be called within a runtime.
     ///
     /// # Errors
@@ -87,6 +97,10 @@ impl Sent {
             anyhow::bail!("{name} is set, and this build of ratify sends no traces");
         }
         Ok(Default::default())
+    }
+
+    pub(crate) fn receiver(environment: &Environment) -> anyhow::Result<Option<Url>> {
+        Self::from_environment(environment).map(|_| None)
     }
 
     pub(crate) fn begin(&self, _: &TlsRoots) -> anyhow::Result<()> {

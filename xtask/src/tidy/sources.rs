@@ -27,11 +27,26 @@ pub(crate) fn root_entries(files: &[String]) -> Vec<Finding> {
 pub(crate) fn text_rules(text: &Text) -> Vec<Finding> {
     let mut findings = home_paths(text);
     if text.is_rust() {
+        findings.extend(environment(text));
         findings.extend(opening(text));
         findings.extend(file_length(text));
         findings.extend(function_lengths(text));
     }
     findings
+}
+
+/// The controller reads variables in one file.
+fn environment(text: &Text) -> Vec<Finding> {
+    let sources = "ratify-controller/src/";
+    if !text.name.starts_with(sources) || text.name == format!("{sources}env.rs") {
+        return Vec::new();
+    }
+    let reads = |line: &str| ["env::var(", "env::var_os("].iter().any(|call| line.contains(call));
+    let numbered = text.content.lines().enumerate().filter(|(_, line)| reads(line));
+    let finding = |(index, _): (usize, &str)| {
+        format!("{}:{}: reads a variable; {sources}env.rs does that", text.name, index + 1)
+    };
+    numbered.map(finding).collect()
 }
 
 /// A Rust file opens with what it is for.
@@ -121,6 +136,15 @@ mod tests {
         let files = ["scratch/a", "scratch/b", ".gitignore", "docs/x.md"].map(str::to_owned);
         let found = root_entries(&files);
         assert_eq!(found, ["scratch: does not belong in the root; find it a folder"]);
+    }
+
+    #[test]
+    fn a_variable_that_the_controller_reads_elsewhere_is_found() {
+        let content = "//! Header.\n\nlet home = std::env::var(\"HOME\");\n".to_owned();
+        let found = |name: &str| text_rules(&Text { name: name.into(), content: content.clone() });
+        assert!(found("ratify-controller/src/cli/mod.rs")[0].contains(":3: reads a variable"));
+        let others = ["ratify-controller/src/env.rs", "ratify-controller/tests/suite/main.rs"];
+        assert!(others.iter().all(|name| found(name).is_empty()));
     }
 
     #[test]

@@ -40,7 +40,7 @@ use self::{
     gather::Entries,
 };
 use super::{Context, flag, output, plugin::Output, serve::Serve, verdicts::CacheFlags};
-use crate::{plugin::rules::Rules, runtime::Runtime};
+use crate::{plugin::rules::Rules, runtime::Runtime, telemetry::sent::Sent};
 
 /// How long a cluster may take in all; registries have their own time after it.
 const CLUSTER_PATIENCE: Duration = Duration::from_secs(8);
@@ -104,8 +104,7 @@ impl Doctor {
         match self.output {
             Output::Json => output::print_json(&report)?,
             Output::Text => {
-                let is_colourful =
-                    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+                let is_colourful = std::io::stdout().is_terminal() && !context.environment.no_color;
                 output::print_line(&render::text(&report, is_colourful))?;
             }
         }
@@ -251,9 +250,7 @@ impl Doctor {
                     .fix("--cache-address redis://host:port, or rediss://host:port"),
             ),
         }
-        if let Some(endpoint) = reach::endpoint(|name| std::env::var(name).ok()) {
-            findings.push(reach::otlp(&endpoint).await);
-        }
+        findings.extend(reach::otlp(Sent::receiver(&runtime.environment)).await);
         findings
     }
 

@@ -6,23 +6,15 @@ use std::{net::ToSocketAddrs as _, time::Duration};
 use url::Url;
 
 use super::finding::{Finding, shown};
-use crate::cache::{self, SharedOptions};
+use crate::{
+    cache::{self, SharedOptions},
+    cli::output,
+};
 
 const REDIS: &str = "cache.redis";
 const OTLP: &str = "export.otlp";
 /// How long a connection may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The ports of OTLP over gRPC and over HTTP.
-const GRPC_PORT: u16 = 4317;
-
-/// By which OpenTelemetry says who receives traces.
-const VARIABLES: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
-
-/// Who receives traces, where a variable says so.
-pub(super) fn endpoint(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
-    VARIABLES.into_iter().find_map(|name| variable(name).filter(|value| !value.is_empty()))
-}
-
 /// Asks Redis for a sign of life, with the user and the password that `serve` has.
 pub(super) async fn redis(options: &SharedOptions) -> Finding {
     let on = options.address.to_string();
@@ -40,20 +32,21 @@ pub(super) async fn redis(options: &SharedOptions) -> Finding {
     }
 }
 
-/// Connects to who receives traces, and hangs up.
-pub(super) async fn otlp(endpoint: &str) -> Finding {
-    let lost = "traces are lost; nothing else is";
-    let url = match Url::parse(endpoint) {
-        Ok(url) if url.host_str().is_some() => url,
-        _ => {
-            return Finding::warning(OTLP, "", "OTEL_EXPORTER_OTLP_ENDPOINT is no URL")
-                .why(lost)
-                .fix("OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example.com:4317");
+/// Connects to who receives traces, as OpenTelemetry's variables name it, and hangs up.
+pub(super) async fn otlp(receiver: anyhow::Result<Option<Url>>) -> Option<Finding> {
+    let url = match receiver {
+        Ok(url) => url?,
+        Err(error) => {
+            let finding = Finding::failure(OTLP, "", shown(&output::error_text(&error)))
+                .why("`ratify serve` does not start with this environment")
+                .fix("OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example.com:4318, which speaks OTLP over HTTP");
+            return Some(finding);
         }
     };
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let port = url.port().unwrap_or(GRPC_PORT);
+    let port = url.port_or_known_default().unwrap_or_default();
     let on = format!("{host}:{port}");
+    let fix = format!("look whether the collector is there: nc -vz {host} {port}");
     let connecting = tokio::task::spawn_blocking(move || {
         let addresses = (host.as_str(), port).to_socket_addrs()?;
         let mut last = std::io::Error::other("the name has no address");
@@ -66,11 +59,11 @@ pub(super) async fn otlp(endpoint: &str) -> Finding {
         Err(last)
     });
     let why = match tokio::time::timeout(PATIENCE, connecting).await {
-        Ok(Ok(Ok(()))) => return Finding::ok(OTLP, &on, "it takes connections"),
+        Ok(Ok(Ok(()))) => return Some(Finding::ok(OTLP, &on, "it takes connections")),
         Ok(Ok(Err(error))) => error.to_string(),
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("there was no answer within {} s", PATIENCE.as_secs()),
     };
-    let fix = format!("look whether the collector is there: nc -vz {}", on.replace(':', " "));
-    Finding::warning(OTLP, &on, shown(&why)).why(lost).fix(fix)
+    let lost = "traces are lost; nothing else is";
+    Some(Finding::warning(OTLP, &on, shown(&why)).why(lost).fix(fix))
 }

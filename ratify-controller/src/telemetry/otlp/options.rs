@@ -151,6 +151,11 @@ impl OtlpOptions {
         }))
     }
 
+    /// Who takes traces.
+    pub(crate) fn endpoint(&self) -> &Url {
+        &self.endpoint
+    }
+
     /// The endpoint for a log: who it names may have a password.
     pub(super) fn shown(&self) -> String {
         let mut shown = self.endpoint.clone();

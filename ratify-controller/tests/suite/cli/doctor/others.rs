@@ -52,4 +52,15 @@ async fn who_receives_traces_is_connected_to() {
     drop(listener);
     let (ran, found) = examine(&home, &[]).await;
     assert_found("nobody", &ran, &found, &[("export.otlp", "warning")]);
+    // As `serve` reads the variables: what stops it is a failure, and what is off is not looked for.
+    home.set("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1");
+    let (ran, _) = examine(&home, &[]).await;
+    assert!(ran.stdout.contains(r#""on": "127.0.0.1:80""#), "{}", ran.stdout);
+    home.set("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+    let (ran, found) = examine(&home, &[]).await;
+    assert_found("another protocol", &ran, &found, &[("export.otlp", "failure")]);
+    home.set("OTEL_SDK_DISABLED", "true");
+    let (ran, found) = examine(&home, &[]).await;
+    assert_found("off", &ran, &found, &[]);
+    assert!(!ran.stdout.contains("export.otlp"), "{}", ran.stdout);
 }
