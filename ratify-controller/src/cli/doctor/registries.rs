@@ -356,12 +356,9 @@ fn image(asked: Asked<'_>, facts: &PlaceFacts) -> Option<Finding> {
         }
         Step::Done { found, took } => match found.status {
             200 => {
-                let digest = found.digest.as_ref().map(|digest| format!(" is {digest}"));
-                Finding::ok(
-                    IMAGE,
-                    on,
-                    format!("it is there{} ({})", digest.unwrap_or_default(), text(*took)),
-                )
+                let digest = found.digest.as_ref().map(|digest| format!(", as {digest}"));
+                let digest = digest.unwrap_or_default();
+                Finding::ok(IMAGE, on, format!("it is there{digest} ({})", text(*took)))
             }
             404 => {
                 Finding::failure(IMAGE, on, "there is no such image, or not for these credentials")
