@@ -232,9 +232,9 @@ pub(super) fn metrics(path: &str, value: &Value) -> Option<Finding> {
     if !is_on(value) {
         return Some(Finding::same(path, "the same value"));
     }
-    let why = "v1's are served without the image as a label; those of token exchanges and key vaults are not yet";
+    let why = "v1's names are there, without `subject` of `ratify_verifier_duration` and `otel_scope_*`; `error` is `timeout` or `failure`; `ratify_akv_certificate_duration` comes with the key providers";
     let todo = "look at what your dashboards and alerts read";
-    Some(Finding::look(path, "fewer metrics", why, todo).row(rows::METRICS))
+    Some(Finding::look(path, "metrics with other labels", why, todo).row(rows::METRICS))
 }
 
 pub(super) fn cache_type(path: &str, value: &Value) -> Option<Finding> {
@@ -377,7 +377,7 @@ mod tests {
         insta::assert_snapshot!(lines(&json!({})), @"
         Change notation.enabled, which v1's chart sets where nothing is said: the verifier notation is not part of this build
         Change cosign.enabled, which v1's chart sets where nothing is said: the verifier cosign is not part of this build
-        Look instrumentation.metricsEnabled, which v1's chart sets where nothing is said: fewer metrics
+        Look instrumentation.metricsEnabled, which v1's chart sets where nothing is said: metrics with other labels
         Look provider.tls: no certificate is given and RATIFY_CERT_ROTATION is off: the chart refuses, as v1's
         ");
     }

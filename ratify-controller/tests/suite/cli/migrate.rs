@@ -164,8 +164,8 @@ async fn every_value_of_v1s_chart_is_known_and_the_report_reads_well() {
               do: set notation.enabled to false for the time being, or keep v1 where notation decides
               see COMPATIBILITY.md: a verifier that cannot be had is left out, and what it should refuse may pass
       LOOK    instrumentation.metricsEnabled
-              fewer metrics
-              why: v1's are served without the image as a label; those of token exchanges and key vaults are not yet
+              metrics with other labels
+              why: v1's names are there, without `subject` of `ratify_verifier_duration` and `otel_scope_*`; `error` is `timeout` or `failure`; `ratify_akv_certificate_duration` comes with the key providers
               do: look at what your dashboards and alerts read
               see COMPATIBILITY.md: `--metrics-enabled`
       LOOK    provider.tls
@@ -381,8 +381,8 @@ async fn a_cluster_with_v1s_chart_is_judged_as_far_as_it_may_be_read() {
               why: it is what is replaced
               do: upgrade the release with this version's chart, or put this version's image in its place
       LOOK    container ratify --metrics-enabled
-              fewer metrics
-              why: v1's are served without the image as a label; those of token exchanges and key vaults are not yet
+              metrics with other labels
+              why: v1's names are there, without `subject` of `ratify_verifier_duration` and `otel_scope_*`; `error` is `timeout` or `failure`; `ratify_akv_certificate_duration` comes with the key providers
               do: look at what your dashboards and alerts read
               see COMPATIBILITY.md: `--metrics-enabled`
       SAME    container ratify --cache-type, container ratify --cache-ttl,
