@@ -4,20 +4,29 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use ratify_controller::dev::{RegistryOptions, RunningRegistry};
 use serde_json::json;
 
 use super::{Home, Server, YES, config, put_app, sample, sourced, this_platform, verifier};
-use crate::{monitoring::documented, parity::machines::Machines};
+use crate::{
+    monitoring::documented,
+    parity::machines::Machines,
+    serve::redis::{Redis, USER},
+};
 
 /// What Prometheus 3 sends.
 const OF_PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
     application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
     text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+
+/// How often a scrape is looked at before a test gives up, and how soon again.
+const LOOKS: usize = 600;
+const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Content type and text.
 async fn scrape(server: &Server, accept: Option<&str>) -> (String, String) {
@@ -155,4 +164,107 @@ fn prometheus_reads(text: &str, (type_, open): &(String, String)) {
     let created = create.current_dir(folder.path()).output().unwrap();
     let said = [created.stdout, created.stderr].concat();
     assert!(created.status.success(), "{} {open}", String::from_utf8_lossy(&said));
+}
+
+/// A replica with verdicts in memory and in Redis.
+async fn a_replica(home: &Home, redis: &Redis, folder: &Path) -> Server {
+    let [key, password] = ["key", "password"].map(|name| folder.join(name).display().to_string());
+    let address = format!("redis://{}", redis.server.address);
+    let serve = ["serve", "--http", "127.0.0.1:0", "--metrics-enabled", "--metrics-port", "0"];
+    let cache = ["--cache-enabled", "--cache-type=redis", "--cache-address", &address];
+    let secrets = ["--cache-key-file", &key, "--cache-password-file", &password];
+    let line = [&serve[..], &cache, &secrets, &["--cache-username", USER]].concat();
+    let server = Server::run(home.command(&line)).await;
+    until_scraped(&server, "ratify_verdict_cache_shared_up 1").await;
+    server
+}
+
+/// Waits until a scrape has a line.
+async fn until_scraped(server: &Server, line: &str) {
+    let mut text = String::new();
+    for _ in 0..LOOKS {
+        text = scrape(server, None).await.1;
+        if text.lines().any(|shown| shown == line) {
+            return;
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+    panic!("never {line}: {text} {}", server.log());
+}
+
+/// What became of verdicts so far, as a scrape has it.
+async fn events(server: &Server) -> BTreeMap<String, usize> {
+    let (_, text) = scrape(server, None).await;
+    let series = "ratify_verdict_cache_count_total{event=\"";
+    let events = text.lines().filter_map(|line| line.strip_prefix(series)?.split_once("\"} "));
+    events.map(|(event, count)| (event.to_owned(), count.parse().unwrap())).collect()
+}
+
+/// Asks about an image that is allowed. What was counted for it comes back, when it is as much as is
+/// expected: some of it is counted behind the answer.
+async fn counted_for(server: &Server, key: &str, expected: &[&str]) -> Vec<String> {
+    let before = events(server).await;
+    assert_eq!(server.ask(key).await["value"]["isSuccess"], true, "{}", server.log());
+    let mut grown = Vec::new();
+    for _ in 0..LOOKS {
+        let now = events(server).await;
+        let by = |(event, count): (&String, &usize)| vec![event.clone(); count - before[event]];
+        grown = now.iter().flat_map(by).collect();
+        if grown.len() >= expected.len() {
+            break;
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+    grown
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beside_a_real_redis_a_scrape_says_what_was_shared() {
+    let Some(machines) = Machines::find() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut redis = Redis::start(&machines, folder.path(), false).await;
+    let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
+    let home = Home::new();
+    home.script_plugin("judge", YES);
+    home.configure(&config(&verifier("judge")));
+    let image = put_app(&registry);
+    let digest = home.must(&["resolve", "--subject", &image]).await;
+    let image = image.replace(":v1", &format!("@{}", digest.trim()));
+    let one = a_replica(&home, &redis, folder.path()).await;
+    let other = a_replica(&home, &redis, folder.path()).await;
+
+    let shared = ["miss", "shared_miss", "shared_stored", "stored"];
+    let (found, kept) = (["miss", "shared_hit"], ["hit"]);
+    // A Redis that has no processor for a tenth of a second is no answer: then another image is tried.
+    let mut seen = Vec::new();
+    let namespaces = (0..20).map(|number| format!("[n{number}]{image}"));
+    for key in namespaces {
+        let of_one = counted_for(&one, &key, &shared).await;
+        let of_other = counted_for(&other, &key, &found).await;
+        let again = counted_for(&other, &key, &kept).await;
+        if of_one == shared && of_other == found && again == kept {
+            seen.clear();
+            break;
+        }
+        seen.push([of_one, of_other, again]);
+    }
+    assert!(seen.is_empty(), "{seen:?}");
+
+    redis.server.kill().await;
+    for server in [&one, &other] {
+        until_scraped(server, "ratify_verdict_cache_shared_up 0").await;
+        let alone = ["miss", "shared_not_stored", "stored"];
+        let key = format!("[alone]{image}");
+        assert_eq!(counted_for(server, &key, &alone).await, alone);
+        assert_eq!(counted_for(server, &key, &kept).await, kept);
+    }
+    let connects = |text: &str| {
+        let name = "ratify_verdict_cache_shared_connects_total ";
+        let count = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        count.parse::<u64>().unwrap()
+    };
+    let before = connects(&scrape(&one, None).await.1);
+    redis.again().await;
+    until_scraped(&one, "ratify_verdict_cache_shared_up 1").await;
+    assert!(connects(&scrape(&one, None).await.1) > before);
 }

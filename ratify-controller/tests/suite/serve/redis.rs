@@ -42,7 +42,7 @@ impl Redis {
     }
 
     /// The same again at the same address.
-    pub(super) async fn again(&mut self) {
+    pub(crate) async fn again(&mut self) {
         let address = self.server.address.clone();
         let command = Self::command(&self.folder, &address, self.is_tls);
         self.server = Server::listening_at(&address, command).await;
