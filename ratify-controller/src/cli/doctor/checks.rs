@@ -33,6 +33,7 @@ pub(super) const CHECKS: &[&str] = &[
     "cluster.resource",
     "cluster.replicas",
     "cluster.rights",
+    "cluster.rotation",
     "gatekeeper.provider",
     "gatekeeper.webhook",
     "gatekeeper.exemptions",

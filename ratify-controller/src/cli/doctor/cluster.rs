@@ -21,8 +21,14 @@ use kube::{
 use ratify_core::capped_line;
 use serde_json::Value;
 
-use super::rights::Right;
-use crate::k8s::{kind::Kind, resource::Resource, waits};
+use super::{
+    rights::Right,
+    rotation::{self, Rotation},
+};
+use crate::{
+    env::Environment,
+    k8s::{kind::Kind, resource::Resource, waits},
+};
 
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -56,8 +62,8 @@ pub(super) struct Where<'a> {
     pub(super) kubeconfig: Option<&'a Path>,
     pub(super) context: Option<&'a str>,
     pub(super) namespace: &'a str,
-    /// Whether this process has the server's own rights: it runs in its pod.
-    pub(super) is_inside: bool,
+    /// The server's environment and its rights are this process's: it runs in its pod.
+    pub(super) inside: Option<&'a Environment>,
 }
 
 /// All that was read.
@@ -81,6 +87,8 @@ pub(super) struct Cluster {
     /// `config.json` of a ConfigMap that a Deployment mounts, and where it is.
     pub(super) configuration: Option<(String, String)>,
     pub(super) rights: Vec<(Right, Read<bool>)>,
+    /// Where the server makes its certificates.
+    pub(super) rotation: Option<Rotation>,
 }
 
 impl<T> Read<T> {
@@ -133,6 +141,7 @@ pub(super) async fn read(place: &Where<'_>) -> anyhow::Result<Cluster> {
         gatekeeper: Read::Absent,
         configuration: None,
         rights: Vec::new(),
+        rotation: None,
     };
     if cluster.version.is_err() {
         return Ok(cluster);
@@ -159,12 +168,19 @@ pub(super) async fn read(place: &Where<'_>) -> anyhow::Result<Cluster> {
     let asked = cluster.templates.seen().map(|all| super::gatekeeper::kinds_that_ask(all));
     cluster.constraints = constraints(&client, asked.unwrap_or_default()).await;
     cluster.configuration = configuration(&client, &cluster).await;
-    let account = match place.is_inside {
-        true => None,
-        false => cluster.deployments.seen().and_then(|all| super::resources::account(all)),
-    };
-    if place.is_inside || account.is_some() {
-        cluster.rights = rights(&client, namespace, account).await;
+    let deployments = cluster.deployments.seen();
+    let account = deployments.and_then(|all| super::resources::account(all));
+    if place.inside.is_none() && account.is_none() {
+        return Ok(cluster);
+    }
+    let environment = deployments.and_then(|all| super::resources::environment(all.first()?));
+    let options = rotation::options(place.inside.or(environment.as_ref()), namespace);
+    let user = account.filter(|_| place.inside.is_none());
+    let user = user.map(|name| format!("system:serviceaccount:{namespace}:{name}"));
+    cluster.rights = reviewed(&client, super::rights::needed(namespace), user.as_deref()).await;
+    if let Some(options) = options {
+        let rights = reviewed(&client, rotation::needed(&options), user.as_deref()).await;
+        cluster.rotation = Some(Rotation { options, rights });
     }
     Ok(cluster)
 }
@@ -235,14 +251,13 @@ async fn configuration(client: &Client, cluster: &Cluster) -> Option<(String, St
 }
 
 /// Whether the server may do what it needs: this process in its pod, or else its account.
-async fn rights(
+async fn reviewed(
     client: &Client,
-    namespace: &str,
-    account: Option<String>,
+    needed: Vec<Right>,
+    user: Option<&str>,
 ) -> Vec<(Right, Read<bool>)> {
-    let user = account.map(|name| format!("system:serviceaccount:{namespace}:{name}"));
-    let asking = super::rights::needed(namespace).into_iter().map(|right| {
-        let (client, user) = (client.clone(), user.clone());
+    let asking = needed.into_iter().map(|right| {
+        let (client, user) = (client.clone(), user.map(str::to_owned));
         async move {
             let allowed = ask(client, attributes(&right), user).await;
             (right, allowed)
@@ -283,7 +298,7 @@ fn attributes(right: &Right) -> ResourceAttributes {
         group: some(right.group),
         resource: some(&right.resource),
         subresource: some(right.subresource),
-        name: some(right.name),
+        name: some(&right.name),
         namespace: some(&right.namespace),
         verb: some(right.verb),
         ..ResourceAttributes::default()

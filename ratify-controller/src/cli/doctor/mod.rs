@@ -3,7 +3,7 @@
 //!
 //! What is gathered are facts, and what they mean is decided on values: `configuration` and `plugins`
 //! are about this machine, `registries` (with `headroom` and `certificate`) about registries, which
-//! `targets` chooses, `resources`, `rights` and `gatekeeper` about what `cluster` reads, `server` about what `serve` shows itself with, `chain` about who waits for whom,
+//! `targets` chooses, `resources`, `rights`, `rotation` and `gatekeeper` about what `cluster` reads, `server` about what `serve` shows itself with, `chain` about who waits for whom,
 //! `reach` about what else is connected to. `gather` asks, `render` writes the report; `checks` has
 //! every check by its id, and docs/DOCTOR.md its meaning.
 
@@ -22,6 +22,7 @@ mod registries;
 mod render;
 mod resources;
 mod rights;
+mod rotation;
 mod server;
 mod targets;
 
@@ -176,7 +177,7 @@ impl Doctor {
             kubeconfig: self.kubeconfig.as_deref(),
             context: self.context.as_deref(),
             namespace: namespace.unwrap_or_else(|| context.environment.namespace_or_default()),
-            is_inside,
+            inside: is_inside.then_some(&context.environment),
         };
         let read = Box::pin(cluster::read(&place));
         match tokio::time::timeout(CLUSTER_PATIENCE, read).await {

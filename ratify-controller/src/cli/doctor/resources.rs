@@ -7,7 +7,10 @@ use super::{
     cluster::{Cluster, Read},
     finding::{Finding, shown},
 };
-use crate::k8s::{crd, kind::Kind, resource::Resource};
+use crate::{
+    env::Environment,
+    k8s::{crd, kind::Kind, resource::Resource},
+};
 
 const API: &str = "cluster.api";
 const DEFINITIONS: &str = "cluster.definitions";
@@ -38,6 +41,9 @@ pub(super) fn judge(cluster: &Cluster) -> Vec<Finding> {
     }
     findings.extend(replicas(cluster));
     findings.extend(super::rights::judge(&cluster.rights));
+    let account = cluster.deployments.seen().and_then(|all| account(all));
+    let rotation = cluster.rotation.iter();
+    findings.extend(rotation.flat_map(|rotation| rotation.judge(account.as_deref())));
     findings
 }
 
@@ -184,6 +190,21 @@ pub(super) fn of_ratify(deployments: Vec<Value>) -> Vec<Value> {
 
 /// The command line of the container that runs `ratify serve`.
 pub(super) fn serve_line(deployment: &Value) -> Option<Vec<String>> {
+    serving(deployment).map(|(_, line)| line)
+}
+
+/// The environment of that container, as far as its Deployment says it itself.
+pub(super) fn environment(deployment: &Value) -> Option<Environment> {
+    let (container, _) = serving(deployment)?;
+    let lookup = |name: &str| {
+        let mut variables = container["env"].as_array()?.iter();
+        let variable = variables.find(|variable| variable["name"] == name)?;
+        Some(variable["value"].as_str()?.into())
+    };
+    Some(Environment::from_lookup(lookup, || None))
+}
+
+fn serving(deployment: &Value) -> Option<(&Value, Vec<String>)> {
     let containers = deployment["spec"]["template"]["spec"]["containers"].as_array()?;
     containers.iter().find_map(|container| {
         let words = |key: &str| {
@@ -197,7 +218,8 @@ pub(super) fn serve_line(deployment: &Value) -> Option<Vec<String>> {
         let is_ours = !command.is_empty() || image.contains("ratify");
         let program = command.first().cloned().unwrap_or_else(|| "ratify".to_owned());
         let rest = command.into_iter().skip(1).chain(arguments);
-        (is_ratify && is_serving && is_ours).then(|| std::iter::once(program).chain(rest).collect())
+        let line = || std::iter::once(program).chain(rest).collect();
+        (is_ratify && is_serving && is_ours).then(|| (container, line()))
     })
 }
 

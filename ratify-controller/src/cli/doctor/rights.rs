@@ -4,6 +4,7 @@ use super::{cluster::Read, finding::Finding};
 use crate::k8s::{crd::GROUP, kind::Kind};
 
 const RIGHTS: &str = "cluster.rights";
+const FIX: &str = "helm upgrade of Ratify with --reuse-values --set rbac.create=true, or give its account what the chart's ClusterRole ratify-manager-cluster-role has";
 
 /// One thing to be allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,10 +13,10 @@ pub(super) struct Right {
     pub(super) group: &'static str,
     pub(super) resource: String,
     pub(super) subresource: &'static str,
-    pub(super) name: &'static str,
+    pub(super) name: String,
     pub(super) namespace: String,
     /// What happens without it.
-    without: &'static str,
+    pub(super) without: &'static str,
 }
 
 /// All of them. Rights about secrets are asked of those alone who need them.
@@ -25,7 +26,7 @@ pub(super) fn needed(namespace: &str) -> Vec<Right> {
         group,
         resource: resource.to_owned(),
         subresource: "",
-        name: "",
+        name: String::new(),
         namespace: String::new(),
         without,
     };
@@ -52,13 +53,24 @@ pub(super) fn needed(namespace: &str) -> Vec<Right> {
             "gatekeeper-mutating-webhook-configuration",
         ),
     ] {
-        rights.push(Right { name, ..right("get", group, resource, late) });
+        rights.push(Right { name: name.to_owned(), ..right("get", group, resource, late) });
     }
     rights
 }
 
 /// What is to be said of them.
 pub(super) fn judge(rights: &[(Right, Read<bool>)]) -> Option<Finding> {
+    judge_as(RIGHTS, "", rights.iter(), FIX)
+}
+
+/// What one check says of some rights; nothing where there are none.
+pub(super) fn judge_as<'a>(
+    id: &'static str,
+    on: &str,
+    rights: impl Iterator<Item = &'a (Right, Read<bool>)>,
+    fix: &str,
+) -> Option<Finding> {
+    let rights: Vec<_> = rights.collect();
     if rights.is_empty() {
         return None;
     }
@@ -66,7 +78,7 @@ pub(super) fn judge(rights: &[(Right, Read<bool>)]) -> Option<Finding> {
         Read::Unread(why) => Some(why),
         _ => None,
     }) {
-        return Some(Finding::not_checked(RIGHTS, "", why.clone()));
+        return Some(Finding::not_checked(id, on, why.clone()));
     }
     let missing: Vec<&Right> = rights
         .iter()
@@ -74,7 +86,7 @@ pub(super) fn judge(rights: &[(Right, Read<bool>)]) -> Option<Finding> {
         .map(|(right, _)| right)
         .collect();
     if missing.is_empty() {
-        return Some(Finding::ok(RIGHTS, "", format!("all {} that it needs", rights.len())));
+        return Some(Finding::ok(id, on, format!("all {} that it needs", rights.len())));
     }
     let mut names: Vec<String> = missing.iter().map(|right| right.text()).collect();
     names.truncate(12);
@@ -82,9 +94,9 @@ pub(super) fn judge(rights: &[(Right, Read<bool>)]) -> Option<Finding> {
     effects.sort_unstable();
     effects.dedup();
     Some(
-        Finding::failure(RIGHTS, "", format!("missing: {}", names.join(", ")))
+        Finding::failure(id, on, format!("missing: {}", names.join(", ")))
             .why(effects.join("; "))
-            .fix("helm upgrade of Ratify with --reuse-values --set rbac.create=true, or give its account what the chart's ClusterRole ratify-manager-cluster-role has"),
+            .fix(fix),
     )
 }
 
@@ -94,7 +106,8 @@ impl Right {
             "" => String::new(),
             subresource => format!("/{subresource}"),
         };
-        format!("{} {}{subresource}", self.verb, self.resource)
+        let name = if self.name.is_empty() { "" } else { " " };
+        format!("{} {}{subresource}{name}{}", self.verb, self.resource, self.name)
     }
 }
 

@@ -42,6 +42,7 @@ use super::{FIELD_MANAGER, build::within, watch::Soon};
 pub use counts::RotationCounts;
 use decide::{AUTHORITY, Data, Decision, OVERLAP_ENDS, decide, overlap_left, renew};
 use pace::Pace;
+pub(crate) use providers::PROVIDERS;
 use providers::Providers;
 
 /// What the log calls this, as v1's library does.
@@ -75,7 +76,8 @@ impl RotationOptions {
         Self { namespace: namespace.into(), service: service.into() }
     }
 
-    fn secret(&self) -> String {
+    /// The name of the secret.
+    pub(crate) fn secret(&self) -> String {
         format!("{}-tls", self.service)
     }
 

@@ -18,7 +18,7 @@ use super::{NAME, pace::Pace, why};
 use crate::k8s::build::{by_us, within};
 
 /// v1's names.
-const PROVIDERS: [&str; 2] = ["ratify-mutation-provider", "ratify-provider"];
+pub(crate) const PROVIDERS: [&str; 2] = ["ratify-mutation-provider", "ratify-provider"];
 /// When a write that failed is tried again.
 const RETRY: Duration = Duration::from_secs(10);
 

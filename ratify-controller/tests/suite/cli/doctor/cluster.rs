@@ -11,7 +11,7 @@ use crate::{
     tls::parts::Authority,
 };
 
-const NAMESPACE: &str = "gatekeeper-system";
+pub(super) const NAMESPACE: &str = "gatekeeper-system";
 const ACCOUNT: &str = "system:serviceaccount:gatekeeper-system:ratify-admin";
 const NAMESPACED: [&str; 2] = ["-n", NAMESPACE];
 
@@ -55,13 +55,13 @@ spec:
 ";
 
 /// An installation in which everything is as it should be.
-struct Lab {
-    cluster: Cluster,
+pub(super) struct Lab {
+    pub(super) cluster: Cluster,
     home: Home,
 }
 
 impl Lab {
-    async fn start() -> Option<Self> {
+    pub(super) async fn start() -> Option<Self> {
         let users = vec![User::new("pod", ACCOUNT, &[]), User::new("nobody", "nobody", &[])];
         let cluster = Cluster::start(ClusterOptions { users }).await?;
         let lab = Self { cluster, home: Home::new() };
@@ -114,13 +114,18 @@ impl Lab {
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
         cluster.apply(&list.to_string()).await;
         self.status("constrainttemplate", "ratifyverification", &json!({"created": true})).await;
-        let ready = json!({"replicas": 2, "readyReplicas": 2, "updatedReplicas": 2});
-        self.status("deployment", "ratify", &ready).await;
+        self.is_ready().await;
         for (kind, name) in
             [("store", "store-oras"), ("policy", "ratify-policy"), ("verifier", "sbom")]
         {
             self.status(kind, name, &json!({"issuccess": true, "observedGeneration": 1})).await;
         }
+    }
+
+    /// Says what the cluster's own controllers would say of Ratify's Deployment.
+    pub(super) async fn is_ready(&self) {
+        let ready = json!({"replicas": 2, "readyReplicas": 2, "updatedReplicas": 2});
+        self.status("deployment", "ratify", &ready).await;
     }
 
     async fn status(&self, kind: &str, name: &str, status: &Value) {
@@ -141,7 +146,7 @@ impl Lab {
         self.cluster.must(&line).await;
     }
 
-    async fn examine_as(&self, user: &str) -> (Ran, Found) {
+    pub(super) async fn examine_as(&self, user: &str) -> (Ran, Found) {
         let kubeconfig = self.cluster.kubeconfig(user).display().to_string();
         examine(&self.home, &["--kubeconfig", &kubeconfig, "-n", NAMESPACE]).await
     }

@@ -5,6 +5,7 @@ mod cluster;
 mod fake;
 mod others;
 mod registries;
+mod rotation;
 
 use std::{fs, path::Path};
 
