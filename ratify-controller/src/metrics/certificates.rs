@@ -3,9 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use jiff::Timestamp;
-use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
-use super::page::Page;
+use super::page::{Page, Show};
 use crate::{gatekeeper::tls::Tls, k8s::rotation::RotationCounts};
 
 /// Shows what is served, and what is made.
@@ -14,15 +13,8 @@ pub(super) struct Shown {
     pub(super) rotation: Option<Arc<RotationCounts>>,
 }
 
-impl fmt::Debug for Shown {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Shown").finish_non_exhaustive()
-    }
-}
-
-impl Collector for Shown {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Page(encoder);
+impl Show for Shown {
+    fn show(&self, page: &mut Page<'_>) -> fmt::Result {
         let served = self.tls.as_ref().map(Tls::ends).unwrap_or_default();
         let authority = self.rotation.as_ref().and_then(|counts| counts.authority_ends());
         let ends: [(&str, Option<Timestamp>); 3] = [

@@ -12,11 +12,9 @@ use std::{
     time::Duration,
 };
 
-use prometheus_client::{
-    collector::Collector, encoding::DescriptorEncoder, metrics::histogram::Histogram,
-};
+use prometheus_client::metrics::histogram::Histogram;
 
-use super::page::{Labels, Page, label};
+use super::page::{Labels, Page, Show, label};
 
 /// At most this many kinds of runs are told apart.
 const MAX_SERIES: usize = 1024;
@@ -97,7 +95,6 @@ struct Series {
 }
 
 /// Shows what was measured.
-#[derive(Debug)]
 pub(super) struct Shown(pub(super) Arc<Measures>);
 
 impl Default for Measures {
@@ -159,9 +156,9 @@ impl Measures {
     }
 }
 
-impl Collector for Shown {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let (mut page, measures) = (Page(encoder), &self.0);
+impl Show for Shown {
+    fn show(&self, page: &mut Page<'_>) -> fmt::Result {
+        let measures = &self.0;
         page.histograms(
             ("ratify_verification_request", "How long requests to verify took, in milliseconds"),
             [([], measures.verifications.clone())],

@@ -35,7 +35,6 @@ use std::{
 use axum::{Router, response::IntoResponse, routing::get};
 use http::{HeaderMap, StatusCode, header};
 use prometheus_client::{
-    collector::Collector,
     encoding::{prometheus_text, text},
     registry::Registry,
 };
@@ -54,6 +53,7 @@ use form::Form;
 pub(crate) use measured::measured;
 pub use measures::Measures;
 pub(crate) use measures::Told;
+use page::{Part, Show};
 
 /// What is shown. Parts are added as they come to be.
 #[derive(Debug, Clone, Default)]
@@ -101,9 +101,9 @@ impl Board {
         self.show(traces::Spans(sent));
     }
 
-    fn show(&self, collector: impl Collector) {
+    fn show(&self, part: impl Show) {
         let mut registry = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        registry.register_collector(Box::new(collector));
+        registry.register_collector(Box::new(Part(part)));
     }
 
     fn text(&self, form: Form) -> Result<String, fmt::Error> {

@@ -1,8 +1,10 @@
-//! [`Page`]: families of series, written one after the other as a scrape reads them.
+//! [`Page`]: families of series, written one after the other as a scrape reads them; and [`Show`], who
+//! writes some.
 
 use std::fmt;
 
 use prometheus_client::{
+    collector::Collector,
     encoding::{
         DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric as _, NoLabelSet,
     },
@@ -13,6 +15,26 @@ use prometheus_client::{
 const MAX_LABEL_BYTES: usize = 256;
 
 pub(super) struct Page<'a>(pub(super) DescriptorEncoder<'a>);
+
+/// Somebody who has something to show.
+pub(super) trait Show: Send + Sync + 'static {
+    fn show(&self, page: &mut Page<'_>) -> fmt::Result;
+}
+
+/// The same for a registry of the library.
+pub(super) struct Part<S>(pub(super) S);
+
+impl<S> fmt::Debug for Part<S> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Part")
+    }
+}
+
+impl<S: Show> Collector for Part<S> {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.0.show(&mut Page(encoder))
+    }
+}
 
 /// A family's name and what it tells: the text of `# HELP`, and of docs/OBSERVABILITY.md.
 pub(super) type Named = (&'static str, &'static str);

@@ -2,9 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
-
-use super::page::Page;
+use super::page::{Page, Show};
 use crate::plugin::{loaded::Loaded, process::PluginHost};
 
 /// Shows what a host runs, and what was loaded.
@@ -13,15 +11,8 @@ pub(super) struct Shown {
     pub(super) loaded: Arc<Loaded>,
 }
 
-impl fmt::Debug for Shown {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Shown").finish_non_exhaustive()
-    }
-}
-
-impl Collector for Shown {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Page(encoder);
+impl Show for Shown {
+    fn show(&self, page: &mut Page<'_>) -> fmt::Result {
         let counts = self.host.counts();
         let states = [("running", counts.running), ("waiting", counts.waiting)];
         page.gauges(

@@ -3,17 +3,15 @@
 
 use std::{fmt, fs};
 
-use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 use rustix::{
     param::{clock_ticks_per_second, page_size},
     process::{Resource, getrlimit},
 };
 
-use super::page::{Page, label};
+use super::page::{Page, Show, label};
 use crate::cli::COMMIT;
 
 /// Shows this process.
-#[derive(Debug, Default)]
 pub(super) struct Shown;
 
 /// What the kernel says of a process (proc_pid_stat(5)), in its own units.
@@ -49,11 +47,10 @@ fn boot_time(stat: &str) -> Option<u64> {
     stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }
 
-impl Collector for Shown {
+impl Show for Shown {
     // Seconds of CPU time, and of a date, are far from where a float loses some.
     #[expect(clippy::cast_precision_loss)]
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Page(encoder);
+    fn show(&self, page: &mut Page<'_>) -> fmt::Result {
         let version = label(concat!("v", env!("CARGO_PKG_VERSION")));
         let revision = label(COMMIT.unwrap_or_default());
         let labels = [("version", version), ("revision", revision)];

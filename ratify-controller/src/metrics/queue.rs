@@ -2,23 +2,19 @@
 
 use std::{fmt, sync::Arc};
 
-use prometheus_client::{
-    collector::Collector, encoding::DescriptorEncoder, metrics::histogram::Histogram,
-};
+use prometheus_client::metrics::histogram::Histogram;
 
-use super::page::{Labels, Page};
+use super::page::{Labels, Page, Show};
 use crate::gatekeeper::{Service, flights::Load};
 
 /// Shows the queue of a service.
-#[derive(Debug)]
 pub(super) struct Shown(pub(super) Arc<Service>);
 
-impl Collector for Shown {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Page(encoder);
+impl Show for Shown {
+    fn show(&self, page: &mut Page<'_>) -> fmt::Result {
         let (load, wait) = self.0.load();
-        queued(&mut page, &load, wait)?;
-        ended(&mut page, &load)?;
+        queued(page, &load, wait)?;
+        ended(page, &load)?;
         let times = self.0.times();
         let timeouts = [("verify", times.verify), ("mutate", times.mutate)];
         page.gauges(

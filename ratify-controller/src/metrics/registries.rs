@@ -2,25 +2,22 @@
 
 use std::fmt;
 
-use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 use ratify_store_oras::{Connections, OwnStanding, ResultCache, TokenExchange};
 
-use super::page::{Labels, Page, label};
+use super::page::{Labels, Page, Show, label};
 
 /// Shows the counts of connections, and of the answers that stores keep.
-#[derive(Debug)]
 pub(super) struct Shown {
     pub(super) connections: Connections,
     pub(super) results: ResultCache,
 }
 
-impl Collector for Shown {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Page(encoder);
-        self.requests(&mut page)?;
-        self.exchanges(&mut page)?;
-        self.limiter(&mut page)?;
-        self.results(&mut page)
+impl Show for Shown {
+    fn show(&self, page: &mut Page<'_>) -> fmt::Result {
+        self.requests(page)?;
+        self.exchanges(page)?;
+        self.limiter(page)?;
+        self.results(page)
     }
 }
 

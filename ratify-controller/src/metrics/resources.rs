@@ -2,9 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
-
-use super::page::Page;
+use super::page::{Page, Show};
 use crate::{
     cache::fingerprint_of, k8s::resource_counts::ResourceCounts, plugin::rules::RulesInForce,
     state::Active,
@@ -17,17 +15,10 @@ pub(super) struct Shown {
     pub(super) resources: Option<Arc<ResourceCounts>>,
 }
 
-impl fmt::Debug for Shown {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Shown").finish_non_exhaustive()
-    }
-}
-
-impl Collector for Shown {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Page(encoder);
-        self.configuration(&mut page)?;
-        self.resources(&mut page)
+impl Show for Shown {
+    fn show(&self, page: &mut Page<'_>) -> fmt::Result {
+        self.configuration(page)?;
+        self.resources(page)
     }
 }
 

@@ -2,18 +2,14 @@
 
 use std::fmt;
 
-use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
-
-use super::page::Page;
+use super::page::{Page, Show};
 use crate::cache::VerdictCache;
 
 /// Shows the counts of the cache of verdicts; of one that is off there are no series.
-#[derive(Debug)]
 pub(super) struct Shown(pub(super) VerdictCache);
 
-impl Collector for Shown {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Page(encoder);
+impl Show for Shown {
+    fn show(&self, page: &mut Page<'_>) -> fmt::Result {
         let counts = self.0.is_on().then(|| self.0.counts());
         let link = self.0.link();
         let events = counts.iter().flat_map(|counts| {
