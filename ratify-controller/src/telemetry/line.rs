@@ -6,7 +6,7 @@ use std::{cell::RefCell, fmt, fmt::Write as _, ops::Range};
 
 use jiff::Timestamp;
 use ratify_core::go_json;
-use tracing::{Event, Level, field};
+use tracing::{Event, Level, Metadata, callsite::Identifier, field};
 
 use super::{Format, told::Told};
 use crate::timestamp;
@@ -21,6 +21,8 @@ thread_local! {
 /// The message and the fields of one event, and what is written of them.
 #[derive(Default)]
 struct Line {
+    /// Who logged last, and whether its fields come in order.
+    last: Option<(Identifier, bool)>,
     /// All texts, one after the other.
     texts: String,
     message: Range<usize>,
@@ -38,11 +40,18 @@ pub(super) fn with_line(
 ) {
     let make = |line: &mut Line| {
         line.clear();
-        event.record(line);
-        if !line.has("trace_id") {
-            told(&mut |told| line.tell(told));
+        let (level, now) = (*event.metadata().level(), Timestamp::now());
+        if format == Format::Text && line.comes_in_order(event.metadata()) {
+            push_head(level, now, &mut line.written);
+            event.record(&mut InOrder(&mut line.written));
+            line.written.push('\n');
+        } else {
+            event.record(line);
+            if !line.has("trace_id") {
+                told(&mut |told| line.tell(told));
+            }
+            line.render(format, level, now);
         }
-        line.render(format, *event.metadata().level(), Timestamp::now());
         write(line.written.as_bytes());
         line.shrink();
     };
@@ -64,6 +73,24 @@ impl Line {
     fn shrink(&mut self) {
         self.texts.shrink_to(MAX_KEPT);
         self.written.shrink_to(MAX_KEPT);
+    }
+
+    /// Whether the fields of an event can be written as they come: the message first, then the others
+    /// by name, each once, and all that the work around it would add.
+    fn comes_in_order(&mut self, of: &'static Metadata<'static>) -> bool {
+        let callsite = of.callsite();
+        if let Some((last, comes)) = &self.last
+            && *last == callsite
+        {
+            return *comes;
+        }
+        let names: Vec<&str> = of.fields().iter().map(|field| field.name()).collect();
+        let comes = names.split_first().is_some_and(|(first, others)| {
+            let is_by_name = others.windows(2).all(|pair| is_before(pair[0], pair[1]));
+            *first == "message" && is_by_name && others.contains(&"trace_id")
+        });
+        self.last = Some((callsite, comes));
+        comes
     }
 
     fn has(&self, name: &str) -> bool {
@@ -94,16 +121,10 @@ impl Line {
         if format == Format::Text {
             self.sort();
             let (texts, to) = (&self.texts, &mut self.written);
-            to.push_str("time=");
-            timestamp::push(at, to);
-            to.push_str(" level=");
-            to.push_str(named(level));
-            to.push_str(" msg=");
+            push_head(level, at, to);
             to.push_str(&texts[self.message.clone()]);
             for (name, text) in &self.fields {
-                to.push(' ');
-                push_name(to, name);
-                to.push('=');
+                push_field(name, to);
                 to.push_str(&texts[text.clone()]);
             }
             to.push('\n');
@@ -168,6 +189,55 @@ impl field::Visit for Line {
     }
 }
 
+/// Writes fields as text, as they come.
+struct InOrder<'a>(&'a mut String);
+
+impl InOrder<'_> {
+    fn add(&mut self, name: &str, write: impl FnOnce(&mut String)) {
+        if name != "message" {
+            push_field(name, self.0);
+        }
+        let start = self.0.len();
+        write(self.0);
+        clean(self.0, start);
+    }
+}
+
+impl field::Visit for InOrder<'_> {
+    fn record_str(&mut self, field: &field::Field, value: &str) {
+        self.add(field.name(), |to| to.push_str(value));
+    }
+
+    fn record_debug(&mut self, field: &field::Field, value: &dyn fmt::Debug) {
+        // Writing to a String cannot fail.
+        self.add(field.name(), |to| {
+            let _ = write!(to, "{value:?}");
+        });
+    }
+}
+
+/// What a line of text begins with, up to the message.
+fn push_head(level: Level, at: Timestamp, to: &mut String) {
+    to.push_str("time=");
+    timestamp::push(at, to);
+    to.push_str(" level=");
+    to.push_str(named(level));
+    to.push_str(" msg=");
+}
+
+fn push_field(name: &str, to: &mut String) {
+    match name {
+        // On every line.
+        "component_type" => to.push_str(" component-type="),
+        "trace_id" => to.push_str(" trace-id="),
+        name => {
+            to.push(' ');
+            push_name(to, name);
+            to.push('=');
+        }
+    }
+}
+
 fn named(level: Level) -> &'static str {
     match level {
         Level::ERROR => "error",
@@ -216,6 +286,14 @@ fn clean(texts: &mut String, from: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{LazyLock, Mutex};
+
+    use tracing::Subscriber;
+    use tracing_subscriber::{
+        Layer,
+        layer::{Context, SubscriberExt as _},
+    };
+
     use super::*;
 
     fn rendered(format: Format, fill: impl FnOnce(&mut Line)) -> String {
@@ -241,6 +319,37 @@ mod tests {
         ");
         insta::assert_snapshot!(render(Format::Json), @r#"{"artifact":"x\ny�z","component-type":"server","level":"warning","msg":"a \"b\" �[31m\u003cc\u003e","time":"2026-11-24T14:56:58.5Z"}"#);
         insta::assert_snapshot!(render(Format::Logstash), @r#"{"@timestamp":"2026-11-24T14:56:58.5Z","@version":"1","artifact":"x\ny�z","component-type":"server","level":"warning","message":"a \"b\" �[31m\u003cc\u003e"}"#);
+    }
+
+    /// Keeps the lines of its thread, behind their times, and whether they were written as they came.
+    #[derive(Default)]
+    struct Lines(Mutex<Vec<(String, bool)>>);
+
+    impl<S: Subscriber> Layer<S> for &'static Lines {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            let mut kept = String::new();
+            let keep = |line: &[u8]| kept = String::from_utf8(line.to_vec()).unwrap();
+            with_line(event, Format::Text, |_| {}, keep);
+            let (_, behind) = kept.split_once(' ').unwrap();
+            let came = LINE.with_borrow(|line| line.last.as_ref().is_some_and(|last| last.1));
+            self.0.lock().unwrap().push((behind.to_owned(), came));
+        }
+    }
+
+    #[test]
+    fn fields_that_come_in_order_are_written_as_they_come_and_others_as_if_they_did() {
+        static LINES: LazyLock<Lines> = LazyLock::new(Lines::default);
+        let (bad, number) = ("a\u{202e}\x1bb", 7);
+        let both = || {
+            tracing::info!(component_type = "c", namespace = bad, took = %number, trace_id = "t", "m {bad}");
+            tracing::info!(trace_id = "t", took = %number, namespace = bad, component_type = "c", "m {bad}");
+        };
+        let subscriber = tracing_subscriber::registry().with(&*LINES);
+        tracing::subscriber::with_default(subscriber, || (0..2).for_each(|_| both()));
+        let lines = LINES.0.lock().unwrap();
+        let expected = "level=info msg=m a\u{fffd}\u{fffd}b component-type=c namespace=a\u{fffd}\u{fffd}b took=7 trace-id=t\n";
+        let [as_they_came, sorted] = [true, false].map(|came| (expected.to_owned(), came));
+        assert_eq!(*lines, [&as_they_came, &sorted, &as_they_came, &sorted].map(Clone::clone));
     }
 
     #[test]
