@@ -20,7 +20,9 @@ pub(super) fn check(input: &[u8]) {
             assert!(url.query().is_none() && url.fragment().is_none(), "{base}");
         }
         let words = text.to_ascii_lowercase();
-        if text.contains("capabilities") && !words.contains("resolve") && !text.contains('\\') {
+        let is_list = |line: &str| line.trim_start().starts_with("capabilities");
+        let has_list = text.lines().any(is_list);
+        if has_list && !words.contains("resolve") && !text.contains('\\') {
             // At most those that have no list of their own may be asked what a tag means.
             assert!(endpoints.iter().any(|endpoint| !endpoint.resolves) || is_comment(text));
         }
