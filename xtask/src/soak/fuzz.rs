@@ -104,6 +104,8 @@ fn fuzz(
     for folder in [&inputs, &crashes] {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {folder:?}"))?;
     }
+    let corpus = root.join(FOLDER).join("corpora").join(target);
+    forget_mended(&crashes, &corpus)?;
     let mut command = Command::new(program);
     command.env("RATIFY_FUZZ_TARGET", target).args(BOUNDS).arg("-print_final_stats=1");
     command.arg(format!("-max_total_time={seconds}"));
@@ -112,7 +114,7 @@ fn fuzz(
     if words.is_file() {
         command.arg(format!("-dict={}", words.display()));
     }
-    command.arg(&inputs).arg(root.join(FOLDER).join("corpora").join(target));
+    command.arg(&inputs).arg(&corpus);
     let log = found.join("log");
     let ended = process::run_logged(&mut command, &log, target);
     let text = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
@@ -124,6 +126,22 @@ fn fuzz(
         Some(ran) if ended.is_ok() || !files.is_empty() => Ok((ran, files)),
         _ => bail!("{target} did not run: {:#}", ended.err().context("no statistics")?),
     }
+}
+
+/// Removes what was found before and is in the corpus now. It is tried first, and found again where it is
+/// not mended.
+fn forget_mended(crashes: &Path, corpus: &Path) -> Result<()> {
+    let files = |folder: &Path| -> Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(folder).with_context(|| format!("cannot read {folder:?}"))?;
+        entries.map(|entry| Ok(entry?.path())).collect()
+    };
+    let known: Vec<Vec<u8>> = files(corpus)?.iter().map(fs::read).collect::<Result<_, _>>()?;
+    for crash in files(crashes)? {
+        if known.contains(&fs::read(&crash)?) {
+            fs::remove_file(&crash).with_context(|| format!("cannot remove {crash:?}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads libFuzzer's log: `stat::NAME: N` at its end, and `cov: N` of its last line about progress.
@@ -141,6 +159,24 @@ fn ran(log: &str) -> Option<Ran> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_in_the_corpus_is_no_finding_of_before() {
+        let folder = std::env::temp_dir().join(format!("xtask-fuzz-{}", std::process::id()));
+        let [crashes, corpus] = ["crashes", "corpus"].map(|name| folder.join(name));
+        for (file, text) in
+            [("crashes/crash-1", "a"), ("crashes/crash-2", "b"), ("corpus/word", "a")]
+        {
+            let path = folder.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        forget_mended(&crashes, &corpus).unwrap();
+        let left = fs::read_dir(&crashes).unwrap().map(|entry| entry.unwrap().file_name());
+        let left: Vec<_> = left.collect();
+        fs::remove_dir_all(folder).unwrap();
+        assert_eq!(left, ["crash-2"]);
+    }
 
     #[test]
     fn what_libfuzzer_says_is_read() {
