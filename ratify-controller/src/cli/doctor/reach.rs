@@ -15,6 +15,7 @@ const REDIS: &str = "cache.redis";
 const OTLP: &str = "export.otlp";
 /// How long a connection may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Asks Redis for a sign of life, with the user and the password that `serve` has.
 pub(super) async fn redis(options: &SharedOptions) -> Finding {
     let on = options.address.to_string();
