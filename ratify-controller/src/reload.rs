@@ -275,6 +275,8 @@ impl Watcher {
         B: Fn(Config) -> F,
         F: Future<Output = Result<Option<Snapshot>>>,
     {
+        // What failed is there no more, whatever is.
+        self.retry = None;
         // Even a file that is no configuration has been seen; it is looked at again on a change.
         self.seen = std::fs::metadata(&self.path).ok().map(|metadata| Identity::of(&metadata));
         let file = match self.read() {
@@ -285,7 +287,6 @@ impl Watcher {
                 return;
             }
         };
-        self.retry = None;
         if file.bytes == self.in_force {
             self.tried = file.bytes;
             tracing::info!("no change found in config file, no executor update needed");

@@ -75,6 +75,28 @@ impl Bench {
     }
 }
 
+/// Threads that answer connections do no work: it would keep those waiting whose answers are kept.
+#[tokio::test]
+async fn work_is_done_where_the_flights_are_made_and_not_where_it_is_asked_for() {
+    let of_thread = || std::thread::current().id();
+    let never = |_: &std::thread::ThreadId| None;
+    let (here, bench) = (of_thread(), Bench::new(BOUNDS));
+    let flights = Arc::new(Flights::new(BOUNDS, KEEP, never));
+    let key = bench.key("", "a");
+    let asked = tokio::task::spawn_blocking(move || {
+        let terms = Terms { images: 1, give_up_at: Instant::now() + 30 * SECOND };
+        let other = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        other.block_on(async {
+            let asked =
+                flights.join(key, terms, Spot::default(), move || async move { of_thread() });
+            (of_thread(), *asked.unwrap().landed().await.unwrap())
+        })
+    });
+    let (asked_on, worked_on) = asked.await.unwrap();
+    assert_eq!(worked_on, here);
+    assert_ne!(asked_on, here);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_same_question_is_worked_on_once_and_answered_to_all() {
     let bench = Bench::new(BOUNDS);
