@@ -1,10 +1,14 @@
-//! [`Host`]: a verifier's only door to the world.
+//! [`Host`]: a verifier's only door to the world, and [`Fetch`], which a host has from outside the
+//! registry for it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use crate::{BoxFuture, Descriptor, ErrorCode, Manifest, Reference, Result};
+use crate::{
+    BoxFuture, Context, Descriptor, ErrorCode, KeyRings, Manifest, Reference, Result,
+    RingCertificate, RingKey,
+};
 
 /// What a verifier may ask of whoever runs it. Every byte it gives is proven.
 ///
@@ -35,6 +39,54 @@ pub trait Host: Send + Sync {
             )))
         })
     }
+
+    /// The certificates of a key management provider. A host has none unless it says otherwise.
+    ///
+    /// # Errors
+    /// As [`KeyRings::certificates`].
+    fn certificates(&self, provider: &str) -> Result<Arc<[RingCertificate]>> {
+        KeyRings::default().certificates(provider, "")
+    }
+
+    /// The public keys of a key management provider.
+    ///
+    /// # Errors
+    /// As [`KeyRings::keys`].
+    fn keys(&self, provider: &str) -> Result<Arc<[RingKey]>> {
+        KeyRings::default().keys(provider, "")
+    }
+
+    /// The certificates of a legacy certificate store.
+    ///
+    /// # Errors
+    /// As [`KeyRings::certificate_store`].
+    fn certificate_store(&self, name: &str) -> Result<Arc<[RingCertificate]>> {
+        KeyRings::default().certificate_store(name, "")
+    }
+}
+
+/// Who reads what is outside of registries, and refuses what may not be read.
+pub trait Fetch: Send + Sync {
+    /// The body of an answer that is a success.
+    ///
+    /// # Errors
+    /// `RESOURCE_NOT_FOUND` where the server has no such thing (404); `OPERATION_FORBIDDEN` where it
+    /// may not be asked; what may be gone a moment later is [passing](crate::Error::passing).
+    fn fetch<'a>(
+        &'a self,
+        request: &'a FetchRequest,
+        context: &'a Context,
+    ) -> BoxFuture<'a, Result<Bytes>>;
+}
+
+/// Who wrote a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UrlSource {
+    /// An administrator, in a configuration.
+    Configuration,
+    /// Whoever made a document, such as a certificate that names its revocation list.
+    Document,
 }
 
 /// A request for something outside the registry. The host decides whether it may be had.
@@ -43,8 +95,10 @@ pub trait Host: Send + Sync {
 pub struct FetchRequest {
     /// Where it is.
     pub url: String,
-    /// What to send; empty for a plain read.
-    pub body: Bytes,
+    /// Who wrote the URL.
+    pub url_source: UrlSource,
+    /// What to send, and its media type; `None` for a plain read.
+    pub body: Option<(&'static str, Bytes)>,
     /// At most this many bytes are taken; more is an error.
     pub max_bytes: u64,
     /// How long it may take.
@@ -53,7 +107,19 @@ pub struct FetchRequest {
 
 impl FetchRequest {
     /// A read of `url` of at most `max_bytes` bytes within `timeout`.
-    pub fn new(url: impl Into<String>, max_bytes: u64, timeout: Duration) -> Self {
-        Self { url: url.into(), body: Bytes::new(), max_bytes, timeout }
+    pub fn new(
+        url: impl Into<String>,
+        url_source: UrlSource,
+        max_bytes: u64,
+        timeout: Duration,
+    ) -> Self {
+        Self { url: url.into(), url_source, body: None, max_bytes, timeout }
+    }
+
+    /// The same, which sends this.
+    #[must_use]
+    pub fn with_body(mut self, media_type: &'static str, body: impl Into<Bytes>) -> Self {
+        self.body = Some((media_type, body.into()));
+        self
     }
 }

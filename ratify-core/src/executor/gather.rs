@@ -12,7 +12,7 @@ use crate::{
     ReferrerPage, ReferrerStore, Request, Result, Verifier, VerifierReport, spans::fail,
 };
 
-use super::{Executor, Notice, Observe, StoreHost, VerifyParameters, bind, trace};
+use super::{Doors, Executor, Notice, Observe, StoreHost, VerifyParameters, bind, trace};
 
 /// An image or artifact, and what is known about what is attached to it.
 pub(super) struct Subject {
@@ -54,6 +54,7 @@ struct Question {
     store: Arc<dyn ReferrerStore>,
     referrer: Arc<Referrer>,
     verifiers: Vec<Arc<dyn Verifier>>,
+    doors: Doors,
     /// Whether to look at what is attached to the artifact, whatever its verifiers want.
     looks_further: bool,
     /// The subject's.
@@ -250,8 +251,9 @@ impl<'a> Gathering<'a> {
             } else {
                 let (subject, referrer) = (opened.reference.clone(), Arc::new(referrer));
                 let span = span.clone();
+                let doors = self.executor.doors.clone();
                 let question =
-                    Question { subject, store, referrer, verifiers, looks_further, span };
+                    Question { subject, store, referrer, verifiers, doors, looks_further, span };
                 self.waiting.push_back(Job::Judge { place, question });
             }
             findings.push(Finding { artifact, artifact_type, reports: Vec::new(), nested });
@@ -356,7 +358,7 @@ async fn judge(
     observe: Observe<'_>,
     span: Span,
 ) -> Judged {
-    let Question { subject, store, referrer, verifiers, looks_further, .. } = question;
+    let Question { subject, store, referrer, verifiers, doors, looks_further, .. } = question;
     let descriptor = &referrer.descriptor;
     let finish = |verifier: &dyn Verifier, mut report: VerifierReport| {
         report = report.named(verifier.name(), verifier.type_());
@@ -383,6 +385,7 @@ async fn judge(
         }
     };
     let host = StoreHost::new(Arc::clone(&store), context.clone())
+        .with_doors(doors)
         .with_manifest(descriptor.digest.clone(), manifest);
     let request = Request::new(
         subject.clone(),

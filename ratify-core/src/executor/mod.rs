@@ -37,7 +37,7 @@ use crate::{
     Result, Verifier, VerifyResult, policy::Policy,
 };
 
-pub use host::StoreHost;
+pub use host::{Doors, StoreHost};
 
 /// Stores, verifiers and a policy: what a configuration comes to.
 #[derive(Clone)]
@@ -51,6 +51,8 @@ pub struct Executor {
     pub policy: Option<Policy>,
     /// How much one request may ask for.
     pub limits: Limits,
+    /// What built-in verifiers may have besides the artifact.
+    pub doors: Doors,
 }
 
 /// Bounds of one request. Reaching one is an error, never a shorter list.
@@ -183,13 +185,20 @@ impl Executor {
         verifiers: Vec<Arc<dyn Verifier>>,
         policy: Option<Policy>,
     ) -> Self {
-        Self { stores, verifiers, policy, limits: Limits::default() }
+        Self { stores, verifiers, policy, limits: Limits::default(), doors: Doors::default() }
     }
 
     /// The same executor with other bounds.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// The same executor, whose built-in verifiers may have this.
+    #[must_use]
+    pub fn with_doors(mut self, doors: Doors) -> Self {
+        self.doors = doors;
         self
     }
 
@@ -208,6 +217,7 @@ impl Executor {
             Some(policy) => policy.add_basis(basis),
             None => basis.add("no policy", ""),
         }
+        self.doors.key_rings.add_basis(basis);
     }
 
     /// Decides about a subject. Reports are in the order of the stores, of their lists and of the

@@ -1,11 +1,16 @@
 //! Resolve, list, match, verify, decide.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
 
 use super::*;
 use crate::{
-    ErrorCode,
-    executor::testing::{Answer, digest},
+    BoxFuture, Context, ErrorCode, Fetch, FetchRequest, KeyRing, KeyRings, UrlSource,
+    executor::{
+        Doors,
+        testing::{Answer, digest},
+    },
 };
 
 fn json(evaluation: &Evaluation) -> String {
@@ -261,21 +266,21 @@ fn a_verifier_reads_through_the_store_and_the_manifest_only_once() {
             let blob = crate::Descriptor::new("text/plain", digest(5), 7);
             let bytes = request.host.blob(&request.subject, &blob).await?;
             assert_eq!(&bytes[..], b"content");
-            assert!(
-                request
-                    .host
-                    .fetch(&crate::FetchRequest::new("http://x", 1, std::time::Duration::ZERO))
-                    .await
-                    .is_err()
-            );
-            Ok(VerifierReport::success("read"))
+            let list = FetchRequest::new("http://x", UrlSource::Document, 1, Duration::ZERO);
+            Ok(match request.host.fetch(&list).await {
+                Ok(fetched) => VerifierReport::success(String::from_utf8_lossy(&fetched)),
+                Err(error) => VerifierReport::success(error.to_string()),
+            })
         })
     });
     let mut executor = executor(vec![], vec![FunctionVerifier::new("reader", "*", reader)]);
     executor.stores.push(Arc::clone(&store) as _);
-    assert_eq!(only(&verify(&executor)).message, "read");
+    let nothing = "OPERATION_FORBIDDEN: http://x may not be fetched here";
+    assert_eq!(only(&verify(&executor)).message, nothing);
     let reads = store.calls().iter().filter(|call| call.starts_with("manifest")).count();
     assert_eq!(reads, 1);
+    executor.doors = Doors::default().with_fetch(Arc::new(Echo));
+    assert_eq!(only(&verify(&executor)).message, "http://x for ");
 }
 
 #[test]
@@ -286,4 +291,47 @@ fn reference_types_go_to_the_store_and_filter_nothing() {
     let parameters = VerifyParameters::new(IMAGE).with_reference_types(vec!["other".into()]);
     assert!(verify_as(&executor, &parameters).unwrap().result.is_success);
     assert!(store.calls().contains(&format!("list {IMAGE} [\"other\"] ")));
+}
+
+/// Answers with what it is asked for, and for whom.
+struct Echo;
+
+impl Fetch for Echo {
+    fn fetch<'a>(
+        &'a self,
+        request: &'a FetchRequest,
+        context: &'a Context,
+    ) -> BoxFuture<'a, Result<Bytes>> {
+        let told = format!("{} for {}", request.url, context.tenant);
+        Box::pin(std::future::ready(Ok(told.into())))
+    }
+}
+
+#[test]
+fn a_verifier_has_the_keys_of_the_namespace_that_asks() {
+    let store = Arc::new(MemoryStore::new("oras").image(IMAGE, 1).artifact(1, 2, "a"));
+    let reader: Answer = Arc::new(|request| {
+        let keys = request.host.keys("team/own").map(|keys| keys.len());
+        let certificates = request.host.certificates("team/own").map(|all| all.len());
+        let of_store = request.host.certificate_store("team/certs").map(|all| all.len());
+        let told = [keys, certificates, of_store].map(|found| match found {
+            Ok(count) => count.to_string(),
+            Err(error) => error.code().value().to_owned(),
+        });
+        Box::pin(std::future::ready(Ok(VerifierReport::success(told.join(" ")))))
+    });
+    let mut executor = executor(vec![], vec![FunctionVerifier::new("reader", "*", reader)]);
+    executor.stores.push(store);
+    let mut rings = KeyRings::default();
+    rings.insert("team/own", Ok(KeyRing::default()));
+    rings.insert_store("team/certs", Ok(Vec::new()));
+    executor.doors = Doors::new(Arc::new(rings));
+    let told = |tenant: &str| {
+        let context = Context::default().with_tenant(tenant);
+        let parameters = VerifyParameters::new(IMAGE).with_context(context);
+        only(&verify_as(&executor, &parameters).unwrap()).message.clone()
+    };
+    assert_eq!(told("team"), "0 0 0");
+    assert_eq!(told("other"), "OPERATION_FORBIDDEN OPERATION_FORBIDDEN OPERATION_FORBIDDEN");
+    assert_eq!(told(""), "OPERATION_FORBIDDEN OPERATION_FORBIDDEN 0");
 }
