@@ -129,6 +129,11 @@ impl AddressRules {
         Self { loopback: true, allowed }
     }
 
+    /// The same for what may be anybody's words.
+    pub(crate) fn as_anybodys(&self) -> Self {
+        Self { loopback: false, allowed: Arc::clone(&self.allowed) }
+    }
+
     /// Whether a URL may be asked, as far as can be told before its name is looked up.
     pub(crate) fn check_url(&self, url: &Url) -> Result<(), Refusal> {
         if self.loopback && is_loopback(url) {

@@ -3,7 +3,8 @@
 //! [`OrasStore`] is the built-in `oras` referrer store. [`Client`] below it resolves, reads and
 //! pushes; dynamic plugins are pulled with it too. [`LayoutStore`] reads an OCI image layout in
 //! their place, without a network. [`auth`] finds credentials. With the feature
-//! `blocking`, `blocking::open` serves a plugin that must open its own store.
+//! `blocking`, `blocking::open` serves a plugin that must open its own store. [`Web`] reads what is
+//! outside of registries, over the same connections.
 //!
 //! Every byte that leaves this crate has the digest it was asked for, and the size where one was
 //! known. This crate knows no Kubernetes and starts no process; environment and paths come in as
@@ -62,6 +63,7 @@ mod transport;
 mod tree;
 mod upload;
 mod ways;
+mod web;
 
 pub use addresses::{AddressKind, AddressRules};
 pub use artifact::{Artifact, ArtifactIndex, EMPTY_CONFIG};
@@ -89,3 +91,4 @@ pub use store::OrasStore;
 pub use tls::TlsRoots;
 pub use transport::{ConnectionRules, Connections, Transport};
 pub use tree::Tree;
+pub use web::{Web, WebRequest};

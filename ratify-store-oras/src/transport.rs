@@ -151,6 +151,11 @@ impl Connections {
         (self.0.rules)().addresses.check_url(url)
     }
 
+    /// The same of a URL that may be anybody's, also where an operator's may be this machine's.
+    pub(crate) fn check_as_anybodys(&self, url: &Url) -> Result<(), Refusal> {
+        (self.0.rules)().addresses.as_anybodys().check_url(url)
+    }
+
     /// Takes a note that a reference names the host of a URL.
     pub(crate) fn note_written(&self, url: &Url) {
         self.0.resolver.note_written(url);
