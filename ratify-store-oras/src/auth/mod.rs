@@ -46,6 +46,8 @@ use credential_provider::CredentialProvider;
 use k8_secrets::K8Secrets;
 use rules::Rules;
 
+#[cfg(feature = "azure")]
+pub use azure::{AzureVault, VaultAnswer, VaultError};
 pub use credential_provider::{CredentialProviders, ProvidersError};
 pub use docker_config::DockerConfig;
 pub use environment::Environment;

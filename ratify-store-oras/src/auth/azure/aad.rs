@@ -61,13 +61,13 @@ struct Over(CloudHttp);
 struct Told(String);
 
 impl Identity {
-    /// A new token. Each time by a new credential: what is kept is kept in one place, ours.
+    /// A new token for a scope. Each time by a new credential: what is kept is kept in one place, ours.
     ///
     /// # Errors
     /// A clause that holds neither a secret nor the text of an answer.
-    pub(super) async fn token(&self, http: &CloudHttp) -> Result<AadToken, String> {
+    pub(super) async fn token(&self, http: &CloudHttp, scope: &str) -> Result<AadToken, String> {
         let credential = self.credential(http).map_err(|error| reason(&error))?;
-        let token = tokio::time::timeout(PATIENCE, credential.get_token(&[SCOPE], None)).await;
+        let token = tokio::time::timeout(PATIENCE, credential.get_token(&[scope], None)).await;
         let token = token.map_err(|_| "no answer in time".to_owned())?;
         let AccessToken { token, expires_on, .. } = token.map_err(|error| reason(&error))?;
         let good_until = clock::good_until(expires_on.into(), SystemTime::now(), Instant::now());

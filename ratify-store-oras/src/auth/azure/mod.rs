@@ -5,6 +5,7 @@
 mod aad;
 mod endpoints;
 mod exchange;
+mod vault;
 
 use std::{
     path::PathBuf,
@@ -26,6 +27,8 @@ use super::{
 };
 use aad::{AadToken, Identity};
 use endpoints::Endpoints;
+
+pub use vault::{AzureVault, VaultAnswer, VaultError};
 
 /// The names in `authProvider.name`.
 pub(super) const WORKLOAD: &str = "azureWorkloadIdentity";
@@ -158,7 +161,7 @@ impl Azure {
 
     async fn aad_token(&self) -> std::result::Result<(AadToken, Option<Instant>), String> {
         let began = Instant::now();
-        let token = self.identity.token(&self.http).await;
+        let token = self.identity.token(&self.http, aad::SCOPE).await;
         // As v1: whatever came of it.
         self.http.count_exchange(Exchange::Aad, aad::SCOPE, &self.of_tenant, began.elapsed());
         let token = token?;

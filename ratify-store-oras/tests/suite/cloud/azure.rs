@@ -13,11 +13,11 @@ use ratify_core::{ErrorCode, Reference};
 use ratify_store_oras::{
     AuthProvider, Client, Connections, Credential, CredentialUse, Granted, TokenExchange,
     Transport,
-    auth::{Environment, RegistryHost},
+    auth::{AzureVault, Environment, RegistryHost},
 };
 use serde_json::json;
 
-use self::servers::{AUTHORITY, REGISTRY, Servers, TrueServers, USER};
+use self::servers::{AUTHORITY, CLIENT, REGISTRY, Servers, TENANT, TrueServers, USER, VAULT};
 use super::{Lines, granted, on_the_page, provider};
 use crate::{fake::options, network};
 
@@ -244,7 +244,7 @@ async fn a_namespace_shows_a_lent_identity_to_azures_registries_only() {
 
 /// Runs a test in a network of its own, where the names are.
 fn in_own_network<F: Future<Output = ()>>(test: &str, run: impl FnOnce() -> F) {
-    if network::is_own(&format!("cloud::azure::{test}"), &[AUTHORITY, REGISTRY]) {
+    if network::is_own(&format!("cloud::azure::{test}"), &[AUTHORITY, REGISTRY, VAULT]) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(run());
     }
@@ -291,5 +291,40 @@ fn managed_identity_opens_a_registry_of_azure() {
         *servers.azure.client.lock().unwrap() = "is-not-assigned".into();
         let other = provider(&config, &variables, &servers.connections).unwrap();
         resolve(&servers, other).await;
+    });
+}
+
+#[test]
+fn workload_identity_opens_a_key_vault_of_azure() {
+    in_own_network("workload_identity_opens_a_key_vault_of_azure", || async {
+        let (lines, _guard) = Lines::watch();
+        let servers = TrueServers::start().await;
+        let (variables, connections) = (servers.variables(), &servers.connections);
+        let uri = format!("https://{VAULT}/");
+        let vault = AzureVault::new(&uri, TENANT, CLIENT, &variables, connections).unwrap();
+        let latest = vault.get(&["secrets", "release", ""]).await.unwrap();
+        assert_eq!((latest.status, &latest.body[..]), (200, &br#"{"value":"latest"}"#[..]));
+        let first = vault.get(&["secrets", "release", "1f30"]).await.unwrap();
+        assert_eq!(&first.body[..], br#"{"value":"first"}"#);
+        assert_eq!(servers.azure.counts(), (1, 0), "one token serves all");
+
+        let off = vault.get(&["secrets", "off", ""]).await.unwrap();
+        let body = String::from_utf8(off.body.to_vec()).unwrap();
+        assert!(off.status == 403 && body.contains("SecretDisabled"), "{body}");
+        let absent = vault.get(&["secrets", "absent", ""]).await.unwrap();
+        insta::assert_snapshot!(absent.reason, @"https://team.vault.azure.net/secrets/absent: response status code 404: SecretNotFound");
+        // A name is one part of the path, whatever it is.
+        let climbing = vault.get(&["secrets", "../keys/release", ""]).await.unwrap();
+        assert_eq!(climbing.status, 404);
+        let text = lines.text();
+        assert!(text.contains(VAULT), "{text}");
+        for secret in ["the-service-account", "VAULT-1", r#"{"value""#, "REMOTE TEXT"] {
+            assert!(!text.contains(secret), "{secret} in\n{text}");
+        }
+
+        *servers.azure.client.lock().unwrap() = "another".into();
+        let refused = AzureVault::new(&uri, TENANT, CLIENT, &variables, connections).unwrap();
+        let why = refused.get(&["secrets", "release", ""]).await.unwrap_err();
+        insta::assert_snapshot!(why, @"response status code 400, AADSTS9002313");
     });
 }

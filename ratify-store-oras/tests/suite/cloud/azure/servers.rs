@@ -52,13 +52,15 @@ impl Azure {
     pub(super) fn entra(&self, seen: &Seen) -> Reply {
         let form = form(seen);
         let assertion = std::fs::read_to_string(&self.token_file).unwrap();
+        let is_for_vaults = form.get("scope").is_some_and(|scope| scope == VAULTS);
+        let scope = if is_for_vaults { VAULTS } else { REGISTRIES };
         let expected = BTreeMap::from(
             [
                 ("client_assertion", assertion.trim()),
                 ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
                 ("client_id", &self.client.lock().unwrap()),
                 ("grant_type", "client_credentials"),
-                ("scope", "https://containerregistry.azure.net/.default"),
+                ("scope", scope),
             ]
             .map(|(name, value)| (name.to_owned(), value.to_owned())),
         );
@@ -73,8 +75,27 @@ impl Azure {
         let number = self.tokens.fetch_add(1, Relaxed) + 1;
         let life = self.life.load(Relaxed);
         let body = json!({"token_type": "Bearer", "expires_in": life, "ext_expires_in": life,
-            "access_token": format!("AAD-{number}")});
+            "access_token": format!("{}-{number}", if is_for_vaults { "VAULT" } else { "AAD" })});
         Reply::ok(body.to_string()).with("content-type", "application/json")
+    }
+
+    /// A key vault: one secret, one that is disabled, and nothing else.
+    pub(super) fn vault(&self, seen: &Seen) -> Reply {
+        let token = format!("Bearer VAULT-{}", self.tokens.load(Relaxed));
+        if seen.method != "GET" || seen.header("authorization") != Some(&token) {
+            return Reply::error(401, "Unauthorized");
+        }
+        let refusal = |status, code: &str, inner: &str| {
+            let error =
+                json!({"code": code, "message": "REMOTE TEXT", "innererror": {"code": inner}});
+            Reply { status, ..Reply::ok(json!({"error": error}).to_string()) }
+        };
+        match seen.path.strip_suffix("?api-version=7.4") {
+            Some("/secrets/release") => Reply::ok(r#"{"value":"latest"}"#),
+            Some("/secrets/release/1f30") => Reply::ok(r#"{"value":"first"}"#),
+            Some("/secrets/off") => refusal(403, "Forbidden", "SecretDisabled"),
+            _ => refusal(404, "SecretNotFound", ""),
+        }
     }
 
     /// The metadata endpoint of a machine.
@@ -202,8 +223,12 @@ impl Servers {
 /// The names that the page's configurations are about, in a network of the test's own.
 pub(super) const AUTHORITY: &str = "login.microsoftonline.com";
 pub(super) const REGISTRY: &str = "team.azurecr.io";
+pub(super) const VAULT: &str = "team.vault.azure.net";
+/// What tokens are for.
+const REGISTRIES: &str = "https://containerregistry.azure.net/.default";
+const VAULTS: &str = "https://vault.azure.net/.default";
 
-/// Entra, a registry and a machine's metadata endpoint where they truly are.
+/// Entra, a registry, a key vault and a machine's metadata endpoint where they truly are.
 pub(super) struct TrueServers {
     pub(super) azure: Arc<Azure>,
     pub(super) machine: Fake,
@@ -223,10 +248,12 @@ impl TrueServers {
         let answer = move |seen: &Seen| match seen.header("host") {
             Some(AUTHORITY) => known.entra(seen),
             Some(REGISTRY) => known.registry(&content, seen),
+            Some(VAULT) => known.vault(seen),
             _ => Reply::error(400, "HOST"),
         };
         let address = format!("{}:443", network::ADDRESS);
-        let (https, pem) = Fake::start_tls_at(&address, &[AUTHORITY, REGISTRY], answer).await;
+        let (https, pem) =
+            Fake::start_tls_at(&address, &[AUTHORITY, REGISTRY, VAULT], answer).await;
         let file = directory.path().join("ca.pem");
         std::fs::write(&file, pem).unwrap();
         let connections = Connections::new(TlsRoots { file: Some(file), directories: vec![] });
