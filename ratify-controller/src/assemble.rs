@@ -83,7 +83,8 @@ pub fn log_notice(notice: Notice) {
 pub async fn executor(config: &Config, runtime: &Runtime) -> Result<Executor> {
     let stores = stores(config, runtime).await?;
     let verifiers = verifiers(config, runtime).await?;
-    Ok(Executor::new(stores, verifiers, Some(policy(config)?)))
+    let executor = Executor::new(stores, verifiers, Some(policy(config)?));
+    Ok(executor.with_doors(runtime.doors()))
 }
 
 fn policy(config: &Config) -> Result<Policy> {
@@ -105,7 +106,8 @@ pub async fn snapshot(config: &Config, runtime: &Runtime) -> Result<Snapshot, Sn
     let policy = policy(config).map_err(SnapshotError::Policy)?;
     tracing::info!("policies successfully created.");
     collect_unused(config, runtime);
-    Ok(Snapshot::new(Executor::new(stores, verifiers, Some(policy))))
+    let executor = Executor::new(stores, verifiers, Some(policy));
+    Ok(Snapshot::new(executor.with_doors(runtime.doors())))
 }
 
 /// Removes installed plugins that nothing names and nobody runs. What fails here costs space only.

@@ -10,15 +10,16 @@ use std::{
 };
 
 use anyhow::Context as _;
-use ratify_core::{ErrorCode, Result, config::PluginSource};
+use ratify_core::{ErrorCode, KeyRings, Result, config::PluginSource, executor::Doors, link};
 use ratify_store_oras::{
     AddressRules, Client, ClientOptions, ConnectionRules, Connections, CredentialUse,
-    OrasStoreOptions, Origin, ResultCache, Transport,
-    auth::{self, NoCredentials, SecretScope, SecretSource},
+    OrasStoreOptions, Origin, ResultCache, Transport, Web,
+    auth::{self, AzureVault, NoCredentials, SecretScope, SecretSource, VaultError},
 };
 
 use crate::{
     env::Environment,
+    fetch::WebFetch,
     k8s::secrets::KubeSecrets,
     metrics::Measures,
     plugin::{
@@ -218,6 +219,39 @@ impl Runtime {
         let installation = install(request, &options, &connect, &mut |_, _| ()).await;
         self.loaded.count(&installation);
         Ok(installation?.plugin)
+    }
+
+    /// What built-in verifiers may have besides artifacts. Keys are in it once resources gave some.
+    pub fn doors(&self) -> Doors {
+        let own = self.environment.namespace.clone().unwrap_or_default();
+        let web = Web::new(self.connections.clone(), Self::user_agent());
+        Doors::new(Arc::new(KeyRings::new(own))).with_fetch(Arc::new(WebFetch::new(web)))
+    }
+
+    /// A key vault of Azure, asked as this process by what a scope may use.
+    ///
+    /// # Errors
+    /// With v1's text, why it cannot be asked.
+    pub(crate) fn vault(
+        &self,
+        uri: &str,
+        tenant: &str,
+        client: &str,
+        scope: &SecretScope,
+    ) -> Result<AzureVault> {
+        let environment = self.auth_environment(scope);
+        let vault = AzureVault::new(uri, tenant, client, &environment, &self.connections);
+        vault.map_err(|error| {
+            let cause = match &error {
+                VaultError::Identity(_) => ErrorCode::AuthDenied
+                    .detail("failed to create workload identity credential")
+                    .with_remediation(link::AZURE_WORKLOAD_IDENTITY),
+                _ => ErrorCode::ConfigInvalid.error(),
+            };
+            ErrorCode::PluginInitFailure
+                .detail("failed to create keyvault client")
+                .with_source(cause.with_source(error))
+        })
     }
 
     fn auth_environment(&self, scope: &SecretScope) -> auth::Environment {

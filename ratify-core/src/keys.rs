@@ -70,6 +70,16 @@ impl KeyRings {
         self.stores.insert(resource.into(), certificates.map(Arc::from).map_err(Arc::new));
     }
 
+    /// There is no such key management provider any more.
+    pub fn remove(&mut self, resource: &str) {
+        self.providers.remove(resource);
+    }
+
+    /// There is no such certificate store any more.
+    pub fn remove_store(&mut self, resource: &str) {
+        self.stores.remove(resource);
+    }
+
     /// The certificates of a key management provider, for who asks in a namespace (empty: nobody's).
     ///
     /// # Errors
@@ -134,9 +144,14 @@ impl KeyRings {
         }
     }
 
-    /// Adds all that verdicts rest on that somebody's keys decide.
-    pub fn add_basis(&self, basis: &mut Basis) {
-        for (resource, ring) in &self.providers {
+    /// Adds all keys that verdicts rest on which use those of a name, or any where there is none.
+    pub fn add_basis(&self, name: Option<&str>, basis: &mut Basis) {
+        let in_own = name.map(|name| format!("{}/{name}", self.own_namespace));
+        let is_meant = |resource: &str| {
+            name.is_none_or(|name| resource == name) || in_own.as_deref() == Some(resource)
+        };
+        basis.add("keys of", name.unwrap_or("*"));
+        for (resource, ring) in self.providers.iter().filter(|(name, _)| is_meant(name)) {
             basis.add("key management provider", resource);
             match ring {
                 Ok(ring) => {
@@ -146,7 +161,7 @@ impl KeyRings {
                 Err(error) => basis.add("error", error.to_string()),
             }
         }
-        for (resource, certificates) in &self.stores {
+        for (resource, certificates) in self.stores.iter().filter(|(name, _)| is_meant(name)) {
             basis.add("certificate store", resource);
             match certificates {
                 Ok(certificates) => certificates.iter().for_each(|one| one.add_basis(basis)),
@@ -299,13 +314,32 @@ mod tests {
         insta::assert_snapshot!(nowhere, @"RESOURCE_NOT_FOUND: The given store name certs is not namespaced");
     }
 
+    fn basis_of(rings: &KeyRings, name: Option<&str>) -> Vec<u8> {
+        let mut basis = Basis::default();
+        rings.add_basis(name, &mut basis);
+        basis.bytes().unwrap().to_vec()
+    }
+
+    #[test]
+    fn who_names_keys_rests_on_those_and_on_no_others() {
+        let (before, mut after) = (rings(), rings());
+        after.insert("team/own", Ok(KeyRing::default()));
+        after.insert_store("gatekeeper-system/certs", Ok(Vec::new()));
+        let is_same = |after: &KeyRings, name| basis_of(&before, name) == basis_of(after, name);
+        for name in ["shared", "team/certs", "absent"] {
+            assert!(is_same(&after, Some(name)), "{name}");
+        }
+        for name in [Some("team/own"), Some("certs"), Some("gatekeeper-system/certs"), None] {
+            assert!(!is_same(&after, name), "{name:?}");
+        }
+        after.remove("shared");
+        after.remove_store("team/certs");
+        assert!(!is_same(&after, Some("shared")) && !is_same(&after, Some("team/certs")));
+    }
+
     #[test]
     fn every_key_and_every_error_is_part_of_what_decides() {
-        let basis_of = |rings: &KeyRings| {
-            let mut basis = Basis::default();
-            rings.add_basis(&mut basis);
-            basis.bytes().unwrap().to_vec()
-        };
+        let basis_of = |rings: &KeyRings| basis_of(rings, None);
         let mut seen = vec![basis_of(&rings()), basis_of(&KeyRings::default())];
         let changes: [fn(&mut KeyRings); 4] = [
             |rings| rings.insert("shared", Ok(KeyRing::default())),

@@ -57,8 +57,14 @@ pub trait Verifier: Send + Sync {
     /// Whether what is attached to the artifact must pass as well.
     fn verifies_nested(&self) -> bool;
 
-    /// Adds what its reports rest on besides the artifact: its configuration, keys, and the digest of
-    /// a program. It may read files, so it is asked rarely. A verifier that does not say leaves the
+    /// The key management providers and certificate stores whose keys it uses, by the names that it is
+    /// configured with; `None` where it does not say, so that it may use any.
+    fn named_keys(&self) -> Option<Vec<String>> {
+        None
+    }
+
+    /// Adds what its reports rest on besides the artifact and the keys that it names: its
+    /// configuration, and the digest of a program. It may read files, so it is asked rarely. A verifier that does not say leaves the
     /// basis unknown, and no verdict that it takes part in is kept.
     fn add_basis(&self, basis: &mut Basis) {
         basis.add_unknown();

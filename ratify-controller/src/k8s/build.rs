@@ -13,7 +13,6 @@ use ratify_core::{
     policy::Policy,
 };
 use ratify_store_oras::auth::SecretScope;
-use serde_json::Value;
 use tracing::Instrument as _;
 
 use super::{
@@ -21,6 +20,7 @@ use super::{
     crd::PluginStatus,
     entry::{self, DEFAULT_VERSION},
     follow::Tag,
+    keys,
     kind::{Kind, Role},
     parts::Part,
     pins::Pins,
@@ -68,10 +68,12 @@ pub(super) struct Built {
     pub(super) tag: Option<Tag>,
     /// Where its plugin is recorded.
     pub(super) directory: Option<PathBuf>,
+    /// What is to be told of keys.
+    pub(super) keys: keys::Told,
 }
 
 impl Built {
-    fn failed(error: Error, retry: bool) -> Self {
+    pub(super) fn failed(error: Error, retry: bool) -> Self {
         Self { retry, ..Self::of(Err(error)) }
     }
 
@@ -84,7 +86,13 @@ impl Built {
             plugin: None,
             tag: None,
             directory: None,
+            keys: keys::Told::default(),
         }
+    }
+
+    /// What keys come from.
+    pub(super) fn of_keys(part: Part, keys: keys::Told) -> Self {
+        Self { keys, ..Self::of(Ok(Some(part))) }
     }
 }
 
@@ -161,8 +169,8 @@ async fn build_part(
             Role::Verifier => verifier(shared, rules, resource, pin).await,
             Role::Store => store(shared, rules, resource, pin).await,
             Role::Policy => policy(resource),
-            Role::Keys => Built::failed(keys_error(resource), false),
-            Role::CertificateStore => Built::failed(certificates_error(resource), false),
+            Role::Keys => keys::provider(shared, resource).await,
+            Role::CertificateStore => keys::certificate_store(shared, resource).await,
         }
     });
     let built = guarded(building).await;
@@ -254,30 +262,6 @@ fn policy(resource: &Resource) -> Built {
     }
 }
 
-fn keys_error(resource: &Resource) -> Error {
-    let parameters = resource.spec.get("parameters").filter(|value| !value.is_null());
-    let outer = ErrorCode::KeyManagementProviderFailure
-        .detail("Failed to create key management provider from CR");
-    match parameters {
-        None => outer.with_source("no key management provider parameters provided".to_owned()),
-        Some(_) => outer.with_source(format!(
-            "the key management provider {} is not part of this build of Ratify",
-            ratify_core::capped_line(
-                resource.spec.get("type").and_then(Value::as_str).unwrap_or_default(),
-                100
-            )
-        )),
-    }
-}
-
-fn certificates_error(resource: &Resource) -> Error {
-    let provider = resource.spec.get("provider").and_then(Value::as_str).unwrap_or_default();
-    ErrorCode::CertInvalid.detail(format!(
-        "the certificate store provider {} is not part of this build of Ratify",
-        ratify_core::capped_line(provider, 100)
-    ))
-}
-
 fn log_defaults(shared: &Shared, version: bool, address: Option<&str>, colon: &str) {
     if version {
         tracing::info!("Version was empty, setting to default version: {DEFAULT_VERSION}");
@@ -341,7 +325,8 @@ impl Ready {
         let plugin = plugin_status(shared, resource, self.pin.as_ref(), installed);
         let directory = self.pin.as_ref().and_then(|_| self.dirs.into_iter().next());
         let part = made.map(|(part, _)| Some(part));
-        Built { part, stand_in: None, retry, pin: self.pin, plugin, tag: self.tag, directory }
+        let (pin, tag) = (self.pin, self.tag);
+        Built { retry, pin, plugin, tag, directory, ..Built::of(part) }
     }
 }
 

@@ -180,7 +180,7 @@ mod tests {
             program: Some(program.into()),
             ..PluginStatus::default()
         });
-        Standing { outcome, remark: None, plugin, moved_to: None }
+        Standing { outcome, remark: None, plugin, moved_to: None, properties: None }
     }
 
     /// What is said, and what the status is after it.

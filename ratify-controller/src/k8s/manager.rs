@@ -2,6 +2,7 @@
 //! state; jobs build and write beside it, so that a slow registry holds up no other resource.
 
 mod count;
+mod force;
 mod open;
 mod tags;
 
@@ -14,7 +15,7 @@ use std::{
 
 use anyhow::bail;
 use kube::Client;
-use ratify_core::{Digest, ErrorCode, capped_line};
+use ratify_core::{Digest, ErrorCode};
 use tokio::{
     sync::{mpsc, watch as latest},
     task::{AbortHandle, Id, JoinSet},
@@ -25,7 +26,7 @@ use super::{
     build::{self, Built, Shared},
     crd::PluginStatus,
     follow::Tag,
-    kind::{Kind, Role},
+    kind::Kind,
     log,
     parts::{Composition, Parts},
     pins::Pins,
@@ -48,8 +49,6 @@ use crate::{
     state::Active,
 };
 
-/// What is wrong with a resource is cut to this in the log: its text is its author's.
-const MAX_LOGGED: usize = 2000;
 /// How many events may wait to be looked at; more wait at the API server.
 const EVENTS: usize = 256;
 
@@ -99,7 +98,7 @@ struct Done {
     /// The plugin that is in force.
     runs: Option<PluginStatus>,
     tag: Option<Tag>,
-    /// When the tag is looked up next.
+    /// When the tag is looked up next, or the keys are asked for again.
     next_look: Option<Instant>,
     /// Where its plugin is recorded.
     directory: Option<PathBuf>,
@@ -142,6 +141,7 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
     let pins = Pins::of(Inventory::of(runtime.environment.default_plugin_dir()));
     let events_forbidden = Once::default();
     let shared = Shared { client, runtime, identity, pins, events_forbidden };
+    let parts = Parts::new(shared.runtime.doors());
     let mut manager = Manager {
         shared: Arc::new(shared),
         active,
@@ -150,7 +150,7 @@ pub async fn manage(client: Client, options: ManagerOptions) -> anyhow::Result<(
         queue: Queue::default(),
         resources: BTreeMap::new(),
         done: BTreeMap::new(),
-        parts: Parts::default(),
+        parts,
         unlisted: Kind::ALL.into_iter().collect(),
         tried: Tried::new(readiness),
         counts,
@@ -386,28 +386,8 @@ impl Manager {
         // What is denied is not kept as the last good one.
         let is_denied = built.part.as_ref().is_err_and(rules::is_denial);
         let kept = before.as_ref().is_some_and(|done| done.in_force) && !is_denied;
-        let Built { part, stand_in, retry, pin, plugin, tag, directory } = built;
-        let error = match part {
-            Ok(part) => {
-                if let Some(part) = part {
-                    self.parts.insert(&key.namespace, &key.name, part);
-                    self.swap(&key);
-                    log::added(&resource);
-                }
-                None
-            }
-            Err(error) => {
-                tracing::error!("{}", capped_line(&error.to_string(), MAX_LOGGED));
-                match stand_in {
-                    _ if kept => {}
-                    Some(stand_in) => self.parts.insert(&key.namespace, &key.name, stand_in),
-                    // What an earlier resource of this name left.
-                    None => self.take_away(&key),
-                }
-                self.swap(&key);
-                Some(error)
-            }
-        };
+        let Built { part, stand_in, retry, pin, plugin, tag, directory, keys } = built;
+        let error = self.put_in_force(&resource, part, stand_in, kept).err();
         let in_force = error.is_none() || kept;
         // A pin that this process did not make may be old.
         let is_old_pin = before.is_none() && resource.pin().is_some() && resource.pin() == pin;
@@ -424,8 +404,18 @@ impl Manager {
         let kept = kept && error.is_some();
         let is_by_tag = tag.is_some();
         let remark = self.composition.remark(key.kind, self.open);
-        let verdict =
-            Verdict { kept, error, plugin, is_by_tag, remark, moved_to: None, ran_before };
+        let (now, properties) = (Instant::now(), keys.properties);
+        let refreshed = keys.refresh.and_then(|interval| now.checked_add(interval));
+        let verdict = Verdict {
+            kept,
+            error,
+            plugin,
+            is_by_tag,
+            remark,
+            moved_to: None,
+            ran_before,
+            properties,
+        };
         // A failure is said once: what v1 makes of the status is not answered at each try.
         let told = verdict.error.is_some()
             && before.is_some_and(|before| {
@@ -442,7 +432,10 @@ impl Manager {
             verdict: Arc::new(verdict),
             told,
             runs,
-            next_look: tag.as_ref().and_then(|tag| tag.next_look(Instant::now(), is_old_pin)),
+            next_look: match &tag {
+                Some(tag) => tag.next_look(now, is_old_pin),
+                None => refreshed,
+            },
             tag,
             directory,
         };
@@ -474,20 +467,5 @@ impl Manager {
         self.abandon(key);
         self.take_away(key);
         self.swap(key);
-    }
-
-    fn take_away(&mut self, key: &Key) {
-        match key.kind.role {
-            Role::Verifier => self.parts.remove_verifier(&key.namespace, &key.name),
-            Role::Store => self.parts.remove_store(&key.namespace, &key.name),
-            Role::Policy => self.parts.remove_policy(&key.namespace, &key.name),
-            Role::Keys | Role::CertificateStore => {}
-        }
-    }
-
-    fn swap(&self, changed: &Key) {
-        let previous = self.active.snapshot();
-        let next = self.parts.snapshot_after(&previous, &changed.namespace, self.composition);
-        self.active.swap(next);
     }
 }

@@ -6,7 +6,7 @@
 //! `status` says how a resource stands, which `write` writes, with the Events of `events`. `queue`
 //! says what is to be done next; `manager` does what `watch` saw, by the jobs in `build`; `tried`
 //! says when it has done so once. `pins` and `claim` settle which digest runs, `follow` looks after
-//! tags, `volume` after what is left. `rotation` makes the certificates that the server shows, `waits`
+//! tags, `keys` gets keys and certificates, `volume` looks after what is left. `rotation` makes the certificates that the server shows, `waits`
 //! sees how long others wait for its answers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +19,7 @@ pub mod crd;
 pub mod entry;
 mod events;
 mod follow;
+mod keys;
 pub mod kind;
 mod log;
 pub mod manager;

@@ -8,8 +8,8 @@ use std::{
 };
 
 use ratify_core::{
-    Error, ReferrerStore, Verifier,
-    executor::{Executor, Limits},
+    Error, KeyRing, KeyRings, ReferrerStore, RingCertificate, Verifier,
+    executor::{Doors, Executor, Limits},
     policy::Policy,
 };
 
@@ -30,6 +30,10 @@ pub enum Part {
     Store(Arc<dyn ReferrerStore>),
     /// What decides, or why nothing does.
     Policy(Result<Policy, Error>),
+    /// What a key management provider gave, or why it gave nothing.
+    Keys(Result<KeyRing, Error>),
+    /// What a certificate store gave, or why it gave nothing.
+    Certificates(Result<Vec<RingCertificate>, Error>),
 }
 
 /// How the parts of a namespace relate to the cluster's, and what bounds a request.
@@ -66,9 +70,15 @@ impl Composition {
     }
 }
 
-/// Everything that was built, by namespace and name.
+/// Everything that was built.
 #[derive(Default)]
-pub struct Parts(BTreeMap<String, OfNamespace>);
+pub struct Parts {
+    /// By namespace and name.
+    of: BTreeMap<String, OfNamespace>,
+    /// What built-in verifiers may have, the keys of all namespaces among it: who may use which is
+    /// asked when somebody does.
+    doors: Doors,
+}
 
 #[derive(Default)]
 struct OfNamespace {
@@ -89,15 +99,42 @@ impl OfNamespace {
 }
 
 impl Parts {
+    /// Nothing yet, where built-in verifiers may have this.
+    pub fn new(doors: Doors) -> Self {
+        Self { of: BTreeMap::new(), doors }
+    }
+
     /// Puts what a resource was built to in the place of what it was before.
     pub fn insert(&mut self, namespace: &str, name: &str, part: Part) {
-        let of_namespace = self.0.entry(namespace.to_owned()).or_default();
+        let part = match part {
+            Part::Keys(ring) => return self.rings().insert(resource(namespace, name), ring),
+            Part::Certificates(of) => {
+                return self.rings().insert_store(resource(namespace, name), of);
+            }
+            part => part,
+        };
+        let of_namespace = self.of.entry(namespace.to_owned()).or_default();
         let name = name.to_owned();
         match part {
             Part::Verifier(verifier) => drop(of_namespace.verifiers.insert(name, verifier)),
             Part::Store(store) => drop(of_namespace.stores.insert(name, store)),
             Part::Policy(policy) => drop(of_namespace.policies.insert(name, policy)),
+            Part::Keys(_) | Part::Certificates(_) => {}
         }
+    }
+
+    /// Takes away what a key management provider gave.
+    pub fn remove_keys(&mut self, namespace: &str, name: &str) {
+        self.rings().remove(&resource(namespace, name));
+    }
+
+    /// Takes away what a certificate store gave.
+    pub fn remove_certificates(&mut self, namespace: &str, name: &str) {
+        self.rings().remove_store(&resource(namespace, name));
+    }
+
+    fn rings(&mut self) -> &mut KeyRings {
+        Arc::make_mut(&mut self.doors.key_rings)
     }
 
     /// Takes away a verifier.
@@ -116,17 +153,18 @@ impl Parts {
     }
 
     fn remove(&mut self, namespace: &str, act: impl FnOnce(&mut OfNamespace)) {
-        if let Some(parts) = self.0.get_mut(namespace) {
+        if let Some(parts) = self.of.get_mut(namespace) {
             act(parts);
             if parts.is_empty() {
-                self.0.remove(namespace);
+                self.of.remove(namespace);
             }
         }
     }
 
     /// The snapshot of all parts.
     pub fn snapshot(&self, composition: Composition) -> Snapshot {
-        let namespaces: BTreeSet<&String> = self.0.keys().filter(|name| *name != CLUSTER).collect();
+        let namespaces: BTreeSet<&String> =
+            self.of.keys().filter(|name| *name != CLUSTER).collect();
         let views = namespaces.into_iter().filter_map(|namespace| {
             let view = self.view(namespace, composition)?;
             Some((namespace.clone(), Arc::new(view)))
@@ -150,40 +188,48 @@ impl Parts {
 
     fn cluster(&self, composition: Composition) -> View {
         let nothing = OfNamespace::default();
-        let cluster = self.0.get(CLUSTER).unwrap_or(&nothing);
-        let mut view = View::new(executor(&cluster.stores, &cluster.verifiers, None, composition));
+        let cluster = self.of.get(CLUSTER).unwrap_or(&nothing);
+        let executor = self.executor(&cluster.stores, &cluster.verifiers, None, composition);
+        let mut view = View::new(executor);
         set_policy(&mut view, cluster.policy());
         view
     }
 
     /// The view of a namespace: of each kind its own parts if it has any, or else the cluster's.
     fn view(&self, namespace: &str, composition: Composition) -> Option<View> {
-        let own = self.0.get(namespace)?;
+        let own = self.of.get(namespace)?;
         let nothing = OfNamespace::default();
-        let cluster = self.0.get(CLUSTER).unwrap_or(&nothing);
+        let cluster = self.of.get(CLUSTER).unwrap_or(&nothing);
         let stores = if own.stores.is_empty() { &cluster.stores } else { &own.stores };
         let verifiers = if own.verifiers.is_empty() { &cluster.verifiers } else { &own.verifiers };
-        let mut view = View::new(executor(stores, verifiers, None, composition));
+        let mut view = View::new(self.executor(stores, verifiers, None, composition));
         set_policy(&mut view, own.policy().or_else(|| cluster.policy()));
         if composition.tighten_only {
             let policy = cluster.policy().and_then(|policy| policy.as_ref().ok()).cloned();
             // By the cluster's own stores: a namespace's may list what it likes.
             let (stores, verifiers) = (&cluster.stores, &cluster.verifiers);
-            view.cluster_rule = Some(executor(stores, verifiers, policy, composition));
+            view.cluster_rule = Some(self.executor(stores, verifiers, policy, composition));
         }
         Some(view)
     }
+
+    fn executor(
+        &self,
+        stores: &BTreeMap<String, Arc<dyn ReferrerStore>>,
+        verifiers: &BTreeMap<String, Arc<dyn Verifier>>,
+        policy: Option<Policy>,
+        composition: Composition,
+    ) -> Executor {
+        let stores = stores.values().cloned().collect();
+        Executor::new(stores, verifiers.values().cloned().collect(), policy)
+            .with_limits(composition.limits)
+            .with_doors(self.doors.clone())
+    }
 }
 
-fn executor(
-    stores: &BTreeMap<String, Arc<dyn ReferrerStore>>,
-    verifiers: &BTreeMap<String, Arc<dyn Verifier>>,
-    policy: Option<Policy>,
-    composition: Composition,
-) -> Executor {
-    let stores = stores.values().cloned().collect();
-    Executor::new(stores, verifiers.values().cloned().collect(), policy)
-        .with_limits(composition.limits)
+/// v1's name of what keys come from.
+fn resource(namespace: &str, name: &str) -> String {
+    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
 }
 
 /// A policy that is given and cannot be in force is no reason to fall back to a weaker one: there

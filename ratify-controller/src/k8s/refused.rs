@@ -19,8 +19,8 @@ const MAX_TYPE: usize = 255;
 /// The reason is cut to this in reports: its text is the resource's author's.
 const MAX_REASON: usize = 1000;
 
-/// What takes the place of what cannot be had. Nothing is in the place of keys, which nothing
-/// uses yet, nor of a policy whose name does not count.
+/// What takes the place of what cannot be had. Nothing is in the place of a policy whose name does not
+/// count.
 pub(super) fn stand_in(resource: &Resource, error: &Error) -> Option<Part> {
     let text = |key: &str| resource.spec.get(key).and_then(Value::as_str).unwrap_or_default();
     let name = resource.key.name.as_str();
@@ -40,8 +40,20 @@ pub(super) fn stand_in(resource: &Resource, error: &Error) -> Option<Part> {
             let text = capped_line(&error.to_string(), 1000);
             Some(Part::Policy(Err(ErrorCode::PluginInitFailure.detail(text))))
         }
-        Role::Keys | Role::CertificateStore => None,
+        Role::Keys => Some(Part::Keys(Err(not_in_force("key management provider", name, error)))),
+        Role::CertificateStore => {
+            Some(Part::Certificates(Err(not_in_force("certificate store", name, error))))
+        }
     }
+}
+
+/// What verifiers are told who need it.
+fn not_in_force(what: &str, name: &str, error: &Error) -> Error {
+    let reason = capped_line(&error.to_string(), MAX_REASON);
+    ErrorCode::KeyManagementProviderFailure
+        .detail(format!("the {what} {name} is not in force"))
+        .with_source(reason)
+        .passing(error.is_transient())
 }
 
 /// A verifier that refuses every artifact it is for.
@@ -83,6 +95,10 @@ impl Verifier for RefusedVerifier {
 
     fn verifies_nested(&self) -> bool {
         false
+    }
+
+    fn named_keys(&self) -> Option<Vec<String>> {
+        Some(Vec::new())
     }
 
     fn add_basis(&self, basis: &mut Basis) {
@@ -199,5 +215,8 @@ mod tests {
         let policy = stand_in(Role::Policy, entry::POLICY_NAME);
         assert!(matches!(policy, Some(Part::Policy(Err(_)))));
         assert!(stand_in(Role::Policy, "of-no-account").is_none());
+        assert!(matches!(stand_in(Role::Keys, "k"), Some(Part::Keys(Err(_)))));
+        let store = stand_in(Role::CertificateStore, "c");
+        assert!(matches!(store, Some(Part::Certificates(Err(_)))));
     }
 }

@@ -45,6 +45,8 @@ pub struct Standing<'a> {
     pub plugin: Option<PluginStatus>,
     /// What the tag stands for now, where that is something else than what runs.
     pub moved_to: Option<Digest>,
+    /// What is to be told of each key and certificate; `None` leaves what was told last.
+    pub properties: Option<Map<String, Value>>,
 }
 
 impl Outcome<'_> {
@@ -89,6 +91,9 @@ pub fn patch(resource: &Resource, standing: &Standing<'_>, now: Timestamp) -> Op
     let conditions: Vec<Value> =
         conditions.into_iter().map(|condition| timed(resource, condition, &now)).collect();
     fields.insert("conditions".into(), conditions.into());
+    if let Some(properties) = &standing.properties {
+        fields.insert("properties".into(), properties.clone().into());
+    }
     if fields.iter().all(|(key, value)| says(&resource.status, key, value)) {
         return None;
     }
@@ -266,7 +271,7 @@ mod tests {
     }
 
     fn standing(outcome: Outcome<'_>) -> Standing<'_> {
-        Standing { outcome, remark: None, plugin: None, moved_to: None }
+        Standing { outcome, remark: None, plugin: None, moved_to: None, properties: None }
     }
 
     /// What the API server keeps of a patch: no nulls.
@@ -339,6 +344,21 @@ mod tests {
         let brief = status["brieferror"].as_str().unwrap();
         assert!(brief.len() <= 103 && brief.ends_with("..."), "{brief}");
         assert_eq!(status["lastfetchedtime"], "2023-11-14T22:13:20Z");
+    }
+
+    #[test]
+    fn what_is_told_of_keys_stays_where_they_could_not_be_fetched_again() {
+        let told = json!({"Keys": [{"Name": "k"}]});
+        let properties = told.as_object().cloned();
+        let fetched = Standing { properties, ..standing(Outcome::Active) };
+        let first = patch(&resource(Role::Keys, json!({})), &fetched, at(0)).unwrap();
+        assert_eq!(first["status"]["properties"], told);
+        let seen = resource(Role::Keys, applied(&first));
+        assert_eq!(patch(&seen, &fetched, at(9)), None);
+        let error = ErrorCode::KeyVaultOperationFailure.detail("d");
+        let failed = standing(Outcome::KeptLastGood(&error));
+        let second = patch(&seen, &failed, at(9)).unwrap();
+        assert!(second["status"].get("properties").is_none(), "{second}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use kube::api::Patch;
 use ratify_core::{Digest, Error, ErrorCode};
+use serde_json::{Map, Value};
 
 use super::{
     build::{Shared, api, by_us, within},
@@ -30,6 +31,8 @@ pub(super) struct Verdict {
     pub(super) remark: Option<&'static str>,
     /// The plugin that was in force before.
     pub(super) ran_before: Option<PluginStatus>,
+    /// What is to be told of each key.
+    pub(super) properties: Option<Map<String, Value>>,
 }
 
 impl Verdict {
@@ -38,7 +41,17 @@ impl Verdict {
         let plugin = self.plugin.clone();
         let (is_by_tag, remark) = (self.is_by_tag, self.remark);
         let ran_before = plugin.clone();
-        Self { error: None, kept: false, is_by_tag, remark, ran_before, plugin, moved_to }
+        let properties = self.properties.clone();
+        Self {
+            error: None,
+            kept: false,
+            is_by_tag,
+            remark,
+            ran_before,
+            plugin,
+            moved_to,
+            properties,
+        }
     }
 
     /// The same of a resource in force, with something else worth knowing.
@@ -57,6 +70,7 @@ impl Verdict {
             remark: self.remark.map(str::to_owned),
             plugin: self.plugin.clone(),
             moved_to: self.moved_to.clone(),
+            properties: self.properties.clone(),
         }
     }
 

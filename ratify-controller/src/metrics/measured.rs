@@ -37,6 +37,10 @@ impl Verifier for Measured {
         self.verifier.verifies_nested()
     }
 
+    fn named_keys(&self) -> Option<Vec<String>> {
+        self.verifier.named_keys()
+    }
+
     fn add_basis(&self, basis: &mut Basis) {
         self.verifier.add_basis(basis);
     }

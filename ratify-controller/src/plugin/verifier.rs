@@ -165,6 +165,11 @@ impl Verifier for ExecVerifier {
         self.config.nested
     }
 
+    /// A program is given no keys.
+    fn named_keys(&self) -> Option<Vec<String>> {
+        Some(Vec::new())
+    }
+
     fn add_basis(&self, basis: &mut Basis) {
         // Whatever else the entry says is made of what is written there.
         basis.add("version", &self.config.version);

@@ -212,12 +212,16 @@ impl Executor {
         for verifier in &self.verifiers {
             basis.add("verifier", verifier.name());
             verifier.add_basis(basis);
+            let rings = &self.doors.key_rings;
+            match verifier.named_keys() {
+                Some(names) => names.iter().for_each(|name| rings.add_basis(Some(name), basis)),
+                None => rings.add_basis(None, basis),
+            }
         }
         match &self.policy {
             Some(policy) => policy.add_basis(basis),
             None => basis.add("no policy", ""),
         }
-        self.doors.key_rings.add_basis(basis);
     }
 
     /// Decides about a subject. Reports are in the order of the stores, of their lists and of the

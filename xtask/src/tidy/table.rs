@@ -2,11 +2,18 @@
 //! is itself a finding.
 
 /// Crates that `ratify` links in several versions, and why that cannot be helped.
-pub(crate) const DUPLICATES: [(&str, &str); 4] = [
+pub(crate) const DUPLICATES: [(&str, &str); 8] = [
     ("base64", "hyper-util and reqwest are on 0.23, oci-client on 0.22; ours follows oci-client"),
     ("const-oid", "x509-cert 0.2 is on 0.9, oci-client's sha2 on 0.10; names, no code"),
+    (
+        "der",
+        "p12-keystore is on the next line of x509-cert's family; ours is the one of signatures",
+    ),
     ("getrandom", "kube-runtime hashes with ahash 0.8, which is on 0.3"),
+    ("num-bigint", "p12-keystore's x509-parser is on 0.4, regorus on 0.5"),
+    ("spki", "see der"),
     ("tower-http", "kube-client is on 0.7, reqwest on 0.6"),
+    ("x509-cert", "see der"),
 ];
 
 /// Licences that every dependency must be had under (SPDX identifiers).

@@ -13,10 +13,13 @@ use super::{
     finding::{Finding, Level, Source, shown},
     rows, values,
 };
-use crate::k8s::{
-    entry::{self, POLICY_NAME},
-    kind::Role,
-    resource::Resource,
+use crate::{
+    k8s::{
+        entry::{self, POLICY_NAME},
+        kind::Role,
+        resource::Resource,
+    },
+    keys::{CertificateStore, Provider},
 };
 
 /// What was read of a cluster.
@@ -134,7 +137,7 @@ fn resource(resource: &Resource) -> Vec<Finding> {
             Err(error) => vec![broken(&at, &error)],
         },
         Role::Policy => policy(&at, resource, owner),
-        Role::Keys | Role::CertificateStore => vec![keys(&at, resource)],
+        Role::Keys | Role::CertificateStore => keys(&at, resource, &owner),
     };
     findings.extend(failing(&at, resource));
     findings
@@ -204,16 +207,31 @@ fn policy(at: &str, resource: &Resource, owner: Owner<'_>) -> Vec<Finding> {
     findings
 }
 
-fn keys(at: &str, resource: &Resource) -> Finding {
-    let key = if resource.key.kind.role == Role::Keys { "type" } else { "provider" };
-    let type_ = resource.spec.get(key).and_then(Value::as_str).unwrap_or_default();
-    Finding::change(
-        at,
-        format!("the provider {} is not part of this build", shown(type_)),
-        "it is accepted, and its status says that it is not in force: it is not built yet",
-        "keep it for when it is; nothing reads keys and certificates until then",
-    )
-    .row(rows::KEYS)
+fn keys(at: &str, resource: &Resource, owner: &Owner<'_>) -> Vec<Finding> {
+    let parameters = resource.spec.get("parameters");
+    let text = |key: &str| resource.spec.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (type_, read) = match resource.key.kind.role {
+        Role::CertificateStore => {
+            let type_ = text("provider").trim().to_ascii_lowercase();
+            let read = CertificateStore::new(&type_, parameters).map(drop);
+            (type_, read)
+        }
+        _ => (text("type").to_owned(), Provider::new(text("type"), parameters).map(drop)),
+    };
+    if let Err(error) = read {
+        return vec![broken(at, &error)];
+    }
+    let mut findings = vec![Finding::same(at, format!("the provider {type_}"))];
+    if let (Owner::Namespace(_), "azurekeyvault") = (owner, type_.as_str()) {
+        let finding = Finding::change(
+            at,
+            "the key vault is not asked, unless this is Ratify's own namespace",
+            "a tenant would ask it as Ratify, for what Ratify may read",
+            "namespaces.clusterCredentials in the configuration allows it, or make it a resource of the cluster",
+        );
+        findings.push(finding.row(rows::TENANT_VAULT));
+    }
+    findings
 }
 
 /// The containers of a Deployment that run Ratify.

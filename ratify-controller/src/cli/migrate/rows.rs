@@ -11,7 +11,7 @@ macro_rules! rows {
 
 rows! {
     VERIFIERS = "`notation`, `cosign`";
-    KEYS = "KeyManagementProvider and CertificateStore; the types `notation` and `cosign`";
+    TENANT_VAULT = "a NamespacedKeyManagementProvider or a CertificateStore asks a key vault as Ratify";
     UNPROVEN_REGO = "a Rego policy may use all of Rego and every builtin of OPA";
     STAND_IN = "a verifier that cannot be had is left out, and what it should refuse may pass";
     BROKEN_POLICY = "a broken policy of a namespace is left out, and the cluster's counts";

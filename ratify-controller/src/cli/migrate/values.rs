@@ -183,42 +183,6 @@ pub(super) fn trust_policies(path: &str, value: &Value) -> Option<Finding> {
     })
 }
 
-pub(super) fn inline_keys(path: &str, value: &Value) -> Option<Finding> {
-    is_on(value).then(|| {
-        Finding::change(
-            path,
-            "certificates and keys in values make key management providers, which say in their status that they are not in force",
-            "the provider inline is not built yet",
-            "keep them for when it is; nothing else reads them",
-        )
-        .row(rows::KEYS)
-    })
-}
-
-pub(super) fn key_vault(path: &str, value: &Value) -> Option<Finding> {
-    is_on(value).then(|| {
-        Finding::change(
-            path,
-            "the key management provider azurekeyvault is not part of this build",
-            "it is not built yet",
-            format!("set {path} to false for the time being, or keep v1"),
-        )
-        .row(rows::KEYS)
-    })
-}
-
-pub(super) fn cloud_identity(path: &str, value: &Value) -> Option<Finding> {
-    is_on(value).then(|| {
-        Finding::look(
-            path,
-            "the service account gets this identity for registries, and no key vault uses it",
-            "the key management provider azurekeyvault is not built yet",
-            "see what it is for: a registry or a key vault",
-        )
-        .row(rows::KEYS)
-    })
-}
-
 pub(super) fn registry_provider(path: &str, value: &Value) -> Option<Finding> {
     let key = path.rsplit('.').next().unwrap_or_default();
     let name = key.strip_suffix("Enabled").unwrap_or(key);
@@ -416,8 +380,6 @@ mod tests {
             json!({"alibabacloudAcrBasicEnabled": true, "awsEcrBasicEnabled": true});
         values["provider"]["cache"] = json!({"enabled": true, "type": "dapr", "ttl": "0"});
         insta::assert_snapshot!(lines(&values), @r#"
-        Look azureWorkloadIdentity.clientId: the service account gets this identity for registries, and no key vault uses it
-        Change azurekeyvault.enabled: the key management provider azurekeyvault is not part of this build
         Look featureFlags.RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY: accepted without effect
         Look featureFlags.RATIFY_OTHER: there is no such feature flag
         Look image.crdRepository: mirror.example.com/crds is where the image is taken from
@@ -427,7 +389,6 @@ mod tests {
         Look logger.requestHeaders.traceIDHeaderName: the trace id is taken from these headers
         Change notation.enabled: the verifier notation is not part of this build
         Look notation.trustPolicies: verificatonLevel is read by nobody: the level is strict
-        Change notationCerts: certificates and keys in values make key management providers, which say in their status that they are not in force
         Look provider.cache.ttl: verdicts are kept for an hour, not for ever
         Look provider.cache.type: each replica keeps its verdicts in memory: no sidecar is asked
         Change rbac: this key has keys below it

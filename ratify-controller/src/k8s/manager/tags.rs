@@ -1,4 +1,5 @@
-//! What the manager does about tags that move: it looks them up, follows or reports them.
+//! What the manager does about what moves: it looks tags up, follows or reports them, and asks again
+//! for keys.
 
 use std::{sync::Arc, time::Instant};
 
@@ -7,6 +8,8 @@ use ratify_core::{Digest, capped_line};
 use super::{Manager, Step};
 use crate::k8s::{
     build,
+    kind::Role,
+    log,
     resource::{Key, Resource},
 };
 
@@ -17,6 +20,10 @@ impl Manager {
             return self.tell(resource);
         };
         let is_due = done.next_look.is_some_and(|at| at <= Instant::now());
+        if is_due && key.kind.role == Role::Keys {
+            log::start(&key);
+            return self.build(key, resource);
+        }
         let Some(tag) = done.tag.clone().filter(|_| is_due) else { return self.finish(&key, true) };
         let shared = Arc::clone(&self.shared);
         self.spawn(key, async move {

@@ -137,7 +137,7 @@ async fn every_value_of_v1s_chart_is_known_and_the_report_reads_well() {
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     assert!(!ran.stdout.contains("no such value"), "{}", ran.stdout);
     insta::assert_snapshot!(ran.stdout, @r#"
-    values.yaml: 5 must change, 2 to look at, 42 carry over
+    values.yaml: 5 must change, 2 to look at, 48 carry over
       CHANGE  cosign.enabled
               the verifier cosign is not part of this build
               why: it is not built yet; a stand-in fails every artifact of its types, so that images that carry one are denied
@@ -172,10 +172,11 @@ async fn every_value_of_v1s_chart_is_known_and_the_report_reads_well() {
               no certificate is given and RATIFY_CERT_ROTATION is off: the chart refuses, as v1's
               why: Gatekeeper asks over TLS only
               do: give crt, key and cabundle as you do on the command line, or set featureFlags.RATIFY_CERT_ROTATION
-      SAME    affinity, crds, enableRuntimeDefaultSeccompProfile, env,
-              featureFlags.RATIFY_CERT_ROTATION, featureFlags.RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY,
-              fullnameOverride, gatekeeper.version, healthPort, image.pullPolicy, logger.formatter,
-              logger.level, logger.requestHeaders.traceIDHeaderName, nameOverride,
+      SAME    affinity, akvCertConfig.enabled, azurekeyvault.enabled, cosign.key, cosignKeys, crds,
+              enableRuntimeDefaultSeccompProfile, env, featureFlags.RATIFY_CERT_ROTATION,
+              featureFlags.RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY, fullnameOverride,
+              gatekeeper.version, healthPort, image.pullPolicy, logger.formatter, logger.level,
+              logger.requestHeaders.traceIDHeaderName, nameOverride, notationCert, notationCerts,
               oras.authProviders.alibabacloudAcrBasicEnabled, oras.authProviders.awsEcrBasicEnabled,
               oras.authProviders.azureManagedIdentityEnabled,
               oras.authProviders.azureWorkloadIdentityEnabled, oras.authProviders.k8secretsEnabled,
@@ -344,10 +345,9 @@ async fn a_cluster_with_v1s_chart_is_judged_as_far_as_it_may_be_read() {
     insta::assert_snapshot!(all.stdout, @"
     custom resources: 5 must change, 1 to look at, 3 carry over
       CHANGE  KeyManagementProvider ratify-notation-inline-cert-0
-              the provider inline is not part of this build
-              why: it is accepted, and its status says that it is not in force: it is not built yet
-              do: keep it for when it is; nothing reads keys and certificates until then
-              see COMPATIBILITY.md: KeyManagementProvider and CertificateStore; the types `notation` and `cosign`
+              CERT_INVALID: failed to decode pem block
+              why: it is accepted, and its status says that it is not in force
+              do: mend it
       CHANGE  Verifier verifier-cosign
               the verifier cosign is not part of this build
               why: it is not built yet; a stand-in fails every artifact of its types, so that images that carry one are denied

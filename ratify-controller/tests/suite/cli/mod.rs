@@ -6,6 +6,7 @@
 //! - `cluster`: the main job by custom resources, on a real API server; `samples`: every sample
 //!   resource of v1, and v1alpha1; `faults`: the same when the API server, the registry or the
 //!   process itself fails.
+//! - `keys`: what keys come from, as resources.
 //! - `denied`: a rule that comes into force takes what it denies out of force, and the other way;
 //!   `tenants`: the attacks of a namespace administrator; `loads`: the record of what was loaded.
 //! - `credentials`: several registries, several passwords, and programs that give them out;
@@ -40,6 +41,7 @@ mod files;
 mod foreign;
 mod image;
 mod kept;
+mod keys;
 mod late;
 mod layout;
 mod lies;

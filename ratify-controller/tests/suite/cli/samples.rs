@@ -164,9 +164,9 @@ async fn each_sample_of_v1_is_accepted_and_its_status_says_how_it_stands() {
     }
     lines.sort();
     insta::assert_snapshot!(lines.join("\n"), @r#"
-    config/samples/clustered/kmp/config_v1beta1_keymanagementprovider_akv.yaml: KEY_MANAGEMENT_PROVIDER_FAILURE: Failed to create key management provider from CR: the key management provider azurekeyvault is not part of this build of Ratify
-    config/samples/clustered/kmp/config_v1beta1_keymanagementprovider_akv_refresh_enabled.yaml: KEY_MANAGEMENT_PROVIDER_FAILURE: Failed to create key management provider from CR: the key management provider azurekeyvault is not part of this build of Ratify
-    config/samples/clustered/kmp/config_v1beta1_keymanagementprovider_inline.yaml: KEY_MANAGEMENT_PROVIDER_FAILURE: Failed to create key management provider from CR: the key management provider inline is not part of this build of Ratify
+    config/samples/clustered/kmp/config_v1beta1_keymanagementprovider_akv.yaml: CONFIG_INVALID: Failed to create key management provider from CR: tenantID is not set
+    config/samples/clustered/kmp/config_v1beta1_keymanagementprovider_akv_refresh_enabled.yaml: CONFIG_INVALID: Failed to create key management provider from CR: tenantID is not set
+    config/samples/clustered/kmp/config_v1beta1_keymanagementprovider_inline.yaml: in force
     config/samples/clustered/policy/config_v1alpha1_policy_json.yaml: in force
     config/samples/clustered/policy/config_v1alpha1_policy_rego.yaml: in force
     config/samples/clustered/policy/config_v1beta1_policy_json.yaml: in force
@@ -192,11 +192,11 @@ async fn each_sample_of_v1_is_accepted_and_its_status_says_how_it_stands() {
     config/samples/clustered/verifier/config_v1beta1_verifier_schemavalidator_bad.yaml: in force
     config/samples/clustered/verifier/config_v1beta1_verifier_vulnerabilityreport.yaml: in force
     config/samples/clustered/verifier/config_v1beta1_verifier_vulnerabilityreport2.yaml: in force
-    config/samples/config_v1beta1_certstore_akv.yaml: CERT_INVALID: the certificate store provider azurekeyvault is not part of this build of Ratify
-    config/samples/config_v1beta1_certstore_inline.yaml: CERT_INVALID: the certificate store provider inline is not part of this build of Ratify
-    config/samples/namespaced/kmp/config_v1beta1_keymanagementprovider_akv.yaml: KEY_MANAGEMENT_PROVIDER_FAILURE: Failed to create key management provider from CR: the key management provider azurekeyvault is not part of this build of Ratify
-    config/samples/namespaced/kmp/config_v1beta1_keymanagementprovider_akv_refresh_enabled.yaml: KEY_MANAGEMENT_PROVIDER_FAILURE: Failed to create key management provider from CR: the key management provider azurekeyvault is not part of this build of Ratify
-    config/samples/namespaced/kmp/config_v1beta1_keymanagementprovider_inline.yaml: KEY_MANAGEMENT_PROVIDER_FAILURE: Failed to create key management provider from CR: the key management provider inline is not part of this build of Ratify
+    config/samples/config_v1beta1_certstore_akv.yaml: CONFIG_INVALID: tenantID is not set: https://learn.microsoft.com/en-us/azure/key-vault/general/overview
+    config/samples/config_v1beta1_certstore_inline.yaml: in force
+    config/samples/namespaced/kmp/config_v1beta1_keymanagementprovider_akv.yaml: CONFIG_INVALID: Failed to create key management provider from CR: tenantID is not set
+    config/samples/namespaced/kmp/config_v1beta1_keymanagementprovider_akv_refresh_enabled.yaml: CONFIG_INVALID: Failed to create key management provider from CR: tenantID is not set
+    config/samples/namespaced/kmp/config_v1beta1_keymanagementprovider_inline.yaml: in force
     config/samples/namespaced/policy/config_v1beta1_policy_json.yaml: in force
     config/samples/namespaced/policy/config_v1beta1_policy_rego.yaml: in force
     config/samples/namespaced/store/config_v1beta1_store_dynamic.yaml: CONFIG_INVALID: Unable to create store from store CR: the source of a namespaced resource is not allowed: its plugin would run inside Ratify; an administrator can set plugins.namespaces.source in the configuration
@@ -218,9 +218,9 @@ async fn each_sample_of_v1_is_accepted_and_its_status_says_how_it_stands() {
     config/samples/namespaced/verifier/config_v1beta1_verifier_schemavalidator_bad.yaml: in force
     config/samples/namespaced/verifier/config_v1beta1_verifier_vulnerabilityreport.yaml: in force
     config/samples/namespaced/verifier/config_v1beta1_verifier_vulnerabilityreport2.yaml: in force
-    test/bats/tests/config/config_v1beta1_certstore_inline.yaml: CERT_INVALID: the certificate store provider inline is not part of this build of Ratify
-    test/bats/tests/config/config_v1beta1_certstore_inline_invalid.yaml: CERT_INVALID: the certificate store provider inline is not part of this build of Ratify
-    test/bats/tests/config/config_v1beta1_keymanagementprovider_inline.yaml: KEY_MANAGEMENT_PROVIDER_FAILURE: Failed to create key management provider from CR: the key management provider inline is not part of this build of Ratify
+    test/bats/tests/config/config_v1beta1_certstore_inline.yaml: CERT_INVALID: no certificates found in the pem block
+    test/bats/tests/config/config_v1beta1_certstore_inline_invalid.yaml: CERT_INVALID: failed to decode pem block
+    test/bats/tests/config/config_v1beta1_keymanagementprovider_inline.yaml: CONFIG_INVALID: Failed to create key management provider from CR: value parameter is not set
     test/bats/tests/config/config_v1beta1_verifier_cosign_akv.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier cosign is not part of this build of Ratify
     test/bats/tests/config/config_v1beta1_verifier_cosign_keyless.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier cosign is not part of this build of Ratify
     test/bats/tests/config/config_v1beta1_verifier_notation.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier notation is not part of this build of Ratify
@@ -285,7 +285,7 @@ async fn each_kind_of_v1alpha1_takes_effect() {
     let failed = |status: &Value| status["issuccess"] == false;
     let object =
         until(&cluster, &controller, "certificatestores", "certstore-legacy", failed).await;
-    insta::assert_snapshot!(object["status"]["error"].as_str().unwrap(), @"CERT_INVALID: the certificate store provider inline is not part of this build of Ratify");
+    insta::assert_snapshot!(object["status"]["error"].as_str().unwrap(), @"CERT_INVALID: failed to decode pem block");
 
     let no_policy = controller.ask(&place.image()).await;
     insta::assert_snapshot!(no_policy["error"].as_str().unwrap(), @"CONFIG_INVALID: policy provider config is not provided");

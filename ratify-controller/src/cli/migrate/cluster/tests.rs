@@ -96,6 +96,8 @@ fn each_resource_is_judged_by_whose_it_is() {
             json!({"type": "rego-policy", "parameters": {"policy": "package x"}}),
         ),
         of("KeyManagementProvider", "", "inline", json!({"type": "inline", "parameters": {}})),
+        of("KeyManagementProvider", "", "akv", key_vault()),
+        of("NamespacedKeyManagementProvider", "team", "akv", key_vault()),
         of("CertificateStore", "team", "akv", json!({"provider": "azurekeyvault"})),
         with_status(
             "Store",
@@ -131,11 +133,22 @@ fn each_resource_is_judged_by_whose_it_is() {
     Look Policy regopolicy: it takes effect, unless there is one of the name ratify-policy [a v1alpha1 policy named]
     Look Policy other: it is not in force
     Same NamespacedPolicy team/ratify-policy: the policy regopolicy
-    Change KeyManagementProvider inline: the provider inline is not part of this build [KeyManagementProvider and CertificateStore; the]
-    Change CertificateStore team/akv: the provider azurekeyvault is not part of this build [KeyManagementProvider and CertificateStore; the]
+    Change KeyManagementProvider inline: CONFIG_INVALID: contentType parameter is not set
+    Same KeyManagementProvider akv: the provider azurekeyvault
+    Same NamespacedKeyManagementProvider team/akv: the provider azurekeyvault
+    Change NamespacedKeyManagementProvider team/akv: the key vault is not asked, unless this is Ratify's own namespace [a NamespacedKeyManagementProvider or a]
+    Change CertificateStore team/akv: CONFIG_INVALID: received empty parameters
     Same Store failing: the built-in store oras
     Look Store failing: its status says that it is not in force today
     ");
+}
+
+fn key_vault() -> Value {
+    let parameters = json!({
+        "vaultURI": "https://v.vault.azure.net/", "tenantID": "t", "clientID": "c",
+        "keys": [{"name": "k"}],
+    });
+    json!({"type": "azurekeyvault", "parameters": parameters})
 }
 
 /// A Deployment as v1's chart renders it, with what is not v1's beside it.
