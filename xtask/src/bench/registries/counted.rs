@@ -12,6 +12,9 @@ use crate::bench::registry::Registry;
 use crate::bench::say;
 use crate::bench::server::{Host, Plugin, Server};
 
+/// How often v1 is asked for a good answer.
+const TRIES_OF_V1: usize = 10;
+
 /// An image with [`ARTIFACTS`] artifacts, verified by a plugin that reads nothing and by one that reads
 /// manifest and blob of what it judges, over connections of its own.
 ///
@@ -39,7 +42,12 @@ pub(super) fn measure(programs: &Both<'_>, folder: &Folder) -> Result<Vec<Figure
     .map(|(name, plugins, target)| {
         let hosts = [("ours", programs.ratify), ("v1.4.0", programs.v1)];
         let counts = hosts.into_iter().zip(plugins.each()).map(|((name, program), plugin)| {
-            let asked = ask(Host { name, program }, plugin, &registry, &image, folder);
+            let host = Host { name, program };
+            // v1's plugins race on the index of one cache, and may deny what is good; ours may not.
+            let tries = if name == "ours" { 1 } else { TRIES_OF_V1 };
+            let asked = (1..tries)
+                .find_map(|_| ask(host, plugin, &registry, &image, folder).ok())
+                .map_or_else(|| ask(host, plugin, &registry, &image, folder), Ok);
             asked.with_context(|| format!("a verification by {name}"))
         });
         let [ours, v1] = <[u64; 2]>::try_from(counts.collect::<Result<Vec<_>>>()?)
