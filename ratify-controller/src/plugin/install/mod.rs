@@ -227,6 +227,10 @@ fn record_load(
 ) -> std::result::Result<(), InstallError> {
     let record = found.plugin.record();
     match inventory.record_load(&Load::new(record, &options.loaded_for, outcome)) {
+        Ok(line) => {
+            tracing::info!("the load of {} is on record as {line}", record.type_);
+            Ok(())
+        }
         Err(InventoryError::Io { ref path, ref source, .. })
             if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem =>
         {
@@ -234,7 +238,7 @@ fn record_load(
             tracing::warn!("the load of {} is not recorded: {path} is read-only", record.type_);
             Ok(())
         }
-        other => other.map_err(InstallError::NotRecorded),
+        Err(error) => Err(InstallError::NotRecorded(error)),
     }
 }
 

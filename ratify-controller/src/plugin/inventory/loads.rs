@@ -1,9 +1,13 @@
 //! The record of loads: which program came into force when, for whom, and from where. A line of
-//! JSON each, appended in one write and on the disk before the program may run.
+//! JSON each, appended in one write and on the disk before the program may run. Each line names the
+//! one before it by its hash, so that none can be changed or taken out without all that follow: `chain`
+//! looks.
 //!
 //! `<plugins>/.store/loads/loads.jsonl` is written to; when it is full it becomes `loads-1.jsonl`,
 //! whole, what was `loads-1.jsonl` becomes `loads-2.jsonl`, and the oldest goes. Each plugin
 //! directory has its own, so that what one namespace loads displaces no other's lines.
+
+mod chain;
 
 use std::{
     fs::{self, File},
@@ -13,8 +17,11 @@ use std::{
 };
 
 use jiff::Timestamp;
-use ratify_core::{Digest, capped_line};
+use ratify_core::{Algorithm, Digest, capped_line};
+use ratify_store_oras::digest_of;
 use serde::{Deserialize, Serialize};
+
+pub use chain::{Chain, Fault, FaultKind};
 
 use super::{
     Inventory, InventoryError, LOADS, Record, STORE, contents, error::Attempt as _, make_private,
@@ -61,6 +68,9 @@ pub struct Load {
     pub who: String,
     /// How it came here: `downloaded`, `present`, or `kept` where an update failed.
     pub outcome: String,
+    /// The hash of the line before, without its end; nothing in the first line of a record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Digest>,
 }
 
 /// For whom a program is loaded, and by whom. An empty kind or name is the installation's own.
@@ -106,35 +116,40 @@ impl Load {
             size: record.size,
             who: capped_line(&loaded_for.who, MAX_TEXT),
             outcome: outcome.to_owned(),
+            previous: None,
         }
     }
 }
 
 impl Inventory {
-    /// Appends a load to the record of this directory. It is on the disk when this returns.
+    /// Appends a load to the record of this directory. It is on the disk when this returns, the hash
+    /// of its line.
     ///
     /// # Errors
     /// When it cannot be written whole: the program must not run then.
-    pub fn record_load(&self, load: &Load) -> Result<(), InventoryError> {
+    pub fn record_load(&self, load: &Load) -> Result<Digest, InventoryError> {
         self.append_load(load, MAX_FILE)
     }
 
-    fn append_load(&self, load: &Load, max_file: u64) -> Result<(), InventoryError> {
+    fn append_load(&self, load: &Load, max_file: u64) -> Result<Digest, InventoryError> {
         let folder = self.loads_folder();
         make_private(&self.directory().join(STORE))?;
         make_private(&folder)?;
         let path = folder.join(file_name(0));
-        let mut line = serde_json::to_vec(load)
+        // One process at a time, so that no two put the same file aside or follow the same line.
+        let _alone = self.lock()?;
+        let load = Load { previous: last_line(&folder)?, ..load.clone() };
+        let mut line = serde_json::to_vec(&load)
             .map_err(io::Error::from)
             .attempt("encoding a line for", &path)?;
+        let digest = digest_of(Algorithm::Sha256, &line);
         line.push(b'\n');
-        // One process at a time, so that no two put the same file aside.
-        let _alone = self.lock()?;
         let length = fs::symlink_metadata(&path).map_or(0, |found| found.len());
         if length > 0 && length.saturating_add(line.len() as u64) > max_file {
             put_aside(&folder)?;
         }
-        append(&folder, &path, line)
+        append(&folder, &path, line)?;
+        Ok(digest)
     }
 
     /// What the record of this directory says.
@@ -207,6 +222,34 @@ fn append(folder: &Path, path: &Path, mut line: Vec<u8>) -> Result<(), Inventory
     }
     file.sync_data().attempt("writing", path)?;
     if is_new { contents::sync_folder(folder) } else { Ok(()) }
+}
+
+/// The hash of the last line there is, whatever it is; nothing where there is none.
+fn last_line(folder: &Path) -> Result<Option<Digest>, InventoryError> {
+    // Where the file was put aside and nobody came to write the next one, it is the one before.
+    for number in [0, 1] {
+        let path = folder.join(file_name(number));
+        let file = match open(&path, rustix::fs::OFlags::RDONLY) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).attempt("opening", &path),
+        };
+        let last = tail(&file).attempt("reading", &path)?;
+        let mut lines = last.split(|byte| *byte == b'\n').rev();
+        if let Some(line) = lines.find(|line| !line.trim_ascii().is_empty()) {
+            return Ok(Some(digest_of(Algorithm::Sha256, line)));
+        }
+    }
+    Ok(None)
+}
+
+/// The end of a file, a line of ours at least.
+fn tail(file: &File) -> io::Result<Vec<u8>> {
+    let length = file.metadata()?.len();
+    let from = length.saturating_sub(2 * MAX_LINE);
+    let mut end = vec![0; usize::try_from(length - from).unwrap_or_default()];
+    file.read_exact_at(&mut end, from)?;
+    Ok(end)
 }
 
 fn ends_a_line(file: &File, length: u64) -> io::Result<bool> {

@@ -36,7 +36,7 @@ pub use collect::{Collected, GRACE_PERIOD};
 pub use draft::{Draft, Received};
 pub use error::InventoryError;
 pub use installed::{InstalledPlugin, RunGuard, RunnablePlugin};
-pub use loads::{Load, LoadedFor, Loads};
+pub use loads::{Chain, Fault, FaultKind, Load, LoadedFor, Loads};
 pub use record::{Kind, Record, Resource};
 
 pub(super) use contents::digest_of_file;

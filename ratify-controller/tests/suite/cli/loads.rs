@@ -53,6 +53,41 @@ async fn each_load_is_on_record_and_printed_for_people_and_programs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_was_touched_is_told_from_one_that_was_not() {
+    let (_registry, place, _) = place().await;
+    let verify = ["plugin", "log", "verify"];
+    let said = place.home.must(&verify).await;
+    assert!(said.ends_with(": no load is recorded\n"), "{said}");
+    for _ in 0..3 {
+        let ran = place.home.verify(&place.image()).await;
+        assert!(ran.is_success());
+    }
+    let said = place.home.must(&verify).await;
+    let (_, head) = said.trim_end().rsplit_once(": 3 loads, the last is ").unwrap();
+    place.home.must(&["plugin", "log", "verify", "--head", head]).await;
+
+    let file = place.home.plugins().join(".store/loads/loads.jsonl");
+    let whole = fs::read_to_string(&file).unwrap();
+    fs::write(&file, whole.replacen("machine-1", "machine-2", 1)).unwrap();
+    let ran = place.home.run(&verify).await;
+    assert_eq!(ran.code, Some(1), "{}", ran.stdout);
+    let told = ": loads.jsonl line 2: it follows another line than the one before it";
+    assert!(ran.stdout.contains(told), "{}", ran.stdout);
+    assert!(ran.error().contains("the record is not as it was written"), "{}", ran.error());
+
+    // What was cut off at its end is whole; who kept the head knows better.
+    let first = whole.lines().next().unwrap();
+    fs::write(&file, format!("{first}\n")).unwrap();
+    place.home.must(&verify).await;
+    let ran = place.home.run(&["plugin", "log", "verify", "--head", head]).await;
+    assert!(
+        ran.code == Some(1) && ran.error().contains("no record has the line"),
+        "{}",
+        ran.error()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_recorded_is_not_loaded() {
     let (_registry, place, _) = place().await;
     assert!(place.home.verify(&place.image()).await.is_success());

@@ -37,6 +37,7 @@ async fn v1s_layout_is_installed_and_said_in_v1s_words() {
         DEBUG Downloading blob <digest>
         DEBUG writing plugin bytes to <plugins>/sample
         DEBUG marking <plugins>/sample as executable
+        INFO the load of sample is on record as <digest>
         INFO downloaded verifier plugin sample from <registry>/plugins/sample:1 to <plugins>/sample
         ");
         insta::assert_snapshot!(fixture.files().join("\n"), @"

@@ -33,13 +33,21 @@ fn a_line_is_a_contract() {
     inventory.record_load(&load("v\n\u{1b}")).unwrap();
     let path = inventory.loads_folder().join("loads.jsonl");
     insta::assert_snapshot!(fs::read_to_string(&path).unwrap(), @r#"{"time":"2026-01-01T00:00:00.000Z","kind":"Verifier","namespace":"","name":"v\n\u001b","type":"t","artifact":"r.example.com/t:1","root":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","manifest":"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb","program":"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc","platform":"linux/amd64","size":1,"who":"pod","outcome":"downloaded"}"#);
+    let first = inventory.loads().unwrap().loads[0].clone();
+    let digest = inventory.record_load(&load("w")).unwrap();
+    let second = inventory.loads().unwrap().loads[1].previous.clone().unwrap();
+    let line = serde_json::to_vec(&first).unwrap();
+    assert_eq!(second, digest_of(Algorithm::Sha256, &line));
+    let head = inventory.check_loads(None).unwrap().head;
+    assert_eq!((head.as_ref(), first.previous), (Some(&digest), None));
     assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
 fn a_full_file_is_put_aside_whole_and_only_the_oldest_goes() {
     let (_folder, inventory) = inventory();
-    let length = serde_json::to_vec(&load("000")).unwrap().len() as u64 + 1;
+    let linked = Load { previous: Some(load("000").root), ..load("000") };
+    let length = serde_json::to_vec(&linked).unwrap().len() as u64 + 1;
     let last = 3 * (u64::from(MAX_OLD_FILES) + 3);
     for number in 0..last {
         inventory.append_load(&load(&format!("{number:03}")), 3 * length).unwrap();
@@ -52,6 +60,8 @@ fn a_full_file_is_put_aside_whole_and_only_the_oldest_goes() {
     }
     let files = fs::read_dir(inventory.loads_folder()).unwrap().count();
     assert_eq!(files, MAX_OLD_FILES as usize + 1);
+    let chain = inventory.check_loads(None).unwrap();
+    assert_eq!((chain.faults.len(), chain.lines), (0, names(&inventory).len() as u64));
 }
 
 #[test]
@@ -64,6 +74,39 @@ fn what_a_dead_process_left_of_a_line_costs_no_other() {
     inventory.record_load(&load("after")).unwrap();
     assert_eq!(names(&inventory), ["before", "after"]);
     assert_eq!(inventory.loads().unwrap().unreadable, 1);
+    // It is told, and what follows is linked to it.
+    let kinds: Vec<_> =
+        inventory.check_loads(None).unwrap().faults.into_iter().map(|one| one.what).collect();
+    assert_eq!(kinds, [FaultKind::Unreadable]);
+}
+
+#[test]
+fn nothing_can_be_changed_taken_out_or_put_in() {
+    use FaultKind::{Broken, NoBeginning, Unlinked};
+    let (_folder, inventory) = inventory();
+    let heads: Vec<_> =
+        (0..4).map(|n| inventory.record_load(&load(&n.to_string())).unwrap()).collect();
+    let path = inventory.loads_folder().join("loads.jsonl");
+    let whole = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    let faults = |lines: &[&str]| {
+        fs::write(&path, format!("{}\n", lines.join("\n"))).unwrap();
+        let chain = inventory.check_loads(Some(&heads[3])).unwrap();
+        let faults: Vec<_> = chain.faults.iter().map(|fault| (fault.line, fault.what)).collect();
+        (faults, chain.has_known_head)
+    };
+    assert_eq!(faults(&lines), (vec![], true));
+    let changed = lines[1].replace("\"downloaded\"", "\"present\"");
+    assert_eq!(faults(&[lines[0], &changed, lines[2], lines[3]]), (vec![(3, Broken)], true));
+    assert_eq!(faults(&[lines[0], lines[2], lines[3]]), (vec![(2, Broken)], true));
+    assert_eq!(faults(&lines[1..]), (vec![(1, NoBeginning)], true));
+    assert_eq!(faults(&[lines[0], lines[2], lines[1], lines[3]]).0.len(), 3);
+    let forged = serde_json::to_string(&load("forged")).unwrap();
+    let with = [lines[0], &forged, lines[1], lines[2], lines[3]];
+    assert_eq!(faults(&with), (vec![(2, Unlinked), (3, Broken)], true));
+    // A record that was cut, or written anew, is whole: who kept its head knows.
+    assert_eq!(faults(&lines[..3]), (vec![], false));
+    assert_eq!(faults(&[&forged]), (vec![], false));
 }
 
 #[test]
@@ -84,6 +127,7 @@ fn many_at_once_lose_nothing() {
     names.sort();
     names.dedup();
     assert_eq!((names.len(), inventory.loads().unwrap().unreadable), (160, 0));
+    assert_eq!(inventory.check_loads(None).unwrap().faults, []);
 }
 
 #[test]
