@@ -21,7 +21,6 @@ mod reference;
 mod report;
 mod standing;
 mod store;
-mod strict_json;
 mod text;
 mod verifier;
 
@@ -29,6 +28,7 @@ pub mod config;
 pub mod duration;
 pub mod go_json;
 pub mod spans;
+pub mod strict_json;
 
 #[cfg(feature = "engine")]
 pub mod executor;
