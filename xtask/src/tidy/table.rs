@@ -2,8 +2,9 @@
 //! is itself a finding.
 
 /// Crates that `ratify` links in several versions, and why that cannot be helped.
-pub(crate) const DUPLICATES: [(&str, &str); 8] = [
+pub(crate) const DUPLICATES: [(&str, &str); 10] = [
     ("base64", "hyper-util and reqwest are on 0.23, oci-client on 0.22; ours follows oci-client"),
+    ("cms", "see der"),
     ("const-oid", "x509-cert 0.2 is on 0.9, oci-client's sha2 on 0.10; names, no code"),
     (
         "der",
@@ -11,6 +12,7 @@ pub(crate) const DUPLICATES: [(&str, &str); 8] = [
     ),
     ("getrandom", "kube-runtime hashes with ahash 0.8, which is on 0.3"),
     ("num-bigint", "p12-keystore's x509-parser is on 0.4, regorus on 0.5"),
+    ("pem-rfc7468", "see der"),
     ("spki", "see der"),
     ("tower-http", "kube-client is on 0.7, reqwest on 0.6"),
     ("x509-cert", "see der"),
