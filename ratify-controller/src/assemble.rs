@@ -12,6 +12,7 @@ use ratify_core::{
     policy::Policy,
 };
 use ratify_store_oras::{LAYOUT_STORE, LayoutStore, Limits, OrasStore, auth::SecretScope};
+use ratify_verifier_notation::NotationVerifier;
 
 use crate::{
     metrics::measured,
@@ -34,7 +35,11 @@ use crate::{
 const ORAS: &str = "oras";
 /// Verifiers that v1 has built in and this build does not have. A program of that name must not
 /// take their place unnoticed.
-pub(crate) const NOT_BUILT_IN: [&str; 2] = ["notation", "cosign"];
+pub(crate) const NOT_BUILT_IN: [&str; 1] = ["cosign"];
+/// The built-in verifier of Notary Project signatures.
+const NOTATION: &str = "notation";
+/// The verifiers that are built in.
+pub(crate) const BUILT_IN_VERIFIERS: [&str; 1] = [NOTATION];
 
 /// The subject of a command line.
 ///
@@ -229,6 +234,7 @@ fn check_layout_scope(scope: &SecretScope) -> Result<()> {
 /// As [`executor`].
 pub async fn verifiers(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn Verifier>>> {
     runtime.rules.put(Rules::of(config));
+    runtime.revocation_lists.keep(config.crl_cache_enabled);
     let section = config.verifier.clone().unwrap_or_default();
     let entries = section.entries()?;
     let mut dirs = paths(section.plugin_bin_dirs.as_deref());
@@ -261,6 +267,11 @@ pub(crate) async fn verifier(
         return Err(error);
     }
     let plugin = Plugin { kind: Kind::Verifier, resource: &entry.name, type_: &type_, site };
+    if type_ == NOTATION {
+        plugin.refuse_source_of_built_in(entry.source.as_ref());
+        let verifier = NotationVerifier::new(entry, notation_environment(site))?;
+        return Ok((measured(Arc::new(verifier), &site.runtime.measures), None));
+    }
     let program = plugin.program(entry.source.as_ref()).await.map_err(|error| match error {
         Missing::Download(error) => error,
         Missing::Find(cause) => ErrorCode::PluginNotFound
@@ -272,6 +283,15 @@ pub(crate) async fn verifier(
     let installed = installed(&program);
     let verifier = ExecVerifier::new(entry, program, runner, site.runtime.private_dir()?);
     Ok((measured(Arc::new(verifier), &site.runtime.measures), installed))
+}
+
+/// What the built-in verifier of signatures takes from around it. A namespace's reads no files.
+fn notation_environment(site: &Site<'_>) -> ratify_verifier_notation::Environment {
+    let runtime = site.runtime;
+    let mut environment = ratify_verifier_notation::Environment::new(&runtime.environment.home);
+    environment.is_tenants = matches!(site.scope, SecretScope::Namespace(_));
+    environment.lists = Arc::clone(&runtime.revocation_lists);
+    environment
 }
 
 /// The installed plugin that a program is, if it is one.
@@ -287,6 +307,17 @@ pub(crate) fn not_built(entry: &VerifierPluginConfig) -> Option<Error> {
     let type_ = entry.binary_name();
     let text = || format!("the verifier {type_} is not part of this build of Ratify");
     NOT_BUILT_IN.contains(&type_).then(|| ErrorCode::PluginInitFailure.detail(text()))
+}
+
+/// Whether a verifier's entry is a built-in's, and names no program.
+pub(crate) fn is_built_in(entry: &VerifierPluginConfig) -> bool {
+    BUILT_IN_VERIFIERS.contains(&entry.binary_name())
+}
+
+/// What is wrong with the entry of a built-in verifier, if anything is. Nothing is looked up.
+pub(crate) fn built_in_error(entry: &VerifierPluginConfig) -> Option<Error> {
+    let environment = ratify_verifier_notation::Environment::new("/");
+    is_built_in(entry).then(|| NotationVerifier::new(entry.clone(), environment).err())?
 }
 
 /// An entry of the configuration that names a program.

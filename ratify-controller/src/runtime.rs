@@ -16,6 +16,7 @@ use ratify_store_oras::{
     OrasStoreOptions, Origin, ResultCache, Transport, Web,
     auth::{self, AzureVault, NoCredentials, SecretScope, SecretSource, VaultError},
 };
+use ratify_verifier_notation::ListCache;
 
 use crate::{
     env::Environment,
@@ -62,6 +63,8 @@ pub struct Runtime {
     pub measures: Arc<Measures>,
     /// Which plugins came here, and which may run.
     pub loaded: Arc<Loaded>,
+    /// Lists of revoked certificates that were fetched.
+    pub revocation_lists: Arc<ListCache>,
     /// The connection pools of this process.
     connections: Connections,
     /// What stores were answered a moment ago, bounded for all of them.
@@ -103,6 +106,7 @@ impl Runtime {
             rules,
             measures: Arc::default(),
             loaded: Arc::default(),
+            revocation_lists: Arc::default(),
             connections,
             results: ResultCache::default(),
             private: Mutex::default(),

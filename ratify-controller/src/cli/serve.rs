@@ -159,6 +159,7 @@ impl Serve {
         let composition =
             Composition { tighten_only: rules.namespaces.tighten_only, ..Composition::default() };
         context.runtime.rules.put(rules);
+        context.runtime.revocation_lists.keep(file.config.crl_cache_enabled);
         let readiness = Readiness::default();
         let probing = probe(&self.health_port, &readiness).await?;
         let client = k8s::client().await?;

@@ -210,7 +210,9 @@ async fn verifier(
         return refuse(Built::failed(error, false));
     }
     let address = made.address.as_deref();
-    let ready = match prepare(shared, rules, resource, address, entry.source.as_ref(), pin).await {
+    // What is built in is pulled from nowhere.
+    let source = entry.source.as_ref().filter(|_| !assemble::is_built_in(&entry));
+    let ready = match prepare(shared, rules, resource, address, source, pin).await {
         Ok(ready) => ready,
         Err(failed) => return refuse(*failed),
     };

@@ -111,7 +111,7 @@ pub(crate) const MODULES: [GoModule; 3] = [
 ];
 
 /// What Go builds, in the order in which most is shared: Ratify v1 first.
-pub(crate) const GO: [GoPart; 21] = [
+pub(crate) const GO: [GoPart; 22] = [
     v1("ratify-v1", "github.com/ratify-project/ratify/cmd/ratify", "ratify", "3 minutes"),
     v1("v1-sbom", "github.com/ratify-project/ratify/plugins/verifier/sbom", "sbom", "10 seconds"),
     v1(
@@ -157,6 +157,19 @@ pub(crate) const GO: [GoPart; 21] = [
         version: "1.3.6",
         source: GoSource::Published { package: "oras.land/oras/cmd/oras", version: "v1.3.6" },
         binary: "oras",
+        stamps: &[],
+        tags: &[],
+        cold: "15 seconds",
+    },
+    GoPart {
+        name: "notation",
+        version: "1.3.2",
+        source: GoSource::Copied {
+            module: "github.com/notaryproject/notation",
+            version: "v1.3.2",
+            package: "cmd/notation",
+        },
+        binary: "notation",
         stamps: &[],
         tags: &[],
         cold: "15 seconds",

@@ -122,10 +122,15 @@ fn verifiers(config: &Config, origin: Origin<'_>) -> Vec<Finding> {
 
 /// What is to be said of a verifier but of its program.
 pub(super) fn verifier(entry: &VerifierPluginConfig, origin: Origin<'_>) -> Finding {
-    if let Some(error) = assemble::not_built(entry) {
+    if let Some(error) = assemble::not_built(entry).or_else(|| assemble::built_in_error(entry)) {
         return refused(VERIFIER, &entry.name, &error);
     }
-    if entry.source.is_some() && !origin.downloads {
+    if assemble::is_built_in(entry) && entry.artifact_types.is_none() {
+        return Finding::warning(VERIFIER, &entry.name, "it judges nothing")
+            .why("artifactTypes is missing, and a built-in verifier judges the types that it is told")
+            .fix(r#"name what it judges: "artifactTypes": "application/vnd.cncf.notary.signature""#);
+    }
+    if entry.source.is_some() && !origin.downloads && !assemble::is_built_in(entry) {
         return Finding::failure(VERIFIER, &entry.name, "its source is not downloaded")
             .why("dynamic plugins are off, so that only a program in the plugin directory is run")
             .fix("set RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS=1 where `ratify serve` runs; with the chart: helm upgrade … --set featureFlags.RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS=true");
@@ -215,7 +220,9 @@ mod tests {
         insta::assert_snapshot!(lines(&json!({
             "store": {"plugins": [{"name": "oras", "useHttp": true}, {"name": ".."}]},
             "verifier": {"plugins": [
-                {"name": "n", "type": "notation", "artifactTypes": "a"}, {"name": "any"}, {},
+                {"name": "n", "type": "cosign", "artifactTypes": "a"}, {"name": "any"}, {},
+                {"name": "notation", "artifactTypes": "a", "trustPolicyDoc": {"version": "1.0"}},
+                {"name": "notation", "trustPolicyDoc": {"version": "1.0", "trustPolicies": [{"name": "all", "registryScopes": ["*"], "signatureVerification": {"level": "skip"}}]}},
                 {"name": "s", "artifactTypes": "*", "source": {"artifact": "r.example.com/p:1"}},
             ], "extra": 1},
             "policy": {"plugin": {"name": "rego-policy", "passthroughEnabled": true, "policy": "package ratify.policy\nvalid := true"}},
@@ -226,9 +233,11 @@ mod tests {
         Warning configuration.keys : nobody reads excutor, verifier.extra
         Warning configuration.store oras: useHttp: registries are asked in clear
         Failure configuration.store store.plugins[1]: CONFIG_INVALID: invalid plugin name for a store: ..
-        Failure configuration.verifier n: PLUGIN_INIT_FAILURE: the verifier notation is not part of this build of Ratify
+        Failure configuration.verifier n: PLUGIN_INIT_FAILURE: the verifier cosign is not part of this build of Ratify
         Note configuration.verifier any: it judges artifacts of every type
         Failure configuration.verifier verifier.plugins[2]: CONFIG_INVALID: The name field is required in the Verifier configuration
+        Failure configuration.verifier notation: PLUGIN_INIT_FAILURE: Failed to create the Notation Verifier: Failed to create the Notation Verifier: trust policy document can not have zero trust policy statements
+        Warning configuration.verifier notation: it judges nothing
         Failure configuration.verifier s: its source is not downloaded
         Note configuration.policy regopolicy: passthroughEnabled: it decides nothing
         Warning configuration.rules plugins.namespaces.source: namespaces may run any program

@@ -69,7 +69,7 @@ pub(super) fn findings(bytes: &[u8]) -> Result<Vec<Finding>, serde_json::Error> 
     findings.extend(timeouts(&config));
     findings.extend(logger(&config));
     if config.crl_cache_enabled {
-        let what = "accepted; nothing checks revocation until notation is built";
+        let what = "lists of revoked certificates are kept until their next update";
         findings.push(Finding::same("crl.cache.enabled", what).row(rows::CRL_CACHE));
     }
     Ok(findings)
@@ -258,7 +258,7 @@ mod tests {
                 {"name": "own"}, {"name": ".."}, {"name": "oras", "authProvider": {"name": "x\u{1b}"}},
             ]},
             "verifier": {"extra": 1, "plugins": [
-                {"name": "n", "type": "notation"}, {"name": "cosign"}, {"name": "sbom"}, {"name": "own"},
+                {"name": "n", "type": "notation", "source": {"artifact": "r/p:1"}, "trustPolicyDoc": {"version": "1.0", "trustPolicies": [{"name": "all", "registryScopes": ["*"], "signatureVerification": {"level": "skip"}}]}}, {"name": "cosign"}, {"name": "sbom"}, {"name": "own"},
                 {"name": "a", "source": {"artifact": digest, "authProvider": {"name": "k8Secrets"}}},
                 {"name": "b", "source": {"artifact": "registry.example.com/p"}},
                 {"name": "c", "artifactTypes": null},
@@ -279,7 +279,8 @@ mod tests {
         Change store.plugins[2]: CONFIG_INVALID: invalid plugin name for a store: ..
         Same store.plugins[3]: the built-in store oras
         Change store.plugins[3].authProvider: there is no auth provider "x�"
-        Change verifier.plugins[0]: the verifier notation is not part of this build
+        Same verifier.plugins[0]: the built-in verifier notation
+        Look verifier.plugins[0].source: the source of the built-in verifier notation is not downloaded
         Change verifier.plugins[1]: the verifier cosign is not part of this build
         Change verifier.plugins[2]: v1's image has the plugin sbom, and this one has not
         Look verifier.plugins[3]: the verifier plugin own is run from the plugin directory, as it is
@@ -292,7 +293,7 @@ mod tests {
         Same executor.mutationRequestTimeout: 900 ms
         Change logger.formatter: CONFIG_INVALID: unsupported logging formatter: xml
         Look logger.requestHeaders.traceIDHeaderName: the trace id is taken from these headers
-        Same crl.cache.enabled: accepted; nothing checks revocation until notation is built
+        Same crl.cache.enabled: lists of revoked certificates are kept until their next update
         "#);
     }
 

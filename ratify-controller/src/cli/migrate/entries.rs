@@ -68,6 +68,9 @@ pub(super) fn verifier(at: &str, entry: &VerifierPluginConfig, owner: Owner<'_>)
     if is_missing_verifier(type_) {
         return vec![missing_verifier(at, type_, owner)];
     }
+    if assemble::is_built_in(entry) {
+        return built_in_verifier(at, entry, owner);
+    }
     plugin(at, "verifier", type_, entry.source.as_ref(), owner)
 }
 
@@ -87,6 +90,35 @@ pub(super) fn missing_verifier(at: &str, type_: &str, owner: Owner<'_>) -> Findi
     .row(row)
 }
 
+/// What becomes of a verifier that is built in.
+fn built_in_verifier(at: &str, entry: &VerifierPluginConfig, owner: Owner<'_>) -> Vec<Finding> {
+    let type_ = entry.binary_name();
+    let mut findings = match assemble::built_in_error(entry) {
+        None => vec![Finding::same(at, format!("the built-in verifier {type_}"))],
+        Some(error) => vec![Finding::change(
+            at,
+            shown(&error.to_string()),
+            "v1 refuses it, too",
+            "mend the entry",
+        )],
+    };
+    if entry.source.is_some() {
+        findings.push(source_of_built_in(owner.key(at, "source"), &format!("verifier {type_}")));
+    }
+    findings
+}
+
+/// What becomes of the source of something that is built in.
+fn source_of_built_in(at: String, what: &str) -> Finding {
+    Finding::look(
+        at,
+        format!("the source of the built-in {what} is not downloaded"),
+        "v1 downloads it and never uses it",
+        "take it away",
+    )
+    .row(rows::SOURCE_OF_BUILT_IN)
+}
+
 /// What becomes of a store.
 pub(super) fn store(at: &str, entry: &StorePluginConfig, owner: Owner<'_>) -> Vec<Finding> {
     if entry.name != ORAS {
@@ -94,13 +126,7 @@ pub(super) fn store(at: &str, entry: &StorePluginConfig, owner: Owner<'_>) -> Ve
     }
     let mut findings = vec![Finding::same(at, "the built-in store oras")];
     if entry.source.is_some() {
-        let finding = Finding::look(
-            owner.key(at, "source"),
-            "the source of the built-in store oras is not downloaded",
-            "v1 downloads it and never uses it",
-            "take it away",
-        );
-        findings.push(finding.row(rows::SOURCE_OF_BUILT_IN));
+        findings.push(source_of_built_in(owner.key(at, "source"), "store oras"));
     }
     let key = |name: &str| {
         let mut keys = entry.raw.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));

@@ -10,7 +10,7 @@ macro_rules! rows {
 }
 
 rows! {
-    VERIFIERS = "`notation`, `cosign`";
+    VERIFIERS = "`cosign`";
     TENANT_VAULT = "a NamespacedKeyManagementProvider or a CertificateStore asks a key vault as Ratify";
     UNPROVEN_REGO = "a Rego policy may use all of Rego and every builtin of OPA";
     STAND_IN = "a verifier that cannot be had is left out, and what it should refuse may pass";
@@ -19,10 +19,10 @@ rows! {
     CACHE_TTL = "`--cache-ttl 0` keeps verdicts for ever";
     METRICS = "`--metrics-enabled`";
     HIGH_AVAILABILITY = "`RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY` allows the cache type `dapr`";
-    CRL_CACHE = "`crl.cache.enabled`";
+    CRL_CACHE = "`crl.cache.enabled` keeps lists in files below the user's cache directory";
     TRACE_ID = "`logger.requestHeaders.traceIDHeaderName` never has an effect";
     SPELLINGS = "a section given in two spellings is merged";
-    SOURCE_OF_BUILT_IN = "`source` of the built-in `oras` is downloaded and never used";
+    SOURCE_OF_BUILT_IN = "`source` of the built-in `oras` or `notation` is downloaded and never used";
     SOURCE_WITHOUT_TAG = "`source.artifact` without tag or digest: an error";
     PINNED = "a tag is resolved anew on each reconcile";
     TENANT_SOURCE = "`source` of a namespaced resource runs a program in Ratify's pod, also from `parameters.source`";

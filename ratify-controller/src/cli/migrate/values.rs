@@ -339,7 +339,6 @@ mod tests {
     #[test]
     fn what_v1s_chart_sets_by_itself_counts() {
         insta::assert_snapshot!(lines(&json!({})), @"
-        Change notation.enabled, which v1's chart sets where nothing is said: the verifier notation is not part of this build
         Change cosign.enabled, which v1's chart sets where nothing is said: the verifier cosign is not part of this build
         Look instrumentation.metricsEnabled, which v1's chart sets where nothing is said: metrics with other labels
         Look provider.tls: no certificate is given and RATIFY_CERT_ROTATION is off: the chart refuses, as v1's
@@ -387,7 +386,6 @@ mod tests {
         Change image.tag: the tag "v1.4.0" goes with the image
         Change logger.formatter: CONFIG_INVALID: unsupported logging formatter: xml
         Look logger.requestHeaders.traceIDHeaderName: the trace id is taken from these headers
-        Change notation.enabled: the verifier notation is not part of this build
         Look notation.trustPolicies: verificatonLevel is read by nobody: the level is strict
         Look provider.cache.ttl: verdicts are kept for an hour, not for ever
         Look provider.cache.type: each replica keeps its verdicts in memory: no sidecar is asked

@@ -244,8 +244,8 @@ async fn a_section_that_is_missing_or_wrong_is_named() {
     verify [1] Error: PLUGIN_NOT_FOUND: Verifier plugin nosuch not found: failed to find plugin "nosuch" in paths [<home>/.ratify/plugins]: Please ensure that the correct type is specified for the built-in Verifier configuration or the custom Verifier plugin is configured.
     serve  [1] Error: failed to load verifiers from config: PLUGIN_NOT_FOUND: Verifier plugin nosuch not found: failed to find plugin "nosuch" in paths [<home>/.ratify/plugins]: Please ensure that the correct type is specified for the built-in Verifier configuration or the custom Verifier plugin is configured.
     # a verifier that is not built in here
-    verify [1] Error: PLUGIN_INIT_FAILURE: the verifier notation is not part of this build of Ratify
-    serve  [1] Error: failed to load verifiers from config: PLUGIN_INIT_FAILURE: the verifier notation is not part of this build of Ratify
+    verify [1] Error: PLUGIN_INIT_FAILURE: Failed to create the Notation Verifier: Failed to create the Notation Verifier: trust policy document has empty version, version must be specified
+    serve  [1] Error: failed to load verifiers from config: PLUGIN_INIT_FAILURE: Failed to create the Notation Verifier: Failed to create the Notation Verifier: trust policy document has empty version, version must be specified
     # artifact types that are a number
     verify [1] Error: CONFIG_INVALID: artifactTypes of a verifier must be a string
     serve  [1] Error: failed to load verifiers from config: CONFIG_INVALID: artifactTypes of a verifier must be a string

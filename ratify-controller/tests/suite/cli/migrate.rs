@@ -56,60 +56,44 @@ async fn each_configuration_of_v1_is_judged() {
     }
     shown.sort();
     insta::assert_snapshot!(shown.concat(), @r"
-    .devcontainer/config.default.json: exit 1
-      change verifier.plugins[0]: the verifier notation is not part of this build
+    .devcontainer/config.default.json: exit 0
     config/config.json: exit 1
-      change verifier.plugins[0]: the verifier notation is not part of this build
       change verifier.plugins[1]: v1's image has the plugin sbom, and this one has not
       change verifier.plugins[2]: v1's image has the plugin licensechecker, and this one has not
       change verifier.plugins[3]: v1's image has the plugin vulnerabilityreport, and this one has not
     config/config_cli.json: exit 1
       change verifier.plugins[0]: the verifier cosign is not part of this build
-      change verifier.plugins[1]: the verifier notation is not part of this build
     test/bats/tests/config/complete_licensechecker_config.json: exit 1
       change verifier.plugins[0]: v1's image has the plugin licensechecker, and this one has not
     test/bats/tests/config/config.json: exit 1
       change verifier.plugins[0]: v1's image has the plugin schemavalidator, and this one has not
       change verifier.plugins[1]: v1's image has the plugin sbom, and this one has not
       change verifier.plugins[2]: the verifier cosign is not part of this build
-      change verifier.plugins[3]: the verifier notation is not part of this build
       change verifier.plugins[4]: v1's image has the plugin schemavalidator, and this one has not
       change verifier.plugins[5]: v1's image has the plugin licensechecker, and this one has not
     test/bats/tests/config/config_external_verifier_with_type.json: exit 1
       change verifier.plugins[0]: v1's image has the plugin licensechecker, and this one has not
-    test/bats/tests/config/config_multiple_notation_verifiers.json: exit 1
-      change verifier.plugins[0]: the verifier notation is not part of this build
-      change verifier.plugins[1]: the verifier notation is not part of this build
-    test/bats/tests/config/config_notation_crl.json: exit 1
-      change verifier.plugins[0]: the verifier notation is not part of this build
-    test/bats/tests/config/config_notation_crl_cache_disabled.json: exit 1
-      change verifier.plugins[0]: the verifier notation is not part of this build
-    test/bats/tests/config/config_notation_leaf_cert.json: exit 1
-      change verifier.plugins[0]: the verifier notation is not part of this build
-    test/bats/tests/config/config_notation_root_cert.json: exit 1
-      change verifier.plugins[0]: the verifier notation is not part of this build
-    test/bats/tests/config/config_notation_verifier_with_type.json: exit 1
-      change verifier.plugins[0]: the verifier notation is not part of this build
-    test/bats/tests/config/config_rego_policy_notation_leaf_cert.json: exit 1
-      change verifier.plugins[0]: the verifier notation is not part of this build
-    test/bats/tests/config/config_rego_policy_notation_root_cert.json: exit 1
-      change verifier.plugins[0]: the verifier notation is not part of this build
+    test/bats/tests/config/config_multiple_notation_verifiers.json: exit 0
+    test/bats/tests/config/config_notation_crl.json: exit 0
+    test/bats/tests/config/config_notation_crl_cache_disabled.json: exit 0
+    test/bats/tests/config/config_notation_leaf_cert.json: exit 0
+    test/bats/tests/config/config_notation_root_cert.json: exit 0
+    test/bats/tests/config/config_notation_verifier_with_type.json: exit 0
+    test/bats/tests/config/config_rego_policy_notation_leaf_cert.json: exit 0
+    test/bats/tests/config/config_rego_policy_notation_root_cert.json: exit 0
     test/bats/tests/config/config_tsa.json: exit 1
       change verifier.plugins[0]: v1's image has the plugin schemavalidator, and this one has not
       change verifier.plugins[1]: v1's image has the plugin sbom, and this one has not
       change verifier.plugins[2]: the verifier cosign is not part of this build
-      change verifier.plugins[3]: the verifier notation is not part of this build
       change verifier.plugins[4]: v1's image has the plugin schemavalidator, and this one has not
       change verifier.plugins[5]: v1's image has the plugin licensechecker, and this one has not
     test/bats/tests/config/cosign_keyless_config.json: exit 1
       change verifier.plugins[0]: v1's image has the plugin schemavalidator, and this one has not
       change verifier.plugins[1]: v1's image has the plugin sbom, and this one has not
       change verifier.plugins[2]: the verifier cosign is not part of this build
-      change verifier.plugins[3]: the verifier notation is not part of this build
       change verifier.plugins[4]: v1's image has the plugin schemavalidator, and this one has not
       change verifier.plugins[5]: v1's image has the plugin licensechecker, and this one has not
-    test/bats/tests/config/dynamic_plugins_config.json: exit 1
-      change verifier.plugins[1]: the verifier notation is not part of this build
+    test/bats/tests/config/dynamic_plugins_config.json: exit 0
     test/bats/tests/config/partial_licensechecker_config.json: exit 1
       change verifier.plugins[0]: v1's image has the plugin licensechecker, and this one has not
     test/bats/tests/config/sbom_denylist_config_licensematch.json: exit 1
@@ -137,7 +121,7 @@ async fn every_value_of_v1s_chart_is_known_and_the_report_reads_well() {
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     assert!(!ran.stdout.contains("no such value"), "{}", ran.stdout);
     insta::assert_snapshot!(ran.stdout, @r#"
-    values.yaml: 5 must change, 2 to look at, 48 carry over
+    values.yaml: 4 must change, 2 to look at, 49 carry over
       CHANGE  cosign.enabled
               the verifier cosign is not part of this build
               why: it is not built yet; a stand-in fails every artifact of its types, so that images that carry one are denied
@@ -158,11 +142,6 @@ async fn every_value_of_v1s_chart_is_known_and_the_report_reads_well() {
               why: it is one of v1's image: this version has tags of its own
               do: take it away for the chart's own, or name this version's
               see COMPATIBILITY.md: the chart's values name the images on ghcr.io
-      CHANGE  notation.enabled
-              the verifier notation is not part of this build
-              why: it is not built yet; a stand-in fails every artifact of its types, so that images that carry one are denied
-              do: set notation.enabled to false for the time being, or keep v1 where notation decides
-              see COMPATIBILITY.md: a verifier that cannot be had is left out, and what it should refuse may pass
       LOOK    instrumentation.metricsEnabled
               metrics with other labels
               why: v1's names are there, without `subject` of `ratify_verifier_duration` and `otel_scope_*`; `error` is `timeout` or `failure`; `ratify_akv_certificate_duration` comes with the key providers
@@ -176,9 +155,9 @@ async fn every_value_of_v1s_chart_is_known_and_the_report_reads_well() {
               enableRuntimeDefaultSeccompProfile, env, featureFlags.RATIFY_CERT_ROTATION,
               featureFlags.RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY, fullnameOverride,
               gatekeeper.version, healthPort, image.pullPolicy, logger.formatter, logger.level,
-              logger.requestHeaders.traceIDHeaderName, nameOverride, notationCert, notationCerts,
-              oras.authProviders.alibabacloudAcrBasicEnabled, oras.authProviders.awsEcrBasicEnabled,
-              oras.authProviders.azureManagedIdentityEnabled,
+              logger.requestHeaders.traceIDHeaderName, nameOverride, notation.enabled, notationCert,
+              notationCerts, oras.authProviders.alibabacloudAcrBasicEnabled,
+              oras.authProviders.awsEcrBasicEnabled, oras.authProviders.azureManagedIdentityEnabled,
               oras.authProviders.azureWorkloadIdentityEnabled, oras.authProviders.k8secretsEnabled,
               oras.cache.enabled, oras.useHttp, podAnnotations, podLabels, policy.useRego,
               provider.cache.cacheSizeMb, provider.cache.enabled, provider.cache.ttl,
@@ -343,7 +322,7 @@ async fn a_cluster_with_v1s_chart_is_judged_as_far_as_it_may_be_read() {
     let all = migrate_cluster(&home, &cluster, ADMIN, &[]).await;
     assert_eq!(all.code, Some(1), "{}", all.stderr);
     insta::assert_snapshot!(all.stdout, @"
-    custom resources: 5 must change, 1 to look at, 3 carry over
+    custom resources: 4 must change, 1 to look at, 4 carry over
       CHANGE  KeyManagementProvider ratify-notation-inline-cert-0
               CERT_INVALID: failed to decode pem block
               why: it is accepted, and its status says that it is not in force
@@ -352,11 +331,6 @@ async fn a_cluster_with_v1s_chart_is_judged_as_far_as_it_may_be_read() {
               the verifier cosign is not part of this build
               why: it is not built yet; a stand-in fails every artifact of its types, so that images that carry one are denied
               do: keep v1 where cosign decides, or leave this verifier out for the time being
-              see COMPATIBILITY.md: a verifier that cannot be had is left out, and what it should refuse may pass
-      CHANGE  Verifier verifier-notation
-              the verifier notation is not part of this build
-              why: it is not built yet; a stand-in fails every artifact of its types, so that images that carry one are denied
-              do: keep v1 where notation decides, or leave this verifier out for the time being
               see COMPATIBILITY.md: a verifier that cannot be had is left out, and what it should refuse may pass
       CHANGE  Verifier verifier-sbom
               v1's image has the plugin sbom, and this one has not
@@ -373,7 +347,8 @@ async fn a_cluster_with_v1s_chart_is_judged_as_far_as_it_may_be_read() {
               why: what v1's conversion intended; v1 refuses it
               do: delete it, if what v1 does today is what you want
               see COMPATIBILITY.md: a v1alpha1 policy named `configpolicy` or `regopolicy` is refused
-      SAME    Store store-oras, Policy configpolicy, Policy ratify-policy
+      SAME    Store store-oras, Policy configpolicy, Policy ratify-policy,
+              Verifier verifier-notation
 
     Deployment gatekeeper-system/ratify: 1 must change, 1 to look at, 5 carry over
       CHANGE  container ratify image

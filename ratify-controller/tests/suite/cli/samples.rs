@@ -176,15 +176,15 @@ async fn each_sample_of_v1_is_accepted_and_its_status_says_how_it_stands() {
     config/samples/clustered/store/config_v1beta1_store_oras_http.yaml: in force
     config/samples/clustered/store/config_v1beta1_store_oras_k8secretAuth.yaml: in force
     config/samples/clustered/verifier/config_v1alpha1_store_oras_http.yaml: in force
-    config/samples/clustered/verifier/config_v1alpha1_verifier_notation.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier notation is not part of this build of Ratify
+    config/samples/clustered/verifier/config_v1alpha1_verifier_notation.yaml: in force
     config/samples/clustered/verifier/config_v1beta1_verifier_complete_licensechecker.yaml: in force
     config/samples/clustered/verifier/config_v1beta1_verifier_cosign.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier cosign is not part of this build of Ratify
     config/samples/clustered/verifier/config_v1beta1_verifier_cosign_keyless_legacy.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier cosign is not part of this build of Ratify
     config/samples/clustered/verifier/config_v1beta1_verifier_cosign_legacy.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier cosign is not part of this build of Ratify
     config/samples/clustered/verifier/config_v1beta1_verifier_dynamic.yaml: PLUGIN_NOT_FOUND: Unable to create verifier from verifier CR: Verifier plugin dynamic not found: failed to find plugin "dynamic" in paths [<home>/.ratify/plugins]: Please ensure that the correct type is specified for the built-in Verifier configuration or the custom Verifier plugin is configured.
-    config/samples/clustered/verifier/config_v1beta1_verifier_notation.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier notation is not part of this build of Ratify
-    config/samples/clustered/verifier/config_v1beta1_verifier_notation_kmprovider.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier notation is not part of this build of Ratify
-    config/samples/clustered/verifier/config_v1beta1_verifier_notation_specificnskmprovider.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier notation is not part of this build of Ratify
+    config/samples/clustered/verifier/config_v1beta1_verifier_notation.yaml: in force
+    config/samples/clustered/verifier/config_v1beta1_verifier_notation_kmprovider.yaml: in force
+    config/samples/clustered/verifier/config_v1beta1_verifier_notation_specificnskmprovider.yaml: in force
     config/samples/clustered/verifier/config_v1beta1_verifier_partial_licensechecker.yaml: in force
     config/samples/clustered/verifier/config_v1beta1_verifier_sbom.yaml: in force
     config/samples/clustered/verifier/config_v1beta1_verifier_sbom_deny.yaml: in force
@@ -208,9 +208,9 @@ async fn each_sample_of_v1_is_accepted_and_its_status_says_how_it_stands() {
     config/samples/namespaced/verifier/config_v1beta1_verifier_cosign_keyless.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier cosign is not part of this build of Ratify
     config/samples/namespaced/verifier/config_v1beta1_verifier_cosign_legacy.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier cosign is not part of this build of Ratify
     config/samples/namespaced/verifier/config_v1beta1_verifier_dynamic.yaml: CONFIG_INVALID: Unable to create verifier from verifier CR: the source of a namespaced resource is not allowed: its plugin would run inside Ratify; an administrator can set plugins.namespaces.source in the configuration
-    config/samples/namespaced/verifier/config_v1beta1_verifier_notation.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier notation is not part of this build of Ratify
-    config/samples/namespaced/verifier/config_v1beta1_verifier_notation_kmprovider.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier notation is not part of this build of Ratify
-    config/samples/namespaced/verifier/config_v1beta1_verifier_notation_specificnskmprovider.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier notation is not part of this build of Ratify
+    config/samples/namespaced/verifier/config_v1beta1_verifier_notation.yaml: in force
+    config/samples/namespaced/verifier/config_v1beta1_verifier_notation_kmprovider.yaml: in force
+    config/samples/namespaced/verifier/config_v1beta1_verifier_notation_specificnskmprovider.yaml: in force
     config/samples/namespaced/verifier/config_v1beta1_verifier_partial_licensechecker.yaml: in force
     config/samples/namespaced/verifier/config_v1beta1_verifier_sbom.yaml: in force
     config/samples/namespaced/verifier/config_v1beta1_verifier_sbom_deny.yaml: in force
@@ -223,11 +223,11 @@ async fn each_sample_of_v1_is_accepted_and_its_status_says_how_it_stands() {
     test/bats/tests/config/config_v1beta1_keymanagementprovider_inline.yaml: CONFIG_INVALID: Failed to create key management provider from CR: value parameter is not set
     test/bats/tests/config/config_v1beta1_verifier_cosign_akv.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier cosign is not part of this build of Ratify
     test/bats/tests/config/config_v1beta1_verifier_cosign_keyless.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier cosign is not part of this build of Ratify
-    test/bats/tests/config/config_v1beta1_verifier_notation.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier notation is not part of this build of Ratify
-    test/bats/tests/config/config_v1beta1_verifier_notation_akv.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier notation is not part of this build of Ratify
-    test/bats/tests/config/config_v1beta1_verifier_notation_audit_crl.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier notation is not part of this build of Ratify
-    test/bats/tests/config/config_v1beta1_verifier_notation_kmprovider.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier notation is not part of this build of Ratify
-    test/bats/tests/config/config_v1beta1_verifier_notation_tsa.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier notation is not part of this build of Ratify
+    test/bats/tests/config/config_v1beta1_verifier_notation.yaml: in force
+    test/bats/tests/config/config_v1beta1_verifier_notation_akv.yaml: in force
+    test/bats/tests/config/config_v1beta1_verifier_notation_audit_crl.yaml: in force
+    test/bats/tests/config/config_v1beta1_verifier_notation_kmprovider.yaml: in force
+    test/bats/tests/config/config_v1beta1_verifier_notation_tsa.yaml: in force
     "#);
 }
 

@@ -82,6 +82,11 @@ impl Lab {
         self.folder.join("layouts/layouts.example.com")
     }
 
+    /// Where keys and trusted certificates of signatures are.
+    pub(super) fn notary(&self) -> PathBuf {
+        self.folder.join("notary")
+    }
+
     /// A document of v1's module.
     pub(super) fn document(&self, path: &str) -> Vec<u8> {
         fs::read(self.documents.join(path)).unwrap()
@@ -216,6 +221,7 @@ impl Lab {
             ("{nobody}", NOBODY.to_owned()),
             ("{layouts}", path(&self.folder.join("layouts"))),
             ("{documents}", path(&self.documents)),
+            ("{notary}", path(&self.notary())),
             ("{home}", path(&self.home(host, name))),
         ];
         places.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))

@@ -4,7 +4,8 @@
 //!
 //! - `machines`, `layout`, `images`, `lab`: foreign programs, what is pushed, both hosts;
 //! - `compare`, `rows`: a difference, and the deliberate ones;
-//! - `verify_cases`, `plugin_cases`, `rego_cases`, `serve_cases`, `command_cases`: what is asked.
+//! - `signing`: signatures of the real `notation`;
+//! - `verify_cases`, `notation_cases`, `plugin_cases`, `rego_cases`, `serve_cases`, `command_cases`: what is asked.
 
 // Helpers of tests count as tests.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
@@ -15,10 +16,12 @@ mod images;
 mod lab;
 pub(crate) mod layout;
 pub(crate) mod machines;
+mod notation_cases;
 mod plugin_cases;
 mod rego_cases;
 mod rows;
 mod serve_cases;
+mod signing;
 mod verify_cases;
 
 use std::collections::BTreeSet;
@@ -89,6 +92,24 @@ async fn verify_answers_as_v1_does_but_for_the_rows() {
 }
 
 #[tokio::test]
+async fn notation_answers_as_v1_does_but_for_the_rows() {
+    let Some(lab) = Lab::start().await else { return };
+    signing::push(&lab).await;
+    let lab = &lab;
+    let ask = |case: verify_cases::Case| async move {
+        let run = Run {
+            name: case.name,
+            config: Some(case.config.to_string()),
+            arguments: ["verify", "--subject", case.subject].map(str::to_owned).to_vec(),
+            dynamic: case.dynamic,
+            exact: false,
+        };
+        both(lab, &run, case.rows).await
+    };
+    compare_all(notation_cases::notation_cases(), |case| case.name, ask).await;
+}
+
+#[tokio::test]
 async fn commands_answer_as_v1s_do_but_for_the_rows() {
     let Some(lab) = Lab::start().await else { return };
     images::push(&lab).await;
@@ -139,7 +160,9 @@ fn the_document_lists_the_rows_that_occur_and_no_others() {
     let verify = verify_cases::cases().into_iter().flat_map(|case| case.rows);
     let commands = command_cases::command_cases().into_iter().flat_map(|case| case.rows);
     let serve = serve_cases::serve_cases().into_iter().flat_map(|case| case.rows);
-    let used: BTreeSet<&str> = verify.chain(commands).chain(serve).copied().collect();
+    let notation = notation_cases::notation_cases().into_iter().flat_map(|case| case.rows);
+    let used = verify.chain(notation).chain(commands).chain(serve);
+    let used: BTreeSet<&str> = used.copied().collect();
     let documented = documented_rows();
     let unique: BTreeSet<&str> = documented.iter().map(String::as_str).collect();
     assert_eq!(unique.len(), documented.len(), "a row is there twice");

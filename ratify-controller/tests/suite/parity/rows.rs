@@ -31,6 +31,10 @@ pub(super) const BAD_BODY: &str = "C-bad-body";
 pub(super) const REFERRER_DIGEST: &str = "C-referrer-digest";
 pub(super) const USAGE: &str = "C-usage";
 pub(super) const VERSION: &str = "C-version";
+pub(super) const NOTATION_SKIP: &str = "C-notation-skip";
+pub(super) const NOTATION_MIXED: &str = "C-notation-mixed";
+pub(super) const NOTATION_PROVIDER: &str = "C-notation-provider";
+pub(super) const NOTATION_FILE: &str = "C-notation-file";
 
 pub(super) const ROWS: &[Row] = &[
     Row { id: FOREIGN_ARTIFACT, is: is_denied_as_foreign },
@@ -142,6 +146,35 @@ pub(super) const ROWS: &[Row] = &[
         is: |at| match at.pointer.as_str() {
             "/stdout" => at.v1_text().is_empty() && at.here_text().contains("Usage: "),
             pointer => pointer == "/error" && !at.only_v1() && !at.only_here(),
+        },
+    },
+    Row {
+        id: NOTATION_SKIP,
+        is: |at| match at.pointer.as_str() {
+            "/exit" => at.v1_text() == "2" && at.here_text() == "0",
+            pointer => pointer == "/stdout" && at.v1_text().is_empty(),
+        },
+    },
+    Row {
+        id: NOTATION_MIXED,
+        is: |at| {
+            let words =
+                "The verificationCertStores is misconfigured with both legacy and new formats";
+            at.is_at("error") && at.says(words, words)
+        },
+    },
+    Row {
+        id: NOTATION_PROVIDER,
+        is: |at| {
+            at.is_at("remediation") && at.only_here()
+                || at.is_at("errorReason") && at.says(" is not namespaced", " does not exist")
+        },
+    },
+    Row {
+        id: NOTATION_FILE,
+        is: |at| {
+            let words = "error reading certificate file ";
+            at.is_at("errorReason") && at.says(words, words) && at.says(": x509: ", ": x509: ")
         },
     },
     Row { id: VERSION, is: |at| at.pointer == "/stdout" && at.says("Go version", "Rust version") },

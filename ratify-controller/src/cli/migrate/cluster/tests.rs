@@ -114,7 +114,7 @@ fn each_resource_is_judged_by_whose_it_is() {
     Same Store oras: the built-in store oras
     Same Store cached: the built-in store oras
     Change Store broken: CONFIG_INVALID: spec.name of Store broken must be a string
-    Change Verifier notation: the verifier notation is not part of this build [a verifier that cannot]
+    Change Verifier notation: PLUGIN_INIT_FAILURE: Failed to create the Notation Verifier: Failed to create the Notation Verifier: trust policy document has empty version, version must be specified
     Change Verifier by-type: the verifier cosign is not part of this build [a verifier that cannot]
     Change Verifier sbom: v1's image has the plugin sbom, and this one has not [sbom, licensechecker, schemavalidator, vulnerabilityreport]
     Same Verifier tag spec.address: /plugins
