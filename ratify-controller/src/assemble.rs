@@ -12,9 +12,9 @@ use ratify_core::{
     policy::Policy,
 };
 use ratify_store_oras::{LAYOUT_STORE, LayoutStore, Limits, OrasStore, auth::SecretScope};
-use ratify_verifier_notation::NotationVerifier;
 
 use crate::{
+    built_in,
     metrics::measured,
     plugin::{
         confined::Confinement,
@@ -33,13 +33,6 @@ use crate::{
 
 /// The built-in store of registries.
 const ORAS: &str = "oras";
-/// Verifiers that v1 has built in and this build does not have. A program of that name must not
-/// take their place unnoticed.
-pub(crate) const NOT_BUILT_IN: [&str; 1] = ["cosign"];
-/// The built-in verifier of Notary Project signatures.
-const NOTATION: &str = "notation";
-/// The verifiers that are built in.
-pub(crate) const BUILT_IN_VERIFIERS: [&str; 1] = [NOTATION];
 
 /// The subject of a command line.
 ///
@@ -263,14 +256,10 @@ pub(crate) async fn verifier(
     site: &Site<'_>,
 ) -> Result<(Arc<dyn Verifier>, Option<Arc<InstalledPlugin>>)> {
     let type_ = entry.binary_name().to_owned();
-    if let Some(error) = not_built(&entry) {
-        return Err(error);
-    }
     let plugin = Plugin { kind: Kind::Verifier, resource: &entry.name, type_: &type_, site };
-    if type_ == NOTATION {
+    if let Some(verifier) = built_in::verifier(&entry, site) {
         plugin.refuse_source_of_built_in(entry.source.as_ref());
-        let verifier = NotationVerifier::new(entry, notation_environment(site))?;
-        return Ok((measured(Arc::new(verifier), &site.runtime.measures), None));
+        return Ok((measured(verifier?, &site.runtime.measures), None));
     }
     let program = plugin.program(entry.source.as_ref()).await.map_err(|error| match error {
         Missing::Download(error) => error,
@@ -285,39 +274,12 @@ pub(crate) async fn verifier(
     Ok((measured(Arc::new(verifier), &site.runtime.measures), installed))
 }
 
-/// What the built-in verifier of signatures takes from around it. A namespace's reads no files.
-fn notation_environment(site: &Site<'_>) -> ratify_verifier_notation::Environment {
-    let runtime = site.runtime;
-    let mut environment = ratify_verifier_notation::Environment::new(&runtime.environment.home);
-    environment.is_tenants = matches!(site.scope, SecretScope::Namespace(_));
-    environment.lists = Arc::clone(&runtime.revocation_lists);
-    environment
-}
-
 /// The installed plugin that a program is, if it is one.
 fn installed(program: &Program) -> Option<Arc<InstalledPlugin>> {
     match program {
         Program::Installed(plugin) => Some(Arc::clone(plugin)),
         _ => None,
     }
-}
-
-/// Why a verifier cannot be had of this build, if it cannot.
-pub(crate) fn not_built(entry: &VerifierPluginConfig) -> Option<Error> {
-    let type_ = entry.binary_name();
-    let text = || format!("the verifier {type_} is not part of this build of Ratify");
-    NOT_BUILT_IN.contains(&type_).then(|| ErrorCode::PluginInitFailure.detail(text()))
-}
-
-/// Whether a verifier's entry is a built-in's, and names no program.
-pub(crate) fn is_built_in(entry: &VerifierPluginConfig) -> bool {
-    BUILT_IN_VERIFIERS.contains(&entry.binary_name())
-}
-
-/// What is wrong with the entry of a built-in verifier, if anything is. Nothing is looked up.
-pub(crate) fn built_in_error(entry: &VerifierPluginConfig) -> Option<Error> {
-    let environment = ratify_verifier_notation::Environment::new("/");
-    is_built_in(entry).then(|| NotationVerifier::new(entry.clone(), environment).err())?
 }
 
 /// An entry of the configuration that names a program.

@@ -43,6 +43,10 @@ pub(crate) const TELEMETRY: [&str; 25] = [
     "OTEL_BSP_SCHEDULE_DELAY",
 ];
 
+/// What cosign calls the files that stand for what a TUF repository says.
+const SIGSTORE: [&str; 3] =
+    ["SIGSTORE_ROOT_FILE", "SIGSTORE_REKOR_PUBLIC_KEY", "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE"];
+
 /// v1's feature flags: the variable, and the name the log gives it.
 const FEATURE_FLAGS: [(&str, &str); 3] = [
     (DYNAMIC_PLUGINS, "EXPERIMENTAL_DYNAMIC_PLUGINS"),
@@ -80,6 +84,8 @@ pub struct Environment {
     pub shipped_plugin_dir: Option<PathBuf>,
     /// What the clouds' auth providers read, where it is set and not empty.
     pub clouds: BTreeMap<String, String>,
+    /// What cosign reads, where it is set and not empty: files of keys and certificates.
+    pub sigstore: BTreeMap<String, PathBuf>,
     /// `NO_COLOR`, set to anything: no output is coloured.
     pub no_color: bool,
     /// OpenTelemetry's variables, where they are set and not empty.
@@ -120,6 +126,10 @@ impl Environment {
         };
         Self {
             clouds: ratify_store_oras::auth::VARIABLES.into_iter().filter_map(given).collect(),
+            sigstore: SIGSTORE
+                .into_iter()
+                .filter_map(|name| Some((name.to_owned(), path(name)?)))
+                .collect(),
             no_color: lookup("NO_COLOR").is_some_and(|value| !value.is_empty()),
             telemetry: TELEMETRY.into_iter().filter_map(given).collect(),
             config_dir: path("RATIFY_CONFIG").unwrap_or_else(|| home.join(".ratify")),

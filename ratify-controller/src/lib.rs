@@ -5,6 +5,7 @@
 //!   answered a moment ago.
 //! - [`assemble`]: a configuration becomes an executor. The only place that knows every
 //!   implementation by name.
+//! - `built_in`: verifiers that need no program.
 //! - [`plugin`]: finding, installing, proving and running plugins.
 //! - [`state`]: the snapshot a request sees; [`reload`]: a changed file becomes the next one.
 //! - [`health`]: whether this process is alive and ready, and who is told.
@@ -14,6 +15,7 @@
 //! - [`dev`]: the embedded registry, for development and tests.
 
 pub mod assemble;
+mod built_in;
 pub mod cache;
 pub mod cli;
 pub mod dev;

@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     assemble::{self, Site},
+    built_in,
     plugin::{
         confined::Confinement,
         inventory::{InstalledPlugin, LoadedFor},
@@ -205,13 +206,9 @@ async fn verifier(
     };
     log_defaults(shared, made.is_default_version, made.address.as_deref(), ": ");
     let entry = made.entry;
-    // No further try mends that.
-    if let Some(error) = assemble::not_built(&entry) {
-        return refuse(Built::failed(error, false));
-    }
     let address = made.address.as_deref();
     // What is built in is pulled from nowhere.
-    let source = entry.source.as_ref().filter(|_| !assemble::is_built_in(&entry));
+    let source = entry.source.as_ref().filter(|_| !built_in::is_built_in(&entry));
     let ready = match prepare(shared, rules, resource, address, source, pin).await {
         Ok(ready) => ready,
         Err(failed) => return refuse(*failed),

@@ -2,7 +2,7 @@
 //! is itself a finding.
 
 /// Crates that `ratify` links in several versions, and why that cannot be helped.
-pub(crate) const DUPLICATES: [(&str, &str); 10] = [
+pub(crate) const DUPLICATES: [(&str, &str); 11] = [
     ("base64", "hyper-util and reqwest are on 0.23, oci-client on 0.22; ours follows oci-client"),
     ("cms", "see der"),
     ("const-oid", "x509-cert 0.2 is on 0.9, oci-client's sha2 on 0.10; names, no code"),
@@ -15,6 +15,7 @@ pub(crate) const DUPLICATES: [(&str, &str); 10] = [
     ("pem-rfc7468", "see der"),
     ("spki", "see der"),
     ("tower-http", "kube-client is on 0.7, reqwest on 0.6"),
+    ("untrusted", "rustls-webpki is on 0.9, aws-lc-rs on 0.7 with what sigstore-crypto asks of it"),
     ("x509-cert", "see der"),
 ];
 

@@ -9,7 +9,7 @@ use ratify_store_oras::LAYOUT_STORE;
 use serde_json::Value;
 
 use super::finding::{Finding, shown};
-use crate::{assemble, cli::migrate, policy_file};
+use crate::{built_in, cli::migrate, policy_file};
 
 const FILE: &str = "configuration.file";
 const KEYS: &str = "configuration.keys";
@@ -122,15 +122,15 @@ fn verifiers(config: &Config, origin: Origin<'_>) -> Vec<Finding> {
 
 /// What is to be said of a verifier but of its program.
 pub(super) fn verifier(entry: &VerifierPluginConfig, origin: Origin<'_>) -> Finding {
-    if let Some(error) = assemble::not_built(entry).or_else(|| assemble::built_in_error(entry)) {
+    if let Some(error) = built_in::error(entry, false) {
         return refused(VERIFIER, &entry.name, &error);
     }
-    if assemble::is_built_in(entry) && entry.artifact_types.is_none() {
+    if built_in::is_built_in(entry) && entry.artifact_types.is_none() {
         return Finding::warning(VERIFIER, &entry.name, "it judges nothing")
             .why("artifactTypes is missing, and a built-in verifier judges the types that it is told")
             .fix(r#"name what it judges: "artifactTypes": "application/vnd.cncf.notary.signature""#);
     }
-    if entry.source.is_some() && !origin.downloads && !assemble::is_built_in(entry) {
+    if entry.source.is_some() && !origin.downloads && !built_in::is_built_in(entry) {
         return Finding::failure(VERIFIER, &entry.name, "its source is not downloaded")
             .why("dynamic plugins are off, so that only a program in the plugin directory is run")
             .fix("set RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS=1 where `ratify serve` runs; with the chart: helm upgrade … --set featureFlags.RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS=true");
@@ -233,7 +233,7 @@ mod tests {
         Warning configuration.keys : nobody reads excutor, verifier.extra
         Warning configuration.store oras: useHttp: registries are asked in clear
         Failure configuration.store store.plugins[1]: CONFIG_INVALID: invalid plugin name for a store: ..
-        Failure configuration.verifier n: PLUGIN_INIT_FAILURE: the verifier cosign is not part of this build of Ratify
+        Ok configuration.verifier n: judges a
         Note configuration.verifier any: it judges artifacts of every type
         Failure configuration.verifier verifier.plugins[2]: CONFIG_INVALID: The name field is required in the Verifier configuration
         Failure configuration.verifier notation: PLUGIN_INIT_FAILURE: Failed to create the Notation Verifier: Failed to create the Notation Verifier: trust policy document can not have zero trust policy statements

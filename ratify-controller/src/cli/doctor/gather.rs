@@ -115,7 +115,7 @@ impl Entries {
     }
 
     fn add_verifier(&mut self, entry: VerifierPluginConfig, dirs: &[PathBuf], runtime: &Runtime) {
-        if crate::assemble::not_built(&entry).is_some() || crate::assemble::is_built_in(&entry) {
+        if crate::built_in::is_built_in(&entry) {
             return;
         }
         let source = entry.source.clone().filter(|_| runtime.environment.dynamic_plugins());

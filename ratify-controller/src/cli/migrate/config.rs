@@ -281,7 +281,7 @@ mod tests {
         Change store.plugins[3].authProvider: there is no auth provider "x�"
         Same verifier.plugins[0]: the built-in verifier notation
         Look verifier.plugins[0].source: the source of the built-in verifier notation is not downloaded
-        Change verifier.plugins[1]: the verifier cosign is not part of this build
+        Change verifier.plugins[1]: CONFIG_INVALID: Failed to create the Cosign Verifier: missing artifactTypes in verifier config
         Change verifier.plugins[2]: v1's image has the plugin sbom, and this one has not
         Look verifier.plugins[3]: the verifier plugin own is run from the plugin directory, as it is
         Same verifier.plugins[4].source: registry.example.com/p@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa is pulled and proven, where RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS is 1

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use ratify_core::{
-    Reference,
+    ErrorCode, Reference,
     config::{PluginSource, PolicyConfig, StorePluginConfig, VerifierPluginConfig},
     policy::Policy,
 };
@@ -14,7 +14,7 @@ use super::{
     finding::{Finding, shown},
     rows,
 };
-use crate::assemble;
+use crate::built_in;
 
 /// The plugins of v1's image.
 pub(super) const IMAGE_PLUGINS: [&str; 4] =
@@ -49,52 +49,32 @@ impl Owner<'_> {
             _ => format!("{at} spec.parameters.{key}"),
         }
     }
-
-    /// What becomes of a verifier that this build does not have.
-    fn fate_of_verifier(self) -> (&'static str, &'static str) {
-        match self {
-            Self::File => ("the configuration is refused as a whole", rows::VERIFIERS),
-            Self::Cluster | Self::Namespace(_) => (
-                "a stand-in fails every artifact of its types, so that images that carry one are denied",
-                rows::STAND_IN,
-            ),
-        }
-    }
 }
 
 /// What becomes of a verifier.
 pub(super) fn verifier(at: &str, entry: &VerifierPluginConfig, owner: Owner<'_>) -> Vec<Finding> {
     let type_ = entry.binary_name();
-    if is_missing_verifier(type_) {
-        return vec![missing_verifier(at, type_, owner)];
-    }
-    if assemble::is_built_in(entry) {
+    if built_in::is_built_in(entry) {
         return built_in_verifier(at, entry, owner);
     }
     plugin(at, "verifier", type_, entry.source.as_ref(), owner)
 }
 
-/// Whether v1 has a verifier of this name built in, and this build has not.
-pub(super) fn is_missing_verifier(type_: &str) -> bool {
-    assemble::NOT_BUILT_IN.contains(&type_)
-}
-
-pub(super) fn missing_verifier(at: &str, type_: &str, owner: Owner<'_>) -> Finding {
-    let (fate, row) = owner.fate_of_verifier();
-    Finding::change(
-        at,
-        format!("the verifier {type_} is not part of this build"),
-        format!("it is not built yet; {fate}"),
-        format!("keep v1 where {type_} decides, or leave this verifier out for the time being"),
-    )
-    .row(row)
-}
-
 /// What becomes of a verifier that is built in.
 fn built_in_verifier(at: &str, entry: &VerifierPluginConfig, owner: Owner<'_>) -> Vec<Finding> {
     let type_ = entry.binary_name();
-    let mut findings = match assemble::built_in_error(entry) {
+    let is_of_namespace = matches!(owner, Owner::Namespace(_));
+    let mut findings = match built_in::error(entry, is_of_namespace) {
         None => vec![Finding::same(at, format!("the built-in verifier {type_}"))],
+        Some(error) if error.root().code() == ErrorCode::OperationForbidden => vec![
+            Finding::change(
+                at,
+                shown(&error.to_string()),
+                "a tenant must not have Ratify's files read, or its requests sent, as it likes",
+                "name a key management provider, or make it a verifier of the cluster",
+            )
+            .row(rows::TENANT_FILES),
+        ],
         Some(error) => vec![Finding::change(
             at,
             shown(&error.to_string()),

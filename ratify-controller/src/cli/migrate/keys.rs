@@ -7,7 +7,7 @@ use super::{
     finding::Finding,
     values::{
         cache_ttl, cache_type, formatter, image, image_plugin, metrics, registry_provider, tag,
-        trace_headers, trust_policies, verifier,
+        trace_headers, trust_policies,
     },
 };
 
@@ -53,7 +53,7 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("azurekeyvault.refreshInterval", WithAnother),
     ("azurekeyvault.tenantId", WithAnother),
     ("azurekeyvault.vaultURI", WithAnother),
-    ("cosign.enabled", Judged(verifier)),
+    ("cosign.enabled", Same),
     ("cosign.key", Same),
     ("cosign.keyless", WithAnother),
     ("cosign.rekorURL", WithAnother),
@@ -80,7 +80,7 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("logger.level", Same),
     ("logger.requestHeaders.traceIDHeaderName", Judged(trace_headers)),
     ("nameOverride", Same),
-    ("notation.enabled", Judged(verifier)),
+    ("notation.enabled", Same),
     ("notation.trustPolicies", Judged(trust_policies)),
     ("notationCert", Same),
     ("notationCerts", Same),

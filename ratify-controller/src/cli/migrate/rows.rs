@@ -10,10 +10,8 @@ macro_rules! rows {
 }
 
 rows! {
-    VERIFIERS = "`cosign`";
     TENANT_VAULT = "a NamespacedKeyManagementProvider or a CertificateStore asks a key vault as Ratify";
     UNPROVEN_REGO = "a Rego policy may use all of Rego and every builtin of OPA";
-    STAND_IN = "a verifier that cannot be had is left out, and what it should refuse may pass";
     BROKEN_POLICY = "a broken policy of a namespace is left out, and the cluster's counts";
     IMAGE_PLUGINS = "sbom, licensechecker, schemavalidator, vulnerabilityreport";
     CACHE_TTL = "`--cache-ttl 0` keeps verdicts for ever";
@@ -22,13 +20,14 @@ rows! {
     CRL_CACHE = "`crl.cache.enabled` keeps lists in files below the user's cache directory";
     TRACE_ID = "`logger.requestHeaders.traceIDHeaderName` never has an effect";
     SPELLINGS = "a section given in two spellings is merged";
-    SOURCE_OF_BUILT_IN = "`source` of the built-in `oras` or `notation` is downloaded and never used";
+    SOURCE_OF_BUILT_IN = "`source` of the built-in `oras`, `notation` or `cosign` is downloaded and never used";
     SOURCE_WITHOUT_TAG = "`source.artifact` without tag or digest: an error";
     PINNED = "a tag is resolved anew on each reconcile";
     TENANT_SOURCE = "`source` of a namespaced resource runs a program in Ratify's pod, also from `parameters.source`";
     TENANT_ADDRESS = "`address` of a namespaced resource may be anywhere";
     TENANT_SECRETS = "`k8Secrets` of a namespaced resource may name a secret of any namespace";
     TENANT_CREDENTIALS = "a namespaced store without `authProvider` reads with Ratify's own docker configuration";
+    TENANT_FILES = "a verifier `cosign` of a namespace may name files of Ratify's and any server";
     LEGACY_POLICY = "a v1alpha1 policy named `configpolicy` or `regopolicy` is refused";
     IMAGE_DEFAULTS = "the chart's values name the images on ghcr.io";
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     config,
-    entries::{self, DYNAMIC_PLUGINS, Owner},
+    entries::{self, DYNAMIC_PLUGINS},
     finding::{Finding, shown},
     keys::{DEFAULTS, KEYS, Rule},
     rows,
@@ -148,16 +148,6 @@ pub(super) fn tag(path: &str, value: &Value) -> Option<Finding> {
     } else {
         Finding::look(path, what, "this version has tags of its own", todo)
     })
-}
-
-pub(super) fn verifier(path: &str, value: &Value) -> Option<Finding> {
-    let name = section(path);
-    if !is_on(value) || !entries::is_missing_verifier(name) {
-        return Some(Finding::same(path, "the same value"));
-    }
-    let finding = entries::missing_verifier(path, name, Owner::Cluster);
-    let todo = format!("set {path} to false for the time being, or keep v1 where {name} decides");
-    Some(Finding { todo, ..finding })
 }
 
 pub(super) fn image_plugin(path: &str, value: &Value) -> Option<Finding> {
@@ -339,7 +329,6 @@ mod tests {
     #[test]
     fn what_v1s_chart_sets_by_itself_counts() {
         insta::assert_snapshot!(lines(&json!({})), @"
-        Change cosign.enabled, which v1's chart sets where nothing is said: the verifier cosign is not part of this build
         Look instrumentation.metricsEnabled, which v1's chart sets where nothing is said: metrics with other labels
         Look provider.tls: no certificate is given and RATIFY_CERT_ROTATION is off: the chart refuses, as v1's
         ");

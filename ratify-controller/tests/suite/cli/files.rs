@@ -170,7 +170,7 @@ async fn a_section_that_is_missing_or_wrong_is_named() {
         ("a verifier whose type is a number", with("/verifier/plugins/0/type", json!(1))),
         ("an unknown verifier", with("/verifier/plugins/0/type", json!("nosuch"))),
         (
-            "a verifier that is not built in here",
+            "a built-in verifier that is not configured",
             with("/verifier/plugins/0/type", json!("notation")),
         ),
         ("artifact types that are a number", with("/verifier/plugins/0/artifactTypes", json!(1))),
@@ -243,7 +243,7 @@ async fn a_section_that_is_missing_or_wrong_is_named() {
     # an unknown verifier
     verify [1] Error: PLUGIN_NOT_FOUND: Verifier plugin nosuch not found: failed to find plugin "nosuch" in paths [<home>/.ratify/plugins]: Please ensure that the correct type is specified for the built-in Verifier configuration or the custom Verifier plugin is configured.
     serve  [1] Error: failed to load verifiers from config: PLUGIN_NOT_FOUND: Verifier plugin nosuch not found: failed to find plugin "nosuch" in paths [<home>/.ratify/plugins]: Please ensure that the correct type is specified for the built-in Verifier configuration or the custom Verifier plugin is configured.
-    # a verifier that is not built in here
+    # a built-in verifier that is not configured
     verify [1] Error: PLUGIN_INIT_FAILURE: Failed to create the Notation Verifier: Failed to create the Notation Verifier: trust policy document has empty version, version must be specified
     serve  [1] Error: failed to load verifiers from config: PLUGIN_INIT_FAILURE: Failed to create the Notation Verifier: Failed to create the Notation Verifier: trust policy document has empty version, version must be specified
     # artifact types that are a number

@@ -61,14 +61,12 @@ async fn each_configuration_of_v1_is_judged() {
       change verifier.plugins[1]: v1's image has the plugin sbom, and this one has not
       change verifier.plugins[2]: v1's image has the plugin licensechecker, and this one has not
       change verifier.plugins[3]: v1's image has the plugin vulnerabilityreport, and this one has not
-    config/config_cli.json: exit 1
-      change verifier.plugins[0]: the verifier cosign is not part of this build
+    config/config_cli.json: exit 0
     test/bats/tests/config/complete_licensechecker_config.json: exit 1
       change verifier.plugins[0]: v1's image has the plugin licensechecker, and this one has not
     test/bats/tests/config/config.json: exit 1
       change verifier.plugins[0]: v1's image has the plugin schemavalidator, and this one has not
       change verifier.plugins[1]: v1's image has the plugin sbom, and this one has not
-      change verifier.plugins[2]: the verifier cosign is not part of this build
       change verifier.plugins[4]: v1's image has the plugin schemavalidator, and this one has not
       change verifier.plugins[5]: v1's image has the plugin licensechecker, and this one has not
     test/bats/tests/config/config_external_verifier_with_type.json: exit 1
@@ -84,13 +82,11 @@ async fn each_configuration_of_v1_is_judged() {
     test/bats/tests/config/config_tsa.json: exit 1
       change verifier.plugins[0]: v1's image has the plugin schemavalidator, and this one has not
       change verifier.plugins[1]: v1's image has the plugin sbom, and this one has not
-      change verifier.plugins[2]: the verifier cosign is not part of this build
       change verifier.plugins[4]: v1's image has the plugin schemavalidator, and this one has not
       change verifier.plugins[5]: v1's image has the plugin licensechecker, and this one has not
     test/bats/tests/config/cosign_keyless_config.json: exit 1
       change verifier.plugins[0]: v1's image has the plugin schemavalidator, and this one has not
       change verifier.plugins[1]: v1's image has the plugin sbom, and this one has not
-      change verifier.plugins[2]: the verifier cosign is not part of this build
       change verifier.plugins[4]: v1's image has the plugin schemavalidator, and this one has not
       change verifier.plugins[5]: v1's image has the plugin licensechecker, and this one has not
     test/bats/tests/config/dynamic_plugins_config.json: exit 0
@@ -121,12 +117,7 @@ async fn every_value_of_v1s_chart_is_known_and_the_report_reads_well() {
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     assert!(!ran.stdout.contains("no such value"), "{}", ran.stdout);
     insta::assert_snapshot!(ran.stdout, @r#"
-    values.yaml: 4 must change, 2 to look at, 49 carry over
-      CHANGE  cosign.enabled
-              the verifier cosign is not part of this build
-              why: it is not built yet; a stand-in fails every artifact of its types, so that images that carry one are denied
-              do: set cosign.enabled to false for the time being, or keep v1 where cosign decides
-              see COMPATIBILITY.md: a verifier that cannot be had is left out, and what it should refuse may pass
+    values.yaml: 3 must change, 2 to look at, 50 carry over
       CHANGE  image.crdRepository
               ghcr.io/ratify-project/ratify-crds is v1's image
               why: the chart refuses it by name: a reused default would run v1
@@ -151,12 +142,12 @@ async fn every_value_of_v1s_chart_is_known_and_the_report_reads_well() {
               no certificate is given and RATIFY_CERT_ROTATION is off: the chart refuses, as v1's
               why: Gatekeeper asks over TLS only
               do: give crt, key and cabundle as you do on the command line, or set featureFlags.RATIFY_CERT_ROTATION
-      SAME    affinity, akvCertConfig.enabled, azurekeyvault.enabled, cosign.key, cosignKeys, crds,
-              enableRuntimeDefaultSeccompProfile, env, featureFlags.RATIFY_CERT_ROTATION,
-              featureFlags.RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY, fullnameOverride,
-              gatekeeper.version, healthPort, image.pullPolicy, logger.formatter, logger.level,
-              logger.requestHeaders.traceIDHeaderName, nameOverride, notation.enabled, notationCert,
-              notationCerts, oras.authProviders.alibabacloudAcrBasicEnabled,
+      SAME    affinity, akvCertConfig.enabled, azurekeyvault.enabled, cosign.enabled, cosign.key,
+              cosignKeys, crds, enableRuntimeDefaultSeccompProfile, env,
+              featureFlags.RATIFY_CERT_ROTATION, featureFlags.RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY,
+              fullnameOverride, gatekeeper.version, healthPort, image.pullPolicy, logger.formatter,
+              logger.level, logger.requestHeaders.traceIDHeaderName, nameOverride, notation.enabled,
+              notationCert, notationCerts, oras.authProviders.alibabacloudAcrBasicEnabled,
               oras.authProviders.awsEcrBasicEnabled, oras.authProviders.azureManagedIdentityEnabled,
               oras.authProviders.azureWorkloadIdentityEnabled, oras.authProviders.k8secretsEnabled,
               oras.cache.enabled, oras.useHttp, podAnnotations, podLabels, policy.useRego,
@@ -322,16 +313,11 @@ async fn a_cluster_with_v1s_chart_is_judged_as_far_as_it_may_be_read() {
     let all = migrate_cluster(&home, &cluster, ADMIN, &[]).await;
     assert_eq!(all.code, Some(1), "{}", all.stderr);
     insta::assert_snapshot!(all.stdout, @"
-    custom resources: 4 must change, 1 to look at, 4 carry over
+    custom resources: 3 must change, 1 to look at, 5 carry over
       CHANGE  KeyManagementProvider ratify-notation-inline-cert-0
               CERT_INVALID: failed to decode pem block
               why: it is accepted, and its status says that it is not in force
               do: mend it
-      CHANGE  Verifier verifier-cosign
-              the verifier cosign is not part of this build
-              why: it is not built yet; a stand-in fails every artifact of its types, so that images that carry one are denied
-              do: keep v1 where cosign decides, or leave this verifier out for the time being
-              see COMPATIBILITY.md: a verifier that cannot be had is left out, and what it should refuse may pass
       CHANGE  Verifier verifier-sbom
               v1's image has the plugin sbom, and this one has not
               why: v1's own plugins are not rebuilt yet; v1's programs run unchanged
@@ -347,7 +333,7 @@ async fn a_cluster_with_v1s_chart_is_judged_as_far_as_it_may_be_read() {
               why: what v1's conversion intended; v1 refuses it
               do: delete it, if what v1 does today is what you want
               see COMPATIBILITY.md: a v1alpha1 policy named `configpolicy` or `regopolicy` is refused
-      SAME    Store store-oras, Policy configpolicy, Policy ratify-policy,
+      SAME    Store store-oras, Policy configpolicy, Policy ratify-policy, Verifier verifier-cosign,
               Verifier verifier-notation
 
     Deployment gatekeeper-system/ratify: 1 must change, 1 to look at, 5 carry over

@@ -178,9 +178,9 @@ async fn each_sample_of_v1_is_accepted_and_its_status_says_how_it_stands() {
     config/samples/clustered/verifier/config_v1alpha1_store_oras_http.yaml: in force
     config/samples/clustered/verifier/config_v1alpha1_verifier_notation.yaml: in force
     config/samples/clustered/verifier/config_v1beta1_verifier_complete_licensechecker.yaml: in force
-    config/samples/clustered/verifier/config_v1beta1_verifier_cosign.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier cosign is not part of this build of Ratify
-    config/samples/clustered/verifier/config_v1beta1_verifier_cosign_keyless_legacy.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier cosign is not part of this build of Ratify
-    config/samples/clustered/verifier/config_v1beta1_verifier_cosign_legacy.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier cosign is not part of this build of Ratify
+    config/samples/clustered/verifier/config_v1beta1_verifier_cosign.yaml: in force
+    config/samples/clustered/verifier/config_v1beta1_verifier_cosign_keyless_legacy.yaml: in force
+    config/samples/clustered/verifier/config_v1beta1_verifier_cosign_legacy.yaml: in force
     config/samples/clustered/verifier/config_v1beta1_verifier_dynamic.yaml: PLUGIN_NOT_FOUND: Unable to create verifier from verifier CR: Verifier plugin dynamic not found: failed to find plugin "dynamic" in paths [<home>/.ratify/plugins]: Please ensure that the correct type is specified for the built-in Verifier configuration or the custom Verifier plugin is configured.
     config/samples/clustered/verifier/config_v1beta1_verifier_notation.yaml: in force
     config/samples/clustered/verifier/config_v1beta1_verifier_notation_kmprovider.yaml: in force
@@ -204,9 +204,9 @@ async fn each_sample_of_v1_is_accepted_and_its_status_says_how_it_stands() {
     config/samples/namespaced/store/config_v1beta1_store_oras_http.yaml: in force
     config/samples/namespaced/store/config_v1beta1_store_oras_k8secretAuth.yaml: in force
     config/samples/namespaced/verifier/config_v1beta1_verifier_complete_licensechecker.yaml: in force
-    config/samples/namespaced/verifier/config_v1beta1_verifier_cosign.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier cosign is not part of this build of Ratify
-    config/samples/namespaced/verifier/config_v1beta1_verifier_cosign_keyless.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier cosign is not part of this build of Ratify
-    config/samples/namespaced/verifier/config_v1beta1_verifier_cosign_legacy.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier cosign is not part of this build of Ratify
+    config/samples/namespaced/verifier/config_v1beta1_verifier_cosign.yaml: in force
+    config/samples/namespaced/verifier/config_v1beta1_verifier_cosign_keyless.yaml: in force
+    config/samples/namespaced/verifier/config_v1beta1_verifier_cosign_legacy.yaml: OPERATION_FORBIDDEN: Unable to create verifier from verifier CR: Failed to create the Cosign Verifier: key [/usr/local/ratify-certs/cosign/cosign.pub] names a file of Ratify's, which a namespace may not choose: Please use a key management provider, or ask the cluster's administrator for a verifier.
     config/samples/namespaced/verifier/config_v1beta1_verifier_dynamic.yaml: CONFIG_INVALID: Unable to create verifier from verifier CR: the source of a namespaced resource is not allowed: its plugin would run inside Ratify; an administrator can set plugins.namespaces.source in the configuration
     config/samples/namespaced/verifier/config_v1beta1_verifier_notation.yaml: in force
     config/samples/namespaced/verifier/config_v1beta1_verifier_notation_kmprovider.yaml: in force
@@ -221,8 +221,8 @@ async fn each_sample_of_v1_is_accepted_and_its_status_says_how_it_stands() {
     test/bats/tests/config/config_v1beta1_certstore_inline.yaml: CERT_INVALID: no certificates found in the pem block
     test/bats/tests/config/config_v1beta1_certstore_inline_invalid.yaml: CERT_INVALID: failed to decode pem block
     test/bats/tests/config/config_v1beta1_keymanagementprovider_inline.yaml: CONFIG_INVALID: Failed to create key management provider from CR: value parameter is not set
-    test/bats/tests/config/config_v1beta1_verifier_cosign_akv.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier cosign is not part of this build of Ratify
-    test/bats/tests/config/config_v1beta1_verifier_cosign_keyless.yaml: PLUGIN_INIT_FAILURE: Unable to create verifier from verifier CR: the verifier cosign is not part of this build of Ratify
+    test/bats/tests/config/config_v1beta1_verifier_cosign_akv.yaml: in force
+    test/bats/tests/config/config_v1beta1_verifier_cosign_keyless.yaml: in force
     test/bats/tests/config/config_v1beta1_verifier_notation.yaml: in force
     test/bats/tests/config/config_v1beta1_verifier_notation_akv.yaml: in force
     test/bats/tests/config/config_v1beta1_verifier_notation_audit_crl.yaml: in force

@@ -45,6 +45,7 @@ fn each_resource_is_judged_by_whose_it_is() {
         of("Store", "", "broken", json!({"name": 7})),
         of("Verifier", "", "notation", json!({"name": "notation", "artifactTypes": "a"})),
         of("Verifier", "", "by-type", json!({"name": "n", "type": "cosign", "artifactTypes": "a"})),
+        of("NamespacedVerifier", "team", "signatures", signatures()),
         of("Verifier", "", "sbom", json!({"name": "sbom", "artifactTypes": "a"})),
         of(
             "Verifier",
@@ -115,7 +116,8 @@ fn each_resource_is_judged_by_whose_it_is() {
     Same Store cached: the built-in store oras
     Change Store broken: CONFIG_INVALID: spec.name of Store broken must be a string
     Change Verifier notation: PLUGIN_INIT_FAILURE: Failed to create the Notation Verifier: Failed to create the Notation Verifier: trust policy document has empty version, version must be specified
-    Change Verifier by-type: the verifier cosign is not part of this build [a verifier that cannot]
+    Same Verifier by-type: the built-in verifier cosign
+    Change NamespacedVerifier team/signatures: OPERATION_FORBIDDEN: Failed to create the Cosign Verifier: key [/keys/cosign.pub] names a file of Ratify's, which a namespace may not choose: Please use a key management provider, or ask the cluste... [a verifier `cosign` of]
     Change Verifier sbom: v1's image has the plugin sbom, and this one has not [sbom, licensechecker, schemavalidator, vulnerabilityreport]
     Same Verifier tag spec.address: /plugins
     Look Verifier tag spec.source: the digest that registry.example.com/p:1 stands for at first use stays in force [a tag is resolved]
@@ -141,6 +143,12 @@ fn each_resource_is_judged_by_whose_it_is() {
     Same Store failing: the built-in store oras
     Look Store failing: its status says that it is not in force today
     ");
+}
+
+/// A verifier of signatures that reads a file of the pod.
+fn signatures() -> Value {
+    let parameters = json!({"key": "/keys/cosign.pub"});
+    json!({"name": "cosign", "artifactTypes": "a", "parameters": parameters})
 }
 
 fn key_vault() -> Value {

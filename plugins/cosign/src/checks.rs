@@ -1,0 +1,99 @@
+//! [`Checks`]: what is asked of every signature of a request, and [`Found`], what a good one proves.
+
+use std::{sync::Arc, time::SystemTime};
+
+use ratify_core::{Digest, Host};
+
+use crate::{
+    config::Keyless,
+    extensions::summary,
+    keys::{PublicKey, SignatureError},
+    trust::Material,
+};
+
+/// What is asked of a signature besides that somebody made it.
+pub(crate) struct Checks<'a> {
+    pub(crate) host: &'a Arc<dyn Host>,
+    /// The image that has to be signed.
+    pub(crate) image: &'a Digest,
+    /// The transparency log; `None` where it is not looked at.
+    pub(crate) rekor_url: Option<&'a str>,
+    /// What is trusted besides keys; `None` where nothing else has to be.
+    pub(crate) trust: Option<Arc<Material>>,
+    pub(crate) now: jiff::Timestamp,
+}
+
+/// Who has to have signed.
+#[derive(Clone, Copy)]
+pub(crate) enum By<'a> {
+    Key(&'a Key),
+    Certificate(&'a Keyless),
+}
+
+/// A key, and how signatures by it are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) key: PublicKey,
+    /// Whether it is one of Azure Key Vault's, which has rules of its own.
+    pub(crate) is_of_key_vault: bool,
+}
+
+impl Key {
+    /// Checks a signature of a payload, as it stands in the artifact.
+    ///
+    /// # Errors
+    /// Where it is not by this key, or the vault has no such key.
+    pub(crate) fn verify_payload(
+        &self,
+        payload: &[u8],
+        signature: &[u8],
+    ) -> Result<(), SignatureError> {
+        if self.is_of_key_vault {
+            let hash = self.key.key_vault_hash()?;
+            return self.key.verify(hash, payload, &self.made(signature));
+        }
+        self.key.verify_payload(payload, signature)
+    }
+
+    /// The bytes that were signed, of what stands in the artifact.
+    pub(crate) fn made(&self, signature: &[u8]) -> Vec<u8> {
+        if self.is_of_key_vault {
+            self.key.key_vault_signature(signature)
+        } else {
+            signature.to_vec()
+        }
+    }
+}
+
+/// What a good signature proves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// What was with it proves that it is in the log.
+    pub(crate) is_logged_offline: bool,
+    /// The log says so itself.
+    pub(crate) is_logged_online: bool,
+    /// A timestamp authority says when it was made.
+    pub(crate) is_timestamped: bool,
+    /// Until when it counts, where that ends.
+    pub(crate) valid_until: Option<SystemTime>,
+}
+
+impl Found {
+    /// What it proves in words, as cosign says it.
+    pub(crate) fn summary(&self, by: By<'_>) -> Vec<&'static str> {
+        let mut all = vec![summary::CLAIMS];
+        if self.is_logged_offline {
+            all.push(summary::OFFLINE);
+        } else if self.is_logged_online {
+            all.extend([summary::IN_LOG, summary::IN_TIME]);
+        }
+        if self.is_timestamped {
+            all.push(summary::TIMESTAMP);
+        }
+        all.push(match by {
+            By::Key(_) => summary::KEY,
+            By::Certificate(_) => summary::CERTIFICATE,
+        });
+        all
+    }
+}

@@ -1,0 +1,326 @@
+//! Signatures by keys, without a log.
+
+use std::{fs, sync::Arc};
+
+use ratify_core::{Certainty, ErrorCode, media_type};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    Environment,
+    testing::{KINDS, Layer, MemoryHost, Signer, ask, ask_about, image, payload, verifier},
+};
+
+/// A policy of keys, without the log.
+fn keys_policy(keys: Value) -> Value {
+    json!({"trustPolicies": [{"name": "default", "scopes": ["*"], "keys": keys, "tLogVerify": false}]})
+}
+
+/// A key in a file of its own.
+struct KeyFile {
+    folder: tempfile::TempDir,
+    signer: Signer,
+}
+
+impl KeyFile {
+    fn new(kind: &str) -> Self {
+        let (folder, signer) = (tempfile::tempdir().unwrap(), Signer::new(kind));
+        fs::write(folder.path().join("cosign.pub"), signer.pem()).unwrap();
+        Self { folder, signer }
+    }
+
+    fn path(&self) -> String {
+        self.folder.path().join("cosign.pub").to_str().unwrap().to_owned()
+    }
+
+    fn policy(&self) -> Value {
+        keys_policy(json!([{"file": self.path()}]))
+    }
+
+    fn legacy(&self) -> Value {
+        json!({"key": self.path()})
+    }
+}
+
+#[test]
+fn an_image_signed_by_a_key_passes_whatever_kind_the_key_is() {
+    for kind in KINDS {
+        let file = KeyFile::new(kind);
+        let layer = Layer::signed(&file.signer);
+        let report = ask_about(file.policy(), std::slice::from_ref(&layer));
+        assert!(report.is_success, "{kind}: {report:?}");
+        let signature = &layer.annotations["dev.cosignproject.cosign/signature"];
+        assert_eq!(
+            serde_json::to_value(&report).unwrap(),
+            json!({
+                "isSuccess": true, "name": "cosign", "verifierName": "cosign",
+                "type": "cosign", "verifierType": "cosign",
+                "message": "Verification success. Valid signatures found. Please refer to extensions field for verifications performed.",
+                "extensions": {
+                    "signatures": [{"signature": signature, "verifications": [{
+                        "isSuccess": true,
+                        "bundleVerified": false,
+                        "keyInformation": {"provider": "file", "name": file.path()},
+                        "summary": [
+                            "The cosign claims were validated.",
+                            "The signatures were verified against the specified public key.",
+                        ],
+                    }]}],
+                    "trustPolicy": "default",
+                },
+            })
+        );
+        assert_eq!(report.standing, ratify_core::Standing::default());
+    }
+}
+
+#[test]
+fn a_payload_of_another_digest_is_refused_on_both_ways() {
+    let file = KeyFile::new("p256");
+    let other = format!("sha256:{}", "cd".repeat(32));
+    let other = payload(&other);
+    let layer = Layer::new(other.clone(), &file.signer.sign(&other));
+    let claimed = format!("invalid or missing digest in claim: sha256:{}", "cd".repeat(32));
+    let report = ask_about(file.policy(), std::slice::from_ref(&layer));
+    assert!(!report.is_success);
+    assert_eq!(report.message, "Failed to validate the Cosign signature");
+    assert_eq!(report.error_reason, "no valid Cosign signatures found");
+    assert_eq!(report.extensions["signatures"][0]["verifications"][0]["error"], claimed);
+    assert_eq!(report.standing.certainty, Certainty::Decided);
+    let report = ask_about(file.legacy(), &[layer]);
+    assert!(!report.is_success);
+    assert_eq!(report.error_reason, "no valid signatures found");
+    assert_eq!(report.extensions["signatures"][0]["error"], claimed);
+}
+
+#[test]
+fn any_one_valid_signature_is_enough_in_either_order_and_none_is_not() {
+    let file = KeyFile::new("p256");
+    let good = Layer::signed(&file.signer);
+    let bad = [
+        Layer::signed(&Signer::new("p256")),
+        Layer::new(payload(image().as_str()), b"no signature"),
+        Layer { annotations: [].into(), ..good.clone() },
+        good.clone().with("dev.cosignproject.cosign/signature", "no base64"),
+        good.clone().with("dev.sigstore.cosign/bundle", "{"),
+        Layer::bundle("{}"),
+    ];
+    for entry in [file.policy(), file.legacy()] {
+        for bad in &bad {
+            for layers in [[good.clone(), bad.clone()], [bad.clone(), good.clone()]] {
+                let report = ask_about(entry.clone(), &layers);
+                assert!(report.is_success, "{report:?}");
+                assert_eq!(report.extensions["signatures"].as_array().unwrap().len(), 2);
+            }
+            let report = ask_about(entry.clone(), &[bad.clone(), bad.clone()]);
+            assert!(!report.is_success, "{report:?}");
+            assert!(report.extensions.to_string().contains("\"error\":\""), "{report:?}");
+        }
+        assert!(!ask_about(entry.clone(), &[]).is_success);
+    }
+}
+
+#[test]
+fn what_is_not_had_stands_in_the_way_only_where_nothing_else_passes() {
+    let file = KeyFile::new("p256");
+    let (good, missing) = (Layer::signed(&file.signer), Layer::new(b"missing".to_vec(), b""));
+    for entry in [file.policy(), file.legacy()] {
+        for layers in [[good.clone(), missing.clone()], [missing.clone(), good.clone()]] {
+            let mut host = MemoryHost::new(&layers);
+            host.blobs.remove(&crate::testing::digest_of(b"missing"));
+            let verifier = verifier(entry.clone(), &Environment::default());
+            assert!(ask(&verifier, &Arc::new(host)).is_success);
+        }
+        let mut host = MemoryHost::new(std::slice::from_ref(&missing));
+        host.blobs.clear();
+        let report = ask(&verifier(entry, &Environment::default()), &Arc::new(host));
+        assert!(!report.is_success);
+        assert_eq!(report.standing.certainty, Certainty::Passing);
+        assert!(report.message.starts_with("Failed to validate the Cosign signature"));
+        assert_eq!(report.error_reason, "not reached");
+    }
+}
+
+#[test]
+fn keys_of_a_provider_are_found_by_name_and_version_and_all_are_tried() {
+    let (one, two) = (Signer::new("p256"), Signer::new("rsa2048"));
+    let host = |layer: &Layer| {
+        let keys = vec![one.ring_key("inline", "", ""), two.ring_key("azurekeyvault", "two", "v1")];
+        Arc::new(MemoryHost::new(std::slice::from_ref(layer)).with_keys("team/keys", keys))
+    };
+    let by_two = Layer::signed(&two);
+    let answer = |keys: Value, layer: &Layer| {
+        ask(&verifier(keys_policy(keys), &Environment::default()), &host(layer))
+    };
+    let report = answer(json!([{"provider": "team/keys"}]), &by_two);
+    assert!(report.is_success);
+    let found: Vec<(Value, Value)> = report.extensions["signatures"][0]["verifications"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["keyInformation"].clone(), one["isSuccess"].clone()))
+        .collect();
+    let two_information = json!({"provider": "team/keys", "name": "two", "version": "v1"});
+    assert_eq!(
+        found,
+        [(json!({"provider": "team/keys"}), json!(false)), (two_information, json!(true)),]
+    );
+    assert!(answer(json!([{"provider": "team/keys", "name": "two"}]), &by_two).is_success);
+    assert!(
+        answer(json!([{"provider": "team/keys", "name": "two", "version": "v1"}]), &by_two)
+            .is_success
+    );
+    let refused =
+        answer(json!([{"provider": "team/keys", "name": "two", "version": "v2"}]), &by_two);
+    assert_eq!(
+        refused.error_reason,
+        "Invalid trust policy [default]: key two with version v2 not found in key management provider team/keys"
+    );
+    let refused = answer(json!([{"provider": "other"}]), &by_two);
+    assert_eq!(
+        refused.message,
+        "Failed to validate the Cosign signature: Invalid trust policy [default]: failed to access key management provider other"
+    );
+    assert_eq!(refused.error_reason, "no such provider");
+}
+
+#[test]
+fn a_provider_without_keys_is_no_reason_to_look_for_certificates() {
+    let entry = keys_policy(json!([{"provider": "empty"}]));
+    let host = MemoryHost::new(&[Layer::signed(&Signer::new("p256"))]).with_keys("empty", vec![]);
+    let report = ask(&verifier(entry, &Environment::default()), &Arc::new(host));
+    assert!(!report.is_success);
+    assert_eq!(
+        report.error_reason,
+        "Invalid trust policy [default]: no key found in key management provider empty"
+    );
+}
+
+#[test]
+fn a_key_vaults_signatures_are_hashed_as_its_keys_are_strong() {
+    for kind in ["p256", "p384", "p521-sha512", "rsa2048", "rsa3072-sha384"] {
+        let signer = Signer::new(kind);
+        let layer = Layer::signed(&signer);
+        let answer = |provider_type: &str| {
+            let keys = vec![signer.ring_key(provider_type, "k", "1")];
+            let host = MemoryHost::new(std::slice::from_ref(&layer)).with_keys("akv", keys);
+            let entry = keys_policy(json!([{"provider": "akv"}]));
+            ask(&verifier(entry, &Environment::default()), &Arc::new(host)).is_success
+        };
+        assert!(answer("azurekeyvault"), "{kind}");
+        assert_eq!(answer("inline"), kind != "rsa3072-sha384", "{kind}");
+    }
+}
+
+#[test]
+fn a_key_that_cannot_be_used_does_not_keep_others_from_it() {
+    let signer = Signer::new("ed25519");
+    let mut broken = signer.ring_key("inline", "broken", "");
+    broken.spki = "no key".into();
+    let keys = vec![
+        broken,
+        signer.ring_key("azurekeyvault", "of a vault", ""),
+        signer.ring_key("inline", "z", ""),
+    ];
+    let host = MemoryHost::new(&[Layer::signed(&signer)]).with_keys("k", keys);
+    let entry = keys_policy(json!([{"provider": "k"}]));
+    let report = ask(&verifier(entry, &Environment::default()), &Arc::new(host));
+    assert!(report.is_success);
+    let all = report.extensions["signatures"][0]["verifications"].as_array().unwrap();
+    let errors: Vec<&str> = all.iter().filter_map(|one| one["error"].as_str()).collect();
+    assert_eq!(errors.len(), 2);
+    assert!(errors[0].starts_with("the public key is malformed"), "{errors:?}");
+    assert_eq!(errors[1], "unsupported public key type [ed25519.PublicKey]");
+}
+
+#[test]
+fn the_older_form_answers_as_v1_does() {
+    let file = KeyFile::new("p256");
+    let layer = Layer::signed(&file.signer);
+    let report = ask_about(file.legacy(), std::slice::from_ref(&layer));
+    assert_eq!(report.message, "Verification success. Valid signatures found");
+    let digest = crate::testing::digest_of(&layer.bytes);
+    assert_eq!(
+        report.extensions,
+        json!({"signatures": [{
+            "signatureDigest": digest, "isSuccess": true, "bundleVerified": false, "keyInformation": {},
+        }]})
+    );
+    let rsa = KeyFile::new("rsa2048");
+    let refused = ask_about(rsa.legacy(), std::slice::from_ref(&layer));
+    assert_eq!(refused.message, "Failed to validate the Cosign signature");
+    assert_eq!(
+        refused.error_reason,
+        "failed to load public key: pem to ecdsa: invalid public key: was *rsa.PublicKey, require *ecdsa.PublicKey"
+    );
+    let refused = ask_about(json!({"key": "/nowhere"}), &[layer]);
+    assert_eq!(
+        refused.error_reason,
+        "failed to load public key: open /nowhere: no such file or directory"
+    );
+}
+
+#[test]
+fn the_artifact_has_to_be_an_image_and_not_too_long() {
+    let file = KeyFile::new("p256");
+    let layer = Layer::signed(&file.signer);
+    for (entry, reason) in [
+        (file.policy(), "The artifact metadata is not an OCI image"),
+        (file.legacy(), "reference manifest is not an image"),
+    ] {
+        let answer = |change: &dyn Fn(&mut MemoryHost)| {
+            let mut host = MemoryHost::new(std::slice::from_ref(&layer));
+            change(&mut host);
+            ask(&verifier(entry.clone(), &Environment::default()), &Arc::new(host))
+        };
+        let refused = answer(&|host| host.manifest.media_type = media_type::DOCKER_MANIFEST.into());
+        assert_eq!(refused.error_reason, reason);
+        let refused = answer(&|host| host.manifest.blobs[0].size = MOST_BYTES + 1);
+        assert!(refused.error_reason.contains("at most 1048576 are read"), "{refused:?}");
+        let refused = answer(&|host| {
+            let one = host.manifest.blobs[0].clone();
+            host.manifest.blobs = vec![one; MOST_LAYERS + 1];
+        });
+        assert!(refused.error_reason.contains("at most 1000 are looked at"), "{refused:?}");
+    }
+}
+
+#[test]
+fn an_image_without_a_policy_is_refused() {
+    let file = KeyFile::new("p256");
+    let mut entry = file.policy();
+    entry["trustPolicies"][0]["scopes"] = json!(["r.io/b*"]);
+    let refused = ask_about(entry, &[Layer::signed(&file.signer)]);
+    assert_eq!(refused.error_reason, "No policy found for the artifact r.io/a:v1");
+    assert_eq!(refused.extensions, Value::Null);
+}
+
+#[test]
+fn the_basis_is_what_the_key_files_hold() {
+    let basis = |entry: &Value| {
+        let mut basis = Basis::default();
+        verifier(entry.clone(), &Environment::default()).add_basis(&mut basis);
+        basis.bytes().map(<[u8]>::to_vec)
+    };
+    let file = KeyFile::new("p256");
+    for entry in [file.policy(), file.legacy()] {
+        let before = basis(&entry).unwrap();
+        assert_eq!(basis(&entry).unwrap(), before);
+        let kept = fs::read(file.path()).unwrap();
+        fs::write(file.path(), Signer::new("p256").pem()).unwrap();
+        assert_ne!(basis(&entry).unwrap(), before);
+        fs::write(file.path(), kept).unwrap();
+    }
+    assert_eq!(basis(&json!({"key": "/nowhere"})), None);
+}
+
+#[test]
+fn what_is_configured_in_v1s_chart_is_taken() {
+    let entry = json!({"key": "/usr/local/ratify-certs/cosign/cosign.pub"});
+    let verifier = verifier(entry, &Environment::default());
+    assert!(verifier.can_verify(media_type::COSIGN_SIGNATURE) && !verifier.can_verify("other"));
+    assert_eq!(verifier.artifact_types(), Some(&[media_type::COSIGN_SIGNATURE.to_owned()][..]));
+    assert!(!verifier.verifies_nested());
+    let error = ErrorCode::Unknown.error();
+    assert_eq!(failed(error).message, FAILED);
+}

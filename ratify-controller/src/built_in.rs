@@ -1,0 +1,80 @@
+//! Verifiers that are built in: by which type a configuration names them, and how they are made of an
+//! entry and of what this process is told. No program takes the place of one.
+
+use std::{path::Path, sync::Arc};
+
+use ratify_core::{Error, Result, Verifier, config::VerifierPluginConfig};
+use ratify_store_oras::auth::SecretScope;
+use ratify_verifier_cosign::CosignVerifier;
+use ratify_verifier_notation::NotationVerifier;
+
+use crate::assemble::Site;
+
+/// The type of the verifier of Notary Project signatures.
+const NOTATION: &str = "notation";
+const COSIGN: &str = CosignVerifier::TYPE;
+
+/// Whether an entry is of a verifier that is built in, and names no program.
+pub(crate) fn is_built_in(entry: &VerifierPluginConfig) -> bool {
+    [NOTATION, COSIGN].contains(&entry.binary_name())
+}
+
+/// Builds the verifier of an entry; `None` where it is a program's. A namespace's reads no files.
+pub(crate) fn verifier(
+    entry: &VerifierPluginConfig,
+    site: &Site<'_>,
+) -> Option<Result<Arc<dyn Verifier>>> {
+    let runtime = site.runtime;
+    let is_of_namespace = matches!(site.scope, SecretScope::Namespace(_));
+    let entry = entry.clone();
+    match entry.binary_name() {
+        NOTATION => {
+            let mut told = ratify_verifier_notation::Environment::new(&runtime.environment.home);
+            told.is_tenants = is_of_namespace;
+            told.lists = Arc::clone(&runtime.revocation_lists);
+            Some(NotationVerifier::new(entry, told).map(|verifier| Arc::new(verifier) as _))
+        }
+        COSIGN => {
+            let mut told = ratify_verifier_cosign::Environment::default();
+            told.home.clone_from(&runtime.environment.home);
+            told.is_of_namespace = is_of_namespace;
+            let named = &runtime.environment.sigstore;
+            let told =
+                told.with_variables(|name| named.get(name).map(|path| Path::new(path).into()));
+            Some(CosignVerifier::new(entry, &told).map(|verifier| Arc::new(verifier) as _))
+        }
+        _ => None,
+    }
+}
+
+/// What is wrong with the entry of a built-in verifier, if anything is. Nothing is looked up.
+pub(crate) fn error(entry: &VerifierPluginConfig, is_of_namespace: bool) -> Option<Error> {
+    match entry.binary_name() {
+        NOTATION => {
+            let mut told = ratify_verifier_notation::Environment::new("/");
+            told.is_tenants = is_of_namespace;
+            NotationVerifier::new(entry.clone(), told).err()
+        }
+        COSIGN => CosignVerifier::check(entry, is_of_namespace).err(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_the_clusters_names_files_and_servers() {
+        let entry = json!({"name": "c", "type": "cosign", "artifactTypes": "a", "rekorURL": "http://10.0.0.1", "key": "/nowhere"});
+        let entry = VerifierPluginConfig::from_entry(entry.as_object().unwrap(), "1.0.0").unwrap();
+        assert!(is_built_in(&entry) && error(&entry, false).is_none());
+        let refused = error(&entry, true).unwrap().to_string();
+        assert!(refused.contains("a namespace may not choose"), "{refused}");
+        let mut other = entry.clone();
+        "sbom".clone_into(&mut other.type_);
+        assert!(!is_built_in(&other) && error(&other, true).is_none());
+    }
+}
