@@ -111,7 +111,7 @@ pub(crate) const MODULES: [GoModule; 3] = [
 ];
 
 /// What Go builds, in the order in which most is shared: Ratify v1 first.
-pub(crate) const GO: [GoPart; 22] = [
+pub(crate) const GO: [GoPart; 24] = [
     v1("ratify-v1", "github.com/ratify-project/ratify/cmd/ratify", "ratify", "3 minutes"),
     v1("v1-sbom", "github.com/ratify-project/ratify/plugins/verifier/sbom", "sbom", "10 seconds"),
     v1(
@@ -160,6 +160,31 @@ pub(crate) const GO: [GoPart; 22] = [
         stamps: &[],
         tags: &[],
         cold: "15 seconds",
+    },
+    // Of both, since what they make differs: signatures under tags, and bundles as referrers.
+    GoPart {
+        name: "cosign",
+        version: "2.6.5",
+        source: GoSource::Published {
+            package: "github.com/sigstore/cosign/v2/cmd/cosign",
+            version: "v2.6.5",
+        },
+        binary: "cosign",
+        stamps: &[],
+        tags: &[],
+        cold: "4 minutes",
+    },
+    GoPart {
+        name: "cosign3",
+        version: "3.1.3",
+        source: GoSource::Published {
+            package: "github.com/sigstore/cosign/v3/cmd/cosign",
+            version: "v3.1.3",
+        },
+        binary: "cosign",
+        stamps: &[],
+        tags: &[],
+        cold: "4 minutes",
     },
     GoPart {
         name: "notation",

@@ -81,8 +81,15 @@ pub(super) fn differences(v1: &Value, here: &Value) -> Vec<Difference> {
 fn ordered(key: &str, value: Value) -> Value {
     match value {
         Value::Array(mut items)
-            if ["verifierReports", "nestedReports", "nestedResults", "items", "References"]
-                .contains(&key) =>
+            if [
+                "verifierReports",
+                "nestedReports",
+                "nestedResults",
+                "items",
+                "References",
+                "verifications",
+            ]
+            .contains(&key) =>
         {
             items.sort_by_cached_key(|item| {
                 let part = |key: &str| item[key].as_str().unwrap_or_default().to_owned();

@@ -5,6 +5,7 @@
 //! - `machines`, `layout`, `images`, `lab`: foreign programs, what is pushed, both hosts;
 //! - `compare`, `rows`: a difference, and the deliberate ones;
 //! - `signing`: signatures of the real `notation`;
+//! - `cosign`: signatures of the real cosign, with rows of their own;
 //! - `verify_cases`, `notation_cases`, `plugin_cases`, `rego_cases`, `serve_cases`, `command_cases`: what is asked.
 
 // Helpers of tests count as tests.
@@ -12,6 +13,7 @@
 
 mod command_cases;
 mod compare;
+mod cosign;
 mod images;
 mod lab;
 pub(crate) mod layout;
@@ -31,13 +33,17 @@ use serde_json::{Value, json};
 
 use compare::{Difference, differences};
 use lab::{Host, Lab, Run};
-use rows::ROWS;
+use rows::{ROWS, Row};
 
 /// What two answers of one case come to: a text for each thing that is wrong.
 fn judge(name: &str, expected: &[&str], v1: &Value, here: &Value) -> Vec<String> {
+    judge_by(ROWS, name, expected, v1, here)
+}
+
+fn judge_by(rows: &[Row], name: &str, expected: &[&str], v1: &Value, here: &Value) -> Vec<String> {
     let found = differences(v1, here);
     let row_of = |difference: &Difference| {
-        ROWS.iter().find(|row| expected.contains(&row.id) && (row.is)(difference))
+        rows.iter().find(|row| expected.contains(&row.id) && (row.is)(difference))
     };
     let mut wrong = Vec::new();
     let mut seen = Vec::new();
