@@ -148,6 +148,20 @@ impl Moment {
         format!("{weekday}, {day:02} {month} {year:04} {clock} {sign}{hours:02}{minutes:02}")
     }
 
+    /// As Go prints a time by itself: `2006-01-02 15:04:05.5 -0700 MST`. Of a time that was written with
+    /// an offset that is the name of its zone, too.
+    pub(crate) fn go_text(self) -> String {
+        let (year, month, day, seconds) = self.civil();
+        let fraction = match self.nanos {
+            0 => String::new(),
+            nanos => format!(".{}", format!("{nanos:09}").trim_end_matches('0')),
+        };
+        let (sign, offset) = if self.offset < 0 { ('-', -self.offset) } else { ('+', self.offset) };
+        let zone = format!("{sign}{:02}{:02}", offset / 3_600, offset % 3_600 / 60);
+        let name = if offset == 0 { "UTC" } else { zone.as_str() };
+        format!("{year:04}-{month:02}-{day:02} {}{fraction} {zone} {name}", clock(seconds))
+    }
+
     /// Go's RFC3339, of whole seconds.
     pub(crate) fn rfc3339(self) -> String {
         let (year, month, day, seconds) = self.civil();
@@ -245,6 +259,15 @@ mod tests {
         assert_eq!(parse("1970-01-01T00:00:00Z"), Moment::from_unix(0));
         assert_eq!(parse("2024-05-06T09:08:09+02:00"), Moment::from_unix(1_714_979_289));
         assert_eq!(parse("2024-05-06T09:08:09.25Z").nanos, 250_000_000);
+    }
+
+    #[test]
+    fn shows_itself_as_go_does() {
+        assert_eq!(parse("2024-05-06T09:08:09Z").go_text(), "2024-05-06 09:08:09 +0000 UTC");
+        assert_eq!(
+            parse("2024-05-06T09:08:09.50-07:30").go_text(),
+            "2024-05-06 09:08:09.5 -0730 -0730"
+        );
     }
 
     #[test]

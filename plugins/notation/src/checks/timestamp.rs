@@ -83,7 +83,7 @@ impl Verification<'_> {
             return Err(format!(
                 "timestamp {} is not bounded after the signing time {}",
                 time.shown(),
-                quoted(&envelope.signing_time.rfc3339())
+                quoted(&envelope.signing_time.go_text())
             )
             .into());
         }

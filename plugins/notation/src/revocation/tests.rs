@@ -1,7 +1,7 @@
 //! Answers of real responders, made by `openssl ocsp`, and lists of real authorities; then all that is
 //! wrong with them.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, process::Command};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use rcgen::{
 };
 
 use super::*;
-use crate::testing::{Authority, Issued, MemoryHost, pem_of};
+use crate::testing::{Authority, Issued, MemoryHost, has_openssl, pem_of};
 
 const LIST: &str = "http://list.example.com/a.crl";
 const RESPONDER: &str = "http://ocsp.example.com";
@@ -279,22 +279,6 @@ impl Responder {
     fn host(self) -> MemoryHost {
         MemoryHost::default().fetching(move |request| self.answer(request))
     }
-}
-
-/// Whether the real responder is there. Where the tests are those of a commit it must be.
-fn has_openssl() -> bool {
-    let is_there = std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|folder: std::path::PathBuf| is_program(&folder))
-    });
-    assert!(is_there || std::env::var_os("CI").is_none(), "openssl is missing, and this is CI");
-    if !is_there {
-        eprintln!("SKIPPED: openssl is missing");
-    }
-    is_there
-}
-
-fn is_program(folder: &Path) -> bool {
-    folder.join("openssl").is_file()
 }
 
 fn now() -> Moment {

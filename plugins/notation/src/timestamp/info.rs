@@ -10,8 +10,9 @@ use x509_cert::{
 
 use crate::{certificate::Hash, moment::Moment};
 
-/// The policy of ETSI EN 319 421, under which a time is exact to a second where nothing is said.
-const BASELINE_POLICY: ObjectIdentifier = ObjectIdentifier::new_unwrap("0.4.0.2023.1.1");
+/// The policy of ETSI EN 319 421, 0.4.0.2023.1.1, under which a time is exact to a second where nothing
+/// is said. It is compared as it lies there: authorities name policies that some readers take for none.
+const BASELINE_POLICY: [u8; 6] = [4, 0, 0x8f, 0x67, 1, 1];
 
 /// A time that is known up to an accuracy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +42,7 @@ impl Interval {
 /// What is signed of a token.
 pub(super) struct Info<'a> {
     version: &'a [u8],
-    policy: ObjectIdentifier,
+    policy: &'a [u8],
     hash: ObjectIdentifier,
     digest: &'a [u8],
     time: Moment,
@@ -55,7 +56,8 @@ impl<'a> Info<'a> {
         let mut reader = SliceReader::new(body.value())?;
         let version: AnyRef<'_> = reader.decode()?;
         version.tag().assert_eq(Tag::Integer)?;
-        let policy: ObjectIdentifier = reader.decode()?;
+        let policy: AnyRef<'_> = reader.decode()?;
+        policy.tag().assert_eq(Tag::ObjectIdentifier)?;
         let imprint: AnyRef<'_> = reader.decode()?;
         let (hash, digest) = imprint.sequence(|reader| {
             let hash: AlgorithmIdentifierRef<'_> = reader.decode()?;
@@ -76,7 +78,7 @@ impl<'a> Info<'a> {
         while !reader.is_finished() {
             let _other: AnyRef<'_> = reader.decode()?;
         }
-        Ok(Self { version: version.value(), policy, hash, digest, time, accuracy })
+        Ok(Self { version: version.value(), policy: policy.value(), hash, digest, time, accuracy })
     }
 
     /// The time, where it is about these bytes.

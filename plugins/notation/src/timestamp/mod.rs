@@ -7,3 +7,6 @@ mod token;
 
 pub(crate) use info::Interval;
 pub(crate) use token::Token;
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,8 @@
 //! [`Token`]: a timestamp as CMS signed data (RFC 5652), and whose it is.
 
 use cms::{
-    cert::CertificateChoices,
     content_info::{CmsVersion, ContentInfo},
-    signed_data::{SignedData, SignerIdentifier, SignerInfo},
+    signed_data::{EncapsulatedContentInfo, SignerIdentifier, SignerInfo},
 };
 use x509_cert::{
     der::{
@@ -29,15 +28,18 @@ const MESSAGE_DIGEST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 const SIGNING_TIME: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.5");
 const SIGNING_CERTIFICATE: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.16.2.47");
+/// The tags of what may be left out: certificates, and lists of revoked ones.
+const CERTIFICATES: u8 = 0xa0;
+const LISTS: u8 = 0xa1;
 /// The most certificates and signers of a token.
 const MOST: usize = 32;
 
 /// A token that was read and not yet proven.
 pub(crate) struct Token {
-    data: SignedData,
     /// What is signed.
     content: Vec<u8>,
     certificates: Vec<Certificate>,
+    signers: Vec<SignerInfo>,
 }
 
 impl Token {
@@ -46,34 +48,37 @@ impl Token {
     /// # Errors
     /// When it is none.
     pub(crate) fn parse(der: &[u8]) -> Result<Self, String> {
-        let malformed = |error: x509_cert::der::Error| format!("invalid signed data: {error}");
+        let malformed = |error: x509_cert::der::Error| {
+            format!("cms: syntax error: invalid signed data: {error}")
+        };
         let info = ContentInfo::from_der(der).map_err(malformed)?;
         if info.content_type != SIGNED_DATA {
             return Err("not signed data".to_owned());
         }
-        let data: SignedData = info.content.decode_as().map_err(malformed)?;
-        if data.version != CmsVersion::V3 {
-            return Err("unsupported signed data version: want 3".to_owned());
+        let data = info.content.to_der().map_err(malformed)?;
+        let parts = Parts::read(&data).map_err(malformed)?;
+        if parts.version != [3] {
+            return Err("cms: syntax error: unsupported signed data version: want 3".to_owned());
         }
-        let type_ = data.encap_content_info.econtent_type;
+        let type_ = parts.content.econtent_type;
         if type_ != TST_INFO {
             return Err(format!(
                 "unexpected content type: {type_}. Expected to be id-ct-TSTInfo ({TST_INFO})"
             ));
         }
-        let content = data.encap_content_info.econtent.as_ref();
+        let content = parts.content.econtent.as_ref();
         let content = content.filter(|content| content.tag() == Tag::OctetString);
-        let content = content.ok_or("invalid signed data: it has no content")?.value().to_vec();
-        let certificates = match &data.certificates {
-            Some(certificates) => {
-                certificates.0.iter().map(certificate).collect::<Result<_, _>>()?
-            }
-            None => Vec::new(),
-        };
-        if certificates.len() > MOST || data.signer_infos.0.len() > MOST {
+        let content = content
+            .ok_or("cms: syntax error: invalid signed data: it has no content")?
+            .value()
+            .to_vec();
+        let certificates = Certificate::parse_all(parts.certificates).map_err(|error| {
+            format!("cms: syntax error: failed to parse X.509 certificates from signed data. Only X.509 certificates are supported: {error}")
+        })?;
+        if certificates.len() > MOST || parts.signers.len() > MOST {
             return Err(format!("it has more than {MOST} certificates or signers"));
         }
-        Ok(Self { data, content, certificates })
+        Ok(Self { content, certificates, signers: parts.signers })
     }
 
     /// The time that it names, where it is about these bytes.
@@ -97,7 +102,7 @@ impl Token {
         time: Moment,
     ) -> Result<Vec<Certificate>, String> {
         let mut last = "signerInfo not found".to_owned();
-        for signer in self.data.signer_infos.0.iter() {
+        for signer in &self.signers {
             match self.prove_signer(signer, trusted, time) {
                 Ok(chain) => return Ok(chain),
                 Err(error) => last = error,
@@ -113,12 +118,15 @@ impl Token {
         time: Moment,
     ) -> Result<Vec<Certificate>, String> {
         let certificate = self.signing_certificate(signer)?;
+        let failure = |error: String| format!("cms verification failure: {error}");
         if signer.version != CmsVersion::V1 {
-            return Err("invalid signer info version: only version 1 is supported".to_owned());
+            return Err(failure(
+                "invalid signer info version: only version 1 is supported".to_owned(),
+            ));
         }
-        let chain = build(certificate, &self.certificates, trusted, time)?;
-        self.check_signature(signer, certificate)?;
-        self.check_attributes(signer, &chain)?;
+        let chain = build(certificate, &self.certificates, trusted, time).map_err(failure)?;
+        self.check_signature(signer, certificate).map_err(failure)?;
+        self.check_attributes(signer, &chain).map_err(failure)?;
         Ok(chain)
     }
 
@@ -187,18 +195,42 @@ impl Token {
     }
 }
 
-fn certificate(choice: &CertificateChoices) -> Result<Certificate, String> {
-    let refused = |error: String| {
-        format!(
-            "failed to parse X.509 certificates from signed data. Only X.509 certificates are supported: {error}"
-        )
-    };
-    match choice {
-        CertificateChoices::Certificate(certificate) => {
-            let der = certificate.to_der().map_err(|error| refused(error.to_string()))?;
-            Certificate::parse(&der).map_err(|error| refused(error.to_string()))
+/// SignedData (RFC 5652, section 5.1). Its sets are lists here: some authorities put a certificate into
+/// one twice, or in another order than DER has.
+struct Parts<'a> {
+    version: &'a [u8],
+    content: EncapsulatedContentInfo,
+    /// One behind the other.
+    certificates: &'a [u8],
+    signers: Vec<SignerInfo>,
+}
+
+impl<'a> Parts<'a> {
+    fn read(der: &'a [u8]) -> Result<Self, x509_cert::der::Error> {
+        let body = AnyRef::from_der(der)?;
+        body.tag().assert_eq(Tag::Sequence)?;
+        let mut reader = SliceReader::new(body.value())?;
+        let version: AnyRef<'_> = reader.decode()?;
+        version.tag().assert_eq(Tag::Integer)?;
+        let _digests: AnyRef<'_> = reader.decode()?;
+        let content: EncapsulatedContentInfo = reader.decode()?;
+        let mut certificates: &[u8] = &[];
+        let mut part: AnyRef<'_> = reader.decode()?;
+        if u8::from(part.tag()) == CERTIFICATES {
+            certificates = part.value();
+            part = reader.decode()?;
         }
-        CertificateChoices::Other(_) => Err(refused("another format".to_owned())),
+        if u8::from(part.tag()) == LISTS {
+            part = reader.decode()?;
+        }
+        part.tag().assert_eq(Tag::Set)?;
+        reader.finish(())?;
+        let mut set = SliceReader::new(part.value())?;
+        let mut signers = Vec::new();
+        while !set.is_finished() {
+            signers.push(set.decode()?);
+        }
+        Ok(Self { version: version.value(), content, certificates, signers })
     }
 }
 

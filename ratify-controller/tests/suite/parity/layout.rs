@@ -55,11 +55,16 @@ pub(crate) fn digest_of(descriptor: &Value) -> &str {
 impl Layout {
     /// An image whose only layer is its name, so that each has a digest of its own.
     pub(crate) fn new(folder: &Path, name: &str) -> Self {
+        Self::of_content(folder, name, name)
+    }
+
+    /// An image whose only layer is a text.
+    pub(crate) fn of_content(folder: &Path, name: &str, content: &str) -> Self {
         let folder = folder.join(name);
         fs::create_dir_all(folder.join("blobs/sha256")).unwrap();
         fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
         let mut layout = Self { folder, image: Value::Null, listed: Vec::new() };
-        let layer = layout.blob("application/vnd.oci.image.layer.v1.tar", name.as_bytes());
+        let layer = layout.blob("application/vnd.oci.image.layer.v1.tar", content.as_bytes());
         let diff = json!({"type": "layers", "diff_ids": [digest_of(&layer)]});
         let config = json!({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": diff});
         let config = layout.blob(CONFIG, config.to_string().as_bytes());

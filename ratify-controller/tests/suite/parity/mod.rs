@@ -4,13 +4,14 @@
 //!
 //! - `machines`, `layout`, `images`, `lab`: foreign programs, what is pushed, both hosts;
 //! - `compare`, `rows`: a difference, and the deliberate ones;
-//! - `signing`: signatures of the real `notation`;
+//! - `signing`, `authority`: signatures of the real `notation`, and who says that they count;
 //! - `cosign`: signatures of the real cosign, with rows of their own;
 //! - `verify_cases`, `notation_cases`, `plugin_cases`, `rego_cases`, `serve_cases`, `command_cases`: what is asked.
 
 // Helpers of tests count as tests.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+mod authority;
 mod command_cases;
 mod compare;
 mod cosign;
@@ -100,7 +101,8 @@ async fn verify_answers_as_v1_does_but_for_the_rows() {
 #[tokio::test]
 async fn notation_answers_as_v1_does_but_for_the_rows() {
     let Some(lab) = Lab::start().await else { return };
-    signing::push(&lab).await;
+    let authority = authority::Authority::start(lab.notary()).await;
+    signing::push(&lab, &authority).await;
     let lab = &lab;
     let ask = |case: verify_cases::Case| async move {
         let run = Run {

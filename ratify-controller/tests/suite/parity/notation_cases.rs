@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     rows::*,
-    signing::{KEYS, SIGNATURE},
+    signing::{KEYS, REVOCABLE, SIGNATURE},
     verify_cases::{Case, clear},
 };
 
@@ -43,7 +43,17 @@ fn entry(key: &str, value: Value) -> Value {
 }
 
 pub(super) fn notation_cases() -> Vec<Case> {
-    [good(), levels(), identities(), scopes(), wrong_signatures(), wrong_configurations()].concat()
+    [
+        good(),
+        levels(),
+        identities(),
+        scopes(),
+        wrong_signatures(),
+        revocation(),
+        timestamps(),
+        wrong_configurations(),
+    ]
+    .concat()
 }
 
 fn good() -> Vec<Case> {
@@ -169,6 +179,38 @@ fn wrong_signatures() -> Vec<Case> {
         of("two-layers"),
         of("no-layer"),
         of("empty-object"),
+    ]
+}
+
+fn revocation() -> Vec<Case> {
+    let of = |name: &'static str| {
+        let subject: &'static str = format!("{{api}}/{name}:v1").leak();
+        Case::new(name, subject, with(name, json!({})))
+    };
+    REVOCABLE.iter().map(|(name, ..)| of(name)).collect()
+}
+
+/// Cases with a store of timestamp authorities: `trusted` is whose.
+fn timestamps() -> Vec<Case> {
+    let of = |name: &'static str, image: &str, key: &str, trusted: &str, changes: &Value| {
+        let subject: &'static str = format!("{{api}}/{image}:v1").leak();
+        let mut verifier = verifier(key, changes);
+        let stores = json!(["ca:certs", "tsa:certs"]);
+        verifier["trustPolicyDoc"]["trustPolicies"][0]["trustStores"] = stores;
+        let path = |name: &str| format!("{{notary}}/{name}/trusted");
+        verifier["verificationCerts"] = json!([path(key), path(trusted)]);
+        Case::new(name, subject, clear(json!([verifier])))
+    };
+    let strict = &json!({});
+    let permissive = &json!({"signatureVerification": {"level": "permissive"}});
+    vec![
+        of("a time in JWS", "stamped-jws", "rsa2048", "tsa", strict),
+        of("a time in COSE", "stamped-cose", "p384", "tsa", strict),
+        of("a time that may be before the signature", "stamped-roughly", "p384", "tsa", strict),
+        of("a time of nobody who is trusted", "stamped-jws", "rsa2048", "p384", strict)
+            .differs(&[NOTATION_TIME]),
+        of("a time of nobody, permissive", "stamped-jws", "rsa2048", "p384", permissive),
+        of("the time of another signature", "stamped-of-another", "rsa2048", "tsa", strict),
     ]
 }
 

@@ -35,6 +35,7 @@ pub(super) const NOTATION_SKIP: &str = "C-notation-skip";
 pub(super) const NOTATION_MIXED: &str = "C-notation-mixed";
 pub(super) const NOTATION_PROVIDER: &str = "C-notation-provider";
 pub(super) const NOTATION_FILE: &str = "C-notation-file";
+pub(super) const NOTATION_TIME: &str = "C-notation-time";
 
 pub(super) const ROWS: &[Row] = &[
     Row { id: FOREIGN_ARTIFACT, is: is_denied_as_foreign },
@@ -175,6 +176,14 @@ pub(super) const ROWS: &[Row] = &[
         is: |at| {
             let words = "error reading certificate file ";
             at.is_at("errorReason") && at.says(words, words) && at.says(": x509: ", ": x509: ")
+        },
+    },
+    Row {
+        id: NOTATION_TIME,
+        is: |at| {
+            let words = "failed to verify the timestamp countersignature with error: failed to verify signed token: cms verification failure: ";
+            let reason = "x509: certificate signed by unknown authority";
+            at.is_at("errorReason") && at.says(words, words) && at.says(reason, reason)
         },
     },
     Row { id: VERSION, is: |at| at.pointer == "/stdout" && at.says("Go version", "Rust version") },

@@ -5,14 +5,16 @@ use std::{fs, path::PathBuf};
 
 use bytes::Bytes;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, CrlDistributionPoint, DistinguishedName,
-    DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
-    PKCS_ECDSA_P521_SHA512, PKCS_RSA_SHA256, RsaKeySize,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    CrlDistributionPoint, CustomExtension, DistinguishedName, DnType, IsCa, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512,
+    PKCS_RSA_SHA256, RevokedCertParams, RsaKeySize, SerialNumber, date_time_ymd,
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::{
+    authority::Authority,
     lab::Lab,
     layout::{Attached, Layout},
 };
@@ -25,6 +27,20 @@ pub(super) const COSE: &str = "application/cose";
 /// The kinds of key that may sign, and a name for each.
 pub(super) const KEYS: [&str; 6] = ["rsa2048", "rsa3072", "rsa4096", "p256", "p384", "p521"];
 
+/// Keys whose certificates can be revoked: a name, which says what is answered, then where a responder
+/// is, and a list.
+pub(super) const REVOCABLE: [(&str, Option<&str>, Option<&str>); 9] = [
+    ("responder-good", Some("ocsp/responder-good"), None),
+    ("responder-revoked", Some("ocsp/responder-revoked"), None),
+    ("responder-unsure", Some("ocsp/responder-unsure"), None),
+    ("list-good", None, Some("crl/list-good")),
+    ("list-revoked", None, Some("crl/list-revoked")),
+    ("list-stands-in", Some("nobody"), Some("crl/list-stands-in")),
+    ("list-missing", None, Some("crl/nobody")),
+    ("list-too-long", None, Some("long")),
+    ("responder-hangs", Some("hang"), None),
+];
+
 /// The real `notation` with a configuration of its own.
 pub(super) struct Signer<'a> {
     lab: &'a Lab,
@@ -34,7 +50,7 @@ pub(super) struct Signer<'a> {
 impl<'a> Signer<'a> {
     /// Makes a key of each kind, one whose certificate names a list of revoked ones that nobody serves,
     /// and one whose certificate signed itself.
-    pub(super) fn new(lab: &'a Lab) -> Self {
+    fn new(lab: &'a Lab, authority: &Authority) -> Self {
         let signer = Self { lab, folder: lab.notary() };
         for name in KEYS {
             signer.issue(name, |_| ());
@@ -43,6 +59,15 @@ impl<'a> Signer<'a> {
             let uris = vec!["http://127.0.0.1:1/revoked.crl".to_owned()];
             leaf.crl_distribution_points = vec![CrlDistributionPoint { uris }];
         });
+        let at = |path: &str| format!("http://{}/{path}", authority.address);
+        for (name, responder, list) in REVOCABLE {
+            signer.issue(name, |leaf| {
+                leaf.custom_extensions.extend(responder.map(|path| responder_at(&at(path))));
+                let point = |path: &str| CrlDistributionPoint { uris: vec![at(path)] };
+                leaf.crl_distribution_points = list.map(point).into_iter().collect();
+            });
+        }
+        signer.issue("tsa", |leaf| leaf.custom_extensions.push(for_timestamps()));
         let key = key("p256");
         let alone = parameters("alone").self_signed(&key).unwrap();
         signer.keep("alone", &key, &[alone.pem()], &alone.pem());
@@ -63,8 +88,36 @@ impl<'a> Signer<'a> {
         let own = key(name);
         let mut leaf = parameters(name);
         change(&mut leaf);
+        let serial = SerialNumber::from(0x1234_5678);
+        leaf.serial_number = Some(serial.clone());
         let leaf = leaf.signed_by(&own, &between).unwrap();
         self.keep(name, &own, &[leaf.pem(), between.pem(), root.pem()], &root.pem());
+        let folder = self.folder.join(name);
+        fs::write(folder.join("signer.pem"), leaf.pem()).unwrap();
+        fs::write(folder.join("issuer.pem"), between.pem()).unwrap();
+        fs::write(folder.join("issuer-key.pem"), between.key().serialize_pem()).unwrap();
+        // What `openssl ocsp` reads of whom it knows.
+        let index = match name {
+            "responder-good" => "V\t491231235959Z\t\t12345678\tunknown\t/CN=x\n",
+            "responder-revoked" => "R\t491231235959Z\t240502000000Z\t12345678\tunknown\t/CN=x\n",
+            _ => "",
+        };
+        fs::write(folder.join("index.txt"), index).unwrap();
+        let entry = RevokedCertParams {
+            serial_number: serial,
+            revocation_time: date_time_ymd(2024, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2024, 1, 1),
+            next_update: date_time_ymd(2099, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: if name.ends_with("-revoked") { vec![entry] } else { Vec::new() },
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        fs::write(folder.join("list"), list.signed_by(&between).unwrap().der()).unwrap();
     }
 
     fn keep(&self, name: &str, key: &KeyPair, chain: &[String], trusted: &str) {
@@ -81,8 +134,9 @@ impl<'a> Signer<'a> {
             let folder = self.folder.join(name);
             json!({"name": name, "keyPath": folder.join("key.pem"), "certPath": folder.join("chain.pem")})
         };
-        let keys: Vec<Value> =
-            KEYS.iter().chain(&["revocable", "alone"]).map(|name| entry(name)).collect();
+        let revocable = REVOCABLE.iter().map(|(name, ..)| name);
+        let keys = KEYS.iter().chain(&["revocable", "alone"]).chain(revocable);
+        let keys: Vec<Value> = keys.map(|name| entry(name)).collect();
         let folder = self.folder.join("config/notation");
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("signingkeys.json"), json!({"keys": keys}).to_string()).unwrap();
@@ -136,6 +190,24 @@ fn parameters(name: &str) -> CertificateParams {
     parameters
 }
 
+/// The extension that names a responder (RFC 5280, section 4.2.2.1).
+fn responder_at(url: &str) -> CustomExtension {
+    let length = |bytes: &[u8]| u8::try_from(bytes.len()).unwrap();
+    let mut access = vec![6, 8, 0x2b, 6, 1, 5, 5, 7, 0x30, 1, 0x86, length(url.as_bytes())];
+    access.extend_from_slice(url.as_bytes());
+    let access = [&[0x30, length(&access)][..], &access].concat();
+    let access = [&[0x30, length(&access)][..], &access].concat();
+    CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], access)
+}
+
+/// The extension of who says what time it is, which must be critical (RFC 3161, section 2.3).
+fn for_timestamps() -> CustomExtension {
+    let purposes = vec![0x30, 10, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 8];
+    let mut extension = CustomExtension::from_oid_content(&[2, 5, 29, 37], purposes);
+    extension.set_criticality(true);
+    extension
+}
+
 async fn json_at(url: &str) -> Value {
     serde_json::from_slice(&bytes_at(url).await).unwrap()
 }
@@ -150,8 +222,14 @@ async fn bytes_at(url: &str) -> Bytes {
 }
 
 /// Signs an image with every key in both forms, and puts what is wrong under others.
-pub(super) async fn push(lab: &Lab) {
-    let signer = Signer::new(lab);
+pub(super) async fn push(lab: &Lab, authority: &Authority) {
+    let signer = Signer::new(lab, authority);
+    let exact = format!("http://{}/tsa", authority.address);
+    let rough = format!("http://{}/tsa/2", authority.address);
+    let root = lab.notary().join("tsa/trusted/root.pem");
+    let root = root.to_str().unwrap();
+    let stamped = |tsa| ["--timestamp-url", tsa, "--timestamp-root-cert", root];
+    let (exact, rough) = (stamped(&exact), stamped(&rough));
     let folder = lab.folder.join("signed");
     let mut plain: Vec<(Layout, &str, &str)> = Vec::new();
     for key in KEYS {
@@ -162,17 +240,30 @@ pub(super) async fn push(lab: &Lab) {
     plain.push((Layout::new(&folder, "revocable"), "revocable", "jws"));
     plain.push((Layout::new(&folder, "alone"), "alone", "cose"));
     plain.push((Layout::new(&folder, "expires"), "p256", "jws"));
+    plain.push((Layout::new(&folder, "stamped-jws"), "rsa2048", "jws"));
+    plain.push((Layout::new(&folder, "stamped-cose"), "p384", "cose"));
+    plain.push((Layout::new(&folder, "stamped-roughly"), "p384", "cose"));
+    for (key, ..) in REVOCABLE {
+        plain.push((Layout::new(&folder, key), key, "jws"));
+    }
     let layouts: Vec<&Layout> = plain.iter().map(|(layout, ..)| layout).collect();
     lab.push(&layouts, &lab.api).await;
     for (layout, key, form) in &plain {
         let name = layout.folder.file_name().unwrap().to_str().unwrap();
-        let more: &[&str] = if name == "expires" { &["--expiry", "24h", "-m", "a=b"] } else { &[] };
+        let more: &[&str] = match name {
+            "expires" => &["--expiry", "24h", "-m", "a=b"],
+            "stamped-jws" | "stamped-cose" => &exact,
+            "stamped-roughly" => &rough,
+            _ => &[],
+        };
         signer.sign(name, key, form, more).await;
     }
     let of = |name: &str| plain.iter().find(|(one, ..)| one.folder.ends_with(name)).unwrap();
     let jws = signer.envelope(&of("p256-jws").0).await;
     let cose = signer.envelope(&of("p256-cose").0).await;
+    let stamped = signer.envelope(&of("stamped-jws").0).await;
     push_wrong(lab, &jws, &cose).await;
+    push_stamp_of_another(lab, &signer, &stamped).await;
 }
 
 /// Images with the signatures of another one, and with what is none.
@@ -202,4 +293,20 @@ async fn push_wrong(lab: &Lab, jws: &[u8], cose: &[u8]) {
         one("empty-object", &[(JWS, b"{}")]),
     ];
     lab.push(&layouts.each_ref(), &lab.api).await;
+}
+
+/// An image whose signature has the timestamp of another one.
+async fn push_stamp_of_another(lab: &Lab, signer: &Signer<'_>, stamped: &[u8]) {
+    let folder = lab.folder.join("signed");
+    let own = Layout::new(&folder, "stamped-not");
+    lab.push(&[&own], &lab.api).await;
+    signer.sign("stamped-not", "rsa2048", "jws", &[]).await;
+    let key = "io.cncf.notary.timestampSignature";
+    let mut envelope: Value = serde_json::from_slice(&signer.envelope(&own).await).unwrap();
+    let stamped: Value = serde_json::from_slice(stamped).unwrap();
+    envelope["header"][key] = stamped["header"][key].clone();
+    // The same image again, under another name.
+    let mut layout = Layout::of_content(&folder, "stamped-of-another", "stamped-not");
+    layout.attach(&Attached::new(SIGNATURE, JWS, envelope.to_string().as_bytes()));
+    lab.push(&[&layout], &lab.api).await;
 }

@@ -1,0 +1,132 @@
+//! An authority that answers on loopback, by real programs: the status of a certificate by `openssl
+//! ocsp`, a time by `openssl ts`, lists of revoked certificates, and what an authority should not do.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderName, StatusCode, Uri, header::CONTENT_TYPE},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use tokio::net::TcpListener;
+
+/// A list is at most as long as this.
+const LONGEST_LIST: usize = 32 << 20;
+
+/// The authority; it ends with the test. Its folder has a folder for each certificate.
+pub(super) struct Authority {
+    pub(super) address: String,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Authority {
+    /// Starts to answer by what will be in a folder.
+    pub(super) async fn start(folder: PathBuf) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let router = Router::new().fallback(answer).with_state(Arc::new(folder));
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { address, server }
+    }
+}
+
+impl Drop for Authority {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn answer(
+    State(folder): State<Arc<PathBuf>>,
+    uri: Uri,
+    body: Bytes,
+) -> Result<([(HeaderName, &'static str); 1], Vec<u8>), StatusCode> {
+    // `notation` takes nothing else for a time; nobody asks for the type of the others.
+    let body = body_of(&folder, &uri, body).await?;
+    Ok(([(CONTENT_TYPE, "application/timestamp-reply")], body))
+}
+
+async fn body_of(folder: &Path, uri: &Uri, body: Bytes) -> Result<Vec<u8>, StatusCode> {
+    let path = uri.path().trim_start_matches('/').to_owned();
+    let (kind, rest) = path.split_once('/').unwrap_or((&path, ""));
+    match kind {
+        "ocsp" => {
+            let (name, request) = rest.split_once('/').ok_or(StatusCode::BAD_REQUEST)?;
+            let encoded = request.replace("%2B", "+").replace("%2F", "/").replace("%3D", "=");
+            let request = STANDARD.decode(encoded).map_err(|_| StatusCode::BAD_REQUEST)?;
+            let (folder, name) = (folder.join(name), name.to_owned());
+            run(move || status(&folder, &name, &request)).await
+        }
+        "tsa" => {
+            let (folder, accuracy) = (folder.join("tsa"), rest.to_owned());
+            run(move || time(&folder, &accuracy, &body)).await
+        }
+        "crl" => fs::read(folder.join(rest).join("list")).map_err(|_| StatusCode::NOT_FOUND),
+        "long" => Ok(vec![0x30; LONGEST_LIST + 1]),
+        "hang" => {
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            Err(StatusCode::NO_CONTENT)
+        }
+        _ => Err(StatusCode::NOT_FOUND),
+    }
+}
+
+/// On a thread of its own: a program is waited for.
+async fn run(program: impl FnOnce() -> Vec<u8> + Send + 'static) -> Result<Vec<u8>, StatusCode> {
+    tokio::task::spawn_blocking(program).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn status(folder: &Path, name: &str, request: &[u8]) -> Vec<u8> {
+    let scratch = tempfile::tempdir().unwrap();
+    let (request_file, response) =
+        (scratch.path().join("request"), scratch.path().join("response"));
+    fs::write(&request_file, request).unwrap();
+    let mut openssl = Command::new("openssl");
+    openssl.current_dir(folder).args([
+        "ocsp",
+        "-index",
+        "index.txt",
+        "-ndays",
+        "1",
+        "-resp_no_certs",
+    ]);
+    openssl.args(["-rsigner", "issuer.pem", "-rkey", "issuer-key.pem", "-CA", "issuer.pem"]);
+    openssl.arg("-reqin").arg(&request_file).arg("-respout").arg(&response);
+    let output = openssl.output().unwrap();
+    assert!(output.status.success(), "{name}: {output:?}");
+    fs::read(response).unwrap()
+}
+
+/// A time that is exact to so many seconds, where they are given.
+fn time(folder: &Path, accuracy: &str, query: &[u8]) -> Vec<u8> {
+    let scratch = tempfile::tempdir().unwrap();
+    let (query_file, reply) = (scratch.path().join("query"), scratch.path().join("reply"));
+    fs::write(&query_file, query).unwrap();
+    let accuracy = match accuracy {
+        "" => String::new(),
+        seconds => format!("accuracy = secs:{seconds}, millisecs:500, microsecs:20\n"),
+    };
+    let config = format!(
+        "[tsa]\ndefault_tsa = t\n[t]\nserial = {}/serial\nsigner_cert = signer.pem\n\
+         certs = chain.pem\nsigner_key = key.pem\nsigner_digest = sha256\n\
+         default_policy = 1.2.3.4.1\ndigests = sha256, sha384, sha512\n\
+         {accuracy}ess_cert_id_alg = sha256\n",
+        scratch.path().display()
+    );
+    fs::write(scratch.path().join("ts.cnf"), config).unwrap();
+    let mut openssl = Command::new("openssl");
+    openssl.current_dir(folder).args(["ts", "-reply", "-section", "t", "-config"]);
+    openssl.arg(scratch.path().join("ts.cnf"));
+    openssl.arg("-queryfile").arg(&query_file).arg("-out").arg(&reply);
+    let output = openssl.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    fs::read(reply).unwrap()
+}
