@@ -14,7 +14,6 @@ use ratify_core::{
 use ratify_store_oras::{LAYOUT_STORE, LayoutStore, Limits, OrasStore, auth::SecretScope};
 
 use crate::{
-    built_in,
     metrics::measured,
     plugin::{
         confined::Confinement,
@@ -257,7 +256,8 @@ pub(crate) async fn verifier(
 ) -> Result<(Arc<dyn Verifier>, Option<Arc<InstalledPlugin>>)> {
     let type_ = entry.binary_name().to_owned();
     let plugin = Plugin { kind: Kind::Verifier, resource: &entry.name, type_: &type_, site };
-    if let Some(verifier) = built_in::verifier(&entry, site) {
+    let is_of_namespace = matches!(site.scope, SecretScope::Namespace(_));
+    if let Some(verifier) = site.runtime.built_ins().verifier(&entry, is_of_namespace) {
         plugin.refuse_source_of_built_in(entry.source.as_ref());
         return Ok((measured(verifier?, &site.runtime.measures), None));
     }

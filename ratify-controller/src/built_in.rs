@@ -4,11 +4,10 @@
 use std::{path::Path, sync::Arc};
 
 use ratify_core::{Error, Result, Verifier, config::VerifierPluginConfig};
-use ratify_store_oras::auth::SecretScope;
 use ratify_verifier_cosign::CosignVerifier;
-use ratify_verifier_notation::NotationVerifier;
+use ratify_verifier_notation::{ListCache, NotationVerifier};
 
-use crate::assemble::Site;
+use crate::env::Environment;
 
 /// The type of the verifier of Notary Project signatures.
 const NOTATION: &str = "notation";
@@ -19,31 +18,40 @@ pub(crate) fn is_built_in(entry: &VerifierPluginConfig) -> bool {
     [NOTATION, COSIGN].contains(&entry.binary_name())
 }
 
-/// Builds the verifier of an entry; `None` where it is a program's. A namespace's reads no files.
-pub(crate) fn verifier(
-    entry: &VerifierPluginConfig,
-    site: &Site<'_>,
-) -> Option<Result<Arc<dyn Verifier>>> {
-    let runtime = site.runtime;
-    let is_of_namespace = matches!(site.scope, SecretScope::Namespace(_));
-    let entry = entry.clone();
-    match entry.binary_name() {
-        NOTATION => {
-            let mut told = ratify_verifier_notation::Environment::new(&runtime.environment.home);
-            told.is_tenants = is_of_namespace;
-            told.lists = Arc::clone(&runtime.revocation_lists);
-            Some(NotationVerifier::new(entry, told).map(|verifier| Arc::new(verifier) as _))
+/// What built-in verifiers take from around them, beside what their host gives them.
+#[derive(Clone)]
+pub(crate) struct BuiltIns {
+    pub(crate) environment: Environment,
+    /// The revocation lists of this process.
+    pub(crate) lists: Arc<ListCache>,
+}
+
+impl BuiltIns {
+    /// Builds the verifier of an entry; `None` where it is a program's. A namespace's reads no files.
+    pub(crate) fn verifier(
+        &self,
+        entry: &VerifierPluginConfig,
+        is_of_namespace: bool,
+    ) -> Option<Result<Arc<dyn Verifier>>> {
+        let entry = entry.clone();
+        match entry.binary_name() {
+            NOTATION => {
+                let mut told = ratify_verifier_notation::Environment::new(&self.environment.home);
+                told.is_tenants = is_of_namespace;
+                told.lists = Arc::clone(&self.lists);
+                Some(NotationVerifier::new(entry, told).map(|verifier| Arc::new(verifier) as _))
+            }
+            COSIGN => {
+                let mut told = ratify_verifier_cosign::Environment::default();
+                told.home.clone_from(&self.environment.home);
+                told.is_of_namespace = is_of_namespace;
+                let named = &self.environment.sigstore;
+                let told =
+                    told.with_variables(|name| named.get(name).map(|path| Path::new(path).into()));
+                Some(CosignVerifier::new(entry, &told).map(|verifier| Arc::new(verifier) as _))
+            }
+            _ => None,
         }
-        COSIGN => {
-            let mut told = ratify_verifier_cosign::Environment::default();
-            told.home.clone_from(&runtime.environment.home);
-            told.is_of_namespace = is_of_namespace;
-            let named = &runtime.environment.sigstore;
-            let told =
-                told.with_variables(|name| named.get(name).map(|path| Path::new(path).into()));
-            Some(CosignVerifier::new(entry, &told).map(|verifier| Arc::new(verifier) as _))
-        }
-        _ => None,
     }
 }
 

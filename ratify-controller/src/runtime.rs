@@ -4,21 +4,27 @@
 use std::{
     fs::Permissions,
     os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
-use ratify_core::{ErrorCode, KeyRings, Result, config::PluginSource, executor::Doors, link};
+use ratify_core::{
+    ErrorCode, KeyRings, ReferrerStore, Result,
+    config::{PluginSource, TrustPolicy, VerifierPluginConfig},
+    executor::Doors,
+    link,
+};
 use ratify_store_oras::{
-    AddressRules, Client, ClientOptions, ConnectionRules, Connections, CredentialUse,
-    OrasStoreOptions, Origin, ResultCache, Transport, Web,
+    AddressRules, Client, ClientOptions, ConnectionRules, Connections, CredentialUse, LayoutStore,
+    OrasStore, OrasStoreOptions, Origin, ResultCache, Transport, Web,
     auth::{self, AzureVault, NoCredentials, SecretScope, SecretSource, VaultError},
 };
 use ratify_verifier_notation::ListCache;
 
 use crate::{
+    built_in::BuiltIns,
     env::Environment,
     fetch::WebFetch,
     k8s::secrets::KubeSecrets,
@@ -32,6 +38,7 @@ use crate::{
         process::{HostOptions, Orphans, PluginHost},
         rules::RulesInForce,
         sandbox::{MemoryBudget, launcher_beside},
+        signatures::Signatures,
     },
 };
 
@@ -69,6 +76,8 @@ pub struct Runtime {
     connections: Connections,
     /// What stores were answered a moment ago, bounded for all of them.
     results: ResultCache,
+    /// What key management providers hold now.
+    key_rings: Mutex<Arc<KeyRings>>,
     /// The secrets of the cluster, where there is one.
     secrets: Option<Arc<dyn SecretSource>>,
     /// Runs the programs that give out credentials.
@@ -109,6 +118,7 @@ impl Runtime {
             revocation_lists: Arc::default(),
             connections,
             results: ResultCache::default(),
+            key_rings: Mutex::default(),
             private: Mutex::default(),
         })
     }
@@ -212,9 +222,12 @@ impl Runtime {
         loaded_for: LoadedFor,
         scope: &SecretScope,
     ) -> Result<InstalledPlugin> {
+        let rules = self.rules.now();
+        let of_cluster = rules.plugins.trust_policy.as_ref();
         let options = InstallOptions {
+            signatures: self.signatures(request.source, of_cluster, scope),
             give_up_at: Some(Instant::now() + INSTALL_PATIENCE),
-            rules: Arc::clone(&self.rules.now().plugins),
+            rules: Arc::clone(&rules.plugins),
             loaded_for,
             ..InstallOptions::default()
         };
@@ -223,6 +236,43 @@ impl Runtime {
         let installation = install(request, &options, &connect, &mut |_, _| ()).await;
         self.loaded.count(&installation);
         Ok(installation?.plugin)
+    }
+
+    /// What built-in verifiers take from around them.
+    pub(crate) fn built_ins(&self) -> BuiltIns {
+        let (environment, lists) = (self.environment.clone(), Arc::clone(&self.revocation_lists));
+        BuiltIns { environment, lists }
+    }
+
+    /// What keys verifiers and trust policies use from now on.
+    pub(crate) fn put_key_rings(&self, rings: Arc<KeyRings>) {
+        *self.key_rings.lock().unwrap_or_else(PoisonError::into_inner) = rings;
+    }
+
+    /// What a plugin of a source has to prove before it runs.
+    pub(crate) fn signatures(
+        &self,
+        source: &PluginSource,
+        of_cluster: Option<&TrustPolicy>,
+        scope: &SecretScope,
+    ) -> Option<Signatures> {
+        let namespace = match scope {
+            SecretScope::Cluster => "",
+            SecretScope::Namespace(namespace) => namespace,
+        };
+        let built_ins = self.built_ins();
+        let make = move |entry: VerifierPluginConfig, is_of_namespace| {
+            built_ins.verifier(&entry, is_of_namespace).unwrap_or_else(|| {
+                let type_ = entry.binary_name();
+                Err(ErrorCode::PluginNotFound.detail(format!("{type_} is not built in")))
+            })
+        };
+        let home = self.environment.home.clone();
+        let open = move |origin: &Origin| origin_store(origin, &home);
+        let mut doors = self.doors();
+        doors.key_rings =
+            Arc::clone(&self.key_rings.lock().unwrap_or_else(PoisonError::into_inner));
+        Signatures::of(source, of_cluster, namespace, Arc::new(make), Arc::new(open), doors)
     }
 
     /// What built-in verifiers may have besides artifacts. Keys are in it once resources gave some.
@@ -283,6 +333,14 @@ impl Runtime {
         };
         format!("ratify+{} ({}/{architecture})", env!("CARGO_PKG_VERSION"), std::env::consts::OS)
     }
+}
+
+/// A store of where a plugin is read from, for what is attached to it.
+fn origin_store(origin: &Origin, home: &Path) -> Result<Arc<dyn ReferrerStore>> {
+    Ok(match origin {
+        Origin::Registry(client) => Arc::new(OrasStore::over(client.clone(), home)?),
+        Origin::Layout(layout) => Arc::new(LayoutStore::over(layout.clone())),
+    })
 }
 
 /// Where registries are, and which addresses they may have, by the rules in force whenever it is

@@ -98,6 +98,11 @@ impl Client {
         Ok(Self { inner: Arc::new(inner), exchange })
     }
 
+    /// Whose work its requests are.
+    pub(crate) fn tenant(&self) -> Arc<str> {
+        self.exchange.tenant.clone()
+    }
+
     /// The same client at work for one request: what it asks is counted there, and waits for a busy
     /// registry in the queue of the request's tenant where it has one.
     #[must_use]

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// As many bytes as a cache directory holds unless told otherwise.
-const DEFAULT_CACHE_BYTES: u64 = 512 << 20;
+pub(crate) const DEFAULT_CACHE_BYTES: u64 = 512 << 20;
 
 /// How a [`Client`](crate::Client) works.
 #[derive(Clone)]

@@ -1,5 +1,6 @@
 //! [`OrasStore`]: the built-in `oras` referrer store, with v1's configuration and error texts.
 
+mod build;
 mod dates;
 
 use std::{sync::Arc, time::Instant};
@@ -8,22 +9,20 @@ use bytes::Bytes;
 use ratify_core::{
     Basis, Binding, BoxFuture, ComponentType, Context, Descriptor, Digest, Error, ErrorCode,
     Manifest, ManifestError, Reference, Referrer, ReferrerPage, ReferrerStore, Result, StoreConfig,
-    config::StorePluginConfig, media_type,
+    media_type,
 };
 
 use crate::{
-    BlobCache, Client, ClientOptions, CredentialUse, OrasError, OrasStoreOptions, Transport, auth,
+    BlobCache, Client, OrasError,
     deadline::Deadline,
     error::caused,
     flights::Flights,
-    keys::Keys,
     results::{Known, Pending, Question, Results},
     selection::Selection,
     trace,
 };
 
 const STORE_NAME: &str = "oras";
-const DEFAULT_CACHE: &str = ".ratify/local_oras_cache";
 const DECODING_ADVICE: &str = "Please check if the artifact metadata was created correctly.";
 
 /// The built-in referrer store.
@@ -66,63 +65,6 @@ type BlobOf = (Reference, Digest, Option<u64>);
 type Shared<T> = std::result::Result<T, Arc<OrasError>>;
 
 impl OrasStore {
-    /// Builds the store and creates its cache's directory. Nothing is connected.
-    ///
-    /// # Errors
-    /// With v1's texts: a key of the wrong type, an unknown auth provider, a cache directory that
-    /// cannot be created.
-    pub fn new(config: &StorePluginConfig, options: OrasStoreOptions) -> Result<Self> {
-        let keys = Keys::from_entry(&config.raw)?;
-        let client = client_of(&keys, &options)?;
-        let (mut own_path, mut own_cap) = (keys.local_cache_path, keys.local_cache_bytes);
-        if options.shares_cache
-            && matches!(options.environment.scope, auth::SecretScope::Namespace(_))
-            && (own_path.is_some() || own_cap.is_some())
-        {
-            tracing::warn!(
-                "the cache is everybody's: localCachePath and localCacheBytes of a namespace's store have no effect"
-            );
-            (own_path, own_cap) = (None, None);
-        }
-        let path = own_path.unwrap_or_else(|| {
-            options.environment.home.clone().unwrap_or_else(|| "/".into()).join(DEFAULT_CACHE)
-        });
-        let cap = own_cap.unwrap_or(options.cache_bytes);
-        let cache = BlobCache::open(&path, cap).map_err(|error| {
-            let path = path.display();
-            of_store(ErrorCode::PluginInitFailure)
-                .with_detail(format!("could not create local oras cache at path: {path}"))
-                .with_source(error)
-        })?;
-        let tenant = options.environment.scope.tenant();
-        let results = keys
-            .results_lifetime
-            .map(|lifetime| options.results.of_store(tenant.clone(), lifetime));
-        let config = StoreConfig::new(config.version.clone(), None, config.raw.clone())
-            .of_borrower(options.environment.is_borrower());
-        let cosign_enabled = keys.cosign_enabled;
-        let flights = Arc::default();
-        Ok(Self {
-            config: Arc::new(config),
-            cosign_enabled,
-            selection: keys.selection,
-            client,
-            tenant,
-            cache,
-            results,
-            flights,
-        })
-    }
-
-    /// The client that a store of this configuration asks registries with. Unlike the store itself it
-    /// has no cache, so that nothing is written.
-    ///
-    /// # Errors
-    /// As [`OrasStore::new`], but for the cache.
-    pub fn client(config: &StorePluginConfig, options: &OrasStoreOptions) -> Result<Client> {
-        client_of(&Keys::from_entry(&config.raw)?, options)
-    }
-
     async fn resolve_subject(&self, subject: &Reference, context: &Context) -> Result<Descriptor> {
         // What a tag stands for is asked each time.
         let question = subject.digest().cloned().map(Question::Subject);
@@ -357,34 +299,6 @@ impl OrasStore {
     }
 }
 
-fn client_of(keys: &Keys, options: &OrasStoreOptions) -> Result<Client> {
-    let auth_provider = keys.auth_provider.as_ref();
-    let auth_providers = keys.auth_providers.as_ref();
-    let credential_use = match auth_providers {
-        Some(_) => CredentialUse::ByRule,
-        None => CredentialUse::BestEffort,
-    };
-    let (environment, connections) = (&options.environment, &options.connections);
-    let auth = auth::from_entry(auth_provider, auth_providers, environment, connections);
-    let auth = auth.map_err(|error| {
-        of_store(ErrorCode::PluginInitFailure)
-            .with_detail("failed to create auth provider from configuration")
-            .with_source(error)
-    })?;
-    let transport = if keys.use_http { Transport::PlainHttp } else { Transport::Https };
-    let client = Client::new(ClientOptions {
-        user_agent: options.user_agent.clone(),
-        transport,
-        auth,
-        credential_use,
-        connections: options.connections.clone(),
-        retry: options.retry,
-        limits: options.limits,
-        tenant: options.environment.scope.tenant(),
-    });
-    client.map_err(|error| of_store(ErrorCode::PluginInitFailure).with_source(error))
-}
-
 impl ReferrerStore for OrasStore {
     fn name(&self) -> &str {
         STORE_NAME
@@ -476,7 +390,10 @@ pub(crate) fn of_store(code: ErrorCode) -> Error {
 mod tests {
     use serde_json::{Value, json};
 
+    use ratify_core::config::StorePluginConfig;
+
     use super::*;
+    use crate::OrasStoreOptions;
 
     #[test]
     fn construction_errors_have_v1s_texts() {

@@ -34,7 +34,7 @@ use crate::{
     plugin::{
         confined::Confinement,
         inventory::{InstalledPlugin, LoadedFor},
-        rules::is_denial,
+        rules::{is_denial, is_untrusted},
     },
     policy_file,
     runtime::Runtime,
@@ -71,6 +71,8 @@ pub(super) struct Built {
     pub(super) directory: Option<PathBuf>,
     /// What is to be told of keys.
     pub(super) keys: keys::Told,
+    /// Whether a trust policy was asked about its plugin.
+    pub(super) is_signed: bool,
 }
 
 impl Built {
@@ -88,6 +90,7 @@ impl Built {
             tag: None,
             directory: None,
             keys: keys::Told::default(),
+            is_signed: false,
         }
     }
 
@@ -280,6 +283,8 @@ struct Ready {
     /// The directory of a namespace that programs may not lead out of.
     own: Option<Confinement>,
     loaded_for: LoadedFor,
+    /// Whether a trust policy is asked about it.
+    is_signed: bool,
 }
 
 impl Ready {
@@ -318,14 +323,16 @@ impl Ready {
         made: Result<(Part, Option<Arc<InstalledPlugin>>)>,
     ) -> Built {
         let made = made.and_then(|made| self.proven(made)).map_err(|error| self.explained(error));
-        // What a rule denies, another try does not mend; other rules are tried by themselves.
-        let retry = made.as_ref().is_err_and(|error| !is_denial(error));
+        // What a rule denies, another try does not mend, but that a signature may come; other rules are
+        // tried by themselves.
+        let retry = made.as_ref().is_err_and(|error| !is_denial(error) || is_untrusted(error));
         let installed = made.as_ref().ok().and_then(|(_, installed)| installed.as_deref());
         let plugin = plugin_status(shared, resource, self.pin.as_ref(), installed);
         let directory = self.pin.as_ref().and_then(|_| self.dirs.into_iter().next());
         let part = made.map(|(part, _)| Some(part));
         let (pin, tag) = (self.pin, self.tag);
-        Built { retry, pin, plugin, tag, directory, ..Built::of(part) }
+        let is_signed = self.is_signed;
+        Built { retry, pin, plugin, tag, directory, is_signed, ..Built::of(part) }
     }
 }
 
@@ -341,8 +348,10 @@ async fn prepare(
     let denied = |denial: Denial| failed(ErrorCode::ConfigInvalid.error().with_source(denial));
     let (dirs, own) = directories(shared, rules, resource, address).map_err(denied)?;
     let (scope, loaded_for) = (scope(resource), loaded_for(shared, resource));
-    let mut ready = Ready { dirs, pin: None, tag: None, scope, own, loaded_for };
+    let mut ready = Ready { dirs, pin: None, tag: None, scope, own, loaded_for, is_signed: false };
     let Some(source) = source else { return Ok(ready) };
+    let of_cluster = rules.trust_policy.as_ref();
+    ready.is_signed = !source.trust_policies(of_cluster, resource.key.kind.namespaced).is_empty();
     if resource.key.kind.namespaced {
         tenant::check_source(rules, source, ready.own.as_ref()).await.map_err(denied)?;
     }
@@ -426,6 +435,7 @@ fn plugin_status(
         size: i64::try_from(record.size).ok(),
         loaded_time: None,
         loaded_by: Some(shared.identity.clone()),
+        signers: Some(record.signers.clone()).filter(|signers| !signers.is_empty()),
     })
 }
 

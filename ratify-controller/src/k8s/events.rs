@@ -74,6 +74,10 @@ fn running(
         None if is_known && !is_new => return None,
         None => ("PluginInstalled", format!("{} runs", plugin.digest)),
     };
+    let text = match plugin.signers.as_deref() {
+        None | Some([]) => text,
+        Some(signers) => format!("{text}, signed by {}", signers.join(", ")),
+    };
     Some(Note { is_warning: false, reason, text })
 }
 

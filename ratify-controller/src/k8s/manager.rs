@@ -102,6 +102,8 @@ struct Done {
     next_look: Option<Instant>,
     /// Where its plugin is recorded.
     directory: Option<PathBuf>,
+    /// Whether a trust policy was asked about its plugin, so that other keys may mean another answer.
+    is_signed: bool,
 }
 
 struct Manager {
@@ -386,7 +388,7 @@ impl Manager {
         // What is denied is not kept as the last good one.
         let is_denied = built.part.as_ref().is_err_and(rules::is_denial);
         let kept = before.as_ref().is_some_and(|done| done.in_force) && !is_denied;
-        let Built { part, stand_in, retry, pin, plugin, tag, directory, keys } = built;
+        let Built { part, stand_in, retry, pin, plugin, tag, directory, keys, is_signed } = built;
         let error = self.put_in_force(&resource, part, stand_in, kept).err();
         let in_force = error.is_none() || kept;
         // A pin that this process did not make may be old.
@@ -438,6 +440,7 @@ impl Manager {
             },
             tag,
             directory,
+            is_signed,
         };
         self.put_done(key.clone(), done);
         // The latest status counts: the claim changed it meanwhile.

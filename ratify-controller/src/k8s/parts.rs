@@ -133,6 +133,11 @@ impl Parts {
         self.rings().remove_store(&resource(namespace, name));
     }
 
+    /// All keys there are.
+    pub fn key_rings(&self) -> Arc<KeyRings> {
+        Arc::clone(&self.doors.key_rings)
+    }
+
     fn rings(&mut self) -> &mut KeyRings {
         Arc::make_mut(&mut self.doors.key_rings)
     }

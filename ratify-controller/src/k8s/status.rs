@@ -121,6 +121,7 @@ fn claimed(plugin: &PluginStatus) -> Value {
         "generation": plugin.generation,
         "artifact": plugin.artifact,
         "program": null, "platform": null, "size": null, "loadedTime": null, "loadedBy": null,
+        "signers": null,
     })
 }
 
@@ -321,6 +322,7 @@ mod tests {
             size: Some(5),
             loaded_time: None,
             loaded_by: Some(pod.into()),
+            signers: None,
         }
     }
 

@@ -43,8 +43,7 @@ impl Show for Shown {
                 ("digest", one.digest),
                 ("version", one.version),
                 ("source", one.source),
-                // Nobody looks yet who signed it.
-                ("signer", String::new()),
+                ("signer", one.signer),
             ];
             (labels, 1u64)
         });

@@ -44,6 +44,8 @@ pub struct InForce {
     pub version: String,
     /// The reference.
     pub source: String,
+    /// Who signed it, as far as they are trusted.
+    pub signer: String,
 }
 
 const LOADS: [&str; 5] = ["downloaded", "present", "kept", "denied", "failed"];
@@ -76,6 +78,7 @@ impl Loaded {
             digest: record.root.digest.to_string(),
             version: text(record.version.as_deref().unwrap_or_default()),
             source: text(&record.artifact),
+            signer: text(&record.signers.join(", ")),
         };
         let mut all = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|(plugin, _)| plugin.strong_count() > 0);

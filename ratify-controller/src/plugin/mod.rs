@@ -11,6 +11,7 @@ pub mod loaded;
 pub mod process;
 pub mod rules;
 pub mod sandbox;
+pub mod signatures;
 pub mod store;
 pub mod trust;
 pub mod verifier;

@@ -16,7 +16,7 @@ use super::{exec::ProgramError, install::InstallError};
 pub(super) use known::Known;
 
 /// The rules of one configuration.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Rules {
     /// About plugins.
@@ -116,6 +116,15 @@ impl Gate {
             let _ = changes.changed().await;
         }
     }
+}
+
+/// Whether it was that nobody signed it who is trusted. Somebody may.
+pub fn is_untrusted(error: &Error) -> bool {
+    let of_installer = match error.find() {
+        Some(InstallError::Denied(denial)) => Some(denial),
+        _ => None,
+    };
+    matches!(of_installer.or_else(|| error.find()), Some(Denial::Untrusted { .. }))
 }
 
 /// Whether it was a rule that made something fail: what is denied is not kept, whatever was in

@@ -10,6 +10,7 @@ mod plugins;
 mod policy;
 mod registries;
 mod store;
+mod trust;
 mod verifier;
 
 use serde_json::{Map, Value};
@@ -27,6 +28,7 @@ pub use registries::{
     AddressRange, CredentialProviderFiles, RangeError, RegistryRules, RegistryTimeouts,
 };
 pub use store::{StorePluginConfig, StoresConfig};
+pub use trust::{TrustMode, TrustPolicy};
 pub use verifier::{ArtifactTypes, VerifierPluginConfig, VerifiersConfig};
 
 /// The version of a section that names none.

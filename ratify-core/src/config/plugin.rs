@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::{ErrorCode, Result};
 
-use super::Section;
+use super::{Section, TrustPolicy};
 
 /// Where a dynamic plugin is pulled from (`source` of an entry).
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +20,8 @@ pub struct PluginSource {
     /// How often a tag is asked for again and followed, as a duration in Go's notation; an addition
     /// to v1 for custom resources.
     pub refresh_interval: Option<String>,
+    /// What the plugin has to prove before it may run; an addition to v1.
+    pub trust_policy: Option<TrustPolicy>,
 }
 
 impl PluginSource {
@@ -36,7 +38,11 @@ impl PluginSource {
         let auth_provider = section.section("authProvider")?.map(|section| section.values);
         let auth_providers = section.take("authProviders")?;
         let refresh_interval = section.string("refreshInterval")?;
-        Ok(Some(Self { artifact, auth_provider, auth_providers, refresh_interval }))
+        let trust_policy = match section.take("trustPolicy")? {
+            None => None,
+            Some(value) => Some(TrustPolicy::from_value(section.key_path("trustPolicy"), value)?),
+        };
+        Ok(Some(Self { artifact, auth_provider, auth_providers, refresh_interval, trust_policy }))
     }
 }
 

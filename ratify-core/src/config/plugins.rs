@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{Digest, Reference, ReferenceError};
 
-use super::{ConfigError, Section};
+use super::{ConfigError, Section, TrustPolicy};
 
 pub use check::{Candidate, Denial, Part};
 
@@ -23,7 +23,7 @@ const DOCKER_HUB_ALIASES: [&str; 3] =
     ["index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"];
 
 /// The section `plugins`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct PluginRules {
     /// The repositories plugins may be pulled from; `None` for any, an empty list for none.
@@ -38,6 +38,8 @@ pub struct PluginRules {
     pub namespaced_source: bool,
     /// Whether the `address` of a namespaced resource may be anywhere.
     pub namespaced_any_address: bool,
+    /// What every plugin with a source has to prove, where its source does not say.
+    pub trust_policy: Option<TrustPolicy>,
 }
 
 /// The section `namespaces`.
@@ -168,6 +170,10 @@ impl PluginRules {
             max_size: max_size(&mut section)?,
             ..Self::default()
         };
+        if let Some(value) = section.take("trustPolicy")? {
+            rules.trust_policy =
+                Some(TrustPolicy::from_value(section.key_path("trustPolicy"), value)?);
+        }
         if let Some(value) = section.take("namespaces")? {
             let mut namespaces = Section::from_value(section.key_path("namespaces"), value)?;
             namespaces.refuse_null()?;

@@ -54,6 +54,14 @@ impl LayoutStore {
         Ok(Self { config: Arc::new(config), layout, cosign_enabled: keys.cosign_enabled })
     }
 
+    /// A store over a layout that is open: it reads what is attached to plugins, and knows cosign's
+    /// tags.
+    pub fn over(layout: Layout) -> Self {
+        let entry = serde_json::json!({"name": LAYOUT_STORE}).as_object().cloned();
+        let config = StoreConfig::new("1.0.0", None, entry.unwrap_or_default());
+        Self { config: Arc::new(config), layout, cosign_enabled: true }
+    }
+
     async fn resolve_subject(
         &self,
         subject: &Reference,

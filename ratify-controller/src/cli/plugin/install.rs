@@ -13,7 +13,7 @@ use ratify_core::{
     Error, Reference, capped_line,
     config::{Config, PluginSource},
 };
-use ratify_store_oras::{LAYOUT_STORE, Layout, Limits, OrasError, Origin};
+use ratify_store_oras::{LAYOUT_STORE, Layout, Limits, OrasError, Origin, auth::SecretScope};
 
 use super::{
     KindName, PATIENCE, PluginContext, progress::Meter, read_config, reference, suggested_type,
@@ -228,7 +228,10 @@ async fn attempt(
     let rules = Arc::clone(&context.runtime.rules.now().plugins);
     let who = context.runtime.environment.host_name.clone();
     let loaded_for = LoadedFor { who, ..LoadedFor::default() };
-    let options = InstallOptions { give_up_at, rules, loaded_for, ..InstallOptions::default() };
+    let of_cluster = rules.trust_policy.as_ref();
+    let signatures = context.runtime.signatures(&wanted.source, of_cluster, &SecretScope::Cluster);
+    let options =
+        InstallOptions { give_up_at, rules, loaded_for, signatures, ..InstallOptions::default() };
     let connect = |source: &PluginSource| match layout {
         None => context.client_for(source).map(Origin::from),
         Some(path) => Ok(open_layout(path, &source.artifact)?.into()),

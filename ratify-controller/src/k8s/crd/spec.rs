@@ -74,6 +74,11 @@ pub struct PluginSourceSpec {
     /// digest that the tag stood for at first use stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_interval: Option<String>,
+    /// What the plugin has to prove before it may run, in the place of plugins.trustPolicy of the
+    /// configuration; in a namespace, besides it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "free")]
+    pub trust_policy: Option<Map<String, Value>>,
 }
 
 /// A policy: what decides over the verifiers' reports.

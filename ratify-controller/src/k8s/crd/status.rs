@@ -136,6 +136,9 @@ pub struct PluginStatus {
     /// The pod that loaded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loaded_by: Option<String>,
+    /// Who signed it, as far as the trust policy trusts them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signers: Option<Vec<String>>,
 }
 
 /// One aspect of a resource's state, as Kubernetes resources commonly tell it.

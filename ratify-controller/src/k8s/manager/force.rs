@@ -1,8 +1,10 @@
 //! What the manager puts in force and takes out of it.
 
+use std::time::Instant;
+
 use ratify_core::{Error, Result, capped_line};
 
-use super::Manager;
+use super::{Manager, work};
 use crate::k8s::{
     kind::Role,
     log,
@@ -58,10 +60,25 @@ impl Manager {
         }
     }
 
-    pub(super) fn swap(&self, changed: &Key) {
+    /// Keys changed that trust policies may use: what was admitted by others is admitted anew.
+    fn judge_plugins_again(&mut self) {
+        let now = Instant::now();
+        for (key, done) in self.done.iter_mut().filter(|(_, done)| done.is_signed) {
+            done.settled = false;
+            if let Some(resource) = self.resources.get(key) {
+                self.queue.push(key.clone(), work(resource), now);
+            }
+        }
+    }
+
+    pub(super) fn swap(&mut self, changed: &Key) {
         let next = match changed.kind.role {
             // Whose verifiers use keys is not known here.
-            Role::Keys | Role::CertificateStore => self.parts.snapshot(self.composition),
+            Role::Keys | Role::CertificateStore => {
+                self.shared.runtime.put_key_rings(self.parts.key_rings());
+                self.judge_plugins_again();
+                self.parts.snapshot(self.composition)
+            }
             Role::Store | Role::Policy | Role::Verifier => {
                 let previous = self.active.snapshot();
                 self.parts.snapshot_after(&previous, &changed.namespace, self.composition)

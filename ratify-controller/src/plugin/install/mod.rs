@@ -21,8 +21,9 @@ use ratify_core::{
 use ratify_store_oras::Origin;
 use tracing::Instrument as _;
 
-use super::inventory::{
-    InstalledPlugin, Inventory, InventoryError, Kind, Load, LoadedFor, Resource,
+use super::{
+    inventory::{InstalledPlugin, Inventory, InventoryError, Kind, Load, LoadedFor, Resource},
+    signatures::Signatures,
 };
 use crate::telemetry::spans;
 
@@ -73,6 +74,8 @@ pub struct InstallOptions {
     pub loaded_for: LoadedFor,
     /// When to stop trying; `None` for never.
     pub give_up_at: Option<Instant>,
+    /// Who has to have signed it; `None` for nobody.
+    pub signatures: Option<Signatures>,
 }
 
 impl Default for InstallOptions {
@@ -84,6 +87,7 @@ impl Default for InstallOptions {
             allow_scripts: true,
             loaded_for: LoadedFor::default(),
             give_up_at: None,
+            signatures: None,
         }
     }
 }

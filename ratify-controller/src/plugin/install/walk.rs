@@ -35,6 +35,8 @@ pub(super) struct Walk<'a> {
     reference: &'a Reference,
     /// `None` where nothing may be asked of a registry.
     connect: Option<Connect<'a>>,
+    /// What was admitted before, for where no registry may be asked.
+    known: Option<&'a Record>,
     origin: OnceLock<Origin>,
     documents: Vec<Digest>,
 }
@@ -48,7 +50,7 @@ impl<'a> Walk<'a> {
         connect: Option<Connect<'a>>,
     ) -> Self {
         let (origin, documents) = (OnceLock::new(), Vec::new());
-        Self { request, options, inventory, reference, connect, origin, documents }
+        Self { request, options, inventory, reference, connect, known: None, origin, documents }
     }
 
     /// Asks the registry for what is not here.
@@ -67,7 +69,8 @@ impl<'a> Walk<'a> {
     }
 
     /// What was installed before, from what is here alone.
-    pub(super) async fn offline(&mut self, known: &Record) -> Result<Found, InstallError> {
+    pub(super) async fn offline(&mut self, known: &'a Record) -> Result<Found, InstallError> {
+        self.known = Some(known);
         let mut found = self.from(known.root.clone(), &mut |_, _| {}).await?;
         found.downloaded = false;
         Ok(found)
@@ -119,8 +122,36 @@ impl<'a> Walk<'a> {
             Some(config) => Some(plan::config(&self.config(config).await?, wanted.kind)?),
             None => None,
         };
-        let record = self.record(root, manifest.digest, &program.layer, config);
+        let mut record = self.record(root, manifest.digest, &program.layer, config);
+        self.admit(&mut record).await?;
         self.program(record, &program.layer, progress).await
+    }
+
+    /// What nobody who is trusted signed is not fetched, and does not run.
+    async fn admit(&self, record: &mut Record) -> Result<(), InstallError> {
+        let Some(signatures) = &self.options.signatures else { return Ok(()) };
+        let basis = signatures.basis();
+        if let Some(known) = self.known {
+            // It was admitted by the same policies and keys, or it is not known to be.
+            if basis.is_none() || known.admitted_by != basis || known.root != record.root {
+                return Err(InstallError::Incomplete);
+            }
+            record.signers.clone_from(&known.signers);
+            record.admitted_by = basis;
+            return Ok(());
+        }
+        let (origin, give_up_at) = (self.origin()?, self.options.give_up_at);
+        let (root, manifest) = (&record.root, &record.manifest);
+        let judged = signatures.judge(origin, self.reference, root, manifest, give_up_at).await?;
+        for warning in &judged.warnings {
+            tracing::warn!("{} plugin {}: {warning}", record.kind, record.type_);
+        }
+        for signer in &judged.signers {
+            tracing::info!("{} plugin {} is signed by {signer}", record.kind, record.type_);
+        }
+        record.signers = judged.signers;
+        record.admitted_by = basis;
+        Ok(())
     }
 
     /// What the rules forbid is not read any further.
@@ -192,6 +223,8 @@ impl<'a> Walk<'a> {
             version,
             protocols,
             documents: self.documents.clone(),
+            signers: Vec::new(),
+            admitted_by: None,
             installed_at: format!("{:.0}", Timestamp::now()),
         }
     }

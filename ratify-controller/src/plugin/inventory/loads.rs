@@ -68,6 +68,9 @@ pub struct Load {
     pub who: String,
     /// How it came here: `downloaded`, `present`, or `kept` where an update failed.
     pub outcome: String,
+    /// Who signed it, as far as they are trusted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signers: Vec<String>,
     /// The hash of the line before, without its end; nothing in the first line of a record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Digest>,
@@ -116,6 +119,7 @@ impl Load {
             size: record.size,
             who: capped_line(&loaded_for.who, MAX_TEXT),
             outcome: outcome.to_owned(),
+            signers: record.signers.clone(),
             previous: None,
         }
     }

@@ -100,6 +100,12 @@ pub struct Record {
     /// The manifests and configurations it was proven by.
     #[serde(default)]
     pub documents: Vec<Digest>,
+    /// Who signed it, as far as they are trusted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signers: Vec<String>,
+    /// By what policies and keys it was admitted, as a hash; `None` where nobody asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admitted_by: Option<Digest>,
     /// When it was installed (RFC 3339).
     pub installed_at: String,
 }

@@ -120,6 +120,8 @@ const ADDITIONS: &[Addition] = &[
         r#"{"mutationKeepsTag":true,"mutationRequestTimeout":1950,"verificationRequestTimeout":4900}"#),
     to("plugins>allowedRepositories", r#"["registry.example.com/a/*"]"#, CONFIG, "/data/config.json/plugins",
         r#"{"allowedRepositories":["registry.example.com/a/*"]}"#),
+    to("plugins>trustPolicy", r#"{"mode":"warn","verifiers":[{"name":"notation"}]}"#, CONFIG, "/data/config.json/plugins",
+        r#"{"trustPolicy":{"mode":"warn","verifiers":[{"name":"notation"}]}}"#),
     to("plugins>deniedDigests", r#"["sha256:00"]"#, CONFIG, "/data/config.json/plugins", r#"{"deniedDigests":["sha256:00"]}"#),
     to("plugins>requireDigest", "true", CONFIG, "/data/config.json/plugins", r#"{"requireDigest":true}"#),
     to("plugins>maxSizeBytes", "1073741824", CONFIG, "/data/config.json/plugins", r#"{"maxSizeBytes":1073741824}"#),

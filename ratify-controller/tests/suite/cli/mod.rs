@@ -9,6 +9,7 @@
 //! - `keys`: what keys come from, as resources.
 //! - `denied`: a rule that comes into force takes what it denies out of force, and the other way;
 //!   `tenants`: the attacks of a namespace administrator; `loads`: the record of what was loaded.
+//! - `signed`: plugins that must be signed.
 //! - `credentials`: several registries, several passwords, and programs that give them out;
 //!   `registries`: when a change of the files about registries counts.
 //! - `image`: the image, as it runs in a cluster; `layout`: a layout in place of a registry.
@@ -58,6 +59,7 @@ mod samples;
 mod secrets;
 mod server;
 mod serving;
+mod signed;
 mod tenants;
 #[cfg(feature = "otlp")]
 mod traces;

@@ -281,6 +281,7 @@ fn our_definitions_are_nowhere_stricter_than_v1s() {
     NamespacedStore v1beta1: column Age .metadata.creationTimestamp
     NamespacedStore v1beta1.spec.source.authProviders
     NamespacedStore v1beta1.spec.source.refreshInterval
+    NamespacedStore v1beta1.spec.source.trustPolicy
     NamespacedStore v1beta1.status.conditions
     NamespacedStore v1beta1.status.observedGeneration
     NamespacedStore v1beta1.status.plugin
@@ -288,6 +289,7 @@ fn our_definitions_are_nowhere_stricter_than_v1s() {
     NamespacedVerifier v1beta1: column Age .metadata.creationTimestamp
     NamespacedVerifier v1beta1.spec.source.authProviders
     NamespacedVerifier v1beta1.spec.source.refreshInterval
+    NamespacedVerifier v1beta1.spec.source.trustPolicy
     NamespacedVerifier v1beta1.status.conditions
     NamespacedVerifier v1beta1.status.observedGeneration
     NamespacedVerifier v1beta1.status.plugin
@@ -298,17 +300,20 @@ fn our_definitions_are_nowhere_stricter_than_v1s() {
     Policy v1beta1.status.observedGeneration
     Store v1alpha1.spec.source.authProviders
     Store v1alpha1.spec.source.refreshInterval
+    Store v1alpha1.spec.source.trustPolicy
     Store v1alpha1.spec.version
     Store v1alpha1.status: keeps all
     Store v1beta1: column Digest .status.plugin.digest (wide)
     Store v1beta1: column Age .metadata.creationTimestamp
     Store v1beta1.spec.source.authProviders
     Store v1beta1.spec.source.refreshInterval
+    Store v1beta1.spec.source.trustPolicy
     Store v1beta1.status.conditions
     Store v1beta1.status.observedGeneration
     Store v1beta1.status.plugin
     Verifier v1alpha1.spec.source.authProviders
     Verifier v1alpha1.spec.source.refreshInterval
+    Verifier v1alpha1.spec.source.trustPolicy
     Verifier v1alpha1.spec.type
     Verifier v1alpha1.spec.version
     Verifier v1alpha1.status: keeps all
@@ -316,6 +321,7 @@ fn our_definitions_are_nowhere_stricter_than_v1s() {
     Verifier v1beta1: column Age .metadata.creationTimestamp
     Verifier v1beta1.spec.source.authProviders
     Verifier v1beta1.spec.source.refreshInterval
+    Verifier v1beta1.spec.source.trustPolicy
     Verifier v1beta1.status.conditions
     Verifier v1beta1.status.observedGeneration
     Verifier v1beta1.status.plugin

@@ -101,6 +101,19 @@ pub enum Denial {
         /// The provider.
         provider: String,
     },
+    /// Nobody who is trusted signed it.
+    #[error(
+        "the plugin is denied: no signature of {digest} is trusted: {why}. Sign it, or name a version that is signed; an administrator can change the trust policy ({})",
+        if *is_own { "source.trustPolicy" } else { "plugins.trustPolicy" }
+    )]
+    Untrusted {
+        /// What its reference stands for.
+        digest: Digest,
+        /// What each verifier says.
+        why: String,
+        /// Whether the policy is its source's own.
+        is_own: bool,
+    },
     /// It could not be told whether a rule forbids it.
     #[error("the plugin is denied, for it cannot be told whether a rule forbids it: {0}")]
     Doubt(String),

@@ -1,0 +1,272 @@
+//! [`Signatures`]: whether somebody who is trusted signed a plugin, asked before it is fetched. A
+//! plugin's artifact is a subject like an image; the built-in verifiers judge what is attached to it.
+//!
+//! What is decided is remembered with the installation, so that a restart while the registry is away
+//! runs what was admitted by the same policies and keys, and nothing else.
+
+use std::{fmt, sync::Arc, time::Instant};
+
+use ratify_core::{
+    Algorithm, Basis, Context, Descriptor, Digest, Error, Reference, ReferrerStore, Result,
+    Verifier, VerifierReport, VerifyResult, capped_line,
+    config::{Config, Denial, PluginSource, TrustMode, TrustPolicy, VerifierPluginConfig},
+    executor::{Doors, Executor, VerifyParameters},
+    policy::Policy,
+};
+use ratify_store_oras::{Origin, digest_of};
+use serde_json::Value;
+
+use super::install::InstallError;
+
+/// What is said of why a plugin is not trusted is cut to this.
+const MAX_WHY: usize = 1000;
+/// The name of a signer is cut to this.
+const MAX_SIGNER: usize = 300;
+/// More signers are not told.
+const MAX_SIGNERS: usize = 8;
+
+/// Makes a built-in verifier of its entry; whether it is a namespace's.
+pub(crate) type MakeVerifier =
+    dyn Fn(VerifierPluginConfig, bool) -> Result<Arc<dyn Verifier>> + Send + Sync;
+/// Makes a store of where a plugin is read from.
+pub(crate) type OpenStore = dyn Fn(&Origin) -> Result<Arc<dyn ReferrerStore>> + Send + Sync;
+
+/// The trust policies for one plugin, and who judges by them.
+#[derive(Clone)]
+pub struct Signatures {
+    policies: Vec<Applied>,
+    make: Arc<MakeVerifier>,
+    open: Arc<OpenStore>,
+    doors: Doors,
+}
+
+/// A policy, and whose it is.
+#[derive(Debug, Clone)]
+struct Applied {
+    policy: TrustPolicy,
+    /// Whether it is the source's own, and not the cluster's.
+    is_own: bool,
+    /// Whose keys may be used, where it is a namespace's.
+    tenant: String,
+}
+
+/// By whom a plugin is signed, and what is to be said of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Admission {
+    pub(crate) signers: Vec<String>,
+    /// Why it should not run, where it runs nevertheless.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What a policy makes of a plugin.
+enum Finding {
+    Signed(Vec<String>),
+    /// Why nobody signed it who is trusted.
+    Unsigned(String),
+}
+
+impl Signatures {
+    /// What a source's plugin has to prove; `None` where nobody asks for anything. `namespace` is that
+    /// of its resource; empty for one of the cluster.
+    pub(crate) fn of(
+        source: &PluginSource,
+        of_cluster: Option<&TrustPolicy>,
+        namespace: &str,
+        make: Arc<MakeVerifier>,
+        open: Arc<OpenStore>,
+        doors: Doors,
+    ) -> Option<Self> {
+        let own = source.trust_policy.as_ref();
+        let policies = source.trust_policies(of_cluster, !namespace.is_empty()).into_iter();
+        let policies: Vec<_> = policies
+            .map(|policy| {
+                let is_own = own.is_some_and(|own| std::ptr::eq(own, policy));
+                let tenant = if is_own { namespace.to_owned() } else { String::new() };
+                Applied { policy: policy.clone(), is_own, tenant }
+            })
+            .collect();
+        (!policies.is_empty()).then_some(Self { policies, make, open, doors })
+    }
+
+    /// What is decided by: two of them that are the same come to the same.
+    pub(crate) fn basis(&self) -> Option<Digest> {
+        let mut basis = Basis::default();
+        for Applied { policy, is_own, tenant } in &self.policies {
+            basis.add("policy", policy.mode.as_str());
+            basis.add("of", tenant);
+            basis.add("own", [u8::from(*is_own)]);
+            for entry in &policy.verifiers {
+                basis.add("entry", serde_json::to_vec(&entry.raw).unwrap_or_default());
+                match (self.make)(entry.clone(), !tenant.is_empty()) {
+                    Ok(verifier) => {
+                        verifier.add_basis(&mut basis);
+                        let names = verifier.named_keys();
+                        let rings = &self.doors.key_rings;
+                        match names {
+                            Some(names) => {
+                                names
+                                    .iter()
+                                    .for_each(|name| rings.add_basis(Some(name), &mut basis));
+                            }
+                            None => rings.add_basis(None, &mut basis),
+                        }
+                    }
+                    Err(_) => basis.add_unknown(),
+                }
+            }
+        }
+        Some(digest_of(Algorithm::Sha256, basis.bytes()?))
+    }
+
+    /// Judges what is attached to a plugin: to what its reference stands for, or else to the manifest
+    /// of this platform.
+    ///
+    /// # Errors
+    /// Which policy it does not fulfil, and why; or that it could not be found out now.
+    pub(crate) async fn judge(
+        &self,
+        origin: &Origin,
+        reference: &Reference,
+        root: &Descriptor,
+        manifest: &Digest,
+        give_up_at: Option<Instant>,
+    ) -> std::result::Result<Admission, InstallError> {
+        let mut admission = Admission::default();
+        for applied in &self.policies {
+            if applied.policy.mode == TrustMode::None {
+                let key = applied.key();
+                admission.warnings.push(format!(
+                    "no signature of the plugin was asked for: the mode of {key} is none"
+                ));
+                continue;
+            }
+            match self.ask(applied, origin, reference, &root.digest, manifest, give_up_at).await? {
+                Finding::Signed(signers) => admission.signers.extend(signers),
+                Finding::Unsigned(why) => {
+                    let (digest, is_own) = (root.digest.clone(), applied.is_own);
+                    let denial = Denial::Untrusted { digest, why, is_own };
+                    if applied.policy.mode != TrustMode::Warn {
+                        return Err(denial.into());
+                    }
+                    admission.warnings.push(format!("it runs, for the mode is warn: {denial}"));
+                }
+            }
+        }
+        admission.signers.sort();
+        admission.signers.dedup();
+        admission.signers.truncate(MAX_SIGNERS);
+        Ok(admission)
+    }
+
+    async fn ask(
+        &self,
+        applied: &Applied,
+        origin: &Origin,
+        reference: &Reference,
+        root: &Digest,
+        manifest: &Digest,
+        give_up_at: Option<Instant>,
+    ) -> std::result::Result<Finding, InstallError> {
+        let executor = self.executor(applied, origin).map_err(cannot)?;
+        let mut why = Vec::new();
+        let subjects = [root, manifest];
+        let subjects = if root == manifest { &subjects[..1] } else { &subjects[..] };
+        for digest in subjects {
+            let subject = reference.sibling(digest).to_string();
+            let context = Context::until(give_up_at).with_tenant(applied.tenant.as_str());
+            let parameters = VerifyParameters::new(&subject).with_context(context);
+            let result = executor.verify(&parameters, &|_| ()).await.map_err(cannot)?;
+            if result.is_success {
+                return Ok(Finding::Signed(signers(&result)));
+            }
+            if result.is_transient() {
+                let text = format!("whether it is signed was not found out: {}", reasons(&result));
+                return Err(InstallError::Registry(text));
+            }
+            why.push(reasons(&result));
+        }
+        why.dedup();
+        Ok(Finding::Unsigned(capped_line(&why.join("; "), MAX_WHY)))
+    }
+
+    fn executor(&self, applied: &Applied, origin: &Origin) -> Result<Executor> {
+        let make =
+            |entry: &VerifierPluginConfig| (self.make)(entry.clone(), !applied.tenant.is_empty());
+        let verifiers: Result<Vec<_>> = applied.policy.verifiers.iter().map(make).collect();
+        let policy = any_of_them()?;
+        let executor = Executor::new(vec![(self.open)(origin)?], verifiers?, Some(policy));
+        Ok(executor.with_doors(self.doors.clone()))
+    }
+}
+
+impl Applied {
+    fn key(&self) -> &'static str {
+        if self.is_own { "source.trustPolicy" } else { "plugins.trustPolicy" }
+    }
+}
+
+impl fmt::Debug for Signatures {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Signatures")
+            .field("policies", &self.policies)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where one who accepts is enough: of several signatures some may be of others.
+fn any_of_them() -> Result<Policy> {
+    let section = serde_json::json!({"policy": {"plugin": {
+        "name": "configPolicy", "artifactVerificationPolicies": {"default": "any"},
+    }}});
+    let config = Config::from_json(section.to_string().as_bytes());
+    let config = config.map_err(|error| {
+        ratify_core::ErrorCode::ConfigInvalid.detail("the policy of plugins").with_source(error)
+    })?;
+    Policy::from_config(&config.policy.unwrap_or_default())
+}
+
+fn cannot(error: Error) -> InstallError {
+    InstallError::Registry(format!("whether it is signed was not found out: {error}"))
+}
+
+/// Who signed, as the reports that accept say it.
+fn signers(result: &VerifyResult) -> Vec<String> {
+    let accepted = result.verifier_reports.of_verifiers().iter().filter(|report| report.is_success);
+    accepted.map(|report| capped_line(&signer(report), MAX_SIGNER)).collect()
+}
+
+/// The subject of notation's certificate, or the key or identity of cosign's signature; else who
+/// accepted it.
+fn signer(report: &VerifierReport) -> String {
+    let extensions = &report.extensions;
+    if let Some(subject) = extensions["SN"].as_str() {
+        return format!("{} {subject}", report.verifier_name);
+    }
+    let verifications = |signature: &Value| {
+        signature["verifications"].as_array().cloned().unwrap_or_else(|| vec![signature.clone()])
+    };
+    let accepted = extensions["signatures"].as_array().into_iter().flatten();
+    let accepted = accepted.flat_map(verifications).find(|one| one["isSuccess"] == true);
+    let key = accepted.map(|one| one["keyInformation"].clone()).unwrap_or_default();
+    let part = |name: &str| key[name].as_str().filter(|text| !text.is_empty());
+    let parts: Vec<_> = ["provider", "name", "version"].into_iter().filter_map(part).collect();
+    if parts.is_empty() {
+        return report.verifier_name.clone();
+    }
+    format!("{} {}", report.verifier_name, parts.join("/"))
+}
+
+fn reasons(result: &VerifyResult) -> String {
+    let reports = result.verifier_reports.of_verifiers();
+    let texts = reports.iter().map(|report| {
+        let reason = if report.error_reason.is_empty() { "" } else { ": " };
+        let (message, why) = (&report.message, &report.error_reason);
+        let name = if report.verifier_name.is_empty() { "" } else { " says " };
+        format!("{}{name}{message}{reason}{why}", report.verifier_name)
+    });
+    capped_line(&texts.collect::<Vec<_>>().join("; "), MAX_WHY)
+}
+
+#[cfg(test)]
+mod tests;

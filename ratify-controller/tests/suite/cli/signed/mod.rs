@@ -1,0 +1,156 @@
+//! T26: a plugin proves who signed it before it runs, by the real `notation`: on the command line, and
+//! by custom resources on a real API server, where the keys are resources too.
+
+mod notary;
+
+use ratify_controller::dev::{RegistryOptions, RunningRegistry};
+use serde_json::{Value, json};
+
+use super::{
+    Home,
+    cluster::{Controller, apply_store_and_policy, define, until, verifier},
+    config,
+    main_job::Place,
+    sourced,
+};
+use crate::cluster::server::{Cluster, ClusterOptions};
+use notary::{Notary, policy};
+
+/// A registry with the sample plugin and an image, and a home.
+async fn place(options: RegistryOptions) -> (RunningRegistry, Place, String) {
+    let registry = RunningRegistry::start(options).await.unwrap();
+    let mut home = Home::new();
+    home.allow_sources();
+    let place = Place { home, registry: registry.host().to_string(), is_tls: false };
+    let digest = place.fill().await;
+    (registry, place, digest)
+}
+
+/// A configuration whose plugins have to be signed.
+fn signed(place: &Place, policy: &Value) -> Value {
+    let mut config = config(&sourced("sample", &place.plugin(":1.0.0")));
+    config["plugins"] = json!({"trustPolicy": policy});
+    config
+}
+
+fn trusting(notary: &Notary, mode: &str, key: &str) -> Value {
+    policy(mode, json!({"verificationCerts": [notary.root(key)]}))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_runs_once_somebody_who_is_trusted_signed_it() {
+    let notary = Notary::new(&["release", "other"]);
+    for referrers_api in [true, false] {
+        let options = RegistryOptions { referrers_api, ..RegistryOptions::default() };
+        let (registry, place, digest) = place(options).await;
+        let enforced = signed(&place, &trusting(&notary, "enforce", "release"));
+        place.home.configure(&enforced);
+        let refused = async |why: &str| {
+            let (image, file) = (place.image(), place.home.path().join(".ratify/config.json"));
+            let install = ["plugin", "install", "--config", file.to_str().unwrap()];
+            for arguments in [&["verify", "-s", &image][..], &install] {
+                let ran = place.home.run(arguments).await;
+                assert_eq!(ran.code, Some(1), "{arguments:?} {}", ran.stdout);
+                let denial = format!("no signature of {digest} is trusted: ");
+                assert!(ran.error().contains(&denial), "{arguments:?} {}", ran.error());
+                assert!(ran.error().contains(why), "{arguments:?} {}", ran.error());
+            }
+            assert!(!place.home.plugins().join("sample").exists());
+        };
+        refused("plugins.trustPolicy").await;
+        notary.sign(&place.plugin(":1.0.0"), "other", !referrers_api).await;
+        refused("signature is not produced by a trusted signer").await;
+
+        // It runs where the policy warns only, and says so.
+        place.home.configure(&signed(&place, &trusting(&notary, "warn", "release")));
+        let warned = place.home.verify(&place.image()).await;
+        assert!(warned.is_success(), "{}", warned.stderr);
+        assert!(warned.stderr.contains("it runs, for the mode is warn: "), "{}", warned.stderr);
+        place.home.configure(&signed(&place, &json!({"mode": "none"})));
+        let unasked = place.home.verify(&place.image()).await;
+        assert!(unasked.stderr.contains("the mode of plugins.trustPolicy is none"));
+
+        place.home.configure(&enforced);
+        let denied = place.home.verify(&place.image()).await;
+        assert_eq!(denied.code, Some(1), "what ran before does not any more: {}", denied.stdout);
+        notary.sign(&place.plugin(":1.0.0"), "release", !referrers_api).await;
+        let ran = place.home.verify(&place.image()).await;
+        assert!(ran.is_success(), "{} {}", ran.stdout, ran.stderr);
+        let signer = "notation CN=release,O=Plugins,ST=WA,C=US";
+        let told = format!("verifier plugin sample is signed by {signer}");
+        assert!(ran.stderr.contains(&told), "{}", ran.stderr);
+        let loads: Value =
+            serde_json::from_str(&place.home.must(&["plugin", "log", "-o", "json"]).await).unwrap();
+        let last = loads.as_array().unwrap().last().unwrap();
+        assert_eq!(last["signers"], json!([signer]), "{loads}");
+
+        // The registry is away: what was admitted by this policy runs, and by no other.
+        registry.shutdown().await;
+        let file = place.home.path().join(".ratify/config.json");
+        let install = ["plugin", "install", "--config", file.to_str().unwrap()];
+        let kept = place.home.run(&install).await;
+        assert!(kept.error().contains("is kept ("), "{}", kept.error());
+        place.home.configure(&signed(&place, &trusting(&notary, "enforce", "other")));
+        let other = place.home.run(&install).await;
+        assert!(!other.error().contains("is kept ("), "{}", other.error());
+    }
+}
+
+fn inline(notary: &Notary, key: &str) -> String {
+    let value = std::fs::read_to_string(notary.root(key)).unwrap();
+    json!({
+        "apiVersion": "config.ratify.deislabs.io/v1beta1", "kind": "KeyManagementProvider",
+        "metadata": {"name": "plugin-ca"},
+        "spec": {"type": "inline", "parameters": {"contentType": "certificate", "value": value}},
+    })
+    .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_cluster_the_keys_are_resources_and_one_that_is_taken_away_takes_the_plugin_with_it() {
+    let Some(cluster) = Cluster::start(ClusterOptions::default()).await else { return };
+    let notary = Notary::new(&["release", "other"]);
+    let (_registry, place, digest) = place(RegistryOptions::default()).await;
+    let policy =
+        policy("enforce", json!({"verificationCertStores": {"ca": {"certs": ["plugin-ca"]}}}));
+    place.home.configure(&json!({"plugins": {"trustPolicy": policy}}));
+    define(&place.home, &cluster).await;
+    let controller = Controller::start_configured(&place.home, &cluster).await;
+    apply_store_and_policy(&cluster, &controller).await;
+    cluster.apply(&inline(&notary, "release")).await;
+    cluster.apply(&verifier(&place.plugin(":1.0.0"))).await;
+    let verifier_is = async |reason: &str| {
+        let is_so = |status: &Value| status["conditions"][0]["reason"] == reason;
+        until(&cluster, &controller, "verifiers", "verifier-dynamic", is_so).await
+    };
+    let decides = async |is_success: bool, why: &str| {
+        for look in 0.. {
+            let item = controller.ask(&place.image()).await;
+            if item["value"]["isSuccess"] == is_success && item.to_string().contains(why) {
+                return;
+            }
+            assert!(look < 100, "{item} {}", controller.said());
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    let object = verifier_is("Refused").await;
+    let error = object["status"]["error"].as_str().unwrap();
+    assert!(error.contains(&format!("no signature of {digest} is trusted: ")), "{error}");
+    decides(false, "is not in force").await;
+
+    // A signature that comes later is seen.
+    notary.sign(&place.plugin(":1.0.0"), "release", false).await;
+    let object = verifier_is("Active").await;
+    let signers = &object["status"]["plugin"]["signers"];
+    assert_eq!(*signers, json!(["notation CN=release,O=Plugins,ST=WA,C=US"]), "{object}");
+    decides(true, "").await;
+
+    // The key is trusted no more: what it signed ends, for those who ask next.
+    cluster.apply(&inline(&notary, "other")).await;
+    let object = verifier_is("Refused").await;
+    assert!(object["status"]["error"].as_str().unwrap().contains("trusted signer"), "{object}");
+    decides(false, "is not in force").await;
+    cluster.apply(&inline(&notary, "release")).await;
+    verifier_is("Active").await;
+    decides(true, "").await;
+}

@@ -1,0 +1,92 @@
+//! The real `notation`, with keys of authorities made here.
+
+use std::{fs, path::PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::parity::machines::Machines;
+
+/// Signs, as whoever it is told to be.
+pub(super) struct Notary {
+    folder: tempfile::TempDir,
+    program: PathBuf,
+}
+
+impl Notary {
+    /// A key for each of these names, each of an authority of its own.
+    pub(super) fn new(names: &[&str]) -> Self {
+        let program = Machines::find().unwrap().tool("notation");
+        let notary = Self { folder: tempfile::tempdir().unwrap(), program };
+        let keys: Vec<Value> = names.iter().map(|name| notary.issue(name)).collect();
+        let folder = notary.folder.path().join("notation");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("signingkeys.json"), json!({"keys": keys}).to_string()).unwrap();
+        notary
+    }
+
+    fn issue(&self, name: &str) -> Value {
+        let parameters = |name: &str, usages: &[KeyUsagePurpose]| {
+            let mut parameters = CertificateParams::default();
+            let subject = &mut parameters.distinguished_name;
+            for (type_, value) in [
+                (DnType::CountryName, "US"),
+                (DnType::StateOrProvinceName, "WA"),
+                (DnType::OrganizationName, "Plugins"),
+                (DnType::CommonName, name),
+            ] {
+                subject.push(type_, value);
+            }
+            parameters.key_usages = usages.to_vec();
+            parameters
+        };
+        let mut root = parameters("root", &[KeyUsagePurpose::KeyCertSign]);
+        root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = CertifiedIssuer::self_signed(root, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let leaf = parameters(name, &[KeyUsagePurpose::DigitalSignature]);
+        let leaf = leaf.signed_by(&key, &root).unwrap();
+        let write = |file: &str, text: String| {
+            let path = self.folder.path().join(format!("{name}.{file}"));
+            fs::write(&path, text).unwrap();
+            path
+        };
+        write("root.pem", root.pem());
+        let key_path = write("key", key.serialize_pem());
+        let chain = write("chain", leaf.pem() + &root.pem());
+        json!({"name": name, "keyPath": key_path, "certPath": chain})
+    }
+
+    /// The certificate of the authority of a key.
+    pub(super) fn root(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.root.pem"))
+    }
+
+    pub(super) async fn sign(&self, reference: &str, key: &str, by_tag: bool) {
+        let mut notation = Command::new(&self.program);
+        notation.env("XDG_CONFIG_HOME", self.folder.path());
+        let by_tag = format!("--force-referrers-tag={by_tag}");
+        notation.args(["sign", "--insecure-registry", &by_tag, "--key", key, reference]);
+        let ran = notation.output().await.unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    }
+}
+
+/// A policy that trusts who has a certificate of these stores.
+pub(super) fn policy(mode: &str, stores: Value) -> Value {
+    let statement = json!({
+        "name": "plugins", "registryScopes": ["*"], "trustStores": ["ca:certs"],
+        "trustedIdentities": ["*"], "signatureVerification": {"level": "strict"},
+    });
+    let mut verifier = json!({
+        "name": "notation",
+        "trustPolicyDoc": {"version": "1.0", "trustPolicies": [statement]},
+    });
+    for (key, value) in stores.as_object().unwrap() {
+        verifier[key] = value.clone();
+    }
+    json!({"mode": mode, "verifiers": [verifier]})
+}

@@ -1,0 +1,187 @@
+//! [`TrustPolicy`]: what a plugin has to prove before it may run. An addition to v1: the key
+//! `plugins.trustPolicy`, and `trustPolicy` of a `source`.
+
+use serde_json::{Map, Value};
+
+use crate::media_type;
+
+use super::{ConfigError, PluginSource, Section, VerifierPluginConfig};
+
+/// The built-in verifiers, which alone admit plugins: one that is a plugin would have to be admitted
+/// itself.
+const BUILT_IN: [(&str, &str); 2] = [
+    ("notation", "application/vnd.cncf.notary.signature"),
+    ("cosign", media_type::COSIGN_SIGNATURE),
+];
+/// The version of entries, which for built-in verifiers means nothing.
+const VERSION: &str = "1.0.0";
+
+/// What becomes of a plugin that is signed by nobody who is trusted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TrustMode {
+    /// It does not run.
+    #[default]
+    Enforce,
+    /// It runs, and a warning says why it should not.
+    Warn,
+    /// It runs: no signature is asked for.
+    None,
+}
+
+/// What a plugin has to prove.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct TrustPolicy {
+    /// What becomes of one that does not.
+    pub mode: TrustMode,
+    /// Who judges its signatures; one that accepts is enough.
+    pub verifiers: Vec<VerifierPluginConfig>,
+}
+
+impl TrustMode {
+    /// As configurations spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Warn => "warn",
+            Self::None => "none",
+        }
+    }
+}
+
+impl TrustPolicy {
+    /// Reads a policy that stands at a place. It is read strictly: a key that is misspelt would open
+    /// what was meant to be shut.
+    ///
+    /// # Errors
+    /// A mode that there is not, no verifier where one is needed, or one that may not admit plugins.
+    pub(super) fn from_value(at: String, value: Value) -> Result<Self, ConfigError> {
+        let mut section = Section::from_value(at, value)?;
+        section.refuse_null()?;
+        let mode = match section.string("mode")?.as_deref() {
+            None | Some("enforce") => TrustMode::Enforce,
+            Some("warn") => TrustMode::Warn,
+            Some("none") => TrustMode::None,
+            Some(other) => {
+                let other = crate::capped_line(other, 100);
+                return wrong(&section, "mode", format!("{other:?} is not enforce, warn or none"));
+            }
+        };
+        let entries = section.objects("verifiers")?;
+        let mut verifiers = Vec::new();
+        for (index, entry) in entries.into_iter().enumerate() {
+            let key = format!("verifiers[{index}]");
+            match verifier(entry) {
+                Ok(verifier) => verifiers.push(verifier),
+                Err(why) => return wrong(&section, &key, why),
+            }
+        }
+        if verifiers.is_empty() && mode != TrustMode::None {
+            return wrong(&section, "verifiers", "nobody could trust a plugin".to_owned());
+        }
+        section.refuse_rest()?;
+        Ok(Self { mode, verifiers })
+    }
+}
+
+impl PluginSource {
+    /// The policies that a plugin has to fulfil, all of them: its source's own in the place of the
+    /// cluster's, which an administrator wrote; a namespace's own only besides.
+    pub fn trust_policies<'a>(
+        &'a self,
+        of_cluster: Option<&'a TrustPolicy>,
+        is_namespaced: bool,
+    ) -> Vec<&'a TrustPolicy> {
+        match &self.trust_policy {
+            Some(own) if is_namespaced => of_cluster.into_iter().chain([own]).collect(),
+            Some(own) => vec![own],
+            None => of_cluster.into_iter().collect(),
+        }
+    }
+}
+
+fn verifier(mut entry: Map<String, Value>) -> Result<VerifierPluginConfig, String> {
+    let text = |entry: &Map<String, Value>, key: &str| {
+        entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let (name, type_) = (text(&entry, "name"), text(&entry, "type"));
+    let type_ = if type_.is_empty() { name } else { type_ };
+    let known = BUILT_IN.iter().find(|(name, _)| *name == type_);
+    let Some((name, artifact_type)) = known else {
+        let type_ = crate::capped_line(&type_, 100);
+        return Err(format!("{type_:?} is not notation or cosign, which alone admit plugins"));
+    };
+    if entry.contains_key("source") {
+        return Err("who admits plugins is built in, and has no source".to_owned());
+    }
+    entry.entry("name").or_insert_with(|| (*name).into());
+    entry.entry("artifactTypes").or_insert_with(|| (*artifact_type).into());
+    VerifierPluginConfig::from_entry(&entry, VERSION).map_err(|error| error.to_string())
+}
+
+fn wrong<T>(section: &Section, key: &str, why: String) -> Result<T, ConfigError> {
+    Err(ConfigError::Value { at: section.key_path(key), why })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(value: Value) -> Result<TrustPolicy, String> {
+        TrustPolicy::from_value("p".into(), value).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_policy_is_enforced_unless_it_says_otherwise_and_knows_what_its_verifiers_judge() {
+        let policy = read(json!({"verifiers": [{"type": "cosign", "trustPolicies": []}]})).unwrap();
+        assert_eq!(policy.mode, TrustMode::Enforce);
+        let verifier = &policy.verifiers[0];
+        assert_eq!((verifier.name.as_str(), verifier.binary_name()), ("cosign", "cosign"));
+        let types = verifier.artifact_types.as_ref().unwrap();
+        assert!(types.cover(media_type::COSIGN_SIGNATURE) && !types.cover("other"));
+        let notation =
+            json!({"mode": "warn", "verifiers": [{"name": "notation", "artifactTypes": "x"}]});
+        let policy = read(notation).unwrap();
+        assert_eq!(policy.mode, TrustMode::Warn);
+        assert!(policy.verifiers[0].artifact_types.as_ref().unwrap().cover("x"));
+        assert_eq!(read(json!({"mode": "none"})).unwrap().mode, TrustMode::None);
+    }
+
+    #[test]
+    fn what_would_open_is_refused() {
+        let of = |value| read(value).unwrap_err();
+        insta::assert_snapshot!(of(json!({})), @"p.verifiers: nobody could trust a plugin");
+        insta::assert_snapshot!(of(json!({"mode": "Enforce"})), @r#"p.mode: "Enforce" is not enforce, warn or none"#);
+        insta::assert_snapshot!(of(json!({"mode": null})), @"p.mode: expected a value, or no such key, found null");
+        insta::assert_snapshot!(of(json!({"mode": "none", "verifier": []})), @"p: unknown key verifier: a rule that is misspelt would not be kept");
+        insta::assert_snapshot!(of(json!({"verifiers": [{"name": "sbom"}]})), @r#"p.verifiers[0]: "sbom" is not notation or cosign, which alone admit plugins"#);
+        insta::assert_snapshot!(of(json!({"verifiers": [{"name": "c", "type": "cosign", "source": {"artifact": "r/p:1"}}]})), @"p.verifiers[0]: who admits plugins is built in, and has no source");
+        insta::assert_snapshot!(of(json!({"verifiers": ["cosign"]})), @"p.verifiers[0]: expected an object, found a string");
+    }
+
+    #[test]
+    fn a_namespace_adds_and_an_administrator_replaces() {
+        let named =
+            |mode: &str| read(json!({"mode": mode, "verifiers": [{"name": "cosign"}]})).unwrap();
+        let (of_cluster, own) = (named("enforce"), named("warn"));
+        let source = |own: Option<&TrustPolicy>| {
+            let entry = json!({"source": {"artifact": "r/p:1"}});
+            let mut source = PluginSource::from_entry(entry.as_object().unwrap()).unwrap().unwrap();
+            source.trust_policy = own.cloned();
+            source
+        };
+        let modes = |own: Option<&TrustPolicy>, is_namespaced| {
+            let source = source(own);
+            let all = source.trust_policies(Some(&of_cluster), is_namespaced);
+            all.iter().map(|policy| policy.mode.as_str()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(modes(None, false), "enforce");
+        assert_eq!(modes(None, true), "enforce");
+        assert_eq!(modes(Some(&own), false), "warn");
+        assert_eq!(modes(Some(&own), true), "enforce warn");
+        assert!(source(None).trust_policies(None, true).is_empty());
+    }
+}
