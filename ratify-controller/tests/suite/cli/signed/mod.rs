@@ -1,6 +1,7 @@
-//! T26: a plugin proves who signed it before it runs, by the real `notation`: on the command line, and
+//! T26: a plugin proves who signed it before it runs, by the real `notation` and `cosign`: on the command line, and
 //! by custom resources on a real API server, where the keys are resources too.
 
+mod cosign;
 mod notary;
 
 use ratify_controller::dev::{RegistryOptions, RunningRegistry};
@@ -14,6 +15,7 @@ use super::{
     sourced,
 };
 use crate::cluster::server::{Cluster, ClusterOptions};
+use cosign::Cosign;
 use notary::{Notary, policy};
 
 /// A registry with the sample plugin and an image, and a home.
@@ -94,6 +96,35 @@ async fn a_plugin_runs_once_somebody_who_is_trusted_signed_it() {
         let other = place.home.run(&install).await;
         assert!(!other.error().contains("is kept ("), "{}", other.error());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cosign_admits_plugins_as_well_by_a_key_under_its_tag() {
+    let (_registry, place, digest) = place(RegistryOptions::default()).await;
+    let cosign = Cosign::new();
+    let trusting = async |key: &str| {
+        let keys = json!([{"file": cosign.public(key).await}]);
+        let policy = json!({"name": "plugins", "scopes": ["*"], "keys": keys, "tLogVerify": false});
+        let verifier = json!({"name": "cosign", "trustPolicies": [policy]});
+        signed(&place, &json!({"verifiers": [verifier]}))
+    };
+    place.home.configure(&trusting("release").await);
+    let plugin = place.plugin(&format!("@{digest}"));
+    let refused = async || {
+        let ran = place.home.verify(&place.image()).await;
+        assert_eq!(ran.code, Some(1), "{}", ran.stdout);
+        let denial = format!("no signature of {digest} is trusted: ");
+        assert!(ran.error().contains(&denial), "{}", ran.error());
+    };
+    refused().await;
+    cosign.sign("cosign", &plugin, "other").await;
+    refused().await;
+    cosign.sign("cosign", &plugin, "release").await;
+    let ran = place.home.verify(&place.image()).await;
+    assert!(ran.is_success(), "{} {}", ran.stdout, ran.stderr);
+    let file = cosign.public("release").await;
+    let told = format!("verifier plugin sample is signed by cosign file/{}", file.display());
+    assert!(ran.stderr.contains(&told), "{}", ran.stderr);
 }
 
 fn inline(notary: &Notary, key: &str) -> String {

@@ -1,0 +1,45 @@
+//! The real `cosign`, with keys of its own and no transparency log.
+
+use std::path::PathBuf;
+
+use tokio::process::Command;
+
+use crate::parity::machines::Machines;
+
+/// Signs with keys that it makes.
+pub(super) struct Cosign {
+    folder: tempfile::TempDir,
+    machines: Machines,
+}
+
+impl Cosign {
+    pub(super) fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), machines: Machines::find().unwrap() }
+    }
+
+    /// The public key of this name, which is made where it is not there.
+    pub(super) async fn public(&self, name: &str) -> PathBuf {
+        let path = self.folder.path().join(format!("{name}.pub"));
+        if !path.exists() {
+            let prefix = self.folder.path().join(name).display().to_string();
+            self.run("cosign", &["generate-key-pair", "--output-key-prefix", &prefix]).await;
+        }
+        path
+    }
+
+    /// Signs what a digest names, under cosign's tag.
+    pub(super) async fn sign(&self, program: &str, reference: &str, key: &str) {
+        self.public(key).await;
+        let key = self.folder.path().join(format!("{key}.key")).display().to_string();
+        let words =
+            ["sign", "--yes", "--key", &key, "--tlog-upload=false", "--allow-http-registry"];
+        self.run(program, &[&words[..], &[reference]].concat()).await;
+    }
+
+    async fn run(&self, program: &str, arguments: &[&str]) {
+        let mut cosign = Command::new(self.machines.tool(program));
+        cosign.env("COSIGN_PASSWORD", "").env("HOME", self.folder.path());
+        let ran = cosign.args(arguments).output().await.unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    }
+}
