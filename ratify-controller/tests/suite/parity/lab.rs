@@ -128,6 +128,9 @@ impl Lab {
         command.env_clear().current_dir(&home).env("PATH", "/usr/bin:/bin");
         command.env("HOME", home).env("DOCKER_CONFIG", self.folder.join("docker"));
         command.env("SSL_CERT_FILE", self.folder.join("tls/ca.pem"));
+        // What is trusted of Sigstore: Sigstore's own repository is asked by nobody.
+        command.env("SIGSTORE_ROOT_FILE", self.folder.join("keys/root.pem"));
+        command.env("SIGSTORE_REKOR_PUBLIC_KEY", self.folder.join("keys/log.pub"));
         command
     }
 

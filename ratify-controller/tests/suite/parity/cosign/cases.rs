@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{
     super::verify_cases::with,
     signing::{SIGNATURE, Signed},
+    sigstore::{ISSUER, SUBJECT},
 };
 
 /// The summary says that the claims were compared.
@@ -13,6 +14,8 @@ pub(super) const CLAIMS: &str = "the payload is compared, and the summary says s
 pub(super) const ANY_LAYER: &str = "any one valid signature is enough";
 /// Newer versions of cosign hash as the curve is strong.
 pub(super) const NEW_HASH: &str = "keys of P-384 and P-521 sign with SHA-384 and SHA-512, too";
+/// An entry of the log that is another key's.
+pub(super) const LOG_TEXT: &str = "an entry of another key, in our words";
 /// A signature of another image is none.
 pub(super) const OTHER_IMAGE: &str = "a signature of another image is none";
 /// What lies under an image's tag has to be about the image.
@@ -74,6 +77,7 @@ pub(super) fn cases(signed: &Signed) -> Vec<Case> {
     all.extend(of_layers(signed));
     all.extend(of_legacy(signed));
     all.extend(of_policies(signed));
+    all.extend(of_certificates(signed));
     all.extend(of_configurations(signed));
     all
 }
@@ -200,6 +204,67 @@ fn of_policies(signed: &Signed) -> Vec<Case> {
         Case::passing("a scope in full", api("by-p256"), scoped(json!([api("by-p256")]), "*")),
         Case::failing("the scope of all others", api("by-p256"), scoped(json!(["r.io/a"]), "*")),
         Case::failing("no scope", api("by-p256"), scoped(json!(["r.io/a"]), "r.io/b*")),
+    ]
+}
+
+fn of_certificates(signed: &Signed) -> Vec<Case> {
+    let api = |name: &str| format!("{}/{name}:v1", signed.api);
+    let log = |mut entry: Value| {
+        entry["trustPolicies"][0]["rekorURL"] = signed.log.url.clone().into();
+        entry["trustPolicies"][0].as_object_mut().unwrap().remove("tLogVerify");
+        entry
+    };
+    let keyless = |subject: (&str, &str), issuer: (&str, &str)| {
+        let keyless = json!({(subject.0): subject.1, (issuer.0): issuer.1, "ctLogVerify": false});
+        json!({"trustPolicies": [
+            {"name": "default", "scopes": ["*"], "keyless": keyless, "tLogVerify": false},
+        ]})
+    };
+    let (exact, pattern) = ("certificateIdentity", "certificateIdentityRegExp");
+    let issuer = ("certificateOIDCIssuer", ISSUER);
+    let dev = || keyless((exact, SUBJECT), issuer);
+    let p256 = || policy(json!([{"file": signed.key("p256")}]));
+    let other = || policy(json!([{"file": signed.key("other")}]));
+    vec![
+        Case::passing("a key, in the log", api("logged"), log(p256())),
+        Case::failing("another key, in the log", api("logged"), log(other())).differs(&[LOG_TEXT]),
+        Case::failing("a key, in no log", api("by-p256"), log(p256())),
+        Case::passing("a certificate that is good now", api("certified"), dev()),
+        Case::passing("a certificate, in the log", api("certified-logged"), log(dev())),
+        Case::passing("a pattern", api("certified"), keyless((pattern, "^dev@"), issuer)),
+        Case::passing(
+            "a pattern of the issuer",
+            api("certified-logged"),
+            log(keyless((pattern, "example"), ("certificateOIDCIssuerRegExp", "^https://id[.]"))),
+        ),
+        Case::failing(
+            "another identity",
+            api("certified"),
+            keyless((exact, "other@example.com"), issuer),
+        ),
+        Case::failing(
+            "another identity, in the log",
+            api("certified-logged"),
+            log(keyless((exact, "other@example.com"), issuer)),
+        ),
+        Case::failing(
+            "another issuer",
+            api("certified"),
+            keyless((exact, SUBJECT), (issuer.0, "https://other.example.com")),
+        ),
+        Case::failing(
+            "a pattern that fits nobody",
+            api("certified"),
+            keyless((pattern, "^example"), issuer),
+        ),
+        Case::failing("no certificate", api("by-p256"), dev()),
+        Case::passing(
+            "a certificate's key",
+            api("certified"),
+            policy(json!([{"file": signed.key("leaf")}])),
+        ),
+        Case::passing("the older form, any certificate", api("certified"), json!({})).differs(&[]),
+        Case::failing("the older form, no certificate", api("by-p256"), json!({})),
     ]
 }
 

@@ -3,10 +3,12 @@
 //! section "The verifier cosign".
 //!
 //! - `signing`: keys, images and signatures of foreign programs;
+//! - `sigstore`: an authority and a log, for cosign and for both hosts;
 //! - `cases`: what is asked.
 
 mod cases;
 mod signing;
+mod sigstore;
 
 use super::{
     compare::Difference,
@@ -23,14 +25,24 @@ const ROWS: &[Row] = &[
     Row { id: cases::CLAIMS, is: is_of_claims },
     Row { id: cases::ANY_LAYER, is: passes_here },
     Row { id: cases::NEW_HASH, is: passes_here },
+    Row { id: cases::LOG_TEXT, is: is_of_another_key },
     Row { id: cases::OTHER_IMAGE, is: passes_in_v1 },
     Row { id: cases::FOREIGN, is: is_foreign },
+];
+
+/// What a summary may say, the first of it here alone.
+const SUMMARY: [&str; 4] = [
+    "The cosign claims were validated.",
+    "Existence of the claims in the transparency log was verified offline.",
+    "The signatures were verified against the specified public key.",
+    "The code-signing certificate was verified using trusted certificate authority certificates.",
 ];
 
 /// What the summary says of what was compared.
 fn is_of_claims(at: &Difference) -> bool {
     let is_summary = at.pointer.contains("/summary/");
-    is_summary && (at.only_here() || at.here_text() == "The cosign claims were validated.")
+    // What v1 says, too, is one place further on.
+    is_summary && SUMMARY.contains(&at.here_text().as_str())
 }
 
 /// All of a report that is good here and bad in v1.
@@ -55,6 +67,11 @@ fn passes_in_v1(at: &Difference) -> bool {
         Some("summary") => at.only_v1(),
         _ => false,
     }
+}
+
+/// v1 prints both keys in full.
+fn is_of_another_key(at: &Difference) -> bool {
+    at.is_at("error") && at.says("comparing public key PEMs", "the public key in the bundle is not")
 }
 
 /// What lies under the tag of another image is not even given to a verifier.

@@ -10,9 +10,12 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::super::{
-    lab::Lab,
-    layout::{Layout, MANIFEST, digest_of, sha256},
+use super::{
+    super::{
+        lab::Lab,
+        layout::{Layout, MANIFEST, digest_of, sha256},
+    },
+    sigstore::{self, Log},
 };
 
 /// The kinds of keys, as openssl calls them.
@@ -33,6 +36,8 @@ pub(super) struct Signed {
     pub(super) api: String,
     /// Without it, with a password.
     pub(super) tags: String,
+    /// The transparency log.
+    pub(super) log: Log,
     /// Ours, with the Referrers API as the specification has it.
     pub(super) ours: RunningRegistry,
 }
@@ -56,9 +61,12 @@ impl Signed {
         make_key(lab, &keys, "other", KINDS[0].1).await;
         fs::write(keys.join("empty.pub"), "").unwrap();
         fs::write(keys.join("bad.pub"), "no PEM").unwrap();
+        sigstore::certify(&keys);
+        import_key(lab, &keys, "leaf").await;
+        let log = Log::start(&keys).await;
         let ours = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
         let signed =
-            Self { keys, api: lab.api.address.clone(), tags: lab.tags.address.clone(), ours };
+            Self { keys, api: lab.api.address.clone(), tags: lab.tags.address.clone(), log, ours };
         signed.sign_all(lab).await;
         signed
     }
@@ -74,6 +82,7 @@ impl Signed {
         let names: Vec<String> = KINDS.iter().map(|(kind, _)| format!("by-{kind}")).collect();
         let mut images: Vec<Layout> = names.iter().map(|name| image(name)).collect();
         images.extend(["older-p384", "older-p521", "older-ed25519"].map(image));
+        images.extend(["logged", "certified", "certified-logged"].map(image));
         images.extend(["unsigned", "good-bad", "bad-good", "moved", "attached"].map(image));
         let all: Vec<&Layout> = images.iter().collect();
         lab.push(&all, &lab.api).await;
@@ -99,6 +108,18 @@ impl Signed {
         for (key, digest) in [("p384", "-sha256"), ("p521", "-sha256"), ("ed25519", "")] {
             self.sign_by_openssl(lab, key, digest, &api(&format!("older-{key}"))).await;
         }
+        let certificate = self.keys.join("leaf.crt").to_str().unwrap().to_owned();
+        let root = self.keys.join("root.pem").to_str().unwrap().to_owned();
+        let log = ["--rekor-url", self.log.url.as_str()];
+        let certified = ["--certificate", &certificate, "--certificate-chain", &root];
+        let both = [&log[..], &certified].concat();
+        for (name, key, more) in [
+            ("logged", "p256", &log[..]),
+            ("certified", "leaf", &certified),
+            ("certified-logged", "leaf", &both),
+        ] {
+            self.sign(lab, Signing { program: "cosign", key, image: &api(name), more }).await;
+        }
         let referrer = ["--registry-referrers-mode=oci-1-1"];
         let image = api("attached");
         self.sign(lab, Signing { program: "cosign", key: "p256", image: &image, more: &referrer })
@@ -110,7 +131,11 @@ impl Signed {
     async fn sign(&self, lab: &Lab, signing: Signing<'_>) {
         let mut cosign = Command::new(lab.machines.tool(signing.program));
         cosign.arg("sign").arg("--key").arg(self.keys.join(format!("{}.key", signing.key)));
-        cosign.args(["--tlog-upload=false", "--allow-http-registry", "--yes"]);
+        if !signing.more.contains(&"--rekor-url") {
+            cosign.arg("--tlog-upload=false");
+        }
+        cosign.args(["--allow-http-registry", "--yes"]);
+        cosign.env("SIGSTORE_REKOR_PUBLIC_KEY", self.keys.join("log.pub"));
         cosign.args(signing.more).arg(signing.image);
         cosign.env("COSIGN_PASSWORD", "").env("COSIGN_EXPERIMENTAL", "1");
         cosign.env("DOCKER_CONFIG", lab.folder.join("docker"));
@@ -216,6 +241,12 @@ async fn make_key(lab: &Lab, folder: &Path, name: &str, options: &[&str]) {
     let pem = folder.join(format!("{name}.pem"));
     let mut openssl = Command::new(lab.machines.tool("openssl"));
     lab.must(openssl.arg("genpkey").args(options).arg("-out").arg(&pem)).await;
+    import_key(lab, folder, name).await;
+}
+
+/// Makes of `<name>.pem` what cosign signs with.
+async fn import_key(lab: &Lab, folder: &Path, name: &str) {
+    let pem = folder.join(format!("{name}.pem"));
     let mut cosign = Command::new(lab.machines.tool("cosign"));
     cosign.args(["import-key-pair", "--yes", "--key"]).arg(&pem);
     cosign.arg("--output-key-prefix").arg(folder.join(name)).env("COSIGN_PASSWORD", "");
