@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use ratify_core::{
     ErrorCode, KeyRings, ReferrerStore, Result,
-    config::{PluginSource, TrustPolicy, VerifierPluginConfig},
+    config::{PluginRules, PluginSource, TrustPolicy, VerifierPluginConfig},
     executor::Doors,
     link,
 };
@@ -35,6 +35,7 @@ use crate::{
         install::{InstallOptions, InstallRequest, install},
         inventory::{InstalledPlugin, LoadedFor},
         loaded::Loaded,
+        lock::LockFile,
         process::{HostOptions, Orphans, PluginHost},
         rules::RulesInForce,
         sandbox::{MemoryBudget, launcher_beside},
@@ -226,6 +227,7 @@ impl Runtime {
         let of_cluster = rules.plugins.trust_policy.as_ref();
         let options = InstallOptions {
             signatures: self.signatures(request.source, of_cluster, scope),
+            lock: Self::lock(&rules.plugins)?,
             give_up_at: Some(Instant::now() + INSTALL_PATIENCE),
             rules: Arc::clone(&rules.plugins),
             loaded_for,
@@ -247,6 +249,20 @@ impl Runtime {
     /// What keys verifiers and trust policies use from now on.
     pub(crate) fn put_key_rings(&self, rings: Arc<KeyRings>) {
         *self.key_rings.lock().unwrap_or_else(PoisonError::into_inner) = rings;
+    }
+
+    /// The lock file, where the rules name one.
+    ///
+    /// # Errors
+    /// Where it cannot be told what is locked.
+    pub(crate) fn lock(rules: &PluginRules) -> Result<Option<Arc<LockFile>>> {
+        let path = rules.lock_file.as_deref().map(Path::new);
+        let read = path.map(|path| LockFile::read(path).map(Arc::new)).transpose();
+        read.map_err(|denial| {
+            ErrorCode::DownloadPluginFailure
+                .detail("Failed to download the plugin from the source")
+                .with_source(denial)
+        })
     }
 
     /// What a plugin of a source has to prove before it runs.

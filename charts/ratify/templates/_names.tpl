@@ -135,6 +135,7 @@ imagePullSecrets:
 {{- $plugins := dict -}}
 {{- if kindIs "slice" $rules.allowedRepositories }}{{ $_ := set $plugins "allowedRepositories" $rules.allowedRepositories }}{{ end -}}
 {{- with $rules.deniedDigests }}{{ $_ := set $plugins "deniedDigests" . }}{{ end -}}
+{{- with $rules.lockFile }}{{ $_ := set $plugins "lockFile" . }}{{ end -}}
 {{- with $rules.trustPolicy }}{{ $_ := set $plugins "trustPolicy" . }}{{ end -}}
 {{- with $rules.requireDigest }}{{ $_ := set $plugins "requireDigest" . }}{{ end -}}
 {{- with $rules.maxSizeBytes }}{{ $_ := set $plugins "maxSizeBytes" (int64 .) }}{{ end -}}

@@ -360,6 +360,10 @@ async fn prepare(
         return Ok(ready);
     }
     ready.tag = Tag::of(source).map_err(failed)?;
+    // What is locked is agreed on: all replicas have one configuration.
+    let locked =
+        locked(rules, source, resource).map_err(|error| Box::new(Built::failed(error, true)))?;
+    let pin = pin.or(locked);
     let pin = match pin {
         Some(pin) => pin,
         None => claim::pin(shared, resource, source).await.map_err(|error| {
@@ -371,6 +375,18 @@ async fn prepare(
     };
     ready.pin = Some(pin);
     Ok(ready)
+}
+
+/// What the lock file says that a source stands for, where there is one.
+fn locked(rules: &PluginRules, source: &PluginSource, resource: &Resource) -> Result<Option<Pin>> {
+    let Some(lock) = Runtime::lock(rules)? else { return Ok(None) };
+    let digest = lock.digest_of(&source.artifact, None).map_err(|denial| {
+        ErrorCode::DownloadPluginFailure
+            .detail("Failed to download the plugin from the source")
+            .with_source(denial)
+    })?;
+    let (uid, generation) = (resource.uid.clone(), resource.generation);
+    Ok(Some(Pin { uid, generation, digest: digest.clone() }))
 }
 
 fn loaded_for(shared: &Shared, resource: &Resource) -> LoadedFor {

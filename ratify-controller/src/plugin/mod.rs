@@ -8,6 +8,7 @@ pub mod find;
 pub mod install;
 pub mod inventory;
 pub mod loaded;
+pub mod lock;
 pub mod process;
 pub mod rules;
 pub mod sandbox;

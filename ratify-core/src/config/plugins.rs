@@ -38,6 +38,8 @@ pub struct PluginRules {
     pub namespaced_source: bool,
     /// Whether the `address` of a namespaced resource may be anywhere.
     pub namespaced_any_address: bool,
+    /// A file that says which digest each `source.artifact` stands for; nothing else is installed.
+    pub lock_file: Option<String>,
     /// What every plugin with a source has to prove, where its source does not say.
     pub trust_policy: Option<TrustPolicy>,
 }
@@ -168,6 +170,7 @@ impl PluginRules {
             denied_digests: denied.into_iter().collect(),
             require_digest: section.boolean("requireDigest")?.unwrap_or_default(),
             max_size: max_size(&mut section)?,
+            lock_file: section.string("lockFile")?.filter(|path| !path.is_empty()),
             ..Self::default()
         };
         if let Some(value) = section.take("trustPolicy")? {

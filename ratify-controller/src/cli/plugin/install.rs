@@ -27,6 +27,7 @@ use crate::{
         inventory::{GRACE_PERIOD, Inventory, Kind, LoadedFor},
         rules::Rules,
     },
+    runtime::Runtime,
 };
 
 /// The stores that are built in: their `source` is never used.
@@ -130,7 +131,7 @@ impl Install {
 }
 
 /// A source without an auth provider of its own.
-fn source_of(artifact: &str) -> anyhow::Result<PluginSource> {
+pub(super) fn source_of(artifact: &str) -> anyhow::Result<PluginSource> {
     let entry = serde_json::json!({"source": {"artifact": artifact}});
     let source = entry.as_object().map(PluginSource::from_entry).transpose()?.flatten();
     source.ok_or_else(|| anyhow!("{artifact} is no source"))
@@ -228,10 +229,16 @@ async fn attempt(
     let rules = Arc::clone(&context.runtime.rules.now().plugins);
     let who = context.runtime.environment.host_name.clone();
     let loaded_for = LoadedFor { who, ..LoadedFor::default() };
-    let of_cluster = rules.trust_policy.as_ref();
+    let (of_cluster, lock) = (rules.trust_policy.as_ref(), Runtime::lock(&rules)?);
     let signatures = context.runtime.signatures(&wanted.source, of_cluster, &SecretScope::Cluster);
-    let options =
-        InstallOptions { give_up_at, rules, loaded_for, signatures, ..InstallOptions::default() };
+    let options = InstallOptions {
+        give_up_at,
+        rules,
+        loaded_for,
+        signatures,
+        lock,
+        ..InstallOptions::default()
+    };
     let connect = |source: &PluginSource| match layout {
         None => context.client_for(source).map(Origin::from),
         Some(path) => Ok(open_layout(path, &source.artifact)?.into()),

@@ -1,4 +1,4 @@
-//! `ratify plugin`: install, list, log, inspect, push, save, load and try plugins. Ours; v1 has no such command.
+//! `ratify plugin`: install, list, lock, log, inspect, push, save, load and try plugins. Ours; v1 has no such command.
 //!
 //! The feature flag of dynamic plugins governs `source` of a configuration in `verify` and
 //! `serve`: who types one of these commands has decided already.
@@ -7,6 +7,7 @@ mod inspect;
 mod install;
 mod list;
 mod load;
+mod lock;
 mod log;
 mod progress;
 mod push;
@@ -48,6 +49,8 @@ enum Command {
     Install(install::Install),
     /// List what is installed, and whether it is still whole
     List(list::List),
+    /// Write down which digests the references of plugins stand for
+    Lock(lock::Lock),
     /// Print which plugin was loaded when, for whom, and from where
     Log(log::Log),
     /// Show what a reference stands for, without installing or running it
@@ -98,6 +101,7 @@ impl PluginCommand {
         match self.command {
             Command::Install(command) => command.run(context).await,
             Command::List(command) => command.run(context).await,
+            Command::Lock(command) => command.run(context).await,
             Command::Log(command) => command.run(context).await,
             Command::Inspect(command) => command.run(context).await,
             Command::Push(command) => command.run(context).await,

@@ -23,6 +23,7 @@ use tracing::Instrument as _;
 
 use super::{
     inventory::{InstalledPlugin, Inventory, InventoryError, Kind, Load, LoadedFor, Resource},
+    lock::LockFile,
     signatures::Signatures,
 };
 use crate::telemetry::spans;
@@ -76,6 +77,8 @@ pub struct InstallOptions {
     pub give_up_at: Option<Instant>,
     /// Who has to have signed it; `None` for nobody.
     pub signatures: Option<Signatures>,
+    /// What references stand for; `None` where nothing is locked.
+    pub lock: Option<Arc<LockFile>>,
 }
 
 impl Default for InstallOptions {
@@ -88,6 +91,7 @@ impl Default for InstallOptions {
             loaded_for: LoadedFor::default(),
             give_up_at: None,
             signatures: None,
+            lock: None,
         }
     }
 }
@@ -206,6 +210,10 @@ fn check(
     // By the words of the source: what it is pinned to is a digest in any case.
     options.rules.check(&Candidate { source: Some(&reference), ..Candidate::default() })?;
     inventory.check(request.type_)?;
+    if let Some(lock) = &options.lock {
+        let locked = lock.digest_of(&request.source.artifact, request.pin)?;
+        return Ok(reference.sibling(locked));
+    }
     Ok(match request.pin {
         Some(pin) => reference.sibling(pin),
         None => reference,

@@ -120,6 +120,7 @@ const ADDITIONS: &[Addition] = &[
         r#"{"mutationKeepsTag":true,"mutationRequestTimeout":1950,"verificationRequestTimeout":4900}"#),
     to("plugins>allowedRepositories", r#"["registry.example.com/a/*"]"#, CONFIG, "/data/config.json/plugins",
         r#"{"allowedRepositories":["registry.example.com/a/*"]}"#),
+    to("plugins>lockFile", r#""/locks/ratify.lock""#, CONFIG, "/data/config.json/plugins", r#"{"lockFile":"/locks/ratify.lock"}"#),
     to("plugins>trustPolicy", r#"{"mode":"warn","verifiers":[{"name":"notation"}]}"#, CONFIG, "/data/config.json/plugins",
         r#"{"trustPolicy":{"mode":"warn","verifiers":[{"name":"notation"}]}}"#),
     to("plugins>deniedDigests", r#"["sha256:00"]"#, CONFIG, "/data/config.json/plugins", r#"{"deniedDigests":["sha256:00"]}"#),

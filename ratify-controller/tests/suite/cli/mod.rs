@@ -9,7 +9,7 @@
 //! - `keys`: what keys come from, as resources.
 //! - `denied`: a rule that comes into force takes what it denies out of force, and the other way;
 //!   `tenants`: the attacks of a namespace administrator; `loads`: the record of what was loaded.
-//! - `signed`: plugins that must be signed.
+//! - `signed`: plugins that must be signed; `locked`: those that a lock file names.
 //! - `credentials`: several registries, several passwords, and programs that give them out;
 //!   `registries`: when a change of the files about registries counts.
 //! - `image`: the image, as it runs in a cluster; `layout`: a layout in place of a registry.
@@ -47,6 +47,7 @@ mod late;
 mod layout;
 mod lies;
 mod loads;
+mod locked;
 mod main_job;
 mod metrics;
 mod migrate;

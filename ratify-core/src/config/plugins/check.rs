@@ -114,6 +114,26 @@ pub enum Denial {
         /// Whether the policy is its source's own.
         is_own: bool,
     },
+    /// The lock file does not name it.
+    #[error(
+        "{artifact} is denied: the lock file that plugins.lockFile names does not have it. Add it by ratify plugin lock"
+    )]
+    NotLocked {
+        /// The artifact.
+        artifact: String,
+    },
+    /// The lock file has another digest for it.
+    #[error(
+        "the plugin is denied: {artifact} is locked to {locked}, and {digest} was agreed on. Change the resource, or write the lock file anew by ratify plugin lock"
+    )]
+    OtherThanLocked {
+        /// The artifact.
+        artifact: String,
+        /// What was agreed on.
+        digest: Digest,
+        /// What it is locked to.
+        locked: Digest,
+    },
     /// It could not be told whether a rule forbids it.
     #[error("the plugin is denied, for it cannot be told whether a rule forbids it: {0}")]
     Doubt(String),
