@@ -79,6 +79,13 @@ impl Verifier for CosignVerifier {
         self.config.nested
     }
 
+    fn named_keys(&self) -> Option<Vec<String>> {
+        Some(match &self.config.mode {
+            Mode::Policies(all) => policies::named_keys(all),
+            Mode::Legacy(_) => Vec::new(),
+        })
+    }
+
     fn add_basis(&self, basis: &mut Basis) {
         basis.add("built-in", Self::TYPE);
         match serde_json::to_vec(&self.entry.raw) {

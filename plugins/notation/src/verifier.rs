@@ -156,6 +156,10 @@ impl Verifier for NotationVerifier {
         false
     }
 
+    fn named_keys(&self) -> Option<Vec<String>> {
+        Some(self.configuration.trust.resources().map(str::to_owned).collect())
+    }
+
     fn add_basis(&self, basis: &mut Basis) {
         match serde_json::to_vec(&self.entry.raw) {
             Ok(entry) => basis.add("entry", entry),

@@ -284,6 +284,19 @@ impl AnySignature<'_> {
     }
 }
 
+/// The key management providers whose keys policies use.
+pub(super) fn named_keys(all: &[TrustPolicy]) -> Vec<String> {
+    let sources = all.iter().filter_map(|policy| match &policy.signer {
+        Signer::Keys(sources) => Some(sources),
+        Signer::Keyless(_) => None,
+    });
+    let provider = |source: &KeySource| match source {
+        KeySource::Provider { provider, .. } => Some(provider.clone()),
+        KeySource::File { .. } => None,
+    };
+    sources.flatten().filter_map(provider).collect()
+}
+
 /// Adds what policies rest on besides the entry: what was in their key files, and what is trusted.
 pub(super) fn add_basis(all: &[TrustPolicy], basis: &mut Basis) {
     for policy in all {

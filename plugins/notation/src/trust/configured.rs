@@ -45,6 +45,11 @@ impl CertificateStores {
         Ok(Self(groups))
     }
 
+    /// Every resource that is named.
+    pub(crate) fn resources(&self) -> impl Iterator<Item = &str> {
+        self.0.values().flatten().map(String::as_str)
+    }
+
     /// The resources of a trust store; none where nothing is said of it.
     pub(crate) fn group(&self, type_: TrustStoreType, name: &str) -> &[String] {
         self.0.get(&(type_.name(), name.to_owned())).map(Vec::as_slice).unwrap_or_default()
@@ -68,6 +73,7 @@ mod tests {
         let by_type = read(&by_type).unwrap();
         assert_eq!(by_type.group(TrustStoreType::Ca, "certs"), ["a", "b"]);
         assert_eq!(by_type.group(TrustStoreType::Tsa, "certs"), ["c"]);
+        assert_eq!(by_type.resources().collect::<Vec<_>>(), ["a", "b", "c"]);
         assert!(by_type.group(TrustStoreType::SigningAuthority, "certs").is_empty());
         let legacy = read(&json!({"certs": ["a"], "more": []})).unwrap();
         assert_eq!(legacy.group(TrustStoreType::Ca, "certs"), ["a"]);

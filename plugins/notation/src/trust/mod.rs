@@ -30,6 +30,11 @@ pub(crate) struct TrustStores {
 }
 
 impl TrustStores {
+    /// The key management providers and certificate stores that are named.
+    pub(crate) fn resources(&self) -> impl Iterator<Item = &str> {
+        self.stores.resources()
+    }
+
     /// Stores as configured. A path that begins with `~/` is below the home directory.
     pub(crate) fn new(paths: &[String], stores: CertificateStores, home: &std::path::Path) -> Self {
         let below_home = |path: &String| match path.strip_prefix("~/") {

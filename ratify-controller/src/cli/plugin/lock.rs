@@ -47,11 +47,10 @@ impl Lock {
             locked.push(Locked { artifact: source.artifact, digest: root.digest });
         }
         let lock = LockFile::new(locked);
-        match &self.output {
-            None => output::print_line(lock.to_text()?.trim_end())?,
-            Some(path) => {
-                lock.write(path).with_context(|| format!("cannot write {}", path.display()))?
-            }
+        if let Some(path) = &self.output {
+            lock.write(path).with_context(|| format!("cannot write {}", path.display()))?;
+        } else {
+            output::print_line(lock.to_text()?.trim_end())?;
         }
         Ok(ExitCode::SUCCESS)
     }
