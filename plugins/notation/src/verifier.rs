@@ -175,3 +175,6 @@ impl Verifier for NotationVerifier {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
