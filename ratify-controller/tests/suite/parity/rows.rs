@@ -152,8 +152,12 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         id: NOTATION_SKIP,
         is: |at| match at.pointer.as_str() {
-            "/exit" => at.v1_text() == "2" && at.here_text() == "0",
-            pointer => pointer == "/stdout" && at.v1_text().is_empty(),
+            "/exit" => at.here_text() == "0",
+            // v1 panics on one of its threads; another may come to an end before.
+            "/stdout" => {
+                at.v1_text().is_empty() || at.v1_text().contains("No verification results")
+            }
+            _ => false,
         },
     },
     Row {
