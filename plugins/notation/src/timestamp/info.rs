@@ -101,7 +101,7 @@ impl<'a> Info<'a> {
     }
 }
 
-/// Seconds, thousandths [0] and millionths [1] of one, each of which may be left out.
+/// Seconds, thousandths (`[0]`) and millionths (`[1]`) of one, each of which may be left out.
 fn accuracy(body: AnyRef<'_>) -> Result<i64, x509_cert::der::Error> {
     let mut reader = SliceReader::new(body.value())?;
     let mut nanos = 0_i64;
