@@ -19,7 +19,7 @@ use crate::{
         confined::Confinement,
         exec::{Program, ProgramError},
         find::FindError,
-        install::{InstallRequest, disabled_warning},
+        install::{InstallRequest, Ran, disabled_warning},
         inventory::{GRACE_PERIOD, InstalledPlugin, Inventory, Kind, LoadedFor},
         rules::Rules,
         store::ExecStore,
@@ -141,6 +141,8 @@ pub(crate) struct Site<'a> {
     pub(crate) scope: &'a SecretScope,
     /// The digest that a custom resource's source was resolved to.
     pub(crate) pin: Option<&'a Digest>,
+    /// What its status says that ran.
+    pub(crate) ran: Option<&'a Ran>,
     /// The directory of a namespace, which its programs may not lead out of.
     pub(crate) own: Option<&'a Confinement>,
     /// For whom a plugin is loaded; of a file's entry only who loads it is known.
@@ -153,7 +155,8 @@ impl<'a> Site<'a> {
     fn of_file(dirs: &'a [PathBuf], runtime: &'a Runtime) -> Self {
         let who = runtime.environment.host_name.clone();
         let loaded_for = LoadedFor { who, ..LoadedFor::default() };
-        Self { dirs, scope: &SecretScope::Cluster, pin: None, own: None, loaded_for, runtime }
+        let scope = &SecretScope::Cluster;
+        Self { dirs, scope, pin: None, ran: None, own: None, loaded_for, runtime }
     }
 }
 
@@ -301,7 +304,7 @@ impl Plugin<'_> {
     /// The program of an entry: installed from its source where downloads are allowed, or else
     /// searched for by name.
     async fn program(&self, source: Option<&PluginSource>) -> Result<Program, Missing> {
-        let Site { dirs, scope, pin, own, loaded_for, runtime } = self.site;
+        let Site { dirs, scope, pin, ran, own, loaded_for, runtime } = self.site;
         if let Some(source) = source {
             if runtime.environment.dynamic_plugins() {
                 if pin.is_none() && source.refresh_interval.is_some() {
@@ -319,6 +322,7 @@ impl Plugin<'_> {
                     source,
                     directory: &dirs[0],
                     pin: *pin,
+                    ran: *ran,
                 };
                 let installed = runtime.install(&request, loaded_for.clone(), scope).await;
                 let installed = Arc::new(installed.map_err(Missing::Download)?);

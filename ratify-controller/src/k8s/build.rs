@@ -33,6 +33,7 @@ use crate::{
     built_in,
     plugin::{
         confined::Confinement,
+        install::Ran,
         inventory::{InstalledPlugin, LoadedFor},
         rules::{is_denial, is_untrusted},
     },
@@ -285,6 +286,8 @@ struct Ready {
     loaded_for: LoadedFor,
     /// Whether a trust policy is asked about it.
     is_signed: bool,
+    /// What the status says that ran.
+    ran: Option<Ran>,
 }
 
 impl Ready {
@@ -292,7 +295,7 @@ impl Ready {
         let pin = self.pin.as_ref().map(|pin| &pin.digest);
         let (own, loaded_for) = (self.own.as_ref(), self.loaded_for.clone());
         let (dirs, scope, runtime) = (&self.dirs, &self.scope, &shared.runtime);
-        Site { dirs, scope, pin, own, loaded_for, runtime }
+        Site { dirs, scope, pin, ran: self.ran.as_ref(), own, loaded_for, runtime }
     }
 
     /// What was installed is what was agreed on.
@@ -348,7 +351,16 @@ async fn prepare(
     let denied = |denial: Denial| failed(ErrorCode::ConfigInvalid.error().with_source(denial));
     let (dirs, own) = directories(shared, rules, resource, address).map_err(denied)?;
     let (scope, loaded_for) = (scope(resource), loaded_for(shared, resource));
-    let mut ready = Ready { dirs, pin: None, tag: None, scope, own, loaded_for, is_signed: false };
+    let mut ready = Ready {
+        dirs,
+        pin: None,
+        tag: None,
+        scope,
+        own,
+        loaded_for,
+        is_signed: false,
+        ran: ran(resource),
+    };
     let Some(source) = source else { return Ok(ready) };
     let of_cluster = rules.trust_policy.as_ref();
     ready.is_signed = !source.trust_policies(of_cluster, resource.key.kind.namespaced).is_empty();
@@ -375,6 +387,12 @@ async fn prepare(
     };
     ready.pin = Some(pin);
     Ok(ready)
+}
+
+/// The version that a status says ran.
+fn ran(resource: &Resource) -> Option<Ran> {
+    let PluginStatus { artifact, version, .. } = resource.plugin_status()?;
+    Some(Ran { artifact: artifact?, version: version? })
 }
 
 /// What the lock file says that a source stands for, where there is one.
@@ -452,6 +470,7 @@ fn plugin_status(
         loaded_time: None,
         loaded_by: Some(shared.identity.clone()),
         signers: Some(record.signers.clone()).filter(|signers| !signers.is_empty()),
+        version: record.version.clone(),
     })
 }
 

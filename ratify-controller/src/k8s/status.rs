@@ -323,6 +323,7 @@ mod tests {
             loaded_time: None,
             loaded_by: Some(pod.into()),
             signers: None,
+            version: None,
         }
     }
 

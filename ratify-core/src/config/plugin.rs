@@ -22,6 +22,8 @@ pub struct PluginSource {
     pub refresh_interval: Option<String>,
     /// What the plugin has to prove before it may run; an addition to v1.
     pub trust_policy: Option<TrustPolicy>,
+    /// Whether a version that is older than the one before may take its place; an addition to v1.
+    pub allow_downgrade: bool,
 }
 
 impl PluginSource {
@@ -42,7 +44,15 @@ impl PluginSource {
             None => None,
             Some(value) => Some(TrustPolicy::from_value(section.key_path("trustPolicy"), value)?),
         };
-        Ok(Some(Self { artifact, auth_provider, auth_providers, refresh_interval, trust_policy }))
+        let allow_downgrade = section.boolean("allowDowngrade")?.unwrap_or_default();
+        Ok(Some(Self {
+            artifact,
+            auth_provider,
+            auth_providers,
+            refresh_interval,
+            trust_policy,
+            allow_downgrade,
+        }))
     }
 }
 

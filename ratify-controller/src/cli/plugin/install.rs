@@ -224,6 +224,7 @@ async fn attempt(
         source: &wanted.source,
         directory: &wanted.directory,
         pin: None,
+        ran: None,
     };
     let give_up_at = Some(Instant::now() + PATIENCE);
     let rules = Arc::clone(&context.runtime.rules.now().plugins);

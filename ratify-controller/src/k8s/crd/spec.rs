@@ -79,6 +79,10 @@ pub struct PluginSourceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "free")]
     pub trust_policy: Option<Map<String, Value>>,
+    /// Whether a version that is older than the one before may take its place, where plugins must be
+    /// signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_downgrade: Option<bool>,
 }
 
 /// A policy: what decides over the verifiers' reports.

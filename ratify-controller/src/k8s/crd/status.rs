@@ -136,6 +136,9 @@ pub struct PluginStatus {
     /// The pod that loaded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loaded_by: Option<String>,
+    /// The version that it says it is. Where plugins must be signed, none that is older takes its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Who signed it, as far as the trust policy trusts them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signers: Option<Vec<String>>,

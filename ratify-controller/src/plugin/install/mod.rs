@@ -5,6 +5,7 @@
 //! does what was decided. `artifact` is the format Ratify pushes, `push` pushes it, and `inspect`
 //! describes what a reference stands for without running it.
 
+mod age;
 mod artifact;
 mod error;
 mod inspect;
@@ -58,6 +59,17 @@ pub struct InstallRequest<'a> {
     /// The digest of an index or a manifest in the source's repository that was agreed on: this
     /// one, whatever the source's tag stands for.
     pub pin: Option<&'a Digest>,
+    /// What ran of the source before, where something else than the directory knows it.
+    pub ran: Option<&'a Ran>,
+}
+
+/// A version that ran, and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    /// `source.artifact`, as it was then.
+    pub artifact: String,
+    /// The plugin's own version.
+    pub version: String,
 }
 
 /// On which node, and within which bounds.

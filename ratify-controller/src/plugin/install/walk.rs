@@ -12,7 +12,8 @@ use ratify_core::{
 use ratify_store_oras::Origin;
 
 use super::{
-    Connect, InstallError, InstallOptions, InstallRequest, PlanError, PluginConfig, Progress,
+    Connect, InstallError, InstallOptions, InstallRequest, PlanError, PluginConfig, Progress, Ran,
+    age,
     artifact::platform_text,
     plan::{self, MAX_CONFIG, Step, Wanted},
 };
@@ -123,8 +124,24 @@ impl<'a> Walk<'a> {
             None => None,
         };
         let mut record = self.record(root, manifest.digest, &program.layer, config);
+        self.check_age(&record)?;
         self.admit(&mut record).await?;
         self.program(record, &program.layer, progress).await
+    }
+
+    /// Where plugins must be signed, none that is older takes the place of one that ran.
+    fn check_age(&self, record: &Record) -> Result<(), InstallError> {
+        if self.options.signatures.is_none() || self.request.source.allow_downgrade {
+            return Ok(());
+        }
+        let here = self
+            .inventory
+            .record(&record.resource())
+            .and_then(|known| Some(Ran { artifact: known.artifact, version: known.version? }));
+        for ran in [self.request.ran, here.as_ref()].into_iter().flatten() {
+            age::check(&record.artifact, record.version.as_deref(), ran)?;
+        }
+        Ok(())
     }
 
     /// What nobody who is trusted signed is not fetched, and does not run.

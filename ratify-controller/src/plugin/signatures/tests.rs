@@ -140,6 +140,7 @@ impl Site {
             source: &source,
             directory: &directory,
             pin: None,
+            ran: None,
         };
         let platform: Platform = this_platform();
         let give_up_at = Some(Instant::now() + Duration::from_secs(30));

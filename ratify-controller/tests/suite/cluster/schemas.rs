@@ -279,6 +279,7 @@ fn our_definitions_are_nowhere_stricter_than_v1s() {
     NamespacedPolicy v1beta1.status.observedGeneration
     NamespacedStore v1beta1: column Digest .status.plugin.digest (wide)
     NamespacedStore v1beta1: column Age .metadata.creationTimestamp
+    NamespacedStore v1beta1.spec.source.allowDowngrade
     NamespacedStore v1beta1.spec.source.authProviders
     NamespacedStore v1beta1.spec.source.refreshInterval
     NamespacedStore v1beta1.spec.source.trustPolicy
@@ -287,6 +288,7 @@ fn our_definitions_are_nowhere_stricter_than_v1s() {
     NamespacedStore v1beta1.status.plugin
     NamespacedVerifier v1beta1: column Digest .status.plugin.digest (wide)
     NamespacedVerifier v1beta1: column Age .metadata.creationTimestamp
+    NamespacedVerifier v1beta1.spec.source.allowDowngrade
     NamespacedVerifier v1beta1.spec.source.authProviders
     NamespacedVerifier v1beta1.spec.source.refreshInterval
     NamespacedVerifier v1beta1.spec.source.trustPolicy
@@ -298,6 +300,7 @@ fn our_definitions_are_nowhere_stricter_than_v1s() {
     Policy v1beta1: column Age .metadata.creationTimestamp
     Policy v1beta1.status.conditions
     Policy v1beta1.status.observedGeneration
+    Store v1alpha1.spec.source.allowDowngrade
     Store v1alpha1.spec.source.authProviders
     Store v1alpha1.spec.source.refreshInterval
     Store v1alpha1.spec.source.trustPolicy
@@ -305,12 +308,14 @@ fn our_definitions_are_nowhere_stricter_than_v1s() {
     Store v1alpha1.status: keeps all
     Store v1beta1: column Digest .status.plugin.digest (wide)
     Store v1beta1: column Age .metadata.creationTimestamp
+    Store v1beta1.spec.source.allowDowngrade
     Store v1beta1.spec.source.authProviders
     Store v1beta1.spec.source.refreshInterval
     Store v1beta1.spec.source.trustPolicy
     Store v1beta1.status.conditions
     Store v1beta1.status.observedGeneration
     Store v1beta1.status.plugin
+    Verifier v1alpha1.spec.source.allowDowngrade
     Verifier v1alpha1.spec.source.authProviders
     Verifier v1alpha1.spec.source.refreshInterval
     Verifier v1alpha1.spec.source.trustPolicy
@@ -319,6 +324,7 @@ fn our_definitions_are_nowhere_stricter_than_v1s() {
     Verifier v1alpha1.status: keeps all
     Verifier v1beta1: column Digest .status.plugin.digest (wide)
     Verifier v1beta1: column Age .metadata.creationTimestamp
+    Verifier v1beta1.spec.source.allowDowngrade
     Verifier v1beta1.spec.source.authProviders
     Verifier v1beta1.spec.source.refreshInterval
     Verifier v1beta1.spec.source.trustPolicy

@@ -117,6 +117,7 @@ async fn install_within(
         source: &source,
         directory,
         pin: None,
+        ran: None,
     };
     let give_up_at = Some(Instant::now() + patience);
     let options = InstallOptions { give_up_at, ..InstallOptions::default() };

@@ -137,6 +137,7 @@ async fn install_into(directory: &Path, artifact: &str) -> Result<Installation> 
         source: &source,
         directory,
         pin: None,
+        ran: None,
     };
     let give_up_at = Some(Instant::now() + Duration::from_secs(30));
     let options = InstallOptions { give_up_at, ..InstallOptions::default() };

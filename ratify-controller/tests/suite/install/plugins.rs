@@ -244,6 +244,7 @@ async fn references_and_names_that_are_none_are_refused_without_a_request() {
             source: &source,
             directory: &directory,
             pin: None,
+            ran: None,
         };
         let options = InstallOptions::default();
         let result =
@@ -268,6 +269,7 @@ async fn progress_is_told_up_to_the_whole_size() {
         source: &source,
         directory: &directory,
         pin: None,
+        ran: None,
     };
     let mut told = Vec::new();
     let mut progress = |received, total| told.push((received, total));

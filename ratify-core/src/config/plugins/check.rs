@@ -114,6 +114,18 @@ pub enum Denial {
         /// Whether the policy is its source's own.
         is_own: bool,
     },
+    /// A signed version that is older than the one that ran before.
+    #[error(
+        "the plugin is denied: {artifact} is version {version} now, and {known} was there before: an old one that is signed may have been put in its place. Name it by digest, or set source.allowDowngrade"
+    )]
+    Downgrade {
+        /// The artifact.
+        artifact: String,
+        /// Its version; empty where it has none.
+        version: String,
+        /// The version that was there before.
+        known: String,
+    },
     /// The lock file does not name it.
     #[error(
         "{artifact} is denied: the lock file that plugins.lockFile names does not have it. Add it by ratify plugin lock"

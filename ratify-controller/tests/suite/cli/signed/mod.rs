@@ -12,7 +12,7 @@ use super::{
     cluster::{Controller, apply_store_and_policy, define, until, verifier},
     config,
     main_job::Place,
-    sourced,
+    sample, sourced, this_platform,
 };
 use crate::cluster::server::{Cluster, ClusterOptions};
 use cosign::Cosign;
@@ -184,4 +184,76 @@ async fn in_a_cluster_the_keys_are_resources_and_one_that_is_taken_away_takes_th
     cluster.apply(&inline(&notary, "release")).await;
     verifier_is("Active").await;
     decides(true, "").await;
+}
+
+/// Pushes the sample as a version under the tag `stable`, signed.
+async fn release(place: &Place, notary: &Notary, version: &str) {
+    let (plugin, program) = (place.plugin(":stable"), sample());
+    let program = format!("{}={}", this_platform(), program.display());
+    let push = ["plugin", "push", &plugin, "--type", "sample", "--version", version];
+    place.home.must(&[&push[..], &["--platform", &program]].concat()).await;
+    notary.sign(&plugin, "release", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_version_that_is_signed_is_refused_also_where_the_volume_is_lost() {
+    let Some(cluster) = Cluster::start(ClusterOptions::default()).await else { return };
+    let notary = Notary::new(&["release"]);
+    let (_registry, place, _) = place(RegistryOptions::default()).await;
+    let config = json!({"plugins": {"trustPolicy": trusting(&notary, "enforce", "release")}});
+    place.home.configure(&config);
+    define(&place.home, &cluster).await;
+    let controller = Controller::start_configured(&place.home, &cluster).await;
+    apply_store_and_policy(&cluster, &controller).await;
+    let apply = async |types: &str, more: &str| {
+        let artifact = place.plugin(":stable");
+        let document = format!(
+            "
+apiVersion: config.ratify.deislabs.io/v1beta1
+kind: Verifier
+metadata: {{name: verifier-dynamic}}
+spec: {{name: sample, artifactTypes: '{types}', source: {{artifact: '{artifact}'{more}}}}}
+"
+        );
+        cluster.apply(&document).await;
+    };
+    release(&place, &notary, "2.0.0").await;
+    apply("*", "").await;
+    let runs = |version: &'static str| {
+        move |status: &Value| status["issuccess"] == true && status["plugin"]["version"] == version
+    };
+    until(&cluster, &controller, "verifiers", "verifier-dynamic", runs("2.0.0")).await;
+
+    // Another pod, whose volume is empty, and a change of the resource: the tag is asked for anew.
+    release(&place, &notary, "1.0.0").await;
+    drop(controller);
+    let mut other = Home::new();
+    other.allow_sources();
+    other.configure(&config);
+    let controller = Controller::start_configured(&other, &cluster).await;
+    apply("a,b", "").await;
+    let is_refused = |status: &Value| status["conditions"][0]["reason"] == "Refused";
+    let object = until(&cluster, &controller, "verifiers", "verifier-dynamic", is_refused).await;
+    let error = object["status"]["error"].as_str().unwrap();
+    assert!(error.contains("is version 1.0.0 now, and 2.0.0 was there before"), "{error}");
+
+    apply("a,b", ", allowDowngrade: true").await;
+    until(&cluster, &controller, "verifiers", "verifier-dynamic", runs("1.0.0")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_the_command_line_the_volume_knows_what_ran() {
+    let notary = Notary::new(&["release"]);
+    let (_registry, place, _) = place(RegistryOptions::default()).await;
+    let mut config = signed(&place, &trusting(&notary, "enforce", "release"));
+    config["verifier"]["plugins"][0]["source"]["artifact"] = place.plugin(":stable").into();
+    place.home.configure(&config);
+    release(&place, &notary, "1.2.0").await;
+    assert!(place.home.verify(&place.image()).await.is_success());
+    release(&place, &notary, "1.1.9").await;
+    let ran = place.home.verify(&place.image()).await;
+    assert_eq!(ran.code, Some(1), "{}", ran.stdout);
+    assert!(ran.error().contains("is version 1.1.9 now, and 1.2.0 was there"), "{}", ran.error());
+    release(&place, &notary, "1.3.0").await;
+    assert!(place.home.verify(&place.image()).await.is_success());
 }
