@@ -5,7 +5,7 @@
 //! makes an entry of a configuration of its spec, `parts` makes a snapshot of what was built, and
 //! `status` says how a resource stands, which `write` writes, with the Events of `events`. `queue`
 //! says what is to be done next; `manager` does what `watch` saw, by the jobs in `build`; `tried`
-//! says when it has done so once. `pins` and `claim` settle which digest runs, `follow` looks after
+//! says when it has done so once. `pins` and `claim` settle which digest runs, `known` what ran, `follow` looks after
 //! tags, `keys` gets keys and certificates, `volume` looks after what is left. `rotation` makes the certificates that the server shows, `waits`
 //! sees how long others wait for its answers.
 
@@ -21,6 +21,7 @@ mod events;
 mod follow;
 mod keys;
 pub mod kind;
+mod known;
 mod log;
 pub mod manager;
 pub mod parts;
