@@ -55,6 +55,11 @@ impl BuiltIns {
     }
 }
 
+/// Whether the entry of a built-in verifier asks that somebody signed, and not who.
+pub(crate) fn accepts_anyone(entry: &VerifierPluginConfig) -> bool {
+    entry.binary_name() == COSIGN && CosignVerifier::accepts_anyone(entry)
+}
+
 /// What is wrong with the entry of a built-in verifier, if anything is. Nothing is looked up.
 pub(crate) fn error(entry: &VerifierPluginConfig, is_of_namespace: bool) -> Option<Error> {
     match entry.binary_name() {
@@ -81,7 +86,12 @@ mod tests {
         assert!(is_built_in(&entry) && error(&entry, false).is_none());
         let refused = error(&entry, true).unwrap().to_string();
         assert!(refused.contains("a namespace may not choose"), "{refused}");
+        assert!(!accepts_anyone(&entry));
         let mut other = entry.clone();
+        other.raw.remove("key");
+        assert!(accepts_anyone(&other));
+        other.raw.insert("trustPolicies".to_owned(), json!([{}]));
+        assert!(!accepts_anyone(&other), "wrong, and said elsewhere");
         "sbom".clone_into(&mut other.type_);
         assert!(!is_built_in(&other) && error(&other, true).is_none());
     }

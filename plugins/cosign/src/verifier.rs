@@ -37,7 +37,20 @@ impl CosignVerifier {
     /// names a file or a server.
     pub fn new(entry: VerifierPluginConfig, environment: &Environment) -> Result<Self> {
         let config = Config::read(&entry, environment)?;
+        if config.accepts_anyone() {
+            tracing::warn!(
+                "the verifier {} has neither trustPolicies nor key: it accepts signatures of whoever has an identity of Sigstore's, which is anyone; name who has to sign, in trustPolicies",
+                entry.name
+            );
+        }
         Ok(Self { entry, config })
+    }
+
+    /// Whether an entry asks only that somebody signed, and not who: v1's older form without a key.
+    /// `false` where the entry is wrong.
+    pub fn accepts_anyone(entry: &VerifierPluginConfig) -> bool {
+        let environment = Environment { is_check: true, ..Environment::default() };
+        Config::read(entry, &environment).is_ok_and(|config| config.accepts_anyone())
     }
 
     /// Checks an entry without reading any file.

@@ -115,9 +115,22 @@ fn verifier(mut entry: Map<String, Value>) -> Result<VerifierPluginConfig, Strin
     if entry.contains_key("source") {
         return Err("who admits plugins is built in, and has no source".to_owned());
     }
+    if *name == "cosign" && !names_signers(&entry) {
+        return Err("cosign with neither trustPolicies nor key accepts whoever has an identity of Sigstore's, which is anyone".to_owned());
+    }
     entry.entry("name").or_insert_with(|| (*name).into());
     entry.entry("artifactTypes").or_insert_with(|| (*artifact_type).into());
     VerifierPluginConfig::from_entry(&entry, VERSION).map_err(|error| error.to_string())
+}
+
+/// Whether an entry of cosign's says who has to sign: v1's older form without a key does not. Keys are
+/// read without regard to case, as by the verifier.
+fn names_signers(entry: &Map<String, Value>) -> bool {
+    entry.iter().any(|(key, value)| match value {
+        Value::Array(policies) => key.eq_ignore_ascii_case("trustPolicies") && !policies.is_empty(),
+        Value::String(path) => key.eq_ignore_ascii_case("key") && !path.is_empty(),
+        _ => false,
+    })
 }
 
 fn wrong<T>(section: &Section, key: &str, why: String) -> Result<T, ConfigError> {
@@ -136,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_policy_is_enforced_unless_it_says_otherwise_and_knows_what_its_verifiers_judge() {
-        let policy = read(json!({"verifiers": [{"type": "cosign", "trustPolicies": []}]})).unwrap();
+        let policy = read(json!({"verifiers": [{"type": "cosign", "Key": "/k.pub"}]})).unwrap();
         assert_eq!(policy.mode, TrustMode::Enforce);
         let verifier = &policy.verifiers[0];
         assert_eq!((verifier.name.as_str(), verifier.binary_name()), ("cosign", "cosign"));
@@ -159,13 +172,22 @@ mod tests {
         insta::assert_snapshot!(of(json!({"mode": "none", "verifier": []})), @"p: unknown key verifier: a rule that is misspelt would not be kept");
         insta::assert_snapshot!(of(json!({"verifiers": [{"name": "sbom"}]})), @r#"p.verifiers[0]: "sbom" is not notation or cosign, which alone admit plugins"#);
         insta::assert_snapshot!(of(json!({"verifiers": [{"name": "c", "type": "cosign", "source": {"artifact": "r/p:1"}}]})), @"p.verifiers[0]: who admits plugins is built in, and has no source");
+        let anyone = "cosign with neither trustPolicies nor key accepts whoever";
+        for entry in
+            [json!({}), json!({"trustPolicies": []}), json!({"trustPolicy": [{}], "key": ""})]
+        {
+            let mut entry = entry;
+            entry["name"] = "cosign".into();
+            let error = of(json!({"verifiers": [entry]}));
+            assert!(error.starts_with("p.verifiers[0]: ") && error.contains(anyone), "{error}");
+        }
         insta::assert_snapshot!(of(json!({"verifiers": ["cosign"]})), @"p.verifiers[0]: expected an object, found a string");
     }
 
     #[test]
     fn a_namespace_adds_and_an_administrator_replaces() {
         let named =
-            |mode: &str| read(json!({"mode": mode, "verifiers": [{"name": "cosign"}]})).unwrap();
+            |mode: &str| read(json!({"mode": mode, "verifiers": [{"name": "notation"}]})).unwrap();
         let (of_cluster, own) = (named("enforce"), named("warn"));
         let source = |own: Option<&TrustPolicy>| {
             let entry = json!({"source": {"artifact": "r/p:1"}});

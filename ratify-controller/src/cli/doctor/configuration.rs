@@ -125,6 +125,11 @@ pub(super) fn verifier(entry: &VerifierPluginConfig, origin: Origin<'_>) -> Find
     if let Some(error) = built_in::error(entry, false) {
         return refused(VERIFIER, &entry.name, &error);
     }
+    if built_in::accepts_anyone(entry) {
+        return Finding::warning(VERIFIER, &entry.name, "it accepts anyone's signature")
+            .why("without trustPolicies and key it asks that somebody with an identity of Sigstore's signed, which anyone can have")
+            .fix("name who has to sign, by keys or by certificateIdentity and certificateOIDCIssuer, in trustPolicies (docs/cosign.md)");
+    }
     if built_in::is_built_in(entry) && entry.artifact_types.is_none() {
         return Finding::warning(VERIFIER, &entry.name, "it judges nothing")
             .why("artifactTypes is missing, and a built-in verifier judges the types that it is told")
@@ -233,7 +238,7 @@ mod tests {
         Warning configuration.keys : nobody reads excutor, verifier.extra
         Warning configuration.store oras: useHttp: registries are asked in clear
         Failure configuration.store store.plugins[1]: CONFIG_INVALID: invalid plugin name for a store: ..
-        Ok configuration.verifier n: judges a
+        Warning configuration.verifier n: it accepts anyone's signature
         Note configuration.verifier any: it judges artifacts of every type
         Failure configuration.verifier verifier.plugins[2]: CONFIG_INVALID: The name field is required in the Verifier configuration
         Failure configuration.verifier notation: PLUGIN_INIT_FAILURE: Failed to create the Notation Verifier: Failed to create the Notation Verifier: trust policy document can not have zero trust policy statements
