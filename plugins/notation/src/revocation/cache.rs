@@ -1,5 +1,6 @@
 //! [`ListCache`]: lists of revoked certificates that were fetched, until their next update. Bounded in
-//! number and bytes. What is in it is proven anew at each use.
+//! number and bytes. What is in it was proven before it was kept, and is at each use, for several authorities
+//! may name one address.
 
 use std::{
     collections::BTreeMap,

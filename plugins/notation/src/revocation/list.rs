@@ -53,26 +53,40 @@ impl Revocation<'_> {
             return Status::Unknown(Trouble::new(text));
         }
         for url in &certificate.crl_points {
-            let list = match self.list(url).await {
+            let list = match self.list(url, certificate, issuer).await {
                 Ok(list) => list,
                 Err(trouble) => return Status::Unknown(trouble),
             };
-            let found = list
-                .prove(certificate, issuer, self.now)
-                .and_then(|()| list.revokes(certificate, signing_time));
-            match found {
+            match list.revokes(certificate, signing_time) {
                 Ok(true) => return Status::Revoked,
                 Ok(false) => until = earlier(until, list.next_update),
-                Err(text) => {
-                    return Status::Unknown(Trouble::new(format!("the CRL from {url}: {text}")));
-                }
+                Err(text) => return Status::Unknown(of_list(url, &text)),
             }
         }
         // Each list that is proven has an end.
         until.map_or_else(|| Status::Unknown(Trouble::new("it names no list")), Status::Good)
     }
 
-    async fn list(&self, url: &str) -> Result<Arc<RevocationList>, Trouble> {
+    /// The proven list of an address. One that does not stand for the certificate is not kept: it came in
+    /// clear, and would deny until its own end.
+    async fn list(
+        &self,
+        url: &str,
+        certificate: &Certificate,
+        issuer: &Certificate,
+    ) -> Result<Arc<RevocationList>, Trouble> {
+        let prove = |list: &RevocationList| list.prove(certificate, issuer, self.now);
+        let kept = self.lists.get(url, self.now);
+        if let Some(kept) = kept.filter(|kept| prove(kept).is_ok()) {
+            return Ok(kept);
+        }
+        let list = Arc::new(self.fetch(url).await?);
+        prove(&list).map_err(|text| of_list(url, &text))?;
+        self.lists.put(url, &list, self.now);
+        Ok(list)
+    }
+
+    async fn fetch(&self, url: &str) -> Result<RevocationList, Trouble> {
         let shown = ratify_core::capped_line(url, 200);
         if !is_http(url) {
             let text = format!(
@@ -80,20 +94,18 @@ impl Revocation<'_> {
             );
             return Err(Trouble::new(text));
         }
-        if let Some(list) = self.lists.get(url, self.now) {
-            return Ok(list);
-        }
         let request = FetchRequest::new(url, UrlSource::Document, MOST_BYTES, TIMEOUT);
         let words = format!("failed to download CRL from {shown}: failed to retrieve CRL: ");
         let bytes = self.host.fetch(&request).await;
         let bytes = bytes.map_err(|error| Trouble::of_host(&words, &error))?;
-        let list = RevocationList::parse(bytes).map_err(|error| {
+        RevocationList::parse(bytes).map_err(|error| {
             Trouble::new(format!("{words}{}", ErrorCode::CertInvalid.detail(error)))
-        })?;
-        let list = Arc::new(list);
-        self.lists.put(url, &list, self.now);
-        Ok(list)
+        })
     }
+}
+
+fn of_list(url: &str, text: &str) -> Trouble {
+    Trouble::new(format!("the CRL from {}: {text}", ratify_core::capped_line(url, 200)))
 }
 
 /// A list, of which the head is read.

@@ -192,6 +192,29 @@ fn lists_are_kept_until_their_next_update_where_they_are_to_be() {
 }
 
 #[test]
+fn a_list_that_somebody_on_the_way_made_is_not_kept() {
+    let root = Authority::root("root");
+    let leaf = root.issue("leaf", with_list);
+    let forged = signed(list(), &Authority::root("root"));
+    let is_first = std::sync::atomic::AtomicBool::new(true);
+    let good = signed(list(), &root);
+    let host = MemoryHost::default().fetching(move |_| {
+        let is_first = is_first.swap(false, std::sync::atomic::Ordering::Relaxed);
+        Ok(if is_first { forged.clone() } else { good.clone() })
+    });
+    let lists = ListCache::default();
+    lists.keep(true);
+    let chain = [leaf.certificate.clone(), root.certificate.clone()];
+    let run = || {
+        let revocation = Revocation { host: &host, lists: &lists, now: moment(NOW) };
+        let whose = Whose { purpose: Purpose::CodeSigning, anchor: 1, signing_time: None };
+        revocation.check(&chain, whose).now_or_never().unwrap().is_ok()
+    };
+    assert!(!run() && run() && run());
+    assert_eq!(host.asked().len(), 2, "the good one is kept");
+}
+
+#[test]
 fn a_list_is_fetched_in_clear_alone_and_one_that_cannot_be_had_may_pass() {
     let root = Authority::root("root");
     for url in
