@@ -11,7 +11,7 @@ use std::{
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
-use crate::{AddressRules, lookups::Lookups};
+use crate::{AddressRules, places::Places};
 
 /// How many names are looked up at a time: a look-up occupies a thread until it ends, and a name
 /// server that is silent would occupy all of them.
@@ -41,7 +41,7 @@ type LookUp = fn(&str) -> io::Result<Vec<SocketAddr>>;
 pub(crate) struct CheckedResolver {
     rules: RulesNow,
     look_up: LookUp,
-    lookups: Arc<Lookups>,
+    lookups: Arc<Places>,
     /// The hosts of the proxies: the administrator's own words, wherever they are.
     proxies: Arc<[String]>,
     /// The hosts of references; a redirect adds none.
@@ -53,7 +53,7 @@ impl CheckedResolver {
         Self {
             rules,
             look_up: |name| Ok((name, 0).to_socket_addrs()?.collect()),
-            lookups: Arc::new(Lookups::new(LOOKUPS)),
+            lookups: Arc::new(Places::new(LOOKUPS)),
             proxies: proxies.into(),
             written: Arc::default(),
         }

@@ -19,6 +19,7 @@ use crate::{
     AddressRules, Counters, OrasError, TlsRoots,
     addresses::Refusal,
     hosts::Hosts,
+    places::Places,
     probe::Recording,
     registries::Registries,
     resolver::{CheckedResolver, PROXIES, proxy_hosts},
@@ -29,6 +30,8 @@ use crate::{
 
 /// When there are more pools than this, all are connected anew.
 const MAX_POOLS: usize = 64;
+/// How many long answers are read at once for all tenants; one tenant has at most half.
+const LONG_ANSWERS: usize = 4;
 /// What is offered where each request has a connection of its own.
 const HTTP_11: &[u8] = b"http/1.1";
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
@@ -85,6 +88,7 @@ struct Pools {
     open: Mutex<HashMap<PoolKey, reqwest::Client>>,
     registries: Registries,
     counters: Counters,
+    long_answers: Arc<Places>,
 }
 
 /// Which pool: of which hosts, with which profile, whether each request has a connection of its own,
@@ -142,7 +146,13 @@ impl Connections {
             open: Mutex::default(),
             registries: Registries::default(),
             counters: Counters::default(),
+            long_answers: Arc::new(Places::new(LONG_ANSWERS)),
         }))
+    }
+
+    /// The places of long answers that are read from outside of registries.
+    pub(crate) fn long_answers(&self) -> &Arc<Places> {
+        &self.0.long_answers
     }
 
     /// Whether a URL may be asked, as far as its name tells; its addresses are looked at when they

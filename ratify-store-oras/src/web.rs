@@ -26,6 +26,8 @@ use crate::{
     transport::check_step,
 };
 
+/// An answer of more bytes is a long one.
+const LONG: usize = 1 << 20;
 /// More redirects are none that lead anywhere.
 const MAX_REDIRECTS: usize = 3;
 
@@ -111,7 +113,7 @@ impl Web {
             let response = answered?;
             let status = response.status();
             match status {
-                StatusCode::OK => return body(response, request.max_bytes, what).await,
+                StatusCode::OK => return self.body(response, request, what).await,
                 StatusCode::NOT_FOUND => return Err(OrasError::NotFound { what: what.to_owned() }),
                 _ if status.is_redirection() && request.body.is_none() => {
                     url = next_of(&response, &url).map_err(|why| forbidden(what, why))?;
@@ -148,22 +150,34 @@ impl Web {
         self.connections.counters().count_request(url, status, &request.tenant);
         Ok(answered)
     }
-}
 
-async fn body(mut response: Response, limit: u64, what: &str) -> Result<Bytes, OrasError> {
-    let too_large = || OrasError::TooLarge { what: what.to_owned(), limit, unit: "bytes" };
-    if response.content_length().is_some_and(|length| length > limit) {
-        return Err(too_large());
-    }
-    let mut body = BytesMut::new();
-    let broken = |error| unreachable_error(what.to_owned(), error);
-    while let Some(chunk) = response.chunk().await.map_err(broken)? {
-        if (body.len() + chunk.len()) as u64 > limit {
+    /// Reads an answer. A long one waits for a place, so that few are in memory at once, whoever names
+    /// them.
+    async fn body(
+        &self,
+        mut response: Response,
+        request: &WebRequest,
+        what: &str,
+    ) -> Result<Bytes, OrasError> {
+        let limit = request.max_bytes;
+        let too_large = || OrasError::TooLarge { what: what.to_owned(), limit, unit: "bytes" };
+        if response.content_length().is_some_and(|length| length > limit) {
             return Err(too_large());
         }
-        body.extend_from_slice(&chunk);
+        let (mut body, mut place) = (BytesMut::new(), None);
+        let broken = |error| unreachable_error(what.to_owned(), error);
+        while let Some(chunk) = response.chunk().await.map_err(broken)? {
+            let length = body.len() + chunk.len();
+            if length as u64 > limit {
+                return Err(too_large());
+            }
+            if length > LONG && place.is_none() {
+                place = Some(self.connections.long_answers().enter(&request.tenant).await);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
     }
-    Ok(body.freeze())
 }
 
 /// Where a redirect leads. In clear only to where it came from: what is read in clear is signed, but
@@ -282,6 +296,31 @@ mod tests {
             let error = web().read(&written(&at)).await.unwrap_err();
             assert!(matches!(error, OrasError::TooLarge { limit: 10, .. }), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn few_long_answers_are_read_at_once_and_short_ones_do_not_wait() {
+        let web = web();
+        let (at, _asked) = server(ok(&"x".repeat(LONG + 1))).await;
+        let long = WebRequest {
+            max_bytes: 2 << 20,
+            timeout: Duration::from_millis(500),
+            tenant: "a".into(),
+            ..written(&at)
+        };
+        let places = web.connections.long_answers();
+        let mut taken = vec![places.enter(&long.tenant).await, places.enter(&long.tenant).await];
+        let late = web.read(&long).await.unwrap_err();
+        assert!(matches!(late, OrasError::GaveUp { .. }), "{late}");
+        let (short, _asked) = server(ok("x")).await;
+        let short = WebRequest { tenant: "a".into(), ..written(&short) };
+        assert_eq!(web.read(&short).await.unwrap(), "x");
+        let patient = Duration::from_secs(30);
+        let of_another = WebRequest { tenant: "b".into(), timeout: patient, ..long.clone() };
+        assert_eq!(web.read(&of_another).await.unwrap().len(), LONG + 1);
+        taken.pop();
+        let again = WebRequest { timeout: patient, ..long };
+        assert_eq!(web.read(&again).await.unwrap().len(), LONG + 1);
     }
 
     #[tokio::test]

@@ -1,8 +1,9 @@
-//! [`Lookups`]: the places there are for look-ups of names, shared fairly. Pure but for the lock.
+//! [`Places`]: of what there is little of, such as threads that look names up, shared fairly. Pure but
+//! for the lock.
 //!
 //! A tenant may take one more place while it holds fewer than are free. So the first takes half of
 //! them, the next half of what is left, and somebody who holds none finds one unless that many
-//! tenants have filled the rest: names that hang are their own tenant's trouble.
+//! tenants have filled the rest: what hangs is its own tenant's trouble.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,7 +16,7 @@ use tokio::sync::oneshot;
 const SWEEP: usize = 64;
 
 /// The places.
-pub(crate) struct Lookups(Mutex<State>);
+pub(crate) struct Places(Mutex<State>);
 
 struct State {
     free: usize,
@@ -26,11 +27,11 @@ struct State {
 
 /// A place, until it is dropped.
 pub(crate) struct Place {
-    lookups: Arc<Lookups>,
+    places: Arc<Places>,
     tenant: Arc<str>,
 }
 
-impl Lookups {
+impl Places {
     pub(crate) fn new(places: usize) -> Self {
         let (held, waiting) = (HashMap::new(), VecDeque::new());
         Self(Mutex::new(State { free: places, held, waiting }))
@@ -94,17 +95,17 @@ impl State {
         self.may_enter(&self.waiting[index].0).then_some(index)
     }
 
-    fn take(&mut self, lookups: &Arc<Lookups>, tenant: &Arc<str>) -> Place {
+    fn take(&mut self, places: &Arc<Places>, tenant: &Arc<str>) -> Place {
         self.free -= 1;
         *self.held.entry(tenant.clone()).or_default() += 1;
-        Place { lookups: lookups.clone(), tenant: tenant.clone() }
+        Place { places: places.clone(), tenant: tenant.clone() }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         {
-            let mut state = self.lookups.lock();
+            let mut state = self.places.lock();
             state.free += 1;
             let left = state.held_by(&self.tenant).saturating_sub(1);
             match left {
@@ -112,7 +113,7 @@ impl Drop for Place {
                 left => drop(state.held.insert(self.tenant.clone(), left)),
             }
         }
-        self.lookups.let_in();
+        self.places.let_in();
     }
 }
 
@@ -122,65 +123,65 @@ mod tests {
 
     use super::*;
 
-    async fn enters(lookups: &Arc<Lookups>, tenant: &str) -> Option<Place> {
+    async fn enters(places: &Arc<Places>, tenant: &str) -> Option<Place> {
         let tenant: Arc<str> = tenant.into();
-        tokio::time::timeout(Duration::from_millis(5), lookups.enter(&tenant)).await.ok()
+        tokio::time::timeout(Duration::from_millis(5), places.enter(&tenant)).await.ok()
     }
 
     #[tokio::test]
     async fn each_tenant_takes_half_of_what_is_left() {
-        let lookups = Arc::new(Lookups::new(32));
-        let mut places = Vec::new();
+        let places = Arc::new(Places::new(32));
+        let mut held = Vec::new();
         for (tenant, expected) in [("a", 16), ("b", 8), ("c", 4), ("d", 2), ("e", 1), ("f", 1)] {
             let mut taken = 0;
-            while let Some(place) = enters(&lookups, tenant).await {
-                places.push(place);
+            while let Some(place) = enters(&places, tenant).await {
+                held.push(place);
                 taken += 1;
             }
             assert_eq!(taken, expected, "{tenant}");
         }
-        assert!(enters(&lookups, "g").await.is_none());
+        assert!(enters(&places, "g").await.is_none());
         // What becomes free is for who has least, though another waited longer.
         let a = tokio::spawn({
-            let lookups = lookups.clone();
-            async move { lookups.enter(&"a".into()).await }
+            let places = places.clone();
+            async move { places.enter(&"a".into()).await }
         });
         tokio::task::yield_now().await;
         let g = tokio::spawn({
-            let lookups = lookups.clone();
-            async move { lookups.enter(&"g".into()).await }
+            let places = places.clone();
+            async move { places.enter(&"g".into()).await }
         });
         tokio::task::yield_now().await;
-        places.remove(0);
+        held.remove(0);
         let g = tokio::time::timeout(Duration::from_secs(5), g).await.unwrap().unwrap();
         assert!(!a.is_finished());
-        drop((places, g));
+        drop((held, g));
         drop(tokio::time::timeout(Duration::from_secs(5), a).await.unwrap().unwrap());
-        let state = lookups.lock();
+        let state = places.lock();
         assert!(state.free == 32 && state.held.is_empty() && state.waiting.is_empty());
     }
 
     #[tokio::test]
     async fn who_gives_up_leaves_nothing_behind() {
-        let lookups = Arc::new(Lookups::new(2));
-        let place = enters(&lookups, "a").await.unwrap();
+        let places = Arc::new(Places::new(2));
+        let place = enters(&places, "a").await.unwrap();
         for _ in 0..1000 {
-            assert!(enters(&lookups, "a").await.is_none());
+            assert!(enters(&places, "a").await.is_none());
         }
-        assert!(lookups.lock().waiting.len() <= SWEEP);
+        assert!(places.lock().waiting.len() <= SWEEP);
         drop(place);
-        assert!(enters(&lookups, "a").await.is_some());
-        assert_eq!(lookups.lock().free, 2);
+        assert!(enters(&places, "a").await.is_some());
+        assert_eq!(places.lock().free, 2);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn everybody_gets_in_at_last() {
-        let lookups = Arc::new(Lookups::new(4));
+        let places = Arc::new(Places::new(4));
         let tasks: Vec<_> = (0..500)
             .map(|number| {
-                let (lookups, tenant) = (lookups.clone(), Arc::from(["a", "b", "c"][number % 3]));
+                let (places, tenant) = (places.clone(), Arc::from(["a", "b", "c"][number % 3]));
                 tokio::spawn(async move {
-                    let _place = lookups.enter(&tenant).await;
+                    let _place = places.enter(&tenant).await;
                     tokio::task::yield_now().await;
                 })
             })
