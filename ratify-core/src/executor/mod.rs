@@ -277,6 +277,10 @@ impl Executor {
         judged
     }
 
+    #[cfg_attr(
+        not(feature = "rego"),
+        expect(unused_variables, reason = "Rego alone asks for them")
+    )]
     fn judge_by_policy(
         &self,
         evidence: Evidence,
