@@ -7,8 +7,8 @@
 use std::{fmt, sync::Arc, time::Instant};
 
 use ratify_core::{
-    Algorithm, Basis, Context, Descriptor, Digest, Error, Reference, ReferrerStore, Result,
-    Verifier, VerifierReport, VerifyResult, capped_line,
+    Algorithm, Basis, Context, Digest, Error, Reference, ReferrerStore, Result, Verifier,
+    VerifierReport, VerifyResult, capped_line,
     config::{Config, Denial, PluginSource, TrustMode, TrustPolicy, VerifierPluginConfig},
     executor::{Doors, Executor, VerifyParameters},
     policy::Policy,
@@ -127,7 +127,7 @@ impl Signatures {
         &self,
         origin: &Origin,
         reference: &Reference,
-        root: &Descriptor,
+        root: &Digest,
         manifest: &Digest,
         give_up_at: Option<Instant>,
     ) -> std::result::Result<Admission, InstallError> {
@@ -140,10 +140,10 @@ impl Signatures {
                 ));
                 continue;
             }
-            match self.ask(applied, origin, reference, &root.digest, manifest, give_up_at).await? {
+            match self.ask(applied, origin, reference, root, manifest, give_up_at).await? {
                 Finding::Signed(signers) => admission.signers.extend(signers),
                 Finding::Unsigned(why) => {
-                    let (digest, is_own) = (root.digest.clone(), applied.is_own);
+                    let (digest, is_own) = (root.clone(), applied.is_own);
                     let denial = Denial::Untrusted { digest, why, is_own };
                     if applied.policy.mode != TrustMode::Warn {
                         return Err(denial.into());

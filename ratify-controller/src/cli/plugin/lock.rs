@@ -56,7 +56,8 @@ impl Lock {
     }
 }
 
-fn sources_of(config: &Config) -> anyhow::Result<Vec<PluginSource>> {
+/// What is downloaded of a configuration.
+pub(super) fn sources_of(config: &Config) -> anyhow::Result<Vec<PluginSource>> {
     let mut sources = Vec::new();
     if let Some(section) = &config.store {
         sources.extend(section.entries()?.into_iter().filter_map(|entry| entry.source));

@@ -1,4 +1,5 @@
-//! `ratify plugin`: install, list, lock, log, inspect, push, save, load and try plugins. Ours; v1 has no such command.
+//! `ratify plugin`: install, list, lock, log, inspect, verify, push, save, load and try
+//! plugins. Ours; v1 has no such command.
 //!
 //! The feature flag of dynamic plugins governs `source` of a configuration in `verify` and
 //! `serve`: who types one of these commands has decided already.
@@ -13,6 +14,7 @@ mod progress;
 mod push;
 mod run;
 mod save;
+mod verify;
 
 use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
@@ -55,6 +57,8 @@ enum Command {
     Log(log::Log),
     /// Show what a reference stands for, without installing or running it
     Inspect(inspect::Inspect),
+    /// Tell who signed plugins, and whether the trust policies of a configuration let them run
+    Verify(verify::Verify),
     /// Push a plugin for one or several platforms
     Push(push::Push),
     /// Copy a plugin from a registry into an OCI image layout, for a machine without a network
@@ -104,6 +108,7 @@ impl PluginCommand {
             Command::Lock(command) => command.run(context).await,
             Command::Log(command) => command.run(context).await,
             Command::Inspect(command) => command.run(context).await,
+            Command::Verify(command) => command.run(context).await,
             Command::Push(command) => command.run(context).await,
             Command::Save(command) => command.run(context).await,
             Command::Load(command) => command.run(context).await,

@@ -158,7 +158,7 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let (origin, give_up_at) = (self.origin()?, self.options.give_up_at);
-        let (root, manifest) = (&record.root, &record.manifest);
+        let (root, manifest) = (&record.root.digest, &record.manifest);
         let judged = signatures.judge(origin, self.reference, root, manifest, give_up_at).await?;
         for warning in &judged.warnings {
             tracing::warn!("{} plugin {}: {warning}", record.kind, record.type_);

@@ -128,7 +128,7 @@ impl Site {
         let reference = Reference::parse_exact(&self.source().artifact).unwrap();
         let root = client().unwrap().resolve(&reference, None).await.unwrap();
         let at = Some(Instant::now() + Duration::from_secs(30));
-        signatures.judge(&origin, &reference, &root, &self.manifest, at).await
+        signatures.judge(&origin, &reference, &root.digest, &self.manifest, at).await
     }
 
     async fn install(&self, signatures: Signatures) -> Result<Installation> {

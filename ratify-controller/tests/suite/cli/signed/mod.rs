@@ -60,6 +60,12 @@ async fn a_plugin_runs_once_somebody_who_is_trusted_signed_it() {
             assert!(!place.home.plugins().join("sample").exists());
         };
         refused("plugins.trustPolicy").await;
+        let file = place.home.path().join(".ratify/config.json");
+        let asked = ["plugin", "verify", "--config", file.to_str().unwrap()];
+        let untrusted = place.home.run(&asked).await;
+        let refusal =
+            format!("{}  the plugin is denied: no signature of {digest} is", this_platform());
+        assert!(untrusted.code == Some(1) && untrusted.stdout.contains(&refusal), "{untrusted:?}");
         notary.sign(&place.plugin(":1.0.0"), "other", !referrers_api).await;
         refused("signature is not produced by a trusted signer").await;
 
@@ -85,6 +91,17 @@ async fn a_plugin_runs_once_somebody_who_is_trusted_signed_it() {
             serde_json::from_str(&place.home.must(&["plugin", "log", "-o", "json"]).await).unwrap();
         let last = loads.as_array().unwrap().last().unwrap();
         assert_eq!(last["signers"], json!([signer]), "{loads}");
+
+        let plugin = place.plugin(":1.0.0");
+        let named = [&asked[..], &[&plugin, "-o", "json"]].concat();
+        let verified: Value = serde_json::from_str(&place.home.must(&named).await).unwrap();
+        let platform = &verified[0]["platforms"][0];
+        assert_eq!(verified[0]["digest"], digest.as_str(), "{verified}");
+        assert_eq!(platform["platform"], this_platform(), "{verified}");
+        assert_eq!(platform["isAdmitted"], true, "{verified}");
+        assert_eq!(platform["signers"], json!([signer]), "{verified}");
+        let printed = place.home.must(&asked).await;
+        assert!(printed.contains(&format!("{}  signed by {signer}", this_platform())), "{printed}");
 
         // The registry is away: what was admitted by this policy runs, and by no other.
         registry.shutdown().await;
