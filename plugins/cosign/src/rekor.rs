@@ -87,8 +87,10 @@ pub(crate) fn read_kept(annotation: &str) -> Result<TransparencyLogEntry, Refusa
         .decode(&kept.promise)
         .map_err(|_| malformed("SignedEntryTimestamp is no base64"))?;
     let body = STANDARD.decode(&kept.payload.body).map_err(|_| malformed("body is no base64"))?;
-    let log_id =
-        hex::decode(&kept.payload.log_id).map_err(|_| malformed("logID is not hexadecimal"))?;
+    // The log signed its own spelling, which is in lower case.
+    let log_id = hex::decode(&kept.payload.log_id).ok();
+    let log_id = log_id.filter(|log_id| hex::encode(log_id) == kept.payload.log_id);
+    let log_id = log_id.ok_or_else(|| malformed("logID is not hexadecimal in lower case"))?;
     let time = jiff::Timestamp::from_second(kept.payload.integrated_time)
         .map_err(|_| malformed("integratedTime is no time"))?;
     let index =
