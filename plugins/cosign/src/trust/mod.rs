@@ -244,10 +244,11 @@ fn unreadable(path: &Path, error: std::io::Error) -> ratify_core::Error {
         .with_source(error)
 }
 
-/// Adds what is in a file; what cannot be read decides in a way that is not known.
+/// Adds what is in a file, or that there is none; what cannot be read decides in a way that is not known.
 pub(crate) fn add_file(basis: &mut Basis, name: &str, path: &Path) {
     match read_file(path) {
         Ok(contents) => basis.add(name, contents),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => basis.add("no file", name),
         Err(_) => basis.add_unknown(),
     }
 }

@@ -311,7 +311,15 @@ fn the_basis_is_what_the_key_files_hold() {
         assert_ne!(basis(&entry).unwrap(), before);
         fs::write(file.path(), kept).unwrap();
     }
-    assert_eq!(basis(&json!({"key": "/nowhere"})), None);
+    // v1's chart names a file that few have, and verdicts are kept all the same.
+    let path = file.path();
+    let folder = std::path::Path::new(&path).parent().unwrap();
+    let key = folder.join("later.pub");
+    let entry = json!({"key": key});
+    let before = basis(&entry).unwrap();
+    fs::write(&key, Signer::new("p256").pem()).unwrap();
+    assert_ne!(basis(&entry).unwrap(), before);
+    assert_eq!(basis(&json!({"key": folder})), None);
 }
 
 #[test]

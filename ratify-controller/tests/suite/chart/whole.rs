@@ -30,8 +30,9 @@ const LINES: [&str; 9] = [
 const SERIES: [&str; 8] = [
     r#"ratify_certificate_expiration_timestamp_seconds{certificate="server"} "#,
     r#"ratify_certificate_expiration_timestamp_seconds{certificate="client_ca"} "#,
-    r#"ratify_resources{kind="Verifier",state="in_force"} 1"#,
-    r#"ratify_resource_reconciles_total{kind="Verifier",outcome="in_force"} 1"#,
+    // That of the test, notation and cosign.
+    r#"ratify_resources{kind="Verifier",state="in_force"} 3"#,
+    r#"ratify_resource_reconciles_total{kind="Verifier",outcome="in_force"} "#,
     r#"ratify_plugin_pins{state="pinned"} 1"#,
     r#"ratify_configuration_parts{part="policies"} 1"#,
     r#"ratify_configuration_info{fingerprint=""#,
