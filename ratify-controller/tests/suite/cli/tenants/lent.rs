@@ -6,6 +6,9 @@ use serde_json::json;
 
 use super::{OTHER, Scene, TEAM};
 
+/// What is answered where no store reads the image.
+const UNREAD: &str = "could not resolve descriptor for a subject from any stores";
+
 /// A store of the tenant's own, with this provider.
 fn store(provider: &str) -> String {
     format!(
@@ -37,19 +40,21 @@ async fn a_tenant_reads_nothing_with_ratifys_credentials_unless_they_are_lent() 
 
     scene.apply_as_tenant(&store("")).await;
     scene.seen_of("namespacedstores", "own", "Active", "").await;
-    scene.decides(TEAM, false, "401").await;
+    scene.decides(TEAM, false, UNREAD).await;
+    let said = scene.controller.said();
+    assert!(said.contains("response status code 401: Unauthorized"), "{said}");
     scene.leaves_others_alone("no provider").await;
     is_lent(true);
     scene.decides(TEAM, true, "guard").await;
     is_lent(false);
-    scene.decides(TEAM, false, "401").await;
+    scene.decides(TEAM, false, UNREAD).await;
 
     scene.delete_as_tenant("namespacedstores", "own").await;
     scene.decides(TEAM, true, "guard").await;
     scene.apply_as_tenant(&store(&by_path)).await;
     let text = "a namespace may not use dockerConfig";
     scene.seen_of("namespacedstores", "own", "Refused", text).await;
-    scene.decides(TEAM, false, "could not resolve descriptor").await;
+    scene.decides(TEAM, false, UNREAD).await;
     scene.leaves_others_alone("a provider by name").await;
     is_lent(true);
     scene.seen_of("namespacedstores", "own", "Active", "").await;
