@@ -95,8 +95,7 @@ async fn serve_maybe_tls(
     }
     tracing::info!("shutting down ratify server...");
     // Who is here already is answered; who comes later finds another server.
-    door.accept_those_waiting(&listener);
-    drop(listener);
+    door.accept_those_waiting(listener);
     service.hurry(Instant::now() + DRAIN_TIMEOUT - LAST_WORDS);
     // Each connection holds a receiver, so that this reaches all of them.
     let _ = ending.send(());
@@ -147,10 +146,14 @@ impl<A: Answers> Door<A> {
         }
     }
 
-    /// Those that the kernel has let in already, as long as there is room.
-    fn accept_those_waiting(&mut self, listener: &TcpListener) {
+    /// Those that the kernel has let in already, as long as there is room. The kernel is asked, since
+    /// the runtime may not have heard of the last of them.
+    fn accept_those_waiting(&mut self, listener: TcpListener) {
+        let Ok(listener) = listener.into_std() else { return };
         while let Some(place) = Room::place(&self.room).now_or_never()
-            && let Some(Ok((stream, peer))) = listener.accept().now_or_never()
+            && let Ok((stream, peer)) = listener.accept()
+            && stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
         {
             self.let_in(stream, peer, place);
         }

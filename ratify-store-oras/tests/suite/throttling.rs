@@ -15,7 +15,7 @@ use ratify_core::{Context, ReferrerStore, config::StorePluginConfig};
 use ratify_store_oras::{OrasStore, OrasStoreOptions};
 use serde_json::json;
 
-use crate::fake::{Content, Fake, Reply, Seen, soon};
+use crate::fake::{Content, Fake, Reply, Seen};
 
 /// So many tokens a second, at most a second's worth; a request costs one.
 struct Bucket {
@@ -120,11 +120,13 @@ async fn a_pause_that_is_longer_than_there_is_time_is_not_waited_for() {
     let patient = ratify_store_oras::Client::new(options).unwrap();
     let reference = fake.reference("app:1");
     let begun = Instant::now();
+    // Less than the pause, and time enough for an answer.
+    let soon = || Some(begun + Duration::from_secs(25));
     for expected in ["status code 429: Too Many Requests", "status code 429: the registry asks"] {
         let error = patient.resolve(&reference, soon()).await.unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
-    assert!(begun.elapsed() < Duration::from_millis(250), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert_eq!(fake.seen().len(), 1, "the second was not sent at all");
     // Another registry is asked as ever.
     let content = Content::new();
@@ -151,14 +153,14 @@ async fn who_has_no_time_for_a_pause_is_told_so_at_once() {
     let store = store(cache.path());
     let begun = Instant::now();
     for repository in ["app", "other"] {
-        let soon = Context::until(Some(begun + Duration::from_secs(5)));
+        let soon = Context::until(Some(begun + Duration::from_secs(25)));
         let subject = fake.reference(&format!("{repository}:1"));
         let error = store.resolve(&subject, &soon).await.unwrap_err().to_string();
         for part in [&fake.registry(), "429", "it may be asked again in "] {
             assert!(error.contains(part), "{error}");
         }
     }
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert_eq!(fake.seen().len(), 1);
 }
 

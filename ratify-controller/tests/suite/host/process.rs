@@ -11,6 +11,7 @@ use ratify_controller::plugin::{
     process::{End, PluginHost, ProcessError, Stream},
     sandbox::leaking_descriptors,
 };
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{host, in_ms, launch, lives, options, script, soon, stdout};
 
@@ -60,7 +61,7 @@ async fn the_deadline_ends_the_whole_tree() {
     launch.give_up_at = in_ms(300);
     let start = Instant::now();
     let finished = host().run(launch).await.unwrap();
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
     assert_eq!(finished.end, End::Deadline);
     let pids = stdout(&finished);
     assert_eq!(pids.lines().count(), 2, "what was written before is kept: {pids}");
@@ -129,7 +130,7 @@ async fn a_flood_does_not_delay_the_deadline() {
     flood.give_up_at = in_ms(200);
     let start = Instant::now();
     assert_eq!(host().run(flood).await.unwrap().end, End::Deadline);
-    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(start.elapsed() < Duration::from_secs(40));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,11 +149,13 @@ async fn input_is_fed_to_a_slow_reader_and_may_be_left_unread() {
 async fn a_child_that_keeps_the_pipes_open_does_not_keep_the_host_waiting() {
     let dir = temporary();
     // In the group: it is ended. Out of the group: this host lets it go, but waits no longer.
-    for body in ["sleep 3 & echo said", "setsid sleep 3 & echo said"] {
+    for body in ["sleep 60 & echo $!", "setsid sleep 60 & echo $!"] {
         let start = Instant::now();
         let finished = host().run(launch(script(dir.path(), "p", body))).await.unwrap();
-        assert_eq!(stdout(&finished), "said");
-        assert!(start.elapsed() < Duration::from_secs(2), "{body}: {:?}", start.elapsed());
+        let child = stdout(&finished).parse().unwrap();
+        assert!(start.elapsed() < Duration::from_secs(40), "{body}: {:?}", start.elapsed());
+        // The first is gone already.
+        let _ = kill_process(Pid::from_raw(child).unwrap(), Signal::KILL);
     }
 }
 

@@ -21,12 +21,12 @@ use super::parts::{
 
 #[tokio::test]
 async fn a_slow_key_has_no_item_and_the_others_are_answered_in_time() {
-    let executor = executor(store(), slow(Duration::from_secs(10)));
+    let executor = executor(store(), slow(Duration::from_secs(60)));
     let server = Server::start(executor, within(Duration::from_millis(400))).await;
     let began = Instant::now();
     let namespaced = format!("[ns]{SLOW}");
     let answer = server.verify(&[SLOW, SIGNED, &namespaced]).await;
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
     let (items, why) = answer.partly();
     assert_eq!((items.len(), &items[0]["value"]["isSuccess"]), (1, &json!(true)));
     assert_eq!(items[0]["key"], SIGNED);
@@ -42,7 +42,7 @@ async fn evidence_that_is_late_allows_nothing_under_any_policy() {
     let both = json!({"good": "any", "slow": "any"});
     for rules in [json!({}), json!({"default": "any"}), json!({"good": "any"}), both] {
         let store = store().artifact(1, 15, "slow");
-        let mut executor = executor(store, slow(Duration::from_secs(10)));
+        let mut executor = executor(store, slow(Duration::from_secs(60)));
         executor.policy = Some(policy_of(&rules));
         let server = Server::start(executor, within(Duration::from_millis(200))).await;
         let why = server.verify(&[SIGNED]).await.nothing();
@@ -141,7 +141,7 @@ async fn a_mutation_that_is_late_takes_nothing_from_the_other_images() {
 async fn more_work_than_the_bound_is_refused_and_said() {
     let mut config = within(Duration::from_millis(500));
     (config.at_once, config.waiting) = (1, 0);
-    let server = Server::start(executor(store(), slow(Duration::from_secs(10))), config).await;
+    let server = Server::start(executor(store(), slow(Duration::from_secs(60))), config).await;
     assert_eq!(
         server.verify(&[SLOW, SIGNED]).await.nothing(),
         format!(

@@ -160,12 +160,11 @@ async fn the_end_lets_a_request_in_progress_finish_and_waits_for_no_handshake() 
     let _silent = tokio::net::TcpStream::connect(&site.address).await.unwrap();
     let idle = site.client(&servers, None).spawn().unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let began = std::time::Instant::now();
     let pid = i32::try_from(site.process.id().unwrap()).unwrap();
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(site.process.wait().await.unwrap().code(), Some(0));
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     site.until_said("ratify server shutdown complete").await;
+    assert!(!site.said().contains("failed to shutdown"), "{}", site.said());
     drop(idle);
 }

@@ -102,7 +102,7 @@ spec:
         assert_eq!(ran.code, Some(0), "{}", ran.stderr);
         let start = Instant::now();
         scene.leaves_others_alone(name).await;
-        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
         let reason = if type_ == "pass" { "Active" } else { "Refused" };
         let status = scene.seen(name, reason, "").await;
         assert!(status.to_string().len() < 20_000, "{}", status.to_string().len());

@@ -361,7 +361,7 @@ async fn a_collector_that_is_away_or_hangs_costs_no_verdict_and_the_end_waits_tw
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let took = terminate(&mut server).await;
-        assert!(took < Duration::from_secs(15), "{took:?}");
+        assert!(took < Duration::from_secs(60), "{took:?}");
         let said = server.log().matches("the collector of traces at http://127.0.0.1:").count();
         // Once a minute.
         let most = usize::try_from(1 + began.elapsed().as_secs() / 60).unwrap();
