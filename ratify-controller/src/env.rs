@@ -9,6 +9,8 @@ use std::{
 
 use ratify_store_oras::TlsRoots;
 
+use crate::plugin::sign::Password;
+
 /// The feature flag that allows `source` of an entry to be downloaded.
 const DYNAMIC_PLUGINS: &str = "RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS";
 /// The feature flag that lets the controller make its own certificates.
@@ -86,6 +88,8 @@ pub struct Environment {
     pub clouds: BTreeMap<String, String>,
     /// What cosign reads, where it is set and not empty: files of keys and certificates.
     pub sigstore: BTreeMap<String, PathBuf>,
+    /// `COSIGN_PASSWORD`, where it is set: what cosign's private keys are encrypted with.
+    pub cosign_password: Option<Password>,
     /// `NO_COLOR`, set to anything: no output is coloured.
     pub no_color: bool,
     /// OpenTelemetry's variables, where they are set and not empty.
@@ -130,6 +134,8 @@ impl Environment {
                 .into_iter()
                 .filter_map(|name| Some((name.to_owned(), path(name)?)))
                 .collect(),
+            cosign_password: lookup("COSIGN_PASSWORD")
+                .and_then(|value| Some(Password::new(value.into_string().ok()?))),
             no_color: lookup("NO_COLOR").is_some_and(|value| !value.is_empty()),
             telemetry: TELEMETRY.into_iter().filter_map(given).collect(),
             config_dir: path("RATIFY_CONFIG").unwrap_or_else(|| home.join(".ratify")),

@@ -12,7 +12,7 @@
 mod azure_key_vault;
 mod certificate_store;
 mod inline;
-mod pem;
+pub(crate) mod pem;
 mod pkcs12;
 mod spki;
 

@@ -13,16 +13,16 @@ const MAX_BYTES: usize = 4 << 20;
 
 /// One block: its label, and what is in it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Block {
-    pub(super) label: String,
-    pub(super) der: Vec<u8>,
+pub(crate) struct Block {
+    pub(crate) label: String,
+    pub(crate) der: Vec<u8>,
 }
 
 /// The certificates of a text, in their order. Blocks of another label are passed over.
 ///
 /// # Errors
 /// `CERT_INVALID`, with v1's texts: where something is no block, no certificate, or there is none.
-pub(super) fn certificates(text: &str) -> Result<Vec<Bytes>> {
+pub(crate) fn certificates(text: &str) -> Result<Vec<Bytes>> {
     let invalid = |detail: &str| {
         ErrorCode::CertInvalid.detail(detail).from_component(ComponentType::CertProvider, "")
     };
@@ -92,7 +92,7 @@ pub(super) fn blocks(text: &str) -> Option<Vec<Block>> {
 }
 
 /// The first block of a text, wherever it begins, and what is behind it.
-fn first_block(text: &str) -> Option<(Block, &str)> {
+pub(crate) fn first_block(text: &str) -> Option<(Block, &str)> {
     const BEGIN: &str = "-----BEGIN ";
     if text.len() > MAX_BYTES {
         return None;

@@ -12,6 +12,7 @@ pub mod lock;
 pub mod process;
 pub mod rules;
 pub mod sandbox;
+pub mod sign;
 pub mod signatures;
 pub mod store;
 pub mod trust;

@@ -1,4 +1,4 @@
-//! `ratify plugin`: install, list, lock, log, inspect, verify, push, save, load and try
+//! `ratify plugin`: install, list, lock, log, inspect, verify, push, sign, save, load and try
 //! plugins. Ours; v1 has no such command.
 //!
 //! The feature flag of dynamic plugins governs `source` of a configuration in `verify` and
@@ -14,6 +14,7 @@ mod progress;
 mod push;
 mod run;
 mod save;
+mod sign;
 mod verify;
 
 use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
@@ -61,6 +62,8 @@ enum Command {
     Verify(verify::Verify),
     /// Push a plugin for one or several platforms
     Push(push::Push),
+    /// Sign a plugin with a key, as cosign or notation does
+    Sign(sign::Sign),
     /// Copy a plugin from a registry into an OCI image layout, for a machine without a network
     Save(save::Save),
     /// Install a plugin from an OCI image layout, or push it from there to a registry
@@ -110,6 +113,7 @@ impl PluginCommand {
             Command::Inspect(command) => command.run(context).await,
             Command::Verify(command) => command.run(context).await,
             Command::Push(command) => command.run(context).await,
+            Command::Sign(command) => command.run(context).await,
             Command::Save(command) => command.run(context).await,
             Command::Load(command) => command.run(context).await,
             Command::Run(command) => command.run(context).await,

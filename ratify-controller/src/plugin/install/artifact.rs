@@ -68,13 +68,13 @@ impl PluginConfig {
 
 /// A document and what to call it.
 #[derive(Debug, Clone)]
-pub(super) struct Document {
-    pub(super) descriptor: Descriptor,
-    pub(super) bytes: Bytes,
+pub(crate) struct Document {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) bytes: Bytes,
 }
 
 impl Document {
-    pub(super) fn new(media_type: &str, bytes: impl Into<Bytes>) -> Self {
+    pub(crate) fn new(media_type: &str, bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         let digest = digest_of(Algorithm::Sha256, &bytes);
         Self { descriptor: Descriptor::new(media_type, digest, bytes.len() as u64), bytes }

@@ -6,7 +6,7 @@
 //! describes what a reference stands for without running it.
 
 mod age;
-mod artifact;
+pub(crate) mod artifact;
 mod error;
 mod inspect;
 mod plan;

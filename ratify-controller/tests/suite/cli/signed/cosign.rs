@@ -6,6 +6,9 @@ use tokio::process::Command;
 
 use crate::parity::machines::Machines;
 
+/// What its private keys are encrypted with.
+pub(super) const PASSWORD: &str = "pass word";
+
 /// Signs with keys that it makes.
 pub(super) struct Cosign {
     folder: tempfile::TempDir,
@@ -36,10 +39,26 @@ impl Cosign {
         self.run(program, &[&words[..], &[reference]].concat()).await;
     }
 
+    /// Whether a program of cosign finds a signature of this key.
+    pub(super) async fn verifies(&self, program: &str, reference: &str, key: &str) -> bool {
+        let key = self.public(key).await.display().to_string();
+        let words = ["verify", "--key", &key, "--insecure-ignore-tlog", "--allow-http-registry"];
+        self.output(program, &[&words[..], &[reference]].concat()).await.status.success()
+    }
+
+    /// The private key of this name.
+    pub(super) async fn private(&self, name: &str) -> PathBuf {
+        self.public(name).await.with_extension("key")
+    }
+
     async fn run(&self, program: &str, arguments: &[&str]) {
-        let mut cosign = Command::new(self.machines.tool(program));
-        cosign.env("COSIGN_PASSWORD", "").env("HOME", self.folder.path());
-        let ran = cosign.args(arguments).output().await.unwrap();
+        let ran = self.output(program, arguments).await;
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    }
+
+    async fn output(&self, program: &str, arguments: &[&str]) -> std::process::Output {
+        let mut cosign = Command::new(self.machines.tool(program));
+        cosign.env("COSIGN_PASSWORD", PASSWORD).env("HOME", self.folder.path());
+        cosign.args(arguments).output().await.unwrap()
     }
 }

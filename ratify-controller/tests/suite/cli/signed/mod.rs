@@ -3,6 +3,7 @@
 
 mod cosign;
 mod notary;
+mod signing;
 
 use ratify_controller::dev::{RegistryOptions, RunningRegistry};
 use serde_json::{Value, json};

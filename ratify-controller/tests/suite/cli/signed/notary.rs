@@ -65,6 +65,31 @@ impl Notary {
         self.folder.path().join(format!("{name}.root.pem"))
     }
 
+    /// The private key of a name, and its certificates up to the root.
+    pub(super) fn files(&self, name: &str) -> [PathBuf; 2] {
+        ["key", "chain"].map(|kind| self.folder.path().join(format!("{name}.{kind}")))
+    }
+
+    /// Trusts the authority of a key, and nobody else.
+    pub(super) fn trust(&self, name: &str) {
+        let folder = self.folder.path().join("notation");
+        let store = folder.join("truststore/x509/ca/certs");
+        let _ = fs::remove_dir_all(&store);
+        fs::create_dir_all(&store).unwrap();
+        fs::copy(self.root(name), store.join("root.pem")).unwrap();
+        let policy = json!({"version": "1.0", "trustPolicies": [statement()]});
+        fs::write(folder.join("trustpolicy.json"), policy.to_string()).unwrap();
+    }
+
+    /// Whether notation finds a signature that its policy trusts.
+    pub(super) async fn verifies(&self, reference: &str) -> Result<(), String> {
+        let mut notation = Command::new(&self.program);
+        notation.env("XDG_CONFIG_HOME", self.folder.path());
+        let ran =
+            notation.args(["verify", "--insecure-registry", reference]).output().await.unwrap();
+        ran.status.success().then_some(()).ok_or(String::from_utf8(ran.stderr).unwrap())
+    }
+
     pub(super) async fn sign(&self, reference: &str, key: &str, by_tag: bool) {
         let mut notation = Command::new(&self.program);
         notation.env("XDG_CONFIG_HOME", self.folder.path());
@@ -75,15 +100,18 @@ impl Notary {
     }
 }
 
-/// A policy that trusts who has a certificate of these stores.
-pub(super) fn policy(mode: &str, stores: Value) -> Value {
-    let statement = json!({
+fn statement() -> Value {
+    json!({
         "name": "plugins", "registryScopes": ["*"], "trustStores": ["ca:certs"],
         "trustedIdentities": ["*"], "signatureVerification": {"level": "strict"},
-    });
+    })
+}
+
+/// A policy that trusts who has a certificate of these stores.
+pub(super) fn policy(mode: &str, stores: Value) -> Value {
     let mut verifier = json!({
         "name": "notation",
-        "trustPolicyDoc": {"version": "1.0", "trustPolicies": [statement]},
+        "trustPolicyDoc": {"version": "1.0", "trustPolicies": [statement()]},
     });
     for (key, value) in stores.as_object().unwrap() {
         verifier[key] = value.clone();
