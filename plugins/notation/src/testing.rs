@@ -131,12 +131,12 @@ pub(crate) fn pem_of(certificates: &[&Certificate]) -> String {
 /// Who answers what is fetched.
 type Answer = dyn Fn(&FetchRequest) -> Result<Bytes> + Send + Sync;
 
-/// A host that has certificates, and whatever a test makes it fetch.
-#[derive(Default)]
+/// A host that has certificates, and whatever a test makes it fetch. Clones are the same host.
+#[derive(Clone, Default)]
 pub(crate) struct MemoryHost {
     rings: KeyRings,
-    answer: Option<Box<Answer>>,
-    asked: Mutex<Vec<String>>,
+    answer: Option<Arc<Answer>>,
+    asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl MemoryHost {
@@ -162,8 +162,13 @@ impl MemoryHost {
         mut self,
         answer: impl Fn(&FetchRequest) -> Result<Bytes> + Send + Sync + 'static,
     ) -> Self {
-        self.answer = Some(Box::new(answer));
+        self.answer = Some(Arc::new(answer));
         self
+    }
+
+    /// As a verification has it.
+    pub(crate) fn shared(&self) -> Arc<dyn Host> {
+        Arc::new(self.clone())
     }
 
     /// The addresses that were asked.

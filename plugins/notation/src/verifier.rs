@@ -67,7 +67,7 @@ impl NotationVerifier {
         let verification = Verification {
             statement,
             trust: &self.configuration.trust,
-            host: request.host.as_ref(),
+            host: &request.host,
             lists: &self.environment.lists,
             now: Moment::of_clock((self.environment.clock)()),
         };

@@ -4,6 +4,8 @@
 mod identity;
 mod timestamp;
 
+use std::sync::Arc;
+
 use ratify_core::{Descriptor, Host};
 use serde_json::Value;
 
@@ -26,7 +28,7 @@ const VERIFICATION_PLUGIN_MIN_VERSION: &str = "io.cncf.notary.verificationPlugin
 pub(crate) struct Verification<'a> {
     pub(crate) statement: &'a Statement,
     pub(crate) trust: &'a TrustStores,
-    pub(crate) host: &'a dyn Host,
+    pub(crate) host: &'a Arc<dyn Host>,
     pub(crate) lists: &'a ListCache,
     pub(crate) now: Moment,
 }
@@ -87,7 +89,7 @@ impl Verification<'_> {
         };
         let mut trusted = Vec::new();
         for name in self.statement.stores_of(type_) {
-            trusted.extend(self.trust.certificates(type_, name, self.host)?);
+            trusted.extend(self.trust.certificates(type_, name, self.host.as_ref())?);
         }
         if trusted.is_empty() {
             return Err("no trusted certificates are found to verify authenticity".into());

@@ -66,7 +66,7 @@ impl<'a> Trial<'a> {
         let verification = Verification {
             statement: policy.statement_for("reg.io/a", "r").unwrap(),
             trust: &trust,
-            host: self.host,
+            host: &self.host.shared(),
             lists: &lists,
             now: self.now,
         };

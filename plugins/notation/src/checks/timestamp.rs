@@ -100,7 +100,8 @@ impl Verification<'_> {
     fn trusted_authorities(&self) -> Result<Vec<Certificate>> {
         let mut trusted = Vec::new();
         for name in self.statement.stores_of(TrustStoreType::Tsa) {
-            let of_store = self.trust.certificates(TrustStoreType::Tsa, name, self.host);
+            let host = self.host.as_ref();
+            let of_store = self.trust.certificates(TrustStoreType::Tsa, name, host);
             trusted.extend(of_store.map_err(|refusal| {
                 refusal.within("failed to load tsa trust store with error: ")
             })?);

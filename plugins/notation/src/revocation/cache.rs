@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use super::list::RevocationList;
+use super::{flights::Flights, list::RevocationList};
 use crate::moment::Moment;
 
 /// The most bytes of all lists together: three of the longest.
@@ -25,6 +25,8 @@ pub struct ListCache {
     keeps: AtomicBool,
     /// By address.
     lists: Mutex<BTreeMap<String, Arc<RevocationList>>>,
+    /// Those that are being fetched, whether or not they will be kept.
+    pub(super) flights: Flights,
 }
 
 impl ListCache {

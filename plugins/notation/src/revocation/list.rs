@@ -4,7 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use ratify_core::{ErrorCode, FetchRequest, UrlSource};
+use futures_util::FutureExt as _;
+use ratify_core::{ErrorCode, FetchRequest, Host, UrlSource};
 use x509_cert::{
     der::{
         Decode as _, Encode as _, Reader, SliceReader, Tag, Tagged as _,
@@ -80,28 +81,31 @@ impl Revocation<'_> {
         if let Some(kept) = kept.filter(|kept| prove(kept).is_ok()) {
             return Ok(kept);
         }
-        let list = Arc::new(self.fetch(url).await?);
+        let fetch = || {
+            let (host, url) = (Arc::clone(self.host), url.to_owned());
+            async move { fetch(host.as_ref(), &url).await.map(Arc::new) }.boxed()
+        };
+        let list = self.lists.flights.join(url, fetch).await?;
         prove(&list).map_err(|text| of_list(url, &text))?;
         self.lists.put(url, &list, self.now);
         Ok(list)
     }
+}
 
-    async fn fetch(&self, url: &str) -> Result<RevocationList, Trouble> {
-        let shown = ratify_core::capped_line(url, 200);
-        if !is_http(url) {
-            let text = format!(
-                "failed to download CRL from {shown}: unsupported scheme. Only supports CRL URL in HTTP protocol"
-            );
-            return Err(Trouble::new(text));
-        }
-        let request = FetchRequest::new(url, UrlSource::Document, MOST_BYTES, TIMEOUT);
-        let words = format!("failed to download CRL from {shown}: failed to retrieve CRL: ");
-        let bytes = self.host.fetch(&request).await;
-        let bytes = bytes.map_err(|error| Trouble::of_host(&words, &error))?;
-        RevocationList::parse(bytes).map_err(|error| {
-            Trouble::new(format!("{words}{}", ErrorCode::CertInvalid.detail(error)))
-        })
+async fn fetch(host: &dyn Host, url: &str) -> Result<RevocationList, Trouble> {
+    let shown = ratify_core::capped_line(url, 200);
+    if !is_http(url) {
+        let text = format!(
+            "failed to download CRL from {shown}: unsupported scheme. Only supports CRL URL in HTTP protocol"
+        );
+        return Err(Trouble::new(text));
     }
+    let request = FetchRequest::new(url, UrlSource::Document, MOST_BYTES, TIMEOUT);
+    let words = format!("failed to download CRL from {shown}: failed to retrieve CRL: ");
+    let bytes = host.fetch(&request).await;
+    let bytes = bytes.map_err(|error| Trouble::of_host(&words, &error))?;
+    RevocationList::parse(bytes)
+        .map_err(|error| Trouble::new(format!("{words}{}", ErrorCode::CertInvalid.detail(error))))
 }
 
 fn of_list(url: &str, text: &str) -> Trouble {
@@ -109,7 +113,7 @@ fn of_list(url: &str, text: &str) -> Trouble {
 }
 
 /// A list, of which the head is read.
-pub(super) struct RevocationList {
+pub(crate) struct RevocationList {
     bytes: Bytes,
     /// Places in the bytes.
     tbs: std::ops::Range<usize>,
@@ -119,7 +123,7 @@ pub(super) struct RevocationList {
     issuer: Vec<u8>,
     this_update: Moment,
     /// Until when it is the newest.
-    pub(super) next_update: Option<Moment>,
+    pub(crate) next_update: Option<Moment>,
     extensions: Extensions,
 }
 
@@ -128,7 +132,7 @@ impl RevocationList {
     ///
     /// # Errors
     /// When it is none.
-    pub(super) fn parse(bytes: Bytes) -> Result<Self, String> {
+    pub(crate) fn parse(bytes: Bytes) -> Result<Self, String> {
         read(&bytes).map_err(|error| format!("x509: malformed crl: {error}"))
     }
 

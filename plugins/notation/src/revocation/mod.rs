@@ -5,8 +5,11 @@
 //! trusted.
 
 mod cache;
+mod flights;
 mod list;
 mod ocsp;
+
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 use ratify_core::{Error, Host};
@@ -20,10 +23,12 @@ use crate::{
 };
 
 pub use cache::ListCache;
+#[cfg(test)]
+pub(crate) use list::RevocationList;
 
 /// Who asks, and with what.
 pub(crate) struct Revocation<'a> {
-    pub(crate) host: &'a dyn Host,
+    pub(crate) host: &'a Arc<dyn Host>,
     pub(crate) lists: &'a ListCache,
     pub(crate) now: Moment,
 }
@@ -50,7 +55,7 @@ enum Status {
 }
 
 /// Why nothing is known.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Trouble {
     text: String,
     /// Whether it may be over a moment later.
@@ -165,5 +170,7 @@ fn is_http(url: &str) -> bool {
     url.split_once("://").is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("http"))
 }
 
+#[cfg(test)]
+mod flights_tests;
 #[cfg(test)]
 mod tests;

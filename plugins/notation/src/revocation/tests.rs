@@ -34,7 +34,7 @@ fn check(
     signing_time: Option<Moment>,
 ) -> Result<Option<Moment>, String> {
     let lists = ListCache::default();
-    let revocation = Revocation { host, lists: &lists, now };
+    let revocation = Revocation { host: &host.shared(), lists: &lists, now };
     let chain = [leaf.certificate.clone(), root.certificate.clone()];
     let whose = Whose { purpose: Purpose::CodeSigning, anchor: 1, signing_time };
     let checked = revocation.check(&chain, whose).now_or_never().unwrap();
@@ -173,8 +173,9 @@ fn lists_are_kept_until_their_next_update_where_they_are_to_be() {
     let host = serving(signed(list(), &root));
     let lists = ListCache::default();
     let chain = [leaf.certificate.clone(), root.certificate.clone()];
+    let shared = host.shared();
     let run = |now: &str| {
-        let revocation = Revocation { host: &host, lists: &lists, now: moment(now) };
+        let revocation = Revocation { host: &shared, lists: &lists, now: moment(now) };
         let whose = Whose { purpose: Purpose::CodeSigning, anchor: 1, signing_time: None };
         revocation.check(&chain, whose).now_or_never().unwrap().is_ok()
     };
@@ -205,8 +206,9 @@ fn a_list_that_somebody_on_the_way_made_is_not_kept() {
     let lists = ListCache::default();
     lists.keep(true);
     let chain = [leaf.certificate.clone(), root.certificate.clone()];
+    let shared = host.shared();
     let run = || {
-        let revocation = Revocation { host: &host, lists: &lists, now: moment(NOW) };
+        let revocation = Revocation { host: &shared, lists: &lists, now: moment(NOW) };
         let whose = Whose { purpose: Purpose::CodeSigning, anchor: 1, signing_time: None };
         revocation.check(&chain, whose).now_or_never().unwrap().is_ok()
     };
@@ -364,9 +366,9 @@ fn an_answer_that_is_changed_cut_off_old_or_about_another_is_not_believed() {
     let root = Authority::root("root");
     let leaf = root.issue("leaf", |leaf| with_responder(leaf, &[]));
     let other = root.issue("other", |leaf| with_responder(leaf, &[]));
-    let kept = std::sync::Arc::new(std::sync::Mutex::new(Bytes::new()));
+    let kept = Arc::new(std::sync::Mutex::new(Bytes::new()));
     let responder = Responder::new(&root, None, &leaf.certificate, "good");
-    let keep = std::sync::Arc::clone(&kept);
+    let keep = Arc::clone(&kept);
     let host = MemoryHost::default().fetching(move |request| {
         let answer = responder.answer(request)?;
         *keep.lock().unwrap() = answer.clone();
