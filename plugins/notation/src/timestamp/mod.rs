@@ -3,6 +3,7 @@
 
 mod chain;
 mod info;
+mod lengths;
 mod token;
 
 pub(crate) use info::Interval;

@@ -3,6 +3,7 @@
 use std::{fs, process::Command};
 
 use rcgen::{CertificateParams, CustomExtension, date_time_ymd};
+use x509_cert::der::{Decode as _, Reader as _, SliceReader, Tagged as _, asn1::AnyRef};
 
 use super::*;
 use crate::{
@@ -113,6 +114,46 @@ fn a_token_of_nobody_who_is_trusted_then_or_for_that_is_refused() {
     });
     insta::assert_snapshot!(refusal(&ended, &root.certificate), @"cms verification failure: x509: certificate has expired or is not yet valid");
     assert!(proven(&good, &[&root.certificate], Moment::from_unix(0)).is_err(), "not yet");
+}
+
+/// A value with its length in four bytes, which BER allows and DER does not.
+fn lengthened(der: &[u8]) -> Vec<u8> {
+    let mut reader = SliceReader::new(der).unwrap();
+    let mut written = Vec::new();
+    while !reader.is_finished() {
+        let value: AnyRef<'_> = reader.decode().unwrap();
+        let tag = u8::from(value.tag());
+        let content = match tag & 0x20 {
+            0 => value.value().to_vec(),
+            _ => lengthened(value.value()),
+        };
+        written.extend([tag, 0x84]);
+        written.extend(u32::try_from(content.len()).unwrap().to_be_bytes());
+        written.extend(content);
+    }
+    written
+}
+
+#[test]
+fn lengths_may_be_longer_than_they_need_be_but_not_open() {
+    if !has_openssl() {
+        return;
+    }
+    let root = Authority::root("root");
+    let signer = root.issue("tsa", for_timestamps);
+    let bytes = token(&signer, &[&root.certificate]);
+    let long = lengthened(&bytes);
+    assert!(long.len() > bytes.len() + 100);
+    let chain = proven(&long, &[&root.certificate], now()).unwrap();
+    assert_eq!(chain, [signer.certificate, root.certificate.clone()]);
+    assert_eq!(
+        Token::parse(&long).unwrap().time_of(MESSAGE),
+        Token::parse(&bytes).unwrap().time_of(MESSAGE)
+    );
+    // The whole as a sequence that ends with two zeros.
+    let body = AnyRef::from_der(&bytes).unwrap();
+    let open = [&[0x30, 0x80], body.value(), &[0, 0]].concat();
+    insta::assert_snapshot!(proven(&open, &[&root.certificate], now()).unwrap_err(), @"cms: syntax error: invalid signed data: failed to convert from BER to DER: asn1: structure error: decoding BER length octets: indefinite length not supported");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use x509_cert::{
 use super::{
     chain::build,
     info::{Info, Interval},
+    lengths::shortest,
 };
 use crate::{
     certificate::{Certificate, Hash, SignatureAlgorithm},
@@ -47,11 +48,16 @@ impl Token {
     ///
     /// # Errors
     /// When it is none.
-    pub(crate) fn parse(der: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let malformed = |error: x509_cert::der::Error| {
             format!("cms: syntax error: invalid signed data: {error}")
         };
-        let info = ContentInfo::from_der(der).map_err(malformed)?;
+        let der = shortest(bytes).map_err(|error| {
+            format!(
+                "cms: syntax error: invalid signed data: failed to convert from BER to DER: {error}"
+            )
+        })?;
+        let info = ContentInfo::from_der(&der).map_err(malformed)?;
         if info.content_type != SIGNED_DATA {
             return Err("not signed data".to_owned());
         }
