@@ -25,3 +25,5 @@ pub use verifier::NotationVerifier;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod vectors;

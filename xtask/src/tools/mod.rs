@@ -2,10 +2,11 @@
 //! clone of this tree finds them. It can be run again at any time: what is there and whole is
 //! not touched.
 //!
-//! The table of parts is `parts.rs`; the commands that bring them are `go.rs`, `debian.rs` and
+//! The table of parts is `parts.rs`; the commands that bring them are `go.rs`, `crates.rs`, `debian.rs` and
 //! `targets.rs`; what is found is proven by `cache.rs`.
 
 mod cache;
+mod crates;
 mod debian;
 mod go;
 mod parts;
@@ -67,6 +68,9 @@ pub(crate) fn bring() -> Result<()> {
     go::check_version()?;
     for module in &parts::MODULES {
         paths.insert(module.name.to_owned(), go::module(&cache, module)?);
+    }
+    for part in &parts::CRATES {
+        paths.insert(part.name.to_owned(), crates::source(part)?);
     }
     for part in &parts::GO {
         paths.insert(part.name.to_owned(), go::bring(&cache, part)?);

@@ -57,6 +57,15 @@ pub(crate) struct GoModule {
     pub(crate) version: &'static str,
 }
 
+/// The source of a crate of our own dependencies, for the files that tests read there. Cargo.lock says
+/// which version, and cargo proves it.
+pub(crate) struct CratePart {
+    /// The name tests ask for; it stands for the crate's folder.
+    pub(crate) name: &'static str,
+    /// The crate's name.
+    pub(crate) package: &'static str,
+}
+
 /// A Debian package, and what shows that it (or another's equal) is there.
 pub(crate) struct DebianPart {
     /// The name tests ask for.
@@ -95,8 +104,9 @@ pub(crate) const DEBIAN: [DebianPart; 13] = [
 ];
 
 /// Whose files are read: v1's charts, samples and constraint templates, Gatekeeper's chart, the cases
-/// of OPA's conformance (of the version that v1 has built in).
-pub(crate) const MODULES: [GoModule; 3] = [
+/// of OPA's conformance (of the version that v1 has built in), and what the Notary Project and Sigstore
+/// try their own programs with.
+pub(crate) const MODULES: [GoModule; 8] = [
     GoModule {
         name: "ratify-v1-module",
         module: "github.com/ratify-project/ratify",
@@ -108,6 +118,36 @@ pub(crate) const MODULES: [GoModule; 3] = [
         version: "v3.23.1",
     },
     GoModule { name: "opa-module", module: "github.com/open-policy-agent/opa", version: "v0.68.0" },
+    GoModule {
+        name: "tspclient-module",
+        module: "github.com/notaryproject/tspclient-go",
+        version: "v1.0.0",
+    },
+    GoModule {
+        name: "notation-core-module",
+        module: "github.com/notaryproject/notation-core-go",
+        version: "v1.3.0",
+    },
+    GoModule {
+        name: "notation-go-module",
+        module: "github.com/notaryproject/notation-go",
+        version: "v1.3.2",
+    },
+    GoModule {
+        name: "sigstore-go-module",
+        module: "github.com/sigstore/sigstore-go",
+        version: "v1.2.2",
+    },
+    GoModule { name: "cosign-module", module: "github.com/sigstore/cosign/v3", version: "v3.1.3" },
+];
+
+/// Whose files are read: bundles of Sigstore's, good and bad, with what was trusted when they were made.
+pub(crate) const CRATES: [CratePart; 5] = [
+    CratePart { name: "sigstore-verify-crate", package: "sigstore-verify" },
+    CratePart { name: "sigstore-bundle-crate", package: "sigstore-bundle" },
+    CratePart { name: "sigstore-tsa-crate", package: "sigstore-tsa" },
+    CratePart { name: "sigstore-types-crate", package: "sigstore-types" },
+    CratePart { name: "sigstore-trust-root-crate", package: "sigstore-trust-root" },
 ];
 
 /// What Go builds, in the order in which most is shared: Ratify v1 first.
@@ -333,7 +373,9 @@ mod tests {
     #[test]
     fn no_two_parts_share_a_name() {
         let programs = GO.iter().map(|part| part.name).chain(DEBIAN.iter().map(|part| part.name));
-        let names: Vec<&str> = programs.chain(MODULES.iter().map(|part| part.name)).collect();
+        let files = MODULES.iter().map(|part| part.name);
+        let files = files.chain(CRATES.iter().map(|part| part.name));
+        let names: Vec<&str> = programs.chain(files).collect();
         let unique: BTreeSet<&&str> = names.iter().collect();
         assert_eq!(unique.len(), names.len());
     }

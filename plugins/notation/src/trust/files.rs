@@ -22,7 +22,7 @@ const MOST_DEPTH: usize = 16;
 ///
 /// # Errors
 /// When a file is no certificate, or there are too many.
-pub(super) fn load(path: &Path) -> Result<Vec<Certificate>, String> {
+pub(crate) fn load(path: &Path) -> Result<Vec<Certificate>, String> {
     let mut found = Found::default();
     found.walk(path, MOST_DEPTH)?;
     tracing::info!(

@@ -17,6 +17,8 @@ use crate::{
 };
 
 pub(crate) use configured::{CertificateStores, StoresError};
+#[cfg(test)]
+pub(crate) use files::load as load_files;
 
 /// Where v1 keeps trusted certificates, below the home directory. It is looked into whatever else is
 /// configured.
