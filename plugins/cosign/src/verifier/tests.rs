@@ -332,3 +332,33 @@ fn what_is_configured_in_v1s_chart_is_taken() {
     let error = ErrorCode::Unknown.error();
     assert_eq!(failed(error).message, FAILED);
 }
+
+#[test]
+fn the_providers_that_any_policy_names_are_the_named_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cosign.pub");
+    fs::write(&file, Signer::new("p256").pem()).unwrap();
+    let named = |entry: Value| verifier(entry, &Environment::default()).named_keys();
+    let keyless = json!({"certificateIdentity": "i", "certificateOIDCIssuer": "o"});
+    let all = json!({"trustPolicies": [
+        {"name": "a", "scopes": ["r.io/a*"], "keys": [
+            {"provider": "one", "name": "k", "version": "1"}, {"file": file}, {"provider": "ns/two"},
+        ]},
+        {"name": "b", "scopes": ["r.io/b*"], "keys": [{"provider": "one"}, {"provider": "three"}]},
+        {"name": "c", "scopes": ["*"], "keyless": keyless.clone()},
+    ]});
+    let mut found = named(all).unwrap();
+    found.sort();
+    found.dedup();
+    assert_eq!(found, ["ns/two", "one", "three"]);
+    let by_file = json!({"name": "a", "scopes": ["*"], "keys": [{"file": file}]});
+    let none = [
+        json!({"trustPolicies": [by_file]}),
+        json!({"trustPolicies": [{"name": "a", "scopes": ["*"], "keyless": keyless}]}),
+        json!({"key": file}),
+        json!({}),
+    ];
+    for entry in none {
+        assert_eq!(named(entry.clone()), Some(Vec::new()), "{entry}");
+    }
+}
