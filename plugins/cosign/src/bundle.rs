@@ -184,3 +184,6 @@ fn artifact(image: &Digest) -> Result<Artifact<'static>, Refusal> {
         .map_err(|error| Refusal::other(error.to_string()))?;
     Ok(Artifact::from_digest(digest))
 }
+
+#[cfg(test)]
+mod vectors;
