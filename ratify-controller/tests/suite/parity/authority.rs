@@ -106,7 +106,7 @@ fn status(folder: &Path, name: &str, request: &[u8]) -> Vec<u8> {
 }
 
 /// A time that is exact to so many seconds, where they are given.
-fn time(folder: &Path, accuracy: &str, query: &[u8]) -> Vec<u8> {
+pub(super) fn time(folder: &Path, accuracy: &str, query: &[u8]) -> Vec<u8> {
     let scratch = tempfile::tempdir().unwrap();
     let (query_file, reply) = (scratch.path().join("query"), scratch.path().join("reply"));
     fs::write(&query_file, query).unwrap();

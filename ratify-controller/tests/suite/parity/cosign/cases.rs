@@ -153,6 +153,12 @@ fn of_layers(signed: &Signed) -> Vec<Case> {
         .ours(),
         Case::failing("a bundle by Ed25519ph", ours("bundle-ed25519"), bundles(by("ed25519")))
             .ours(),
+        Case::failing(
+            "a bundle of cosign 2 by Ed25519ph",
+            ours("bundle-of-2-ed25519"),
+            bundles(by("ed25519")),
+        )
+        .ours(),
         Case::failing("a bundle by another key", ours("bundle-p256"), bundles(by("other"))).ours(),
         Case::failing("a bundle by a key of another kind", ours("bundle-rsa"), bundles(by("p256")))
             .ours(),

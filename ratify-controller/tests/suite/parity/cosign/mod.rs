@@ -4,11 +4,14 @@
 //!
 //! - `signing`: keys, images and signatures of foreign programs;
 //! - `sigstore`: an authority and a log, for cosign and for both hosts;
-//! - `cases`: what is asked.
+//! - `cases`: what is asked;
+//! - `clocks`, `stamped`: signatures with the time of an authority, and what is asked of them.
 
 mod cases;
+mod clocks;
 mod signing;
 mod sigstore;
+mod stamped;
 
 use super::{
     compare::Difference,

@@ -209,10 +209,11 @@ impl Signed {
 
     /// Bundles: by cosign 2 where it is told to, and by cosign 3.
     async fn sign_bundles(&self, lab: &Lab, folder: &Path) {
-        let of_two = self.push_to_ours(lab, &Layout::new(folder, "bundle-of-2")).await;
         let more = ["--new-bundle-format"];
-        self.sign(lab, Signing { program: "cosign", key: "p256", image: &of_two, more: &more })
-            .await;
+        for (key, name) in [("p256", "bundle-of-2"), ("ed25519", "bundle-of-2-ed25519")] {
+            let image = self.push_to_ours(lab, &Layout::new(folder, name)).await;
+            self.sign(lab, Signing { program: "cosign", key, image: &image, more: &more }).await;
+        }
         let more = ["--use-signing-config=false"];
         for (key, _) in KINDS {
             let image = Layout::new(folder, &format!("bundle-{key}"));
@@ -237,7 +238,7 @@ impl Signed {
     }
 }
 
-async fn make_key(lab: &Lab, folder: &Path, name: &str, options: &[&str]) {
+pub(super) async fn make_key(lab: &Lab, folder: &Path, name: &str, options: &[&str]) {
     let pem = folder.join(format!("{name}.pem"));
     let mut openssl = Command::new(lab.machines.tool("openssl"));
     lab.must(openssl.arg("genpkey").args(options).arg("-out").arg(&pem)).await;
@@ -245,7 +246,7 @@ async fn make_key(lab: &Lab, folder: &Path, name: &str, options: &[&str]) {
 }
 
 /// Makes of `<name>.pem` what cosign signs with.
-async fn import_key(lab: &Lab, folder: &Path, name: &str) {
+pub(super) async fn import_key(lab: &Lab, folder: &Path, name: &str) {
     let pem = folder.join(format!("{name}.pem"));
     let mut cosign = Command::new(lab.machines.tool("cosign"));
     cosign.args(["import-key-pair", "--yes", "--key"]).arg(&pem);

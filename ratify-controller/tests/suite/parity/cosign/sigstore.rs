@@ -16,7 +16,7 @@ use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, rou
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
 use serde_json::{Value, json};
 
@@ -115,15 +115,28 @@ impl Kept {
     }
 }
 
-/// Makes an authority, and a certificate with its key: `root.pem`, `leaf.crt` and `leaf.pem`.
+/// Makes an authority, and two certificates with their keys, the second of which ended with 2021: `root.pem`,
+/// `leaf.crt` and `leaf.pem`, `ended.crt` and `ended.pem`.
 pub(super) fn certify(folder: &Path) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     params.distinguished_name.push(DnType::CommonName, "authority");
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
+    fs::write(folder.join("root.pem"), authority.pem()).unwrap();
+    for (name, end) in [("leaf", 2100), ("ended", 2022)] {
+        let key = KeyPair::generate().unwrap();
+        let leaf = leaf(end).signed_by(&key, &authority).unwrap();
+        fs::write(folder.join(format!("{name}.crt")), leaf.pem()).unwrap();
+        fs::write(folder.join(format!("{name}.pem")), key.serialize_pem()).unwrap();
+    }
+}
+
+/// What a certificate says that ends with the beginning of a year.
+fn leaf(end: i32) -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(end, 1, 1);
     params.subject_alt_names = vec![SanType::Rfc822Name(SUBJECT.try_into().unwrap())];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
@@ -132,10 +145,7 @@ pub(super) fn certify(folder: &Path) {
         CustomExtension::from_oid_content(OLDER_ISSUER_ID, ISSUER.into()),
         CustomExtension::from_oid_content(ISSUER_ID, issuer),
     ];
-    let leaf = params.signed_by(&key, &authority).unwrap();
-    fs::write(folder.join("root.pem"), authority.pem()).unwrap();
-    fs::write(folder.join("leaf.crt"), leaf.pem()).unwrap();
-    fs::write(folder.join("leaf.pem"), key.serialize_pem()).unwrap();
+    params
 }
 
 fn spki(key: &EcdsaKeyPair) -> Vec<u8> {
