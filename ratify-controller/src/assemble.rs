@@ -14,6 +14,7 @@ use ratify_core::{
 use ratify_store_oras::{LAYOUT_STORE, LayoutStore, Limits, OrasStore, auth::SecretScope};
 
 use crate::{
+    built_in,
     metrics::measured,
     plugin::{
         confined::Confinement,
@@ -21,12 +22,13 @@ use crate::{
         find::FindError,
         install::{InstallRequest, Ran, disabled_warning},
         inventory::{GRACE_PERIOD, InstalledPlugin, Inventory, Kind, LoadedFor},
+        notation::{NotationPluginEntry, NotationPlugins, is_notation_plugin},
         rules::Rules,
         store::ExecStore,
         verifier::ExecVerifier,
     },
     policy_file,
-    runtime::Runtime,
+    runtime::{Asking, Runtime},
     state::Snapshot,
 };
 
@@ -158,6 +160,23 @@ impl<'a> Site<'a> {
         let scope = &SecretScope::Cluster;
         Self { dirs, scope, pin: None, ran: None, own: None, loaded_for, runtime }
     }
+
+    /// The plugins of Notation that an entry's verifier may run.
+    fn notation_plugins(
+        &self,
+        entry: &VerifierPluginConfig,
+        of_entry: Option<Arc<InstalledPlugin>>,
+    ) -> NotationPlugins {
+        NotationPlugins {
+            runner: Arc::clone(&self.runtime.runner),
+            loaded: Arc::clone(&self.runtime.loaded),
+            dirs: self.dirs.to_vec(),
+            own: self.own.cloned(),
+            of_entry,
+            plugin_env: entry.plugin_env,
+            runs_any_installed: self.runtime.asking() == Asking::Operator,
+        }
+    }
 }
 
 /// Builds the stores. What the configuration forbids is forbidden from here on.
@@ -260,9 +279,13 @@ pub(crate) async fn verifier(
     let type_ = entry.binary_name().to_owned();
     let plugin = Plugin { kind: Kind::Verifier, resource: &entry.name, type_: &type_, site };
     let is_of_namespace = matches!(site.scope, SecretScope::Namespace(_));
-    if let Some(verifier) = site.runtime.built_ins().verifier(&entry, is_of_namespace) {
-        plugin.refuse_source_of_built_in(entry.source.as_ref());
-        return Ok((measured(verifier?, &site.runtime.measures), None));
+    if built_in::is_built_in(&entry) {
+        let of_entry = plugin.of_built_in(&entry).await?;
+        let plugins = Arc::new(site.notation_plugins(&entry, of_entry.clone()));
+        let built_ins = site.runtime.built_ins();
+        if let Some(verifier) = built_ins.verifier(&entry, is_of_namespace, Some(plugins)) {
+            return Ok((measured(verifier?, &site.runtime.measures), of_entry));
+        }
     }
     let program = plugin.program(entry.source.as_ref()).await.map_err(|error| match error {
         Missing::Download(error) => error,
@@ -273,8 +296,14 @@ pub(crate) async fn verifier(
     })?;
     let runner = Arc::clone(&site.runtime.runner);
     let installed = installed(&program);
-    let verifier = ExecVerifier::new(entry, program, runner, site.runtime.private_dir()?);
-    Ok((measured(Arc::new(verifier), &site.runtime.measures), installed))
+    let verifier: Arc<dyn Verifier> = match is_notation_plugin(&type_) {
+        true => Arc::new(NotationPluginEntry::new(entry, program, runner)),
+        false => {
+            let private_dir = site.runtime.private_dir()?;
+            Arc::new(ExecVerifier::new(entry, program, runner, private_dir))
+        }
+    };
+    Ok((measured(verifier, &site.runtime.measures), installed))
 }
 
 /// The installed plugin that a program is, if it is one.
@@ -304,33 +333,11 @@ impl Plugin<'_> {
     /// The program of an entry: installed from its source where downloads are allowed, or else
     /// searched for by name.
     async fn program(&self, source: Option<&PluginSource>) -> Result<Program, Missing> {
-        let Site { dirs, scope, pin, ran, own, loaded_for, runtime } = self.site;
-        if let Some(source) = source {
-            if runtime.environment.dynamic_plugins() {
-                if pin.is_none() && source.refresh_interval.is_some() {
-                    tracing::warn!(
-                        "source.refreshInterval of {} has no effect in a configuration file: its tag is asked for at each start and each change of the file",
-                        self.resource
-                    );
-                }
-                // Two resources may configure the same store.
-                let name = Some(loaded_for.name.as_str()).filter(|name| !name.is_empty());
-                let request = InstallRequest {
-                    kind: self.kind,
-                    name: name.unwrap_or(self.resource),
-                    type_: self.type_,
-                    source,
-                    directory: &dirs[0],
-                    pin: *pin,
-                    ran: *ran,
-                };
-                let installed = runtime.install(&request, loaded_for.clone(), scope).await;
-                let installed = Arc::new(installed.map_err(Missing::Download)?);
-                installed.prove_soon();
-                runtime.loaded.add(&installed, loaded_for, self.resource);
-                return Ok(Program::Installed(installed));
-            }
-            tracing::warn!("{}", disabled_warning(self.kind, self.type_));
+        let Site { dirs, own, runtime, .. } = self.site;
+        if let Some(source) = source
+            && let Some(installed) = self.installed(source).await.map_err(Missing::Download)?
+        {
+            return Ok(Program::Installed(installed));
         }
         let (name, dirs) = (self.type_.to_owned(), dirs.to_vec());
         let program = match own {
@@ -346,6 +353,50 @@ impl Plugin<'_> {
             )),
             Ok(_) => Ok(program),
         }
+    }
+
+    /// What is installed from a source; `None`, and a warning, where downloads are not allowed.
+    async fn installed(&self, source: &PluginSource) -> Result<Option<Arc<InstalledPlugin>>> {
+        let Site { dirs, scope, pin, ran, loaded_for, runtime, .. } = self.site;
+        if !runtime.environment.dynamic_plugins() {
+            tracing::warn!("{}", disabled_warning(self.kind, self.type_));
+            return Ok(None);
+        }
+        if pin.is_none() && source.refresh_interval.is_some() {
+            tracing::warn!(
+                "source.refreshInterval of {} has no effect in a configuration file: its tag is asked for at each start and each change of the file",
+                self.resource
+            );
+        }
+        // Two resources may configure the same store.
+        let name = Some(loaded_for.name.as_str()).filter(|name| !name.is_empty());
+        let request = InstallRequest {
+            kind: self.kind,
+            name: name.unwrap_or(self.resource),
+            type_: self.type_,
+            source,
+            directory: &dirs[0],
+            pin: *pin,
+            ran: *ran,
+        };
+        let installed = runtime.install(&request, loaded_for.clone(), scope).await;
+        let installed = Arc::new(installed?);
+        installed.prove_soon();
+        runtime.loaded.add(&installed, loaded_for, self.resource);
+        Ok(Some(installed))
+    }
+
+    /// The plugin of Notation that the entry of a built-in verifier brings, if it does.
+    async fn of_built_in(
+        &self,
+        entry: &VerifierPluginConfig,
+    ) -> Result<Option<Arc<InstalledPlugin>>> {
+        if !built_in::takes_source(entry) {
+            self.refuse_source_of_built_in(entry.source.as_ref());
+            return Ok(None);
+        }
+        let Some(source) = &entry.source else { return Ok(None) };
+        self.installed(source).await
     }
 
     /// v1 downloads the source of a built-in and never uses it.

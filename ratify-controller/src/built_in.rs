@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 
 use ratify_core::{Error, Result, Verifier, config::VerifierPluginConfig};
 use ratify_verifier_cosign::CosignVerifier;
-use ratify_verifier_notation::{ListCache, NotationVerifier};
+use ratify_verifier_notation::{ListCache, NotationVerifier, VerificationPlugins};
 
 use crate::env::Environment;
 
@@ -18,6 +18,11 @@ pub(crate) fn is_built_in(entry: &VerifierPluginConfig) -> bool {
     [NOTATION, COSIGN].contains(&entry.binary_name())
 }
 
+/// Whether the `source` of an entry is pulled: not that of what is built in, but for a plugin of Notation.
+pub(crate) fn takes_source(entry: &VerifierPluginConfig) -> bool {
+    !is_built_in(entry) || entry.binary_name() == NOTATION
+}
+
 /// What built-in verifiers take from around them, beside what their host gives them.
 #[derive(Clone)]
 pub(crate) struct BuiltIns {
@@ -28,10 +33,12 @@ pub(crate) struct BuiltIns {
 
 impl BuiltIns {
     /// Builds the verifier of an entry; `None` where it is a program's. A namespace's reads no files.
+    /// Where no plugins of Notation are given, it runs none.
     pub(crate) fn verifier(
         &self,
         entry: &VerifierPluginConfig,
         is_of_namespace: bool,
+        plugins: Option<Arc<dyn VerificationPlugins>>,
     ) -> Option<Result<Arc<dyn Verifier>>> {
         let entry = entry.clone();
         match entry.binary_name() {
@@ -39,6 +46,7 @@ impl BuiltIns {
                 let mut told = ratify_verifier_notation::Environment::new(&self.environment.home);
                 told.is_tenants = is_of_namespace;
                 told.lists = Arc::clone(&self.lists);
+                told.plugins = plugins;
                 Some(NotationVerifier::new(entry, told).map(|verifier| Arc::new(verifier) as _))
             }
             COSIGN => {
@@ -84,6 +92,7 @@ mod tests {
         let entry = json!({"name": "c", "type": "cosign", "artifactTypes": "a", "rekorURL": "http://10.0.0.1", "key": "/nowhere"});
         let entry = VerifierPluginConfig::from_entry(entry.as_object().unwrap(), "1.0.0").unwrap();
         assert!(is_built_in(&entry) && error(&entry, false).is_none());
+        assert!(!takes_source(&entry));
         let refused = error(&entry, true).unwrap().to_string();
         assert!(refused.contains("a namespace may not choose"), "{refused}");
         assert!(!accepts_anyone(&entry));
@@ -94,5 +103,8 @@ mod tests {
         assert!(!accepts_anyone(&other), "wrong, and said elsewhere");
         "sbom".clone_into(&mut other.type_);
         assert!(!is_built_in(&other) && error(&other, true).is_none());
+        assert!(takes_source(&other));
+        NOTATION.clone_into(&mut other.type_);
+        assert!(is_built_in(&other) && takes_source(&other), "a plugin of Notation");
     }
 }

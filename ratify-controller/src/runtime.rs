@@ -73,6 +73,8 @@ pub struct Runtime {
     pub loaded: Arc<Loaded>,
     /// Lists of revoked certificates that were fetched.
     pub revocation_lists: Arc<ListCache>,
+    /// Whose words its references are.
+    asking: Asking,
     /// The connection pools of this process.
     connections: Connections,
     /// What stores were answered a moment ago, bounded for all of them.
@@ -117,6 +119,7 @@ impl Runtime {
             measures: Arc::default(),
             loaded: Arc::default(),
             revocation_lists: Arc::default(),
+            asking,
             connections,
             results: ResultCache::default(),
             key_rings: Mutex::default(),
@@ -246,6 +249,11 @@ impl Runtime {
         BuiltIns { environment, lists }
     }
 
+    /// Whose words the references are that this process asks about.
+    pub(crate) fn asking(&self) -> Asking {
+        self.asking
+    }
+
     /// What keys verifiers and trust policies use from now on.
     pub(crate) fn put_key_rings(&self, rings: Arc<KeyRings>) {
         *self.key_rings.lock().unwrap_or_else(PoisonError::into_inner) = rings;
@@ -278,7 +286,7 @@ impl Runtime {
         };
         let built_ins = self.built_ins();
         let make = move |entry: VerifierPluginConfig, is_of_namespace| {
-            built_ins.verifier(&entry, is_of_namespace).unwrap_or_else(|| {
+            built_ins.verifier(&entry, is_of_namespace, None).unwrap_or_else(|| {
                 let type_ = entry.binary_name();
                 Err(ErrorCode::PluginNotFound.detail(format!("{type_} is not built in")))
             })

@@ -7,7 +7,7 @@ use ratify_core::{ComponentType, Error, ErrorCode, Result, config::VerifierPlugi
 use serde_json::{Map, Value};
 
 use crate::{
-    go,
+    VerificationPlugins, go,
     policy::TrustPolicy,
     revocation::ListCache,
     trust::{CertificateStores, StoresError, TrustStores},
@@ -25,12 +25,15 @@ pub struct Environment {
     pub lists: Arc<ListCache>,
     /// What time it is.
     pub clock: fn() -> SystemTime,
+    /// The plugins of Notation that signatures may name; `None` where none is run.
+    pub plugins: Option<Arc<dyn VerificationPlugins>>,
 }
 
 impl Environment {
-    /// An environment of the cluster's administrator, who keeps no lists.
+    /// An environment of the cluster's administrator, who keeps no lists and runs no plugins.
     pub fn new(home: impl Into<PathBuf>) -> Self {
-        Self { home: home.into(), is_tenants: false, lists: Arc::default(), clock: SystemTime::now }
+        let (lists, clock) = (Arc::default(), SystemTime::now);
+        Self { home: home.into(), is_tenants: false, lists, clock, plugins: None }
     }
 }
 
@@ -39,6 +42,8 @@ impl Environment {
 pub(crate) struct Configuration {
     pub(crate) policy: TrustPolicy,
     pub(crate) trust: TrustStores,
+    /// What plugins of Notation are told besides; `null` where there is nothing.
+    pub(crate) plugin_config: Value,
 }
 
 impl Configuration {
@@ -72,12 +77,30 @@ fn read(entry: &VerifierPluginConfig, environment: &Environment) -> Result<Confi
         }
         Some(_) => return Err(refused("verificationCertStores must be an object".to_owned())),
     };
+    let plugin_config = plugin_config(raw).map_err(refused)?;
+    if environment.is_tenants && !plugin_config.is_null() {
+        return Err(invalid(
+            "pluginConfig is for programs with Ratify's rights, and is not for namespaces",
+        ));
+    }
     let nothing = Value::Null;
     let document = value(raw, "trustPolicyDoc").map_err(refused)?.unwrap_or(&nothing);
     // v1 says so twice.
     let policy = TrustPolicy::read(document).map_err(|error| init_failure().with_source(error))?;
     let trust = TrustStores::new(&paths, stores, &environment.home);
-    Ok(Configuration { policy, trust })
+    Ok(Configuration { policy, trust, plugin_config })
+}
+
+/// What plugins are told besides: texts by name.
+fn plugin_config(raw: &Map<String, Value>) -> Result<Value, String> {
+    match value(raw, "pluginConfig")? {
+        None | Some(Value::Null) => Ok(Value::Null),
+        Some(Value::Object(texts)) if texts.is_empty() => Ok(Value::Null),
+        Some(Value::Object(texts)) if texts.values().all(Value::is_string) => {
+            Ok(Value::Object(texts.clone()))
+        }
+        Some(_) => Err("pluginConfig must be an object of texts".to_owned()),
+    }
 }
 
 fn paths(raw: &Map<String, Value>) -> Result<Vec<String>, String> {
@@ -169,6 +192,19 @@ mod tests {
         let refused = read(&paths, true).unwrap_err();
         insta::assert_snapshot!(refused, @"CONFIG_INVALID: Failed to create the Notation Verifier: verificationCerts names files of Ratify's, and is not for namespaces");
         assert!(read(&json!({"VERIFICATIONCERTS": ["x"]}), true).is_err(), "in any spelling");
+    }
+
+    #[test]
+    fn a_tenant_tells_plugins_nothing() {
+        let region = json!({"pluginConfig": {"region": "x"}});
+        assert_eq!(read(&region, false).unwrap().plugin_config, region["pluginConfig"]);
+        assert!(read(&json!({"pluginConfig": {}}), true).unwrap().plugin_config.is_null());
+        let refused = read(&region, true).unwrap_err();
+        insta::assert_snapshot!(refused, @"CONFIG_INVALID: Failed to create the Notation Verifier: pluginConfig is for programs with Ratify's rights, and is not for namespaces");
+        for wrong in [json!([]), json!("x"), json!({"a": 1})] {
+            let text = read(&json!({"pluginConfig": wrong}), false).unwrap_err().to_string();
+            assert!(text.ends_with("pluginConfig must be an object of texts"), "{text}");
+        }
     }
 
     #[test]

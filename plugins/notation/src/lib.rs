@@ -4,7 +4,8 @@
 //!
 //! Cryptography and formats are read by aws-lc-rs, x509-cert, coset, cms and x509-ocsp; what the Notary
 //! Project and Ratify make of them is here. It reads files of certificates, and asks its host for
-//! everything else: it opens no connection and has no runtime, no environment and no global state.
+//! everything else, and programs of Notation's plugins are run by whoever implements
+//! [`VerificationPlugins`]: it opens no connection, starts no process and has no runtime, no environment and no global state.
 
 mod certificate;
 mod checks;
@@ -12,6 +13,7 @@ mod configuration;
 mod envelope;
 mod go;
 mod moment;
+mod plugin;
 mod policy;
 mod refusal;
 mod revocation;
@@ -20,6 +22,7 @@ mod trust;
 mod verifier;
 
 pub use configuration::Environment;
+pub use plugin::{PluginCall, PluginFailure, VerificationPlugin, VerificationPlugins};
 pub use revocation::ListCache;
 pub use verifier::NotationVerifier;
 

@@ -152,10 +152,7 @@ impl Moment {
     /// an offset that is the name of its zone, too.
     pub(crate) fn go_text(self) -> String {
         let (year, month, day, seconds) = self.civil();
-        let fraction = match self.nanos {
-            0 => String::new(),
-            nanos => format!(".{}", format!("{nanos:09}").trim_end_matches('0')),
-        };
+        let fraction = self.fraction();
         let (sign, offset) = if self.offset < 0 { ('-', -self.offset) } else { ('+', self.offset) };
         let zone = format!("{sign}{:02}{:02}", offset / 3_600, offset % 3_600 / 60);
         let name = if offset == 0 { "UTC" } else { zone.as_str() };
@@ -164,6 +161,22 @@ impl Moment {
 
     /// Go's RFC3339, of whole seconds.
     pub(crate) fn rfc3339(self) -> String {
+        self.rfc3339_with("")
+    }
+
+    /// Go's RFC3339Nano, the form of a time in JSON.
+    pub(crate) fn rfc3339_nano(self) -> String {
+        self.rfc3339_with(&self.fraction())
+    }
+
+    fn fraction(self) -> String {
+        match self.nanos {
+            0 => String::new(),
+            nanos => format!(".{}", format!("{nanos:09}").trim_end_matches('0')),
+        }
+    }
+
+    fn rfc3339_with(self, fraction: &str) -> String {
         let (year, month, day, seconds) = self.civil();
         let clock = clock(seconds);
         let zone = match self.offset {
@@ -174,7 +187,7 @@ impl Moment {
                 format!("{sign}{:02}:{:02}", offset / 3_600, offset % 3_600 / 60)
             }
         };
-        format!("{year:04}-{month:02}-{day:02}T{clock}{zone}")
+        format!("{year:04}-{month:02}-{day:02}T{clock}{fraction}{zone}")
     }
 }
 

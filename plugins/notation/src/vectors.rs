@@ -146,6 +146,9 @@ fn judge_envelope(clocks: &[Certificate], file: &Path, bytes: &[u8]) -> Result<S
             trust: &TrustStores::new(&[], stores, "/nowhere".as_ref()),
             host: &MemoryHost::trusting(trusted).shared(),
             lists: &ListCache::default(),
+            plugins: None,
+            plugin_config: &serde_json::Value::Null,
+            context: &ratify_core::Context::default(),
             now: Moment::parse_rfc3339(NOW).unwrap(),
         };
         let run = verification.run(media_type, bytes, subject).now_or_never().unwrap();

@@ -69,6 +69,9 @@ impl NotationVerifier {
             trust: &self.configuration.trust,
             host: &request.host,
             lists: &self.environment.lists,
+            plugins: self.environment.plugins.as_deref(),
+            plugin_config: &self.configuration.plugin_config,
+            context: &request.context,
             now: Moment::of_clock((self.environment.clock)()),
         };
         match verification.run(&layer.media_type, &envelope, &descriptor).await {
@@ -166,6 +169,9 @@ impl Verifier for NotationVerifier {
             Err(_) => basis.add_unknown(),
         }
         self.configuration.trust.add_basis(basis);
+        if let Some(plugins) = &self.environment.plugins {
+            plugins.add_basis(basis);
+        }
     }
 
     fn verify<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<VerifierReport>> {

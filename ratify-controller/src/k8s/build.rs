@@ -212,8 +212,8 @@ async fn verifier(
     log_defaults(shared, made.is_default_version, made.address.as_deref(), ": ");
     let entry = made.entry;
     let address = made.address.as_deref();
-    // What is built in is pulled from nowhere.
-    let source = entry.source.as_ref().filter(|_| !built_in::is_built_in(&entry));
+    // What is built in is pulled from nowhere, but for a plugin of it.
+    let source = entry.source.as_ref().filter(|_| built_in::takes_source(&entry));
     let ready = match prepare(shared, rules, resource, address, source, pin).await {
         Ok(ready) => ready,
         Err(failed) => return refuse(*failed),

@@ -66,7 +66,8 @@ fn file_in(dir: &Path, name: &str) -> PathBuf {
     if dir.as_os_str().is_empty() { Path::new(".").join(name) } else { dir.join(name) }
 }
 
-fn check_name(name: &str) -> Result<(), FindError> {
+/// Refuses a name that could lead elsewhere.
+pub(super) fn check_name(name: &str) -> Result<(), FindError> {
     if name.is_empty() {
         return Err(FindError::NoName);
     }

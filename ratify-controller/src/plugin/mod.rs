@@ -9,6 +9,7 @@ pub mod install;
 pub mod inventory;
 pub mod loaded;
 pub mod lock;
+pub(crate) mod notation;
 pub mod process;
 pub mod rules;
 pub mod sandbox;

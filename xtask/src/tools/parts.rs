@@ -151,7 +151,7 @@ pub(crate) const CRATES: [CratePart; 5] = [
 ];
 
 /// What Go builds, in the order in which most is shared: Ratify v1 first.
-pub(crate) const GO: [GoPart; 24] = [
+pub(crate) const GO: [GoPart; 25] = [
     v1("ratify-v1", "github.com/ratify-project/ratify/cmd/ratify", "ratify", "3 minutes"),
     v1("v1-sbom", "github.com/ratify-project/ratify/plugins/verifier/sbom", "sbom", "10 seconds"),
     v1(
@@ -239,6 +239,7 @@ pub(crate) const GO: [GoPart; 24] = [
         tags: &[],
         cold: "15 seconds",
     },
+    ours("notation-plugin", "1.0.0", ("notation-plugin", "."), "notation-plugin", "10 seconds"),
     GoPart {
         name: "registry",
         version: "3.1.2",

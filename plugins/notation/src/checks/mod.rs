@@ -2,27 +2,25 @@
 //! other, each weighed by the level of the statement. The most important item is [`Verification`].
 
 mod identity;
+mod plugin;
 mod timestamp;
 
 use std::sync::Arc;
 
-use ratify_core::{Descriptor, Host};
+use ratify_core::{Context, Descriptor, Host};
 use serde_json::Value;
 
 use crate::{
+    VerificationPlugins,
     certificate::Purpose,
     envelope::{self, Envelope, SigningScheme},
     moment::Moment,
+    plugin::Capability,
     policy::{Action, Check, Statement, TrustStoreType},
     refusal::{Lasting, Refusal, Result},
     revocation::{ListCache, Revocation, Whose},
     trust::TrustStores,
 };
-
-/// The signed attribute that names a plugin of Notation.
-const VERIFICATION_PLUGIN: &str = "io.cncf.notary.verificationPlugin";
-/// The one that names the least version of it.
-const VERIFICATION_PLUGIN_MIN_VERSION: &str = "io.cncf.notary.verificationPluginMinVersion";
 
 /// All that one signature is judged by.
 pub(crate) struct Verification<'a> {
@@ -30,6 +28,11 @@ pub(crate) struct Verification<'a> {
     pub(crate) trust: &'a TrustStores,
     pub(crate) host: &'a Arc<dyn Host>,
     pub(crate) lists: &'a ListCache,
+    /// The plugins of Notation that a signature may name.
+    pub(crate) plugins: Option<&'a dyn VerificationPlugins>,
+    /// What they are told besides.
+    pub(crate) plugin_config: &'a Value,
+    pub(crate) context: &'a Context,
     pub(crate) now: Moment,
 }
 
@@ -59,14 +62,19 @@ impl Verification<'_> {
     ) -> Result<Accepted> {
         let opened = envelope::open(media_type, bytes).map_err(|error| error.to_string().into());
         let envelope = opened.inspect_err(|error| self.tell(Check::Integrity, error))?;
-        check_attributes(&envelope)?;
-        let anchor = self.authenticity(&envelope)?;
+        let plugin = self.plugin(&envelope).await?;
+        let judges = |what| plugin.as_ref().is_some_and(|plugin| plugin.judges(what));
+        let anchor = self.authenticity(&envelope, judges(Capability::TrustedIdentity))?;
         let mut until = self.weigh(Check::Expiry, self.expiry(&envelope))?;
         let timestamp = self.authentic_timestamp(&envelope).await;
         until = earlier(until, self.weigh(Check::AuthenticTimestamp, timestamp)?);
-        if self.statement.level.action(Check::Revocation) != Action::Skip {
+        let is_asked = self.statement.level.action(Check::Revocation) != Action::Skip;
+        if is_asked && !judges(Capability::RevocationCheck) {
             let revocation = self.revocation(&envelope, anchor).await;
             until = earlier(until, self.weigh(Check::Revocation, revocation)?);
+        }
+        if let Some(plugin) = &plugin {
+            self.ask(plugin, &envelope, anchor.is_some()).await?;
         }
         check_payload(&envelope.payload, subject)?;
         Ok(Accepted { envelope, until })
@@ -74,9 +82,13 @@ impl Verification<'_> {
 
     /// Whether a trusted certificate is among those of the signature, and its leaf one that the
     /// statement names. What comes of it is the place of the trusted certificate that is nearest to the
-    /// root: whatever is below it, it or one that it vouches for has signed.
-    fn authenticity(&self, envelope: &Envelope) -> Result<Option<usize>> {
+    /// root: whatever is below it, it or one that it vouches for has signed. Whom the statement names may
+    /// be a plugin's to judge.
+    fn authenticity(&self, envelope: &Envelope, is_plugins: bool) -> Result<Option<usize>> {
         let trusted = self.weigh(Check::Authenticity, self.trusted(envelope).map(Some))?;
+        if is_plugins {
+            return Ok(trusted);
+        }
         let identity = identity::check(self.statement, envelope).map(|()| None);
         self.weigh::<()>(Check::Authenticity, identity)?;
         Ok(trusted)
@@ -116,10 +128,7 @@ impl Verification<'_> {
         anchor: Option<usize>,
     ) -> Result<Option<Moment>> {
         let Some(anchor) = anchor else {
-            return Err(Refusal::from(
-                "revocation is not checked, since the signature is not produced by a trusted signer",
-            )
-            .unknown());
+            return Err(untrusted_revocation());
         };
         let signing_time = match envelope.scheme {
             SigningScheme::X509 => None,
@@ -158,41 +167,9 @@ impl Verification<'_> {
     }
 }
 
-/// Whether all critical attributes are understood. Those of the specification are, others are for a
-/// plugin of Notation.
-fn check_attributes(envelope: &Envelope) -> Result<()> {
-    let named = envelope.attributes.iter().find(|one| one.key == VERIFICATION_PLUGIN);
-    if let Some(plugin) = named {
-        return Err(no_plugin(plugin));
-    }
-    let critical = envelope
-        .attributes
-        .iter()
-        .find(|one| one.is_critical && one.key != VERIFICATION_PLUGIN_MIN_VERSION);
-    match critical {
-        Some(attribute) => {
-            let shown = crate::go::quoted(&ratify_core::capped_line(&attribute.key, 200));
-            Err(format!("extended critical attribute {shown} was not processed, since the signature names no verification plugin").into())
-        }
-        None => Ok(()),
-    }
-}
-
-/// Why the plugin that a signature names does not judge it.
-fn no_plugin(attribute: &envelope::Attribute) -> Refusal {
-    if !attribute.is_critical {
-        return format!("{VERIFICATION_PLUGIN} is not a critical Extended attribute").into();
-    }
-    let Value::String(name) = &attribute.value else {
-        return format!("{VERIFICATION_PLUGIN} from extended attribute is not a string").into();
-    };
-    if name.trim().is_empty() {
-        return format!("{VERIFICATION_PLUGIN} from extended attribute is an empty string").into();
-    }
-    let shown = crate::go::quoted(&ratify_core::capped_line(name, 200));
-    let text = format!(
-        "error while locating the verification plugin {shown}, make sure the plugin is installed successfully before verifying the signature. error: this build runs no plugins of Notation"
-    );
+/// Why nobody is asked about certificates that nobody vouches for.
+fn untrusted_revocation() -> Refusal {
+    let text = "revocation is not checked, since the signature is not produced by a trusted signer";
     Refusal::from(text).unknown()
 }
 

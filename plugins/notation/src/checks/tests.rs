@@ -9,7 +9,9 @@ use ratify_core::ErrorCode;
 use rcgen::{CertificateParams, CrlDistributionPoint, date_time_ymd};
 use serde_json::json;
 
-use super::*;
+mod plugin;
+
+use super::{plugin::VERIFICATION_PLUGIN, *};
 use crate::{
     certificate::Certificate,
     policy::TrustPolicy,
@@ -36,11 +38,14 @@ struct Trial<'a> {
     host: &'a MemoryHost,
     now: Moment,
     media_type: &'static str,
+    plugins: Option<&'a dyn VerificationPlugins>,
+    plugin_config: Value,
 }
 
 impl<'a> Trial<'a> {
     fn of(host: &'a MemoryHost, changes: Value) -> Self {
-        Self { changes, host, now: moment(NOW), media_type: envelope::JWS }
+        let (media_type, plugin_config) = (envelope::JWS, Value::Null);
+        Self { changes, host, now: moment(NOW), media_type, plugins: None, plugin_config }
     }
 
     fn at(mut self, now: &str) -> Self {
@@ -68,6 +73,9 @@ impl<'a> Trial<'a> {
             trust: &trust,
             host: &self.host.shared(),
             lists: &lists,
+            plugins: self.plugins,
+            plugin_config: &self.plugin_config,
+            context: &Context::default(),
             now: self.now,
         };
         let subject = subject();
@@ -211,7 +219,7 @@ fn a_critical_attribute_that_nobody_understands_is_refused_at_every_level() {
     assert_eq!(with(json!([scheme]), json!({"a": 1})), Ok(()));
     insta::assert_snapshot!(with(json!([scheme, "a"]), json!({"a": 1})).unwrap_err(), @r#"extended critical attribute "a" was not processed, since the signature names no verification plugin"#);
     let plugin = json!({VERIFICATION_PLUGIN: "p"});
-    insta::assert_snapshot!(with(json!([scheme, VERIFICATION_PLUGIN]), plugin.clone()).unwrap_err(), @r#"error while locating the verification plugin "p", make sure the plugin is installed successfully before verifying the signature. error: this build runs no plugins of Notation"#);
+    insta::assert_snapshot!(with(json!([scheme, VERIFICATION_PLUGIN]), plugin.clone()).unwrap_err(), @r#"error while locating the verification plugin "p", make sure the plugin is installed successfully before verifying the signature. error: no plugins of Notation are run here"#);
     insta::assert_snapshot!(with(json!([scheme]), plugin).unwrap_err(), @"io.cncf.notary.verificationPlugin is not a critical Extended attribute");
     insta::assert_snapshot!(with(json!([scheme, VERIFICATION_PLUGIN]), json!({VERIFICATION_PLUGIN: 1})).unwrap_err(), @"io.cncf.notary.verificationPlugin from extended attribute is not a string");
 }

@@ -1,6 +1,7 @@
 //! The COSE envelope (signature envelope specification, COSE_Sign1 of RFC 9052). `coset` reads it, keeps
 //! the signed bytes as they were and refuses a header that is given twice.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use coset::{
     CoseSign1, Header, Label, RegisteredLabelWithPrivate, TaggedCborSerializable as _,
     cbor::value::Value,
@@ -204,17 +205,24 @@ fn attributes(protected: &Header, critical: &[String]) -> Vec<Attribute> {
         };
         let is_critical = critical.contains(&key);
         let is_known = matches!(label, Label::Text(text) if KNOWN.contains(&text.as_str()));
-        (!is_known).then(|| Attribute { key, is_critical, value: json(value) })
+        let is_text = matches!(label, Label::Text(_));
+        (!is_known).then(|| Attribute { key, is_text, is_critical, value: json(value) })
     };
     protected.rest.iter().filter_map(attribute).collect()
 }
 
-/// A text stays a text. Nothing else in an attribute is looked into.
-fn json(value: &Value) -> serde_json::Value {
-    match value {
+/// A value as Go writes it in JSON, for plugins of Notation; `None` where it cannot, or we do not.
+fn json(value: &Value) -> Option<serde_json::Value> {
+    Some(match value {
+        Value::Null => serde_json::Value::Null,
+        Value::Bool(value) => (*value).into(),
         Value::Text(text) => text.clone().into(),
-        _ => serde_json::Value::Null,
-    }
+        Value::Bytes(bytes) => STANDARD.encode(bytes).into(),
+        Value::Integer(number) => i64::try_from(i128::from(*number)).ok()?.into(),
+        Value::Float(number) => serde_json::Number::from_f64(*number)?.into(),
+        Value::Array(items) => items.iter().map(json).collect::<Option<Vec<_>>>()?.into(),
+        _ => return None,
+    })
 }
 
 fn get<'a>(header: &'a Header, label: &str) -> Option<&'a Value> {

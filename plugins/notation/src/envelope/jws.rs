@@ -213,8 +213,9 @@ impl Protected {
         others
             .map(|(key, value)| Attribute {
                 key: key.clone(),
+                is_text: true,
                 is_critical: critical.contains(key),
-                value: value.clone(),
+                value: Some(value.clone()),
             })
             .collect()
     }

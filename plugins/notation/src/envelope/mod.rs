@@ -19,7 +19,7 @@ pub(crate) const JWS: &str = "application/jose+json";
 /// The media type of a COSE envelope.
 pub(crate) const COSE: &str = "application/cose";
 /// What a signature is about (signature specification, "Payload").
-const PAYLOAD: &str = "application/vnd.cncf.notary.payload.v1+json";
+pub(crate) const PAYLOAD: &str = "application/vnd.cncf.notary.payload.v1+json";
 /// More certificates than any signature needs: each costs the check of a signature.
 const MOST_CERTIFICATES: usize = 32;
 
@@ -56,9 +56,12 @@ pub(crate) enum SigningScheme {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Attribute {
     pub(crate) key: String,
+    /// Whether its key is a text, and not a number as COSE has it, too.
+    pub(crate) is_text: bool,
     /// Whether who does not understand it must refuse.
     pub(crate) is_critical: bool,
-    pub(crate) value: Value,
+    /// `None` where it has no form in JSON.
+    pub(crate) value: Option<Value>,
 }
 
 /// Why an envelope is none, or is not whole.

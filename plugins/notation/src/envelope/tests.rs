@@ -97,7 +97,12 @@ fn expiry_attributes_and_the_other_scheme_are_read() {
         let envelope = open(media_type, &bytes).unwrap();
         assert_eq!(envelope.scheme, SigningScheme::SigningAuthority);
         assert_eq!(envelope.expiry, Moment::parse_rfc3339(expiry));
-        let attribute = Attribute { key: "a".into(), is_critical: true, value: json!("1") };
+        let attribute = Attribute {
+            key: "a".into(),
+            is_text: true,
+            is_critical: true,
+            value: Some(json!("1")),
+        };
         assert_eq!(envelope.attributes, [attribute]);
     }
 }

@@ -135,7 +135,7 @@ pub(super) fn verifier(entry: &VerifierPluginConfig, origin: Origin<'_>) -> Find
             .why("artifactTypes is missing, and a built-in verifier judges the types that it is told")
             .fix(r#"name what it judges: "artifactTypes": "application/vnd.cncf.notary.signature""#);
     }
-    if entry.source.is_some() && !origin.downloads && !built_in::is_built_in(entry) {
+    if entry.source.is_some() && !origin.downloads && built_in::takes_source(entry) {
         return Finding::failure(VERIFIER, &entry.name, "its source is not downloaded")
             .why("dynamic plugins are off, so that only a program in the plugin directory is run")
             .fix("set RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS=1 where `ratify serve` runs; with the chart: helm upgrade … --set featureFlags.RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS=true");

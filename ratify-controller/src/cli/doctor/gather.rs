@@ -115,10 +115,15 @@ impl Entries {
     }
 
     fn add_verifier(&mut self, entry: VerifierPluginConfig, dirs: &[PathBuf], runtime: &Runtime) {
-        if crate::built_in::is_built_in(&entry) {
+        let source = entry.source.clone().filter(|_| runtime.environment.dynamic_plugins());
+        // What is built in needs no program, but may bring a plugin of its own.
+        let is_needed = match crate::built_in::is_built_in(&entry) {
+            true => crate::built_in::takes_source(&entry) && source.is_some(),
+            false => true,
+        };
+        if !is_needed {
             return;
         }
-        let source = entry.source.clone().filter(|_| runtime.environment.dynamic_plugins());
         self.plugins.push(Named {
             kind: Kind::Verifier,
             name: entry.name.clone(),

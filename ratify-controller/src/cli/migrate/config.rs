@@ -280,7 +280,7 @@ mod tests {
         Same store.plugins[3]: the built-in store oras
         Change store.plugins[3].authProvider: there is no auth provider "x�"
         Same verifier.plugins[0]: the built-in verifier notation
-        Look verifier.plugins[0].source: the source of the built-in verifier notation is not downloaded
+        Same verifier.plugins[0].source: r/p:1 is pulled and proven, where RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS is 1
         Change verifier.plugins[1]: CONFIG_INVALID: Failed to create the Cosign Verifier: missing artifactTypes in verifier config
         Change verifier.plugins[2]: v1's image has the plugin sbom, and this one has not
         Look verifier.plugins[3]: the verifier plugin own is run from the plugin directory, as it is

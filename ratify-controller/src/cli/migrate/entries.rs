@@ -82,8 +82,16 @@ fn built_in_verifier(at: &str, entry: &VerifierPluginConfig, owner: Owner<'_>) -
             "mend the entry",
         )],
     };
-    if entry.source.is_some() {
-        findings.push(source_of_built_in(owner.key(at, "source"), &format!("verifier {type_}")));
+    match &entry.source {
+        None => {}
+        // A plugin of Notation, which v1 downloads as well.
+        Some(source) if built_in::takes_source(entry) => {
+            findings.extend(plugin(at, "verifier", type_, Some(source), owner));
+        }
+        Some(_) => {
+            let what = format!("verifier {type_}");
+            findings.push(source_of_built_in(owner.key(at, "source"), &what));
+        }
     }
     findings
 }

@@ -20,7 +20,7 @@ rows! {
     CRL_CACHE = "`crl.cache.enabled` keeps lists in files below the user's cache directory";
     TRACE_ID = "`logger.requestHeaders.traceIDHeaderName` never has an effect";
     SPELLINGS = "a section given in two spellings is merged";
-    SOURCE_OF_BUILT_IN = "`source` of the built-in `oras`, `notation` or `cosign` is downloaded and never used";
+    SOURCE_OF_BUILT_IN = "`source` of the built-in `oras` or `cosign` is downloaded and never used";
     SOURCE_WITHOUT_TAG = "`source.artifact` without tag or digest: an error";
     PINNED = "a tag is resolved anew on each reconcile";
     TENANT_SOURCE = "`source` of a namespaced resource runs a program in Ratify's pod, also from `parameters.source`";

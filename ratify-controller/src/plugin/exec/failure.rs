@@ -32,7 +32,7 @@ impl PluginFailure {
     }
 
     /// Why, without what the plugin printed.
-    pub(super) fn reason(&self) -> &str {
+    pub(in crate::plugin) fn reason(&self) -> &str {
         &self.reason
     }
 
@@ -142,7 +142,7 @@ fn shown(stream: &[u8]) -> String {
 }
 
 /// As Go prints how a process ended.
-fn exit_text(status: ExitStatus) -> String {
+pub(super) fn exit_text(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(signal)) => {

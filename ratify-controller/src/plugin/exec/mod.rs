@@ -26,7 +26,7 @@ use super::{
     confined::Confinement,
     find::{FindError, find_in_dirs},
     inventory::{InstalledPlugin, InventoryError, RunnablePlugin},
-    process::{End, Launch, PluginHost, ProcessError},
+    process::{End, Finished, Launch, PluginHost, ProcessError},
     rules::{Gate, Known, RulesInForce},
 };
 
@@ -97,10 +97,14 @@ pub struct Call<'a> {
     pub program: Runnable,
     /// The configured name, for the log.
     pub plugin: &'a str,
+    /// What follows the program's name; nothing in Ratify's own protocol.
+    pub arguments: Vec<OsString>,
     /// The protocol's variables.
     pub variables: &'a [(&'static str, String)],
     /// What else it gets of the environment.
     pub plugin_env: PluginEnv,
+    /// Whether it may open a store itself, so that it is told the rules of registries.
+    pub opens_store: bool,
     /// Whether the store that it may open is a namespace's, which has none of the credentials of
     /// this process.
     pub is_borrowers: bool,
@@ -124,6 +128,17 @@ pub struct Written {
     pub stdout: Vec<u8>,
     /// Standard error.
     pub stderr: Vec<u8>,
+}
+
+/// A plugin that ended by itself, however.
+#[derive(Debug)]
+pub(super) struct Exited {
+    /// Why it failed, in Go's words; `None` where it exited with 0.
+    pub(super) failure: Option<String>,
+    /// Standard output.
+    pub(super) stdout: Vec<u8>,
+    /// Standard error.
+    pub(super) stderr: Vec<u8>,
 }
 
 impl Program {
@@ -163,8 +178,10 @@ impl<'a> Call<'a> {
         Self {
             program,
             plugin,
+            arguments: Vec::new(),
             variables,
             plugin_env: PluginEnv::Inherit,
+            opens_store: true,
             is_borrowers: false,
             stdin: String::new(),
             give_up_at: None,
@@ -246,21 +263,56 @@ impl ExecRunner {
         }
     }
 
+    /// The same for a protocol in which a plugin that fails is understood.
+    ///
+    /// # Errors
+    /// When it was not started, did not end by itself, or is denied by then.
+    pub(super) async fn exited(&self, call: Call<'_>) -> Result<Exited, PluginFailure> {
+        let span = trace::plugin(&call, || self.gate_digest(&call.program));
+        let (most_stdout, most_stderr) = (call.most_stdout, Launch::MOST_STDERR);
+        let finished = self.finish(call).instrument(span.clone()).await;
+        let exited = match finished {
+            Ok(Finished { end: End::Exited(status), stdout, stderr }) => {
+                let failure = (!status.success()).then(|| failure::exit_text(status));
+                Ok(Exited { failure, stdout, stderr })
+            }
+            Ok(other) => Err(PluginFailure::ended(other.end, &other, most_stdout, most_stderr)),
+            Err(failure) => Err(failure),
+        };
+        trace::ended(&span, &exited);
+        exited
+    }
+
     async fn run(&self, call: Call<'_>) -> Result<Written, PluginFailure> {
+        let (most_stdout, most_stderr) = (call.most_stdout, Launch::MOST_STDERR);
+        let finished = self.finish(call).await?;
+        match finished.end {
+            End::Exited(status) if status.success() => {
+                Ok(Written { stdout: finished.stdout, stderr: finished.stderr })
+            }
+            end => Err(PluginFailure::ended(end, &finished, most_stdout, most_stderr)),
+        }
+    }
+
+    async fn finish(&self, call: Call<'_>) -> Result<Finished, PluginFailure> {
         let path = call.program.path.clone();
         let known = call.program.known;
         tracing::debug!("launching plugin {}", path.display());
         tracing::debug!("env vars: {:?}", call.variables);
         let mut launch = Launch::new(call.program.path);
         launch.argv0 = call.program.argv0;
-        let variables = [call.variables, &self.registry_rules(call.is_borrowers)].concat();
+        launch.arguments = call.arguments;
+        let rules = match call.opens_store {
+            true => self.registry_rules(call.is_borrowers),
+            false => Vec::new(),
+        };
+        let variables = [call.variables, &rules].concat();
         launch.environment = self.environment.for_plugin(call.plugin_env, &variables);
         launch.stdin = Bytes::from(call.stdin);
         launch.give_up_at = call.give_up_at;
         launch.most_stdout = call.most_stdout;
         launch.tenant = call.tenant;
         launch.keep = Some(Arc::new((call.program.guard, call.keep)));
-        let (most_stdout, most_stderr) = (launch.most_stdout, launch.most_stderr);
         let run = self.host.run(launch);
         let finished = tokio::select! {
             // Ending the call ends the process. What was written until then counts for nothing.
@@ -276,12 +328,7 @@ impl ExecRunner {
         })?;
         trace::finished(&finished);
         self.gate.check(&known).map_err(|denial| PluginFailure::denied(&denial))?;
-        match finished.end {
-            End::Exited(status) if status.success() => {
-                Ok(Written { stdout: finished.stdout, stderr: finished.stderr })
-            }
-            end => Err(PluginFailure::ended(end, &finished, most_stdout, most_stderr)),
-        }
+        Ok(finished)
     }
 }
 

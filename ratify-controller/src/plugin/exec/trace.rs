@@ -8,7 +8,7 @@ use ratify_core::{
 };
 use tracing::{Span, field::Empty};
 
-use super::{Call, PluginFailure, Written};
+use super::{Call, PluginFailure};
 use crate::plugin::process::{End, Finished};
 
 /// A call. Its program's digest is asked for where somebody reads it.
@@ -43,8 +43,8 @@ pub(super) fn finished(finished: &Finished) {
 }
 
 /// What came of it. What the plugin printed is not in it: that is the report's.
-pub(super) fn ended(span: &Span, written: &Result<Written, PluginFailure>) {
-    if let Err(failure) = written {
+pub(super) fn ended<T>(span: &Span, ended: &Result<T, PluginFailure>) {
+    if let Err(failure) = ended {
         fail_with(span, "plugin", failure.reason(), "");
     }
 }

@@ -171,6 +171,11 @@ impl Inventory {
         record.map(|record| self.open(&record)).transpose()
     }
 
+    /// Whether `<plugins>/<type>` is a link to what was installed here.
+    pub fn shows(&self, type_: &str) -> bool {
+        view::shown_digest(&self.view_path(type_)).is_some()
+    }
+
     /// Shows a plugin as `<plugins>/<type>`, where no resource earlier by name has that type, and
     /// records what it is. True when it is shown.
     ///

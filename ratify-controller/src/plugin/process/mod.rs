@@ -121,6 +121,9 @@ pub struct Launch {
 }
 
 impl Launch {
+    /// How many bytes of stderr are taken where nobody says otherwise.
+    pub const MOST_STDERR: usize = 1 << 20;
+
     /// A program without arguments, input or environment, 64 MiB of stdout, 1 MiB of stderr, no deadline.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         Self {
@@ -131,7 +134,7 @@ impl Launch {
             stdin: Bytes::new(),
             give_up_at: None,
             most_stdout: 64 << 20,
-            most_stderr: 1 << 20,
+            most_stderr: Self::MOST_STDERR,
             keep: None,
             tenant: Arc::default(),
         }

@@ -9,6 +9,7 @@
 //! - `keys`: what keys come from, as resources.
 //! - `denied`: a rule that comes into force takes what it denies out of force, and the other way;
 //!   `tenants`: the attacks of a namespace administrator; `loads`: the record of what was loaded.
+//! - `notation`: plugins of Notation, which the verifier `notation` asks.
 //! - `signed`: plugins that must be signed; `locked`: those that a lock file names.
 //! - `credentials`: several registries, several passwords, and programs that give them out;
 //!   `registries`: when a change of the files about registries counts.
@@ -52,6 +53,7 @@ mod main_job;
 mod metrics;
 mod migrate;
 mod names;
+mod notation;
 mod passed;
 mod proxy;
 mod registries;

@@ -16,6 +16,7 @@ use super::{
     compare::normalised,
     layout::{Layout, digest_of},
     machines::{Machines, PASSWORD, Server, USER},
+    notation_plugins,
     serve_cases::ServeCase,
 };
 
@@ -269,6 +270,12 @@ impl Lab {
             // A server that is started once more finds them there.
             if !folder.join(name).exists() {
                 symlink(program, folder.join(name)).unwrap();
+            }
+        }
+        for name in notation_plugins::NAMES {
+            let link = folder.join(format!("notation-{name}"));
+            if !link.exists() {
+                symlink(self.machines.tool("notation-plugin"), link).unwrap();
             }
         }
     }

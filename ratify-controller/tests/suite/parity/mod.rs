@@ -5,6 +5,7 @@
 //! - `machines`, `layout`, `images`, `lab`: foreign programs, what is pushed, both hosts;
 //! - `compare`, `rows`: a difference, and the deliberate ones;
 //! - `signing`, `authority`: signatures of the real `notation`, and who says that they count;
+//! - `notation_plugins`: signatures that name a plugin of Notation;
 //! - `cosign`: signatures of the real cosign, with rows of their own;
 //! - `verify_cases`, `notation_cases`, `plugin_cases`, `rego_cases`, `serve_cases`, `command_cases`: what is asked.
 
@@ -20,6 +21,7 @@ mod lab;
 pub(crate) mod layout;
 pub(crate) mod machines;
 mod notation_cases;
+mod notation_plugins;
 mod plugin_cases;
 mod rego_cases;
 mod rows;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
+    notation_plugins,
     rows::*,
     signing::{KEYS, REVOCABLE, SIGNATURE},
     verify_cases::{Case, clear},
@@ -31,7 +32,7 @@ fn verifier(trusted: &str, changes: &Value) -> Value {
     })
 }
 
-fn with(trusted: &str, changes: Value) -> Value {
+pub(super) fn with(trusted: &str, changes: Value) -> Value {
     clear(json!([verifier(trusted, &changes)]))
 }
 
@@ -52,6 +53,7 @@ pub(super) fn notation_cases() -> Vec<Case> {
         revocation(),
         timestamps(),
         wrong_configurations(),
+        notation_plugins::cases(),
     ]
     .concat()
 }

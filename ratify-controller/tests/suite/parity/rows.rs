@@ -36,6 +36,7 @@ pub(super) const NOTATION_MIXED: &str = "C-notation-mixed";
 pub(super) const NOTATION_PROVIDER: &str = "C-notation-provider";
 pub(super) const NOTATION_FILE: &str = "C-notation-file";
 pub(super) const NOTATION_TIME: &str = "C-notation-time";
+pub(super) const NOTATION_PLUGIN_ERROR: &str = "C-notation-plugin-error";
 
 pub(super) const ROWS: &[Row] = &[
     Row { id: FOREIGN_ARTIFACT, is: is_denied_as_foreign },
@@ -188,6 +189,13 @@ pub(super) const ROWS: &[Row] = &[
             let words = "failed to verify the timestamp countersignature with error: failed to verify signed token: cms verification failure: ";
             let reason = "x509: certificate signed by unknown authority";
             at.is_at("errorReason") && at.says(words, words) && at.says(reason, reason)
+        },
+    },
+    Row {
+        id: NOTATION_PLUGIN_ERROR,
+        is: |at| {
+            let gos = "invalid character '";
+            at.is_at("errorReason") && at.says(gos, ", and the plugin's error is malformed: ")
         },
     },
     Row { id: VERSION, is: |at| at.pointer == "/stdout" && at.says("Go version", "Rust version") },

@@ -17,6 +17,7 @@ use super::{
     authority::Authority,
     lab::Lab,
     layout::{Attached, Layout},
+    notation_plugins,
 };
 
 /// The type of a signature of the Notary Project.
@@ -144,10 +145,28 @@ impl<'a> Signer<'a> {
 
     /// Signs an image of the registry with the Referrers API.
     pub(super) async fn sign(&self, image: &str, key: &str, form: &str, more: &[&str]) {
+        self.run(image, form, &[&["--key", key][..], more].concat()).await;
+    }
+
+    /// The same by a plugin with a key, which is told what the signature is to say.
+    pub(super) async fn sign_by_plugin(&self, image: &str, key: &str, form: &str, told: &[&str]) {
+        let plugin = self.folder.join("config/notation/plugins/signer");
+        fs::create_dir_all(&plugin).unwrap();
+        let program = plugin.join("notation-signer");
+        if !program.exists() {
+            std::os::unix::fs::symlink(self.lab.machines.tool("notation-plugin"), program).unwrap();
+        }
+        let key = self.folder.join(key);
+        let mut arguments = vec!["--plugin", "signer", "--id", key.to_str().unwrap()];
+        arguments.extend(told.iter().flat_map(|told| ["--plugin-config", told]));
+        self.run(image, form, &arguments).await;
+    }
+
+    async fn run(&self, image: &str, form: &str, arguments: &[&str]) {
         let mut notation = Command::new(self.lab.machines.tool("notation"));
         notation.env("XDG_CONFIG_HOME", self.folder.join("config"));
-        notation.args(["sign", "--insecure-registry", "--force-referrers-tag=false", "--key", key]);
-        notation.args(["--signature-format", form]).args(more);
+        notation.args(["sign", "--insecure-registry", "--force-referrers-tag=false"]);
+        notation.args(["--signature-format", form]).args(arguments);
         notation.arg(format!("{}/{image}:v1", self.lab.api.address));
         self.lab.must(&mut notation).await;
     }
@@ -224,6 +243,7 @@ async fn bytes_at(url: &str) -> Bytes {
 /// Signs an image with every key in both forms, and puts what is wrong under others.
 pub(super) async fn push(lab: &Lab, authority: &Authority) {
     let signer = Signer::new(lab, authority);
+    notation_plugins::push(lab, &signer).await;
     let exact = format!("http://{}/tsa", authority.address);
     let rough = format!("http://{}/tsa/2", authority.address);
     let root = lab.notary().join("tsa/trusted/root.pem");

@@ -2,7 +2,7 @@
 //! by custom resources on a real API server, where the keys are resources too.
 
 mod cosign;
-mod notary;
+pub(super) mod notary;
 mod signing;
 
 use ratify_controller::dev::{RegistryOptions, RunningRegistry};

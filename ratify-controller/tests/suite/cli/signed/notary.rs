@@ -11,14 +11,14 @@ use tokio::process::Command;
 use crate::parity::machines::Machines;
 
 /// Signs, as whoever it is told to be.
-pub(super) struct Notary {
+pub(in crate::cli) struct Notary {
     folder: tempfile::TempDir,
     program: PathBuf,
 }
 
 impl Notary {
     /// A key for each of these names, each of an authority of its own.
-    pub(super) fn new(names: &[&str]) -> Self {
+    pub(in crate::cli) fn new(names: &[&str]) -> Self {
         let program = Machines::find().unwrap().tool("notation");
         let notary = Self { folder: tempfile::tempdir().unwrap(), program };
         let keys: Vec<Value> = names.iter().map(|name| notary.issue(name)).collect();
@@ -61,7 +61,7 @@ impl Notary {
     }
 
     /// The certificate of the authority of a key.
-    pub(super) fn root(&self, name: &str) -> PathBuf {
+    pub(in crate::cli) fn root(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("{name}.root.pem"))
     }
 
@@ -91,10 +91,32 @@ impl Notary {
     }
 
     pub(super) async fn sign(&self, reference: &str, key: &str, by_tag: bool) {
+        let by_tag = format!("--force-referrers-tag={by_tag}");
+        self.run(&[&by_tag, "--key", key, reference]).await;
+    }
+
+    /// Signs so that the signature names a plugin of Notation.
+    pub(in crate::cli) async fn sign_naming(&self, reference: &str, key: &str, plugin: &str) {
+        let folder = self.folder.path();
+        let signer = folder.join("notation/plugins/signer");
+        if !signer.exists() {
+            fs::create_dir_all(&signer).unwrap();
+            let program = Machines::find().unwrap().tool("notation-plugin");
+            std::os::unix::fs::symlink(program, signer.join("notation-signer")).unwrap();
+        }
+        let of_key = folder.join(format!("{key}.folder"));
+        fs::create_dir_all(&of_key).unwrap();
+        for (from, to) in [("key", "key.pem"), ("chain", "chain.pem")] {
+            fs::copy(folder.join(format!("{key}.{from}")), of_key.join(to)).unwrap();
+        }
+        let (id, named) = (of_key.to_str().unwrap(), format!("plugin={plugin}"));
+        self.run(&["--plugin", "signer", "--id", id, "--plugin-config", &named, reference]).await;
+    }
+
+    async fn run(&self, arguments: &[&str]) {
         let mut notation = Command::new(&self.program);
         notation.env("XDG_CONFIG_HOME", self.folder.path());
-        let by_tag = format!("--force-referrers-tag={by_tag}");
-        notation.args(["sign", "--insecure-registry", &by_tag, "--key", key, reference]);
+        notation.args(["sign", "--insecure-registry"]).args(arguments);
         let ran = notation.output().await.unwrap();
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     }
