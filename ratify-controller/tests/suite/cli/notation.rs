@@ -11,7 +11,10 @@ use super::{
     Home, Server,
     cluster::{Controller, LOOKS, apply_store_and_policy, define, until},
     config, sample,
-    signed::notary::Notary,
+    signed::{
+        inline,
+        notary::{Notary, policy},
+    },
     this_platform,
 };
 use crate::{
@@ -37,7 +40,7 @@ impl Place {
         let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
         let mut home = Home::new();
         home.allow_sources();
-        Some(Self { home, registry, notary: Notary::new(&["signer"]), machines })
+        Some(Self { home, registry, notary: Notary::new(&["signer", "other"]), machines })
     }
 
     /// An image, by digest, whose signature names a plugin.
@@ -306,4 +309,44 @@ async fn in_a_cluster_a_resource_brings_the_plugin_in_any_order_and_takes_it_awa
     let is_pinned = |status: &Value| !status["plugin"]["program"].is_null();
     until(&cluster, &controller, "verifiers", "verifier-notation", is_pinned).await;
     decides(false, r#"file name must be \"notation-notation\""#).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_whose_signer_is_trusted_no_more_judges_no_more() {
+    let Some(cluster) = Cluster::start(ClusterOptions::default()).await else { return };
+    let Some(place) = Place::new().await else { return };
+    let image = place.image("both-yes").await;
+    let artifact = place.push("1", &place.program()).await;
+    let policy =
+        policy("enforce", json!({"verificationCertStores": {"ca": {"certs": ["plugin-ca"]}}}));
+    place.home.configure(&json!({"plugins": {"trustPolicy": policy}}));
+    define(&place.home, &cluster).await;
+    let controller = Controller::start_configured(&place.home, &cluster).await;
+    apply_store_and_policy(&cluster, &controller).await;
+    cluster.apply(&inline(&place.notary, "signer")).await;
+    cluster.apply(&resource("verifier-notation", &place.verifier())).await;
+    cluster.apply(&resource(PLUGIN, &Place::fake(&artifact))).await;
+    let decides = async |is_success: bool, why: &str| {
+        for look in 0.. {
+            let item = controller.ask(&image).await;
+            if item["value"]["isSuccess"] == is_success && item.to_string().contains(why) {
+                return;
+            }
+            assert!(look < LOOKS, "{item} {}", controller.said());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let is =
+        |reason: &'static str| move |status: &Value| status["conditions"][0]["reason"] == reason;
+    until(&cluster, &controller, "verifiers", PLUGIN, is("Refused")).await;
+    decides(false, MISSING).await;
+    place.notary.sign(&artifact, "signer", false).await;
+    until(&cluster, &controller, "verifiers", PLUGIN, is("Active")).await;
+    decides(true, "Notation signature verification success").await;
+
+    // The program is there still.
+    cluster.apply(&inline(&place.notary, "other")).await;
+    until(&cluster, &controller, "verifiers", PLUGIN, is("Refused")).await;
+    decides(false, "was installed for a resource that is not in force").await;
+    assert!(place.home.plugins().join(PLUGIN).exists());
 }

@@ -145,7 +145,7 @@ async fn cosign_admits_plugins_as_well_by_a_key_under_its_tag() {
     assert!(ran.stderr.contains(&told), "{}", ran.stderr);
 }
 
-fn inline(notary: &Notary, key: &str) -> String {
+pub(super) fn inline(notary: &Notary, key: &str) -> String {
     let value = std::fs::read_to_string(notary.root(key)).unwrap();
     json!({
         "apiVersion": "config.ratify.deislabs.io/v1beta1", "kind": "KeyManagementProvider",

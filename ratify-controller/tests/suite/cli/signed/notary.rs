@@ -90,7 +90,7 @@ impl Notary {
         ran.status.success().then_some(()).ok_or(String::from_utf8(ran.stderr).unwrap())
     }
 
-    pub(super) async fn sign(&self, reference: &str, key: &str, by_tag: bool) {
+    pub(in crate::cli) async fn sign(&self, reference: &str, key: &str, by_tag: bool) {
         let by_tag = format!("--force-referrers-tag={by_tag}");
         self.run(&[&by_tag, "--key", key, reference]).await;
     }
@@ -130,7 +130,7 @@ fn statement() -> Value {
 }
 
 /// A policy that trusts who has a certificate of these stores.
-pub(super) fn policy(mode: &str, stores: Value) -> Value {
+pub(in crate::cli) fn policy(mode: &str, stores: Value) -> Value {
     let mut verifier = json!({
         "name": "notation",
         "trustPolicyDoc": {"version": "1.0", "trustPolicies": [statement()]},
