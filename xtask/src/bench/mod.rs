@@ -3,7 +3,7 @@
 //!
 //! What is measured: `exec_call.rs` (one call of a plugin), `load.rs` (forty images at the server's
 //! door), `standing.rs` (start and idle memory), `sizes.rs`, `answers/` (cached ones, slow registries,
-//! bursts), `registries/` (pulls and limits), `cluster/` (the controller), and for `cargo xtask soak`
+//! bursts), `signatures.rs` (notation and cosign), `registries/` (pulls and limits), `cluster/` (the controller), and for `cargo xtask soak`
 //! `memory.rs`. What it is measured on: `build.rs`, `images.rs`, `registry.rs` and `distribution.rs`,
 //! `certificates.rs`, `server.rs`. What becomes of it: `figures.rs` judges,
 //! `report.rs` writes.
@@ -26,6 +26,7 @@ mod registries;
 mod registry;
 mod report;
 mod server;
+mod signatures;
 mod sizes;
 mod standing;
 
@@ -68,6 +69,8 @@ enum Only {
     Cluster,
     /// Pulls, and what registries are asked
     Registries,
+    /// Images that notation and cosign signed
+    Signatures,
 }
 
 /// How often each thing is measured; ours and v1's take turns.
@@ -80,6 +83,7 @@ struct Rounds {
     ready: usize,
     idle: usize,
     answers: answers::Rounds,
+    signatures: usize,
     registries: registries::Rounds,
     cluster: cluster::Rounds,
 }
@@ -92,6 +96,7 @@ impl Rounds {
         ready: 15,
         idle: 3,
         answers: answers::Rounds { cached: 5, slow: 3 },
+        signatures: 5,
         registries: registries::Rounds { pull: 9, memory: 3, throttled: 2, images: 500 },
         cluster: cluster::Rounds { active: 7, many: 3, end: 5 },
     };
@@ -102,6 +107,7 @@ impl Rounds {
         ready: 3,
         idle: 1,
         answers: answers::Rounds { cached: 1, slow: 1 },
+        signatures: 1,
         registries: registries::Rounds { pull: 2, memory: 1, throttled: 1, images: 500 },
         cluster: cluster::Rounds { active: 2, many: 1, end: 1 },
     };
@@ -128,6 +134,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             observed(|| match part {
                 Only::Answers => answers::measure(&programs, &folder, &rounds.answers),
                 Only::Cluster => cluster::measure(&programs, &folder, &rounds.cluster),
+                Only::Signatures => signatures::measure(&programs, &folder, rounds.signatures),
                 Only::Registries => registries::measure(&programs, &folder, &rounds.registries),
             })?
         }
@@ -209,6 +216,7 @@ fn measure(programs: &Programs, rounds: &Rounds) -> Result<Vec<Figure>> {
     let Programs { ratify, sample, v1, tools, .. } = programs;
     let both = Both { ratify, sample, v1, tools };
     figures.extend(answers::measure(&both, &folder, &rounds.answers)?);
+    figures.extend(signatures::measure(&both, &folder, rounds.signatures)?);
     figures.extend(registries::measure(&both, &folder, &rounds.registries)?);
     figures.extend(cluster::measure(&both, &folder, &rounds.cluster)?);
     figures.extend(sizes::measure(programs)?);

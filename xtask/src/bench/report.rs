@@ -70,6 +70,12 @@ fn document(figures: &[Figure], machine: &str) -> String {
          - **Start.** From spawn to the first HTTP answer, asked every millisecond.\n\
          - **Idle memory.** VmRSS of the server two seconds after its first answer; PSS where the \
          kernel shows it.\n\
+         - **Signatures.** {IMAGES} images without artifacts, in go-containerregistry's registry, each signed \
+         by the real `notation` (JWS, RSA 2048) or `cosign` 2 (ECDSA P-256, under its tag), and asked about \
+         once and then five times more, four at a time, no result cache, certificates and keys from files, no \
+         log and no responder. CPU is that of the server in those five, until it is at rest, divided by the \
+         questions. It is the whole answer: what it takes to ask the registry for the image and for what is \
+         attached to it is in it.\n\
          - **Pulls.** CNCF distribution on loopback, over HTTPS with a private authority and in clear; the \
          blob is what `oras push` made of a file. `ratify plugin save` asks for the manifest, pulls the blob, \
          hashes it and gives it its name in an OCI layout; `curl` writes the same blob to a file and hashes \

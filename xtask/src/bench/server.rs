@@ -83,7 +83,24 @@ impl Server {
         timeout: Duration,
         arguments: &[String],
     ) -> Result<Self> {
-        let mut command = command(host, plugin, place, timeout)?;
+        let plugins = place.folder.join("plugins");
+        fs::create_dir_all(&plugins)?;
+        put(plugin.program, &plugins.join(plugin.kind))?;
+        let configuration = configuration(plugin.kind, &plugins, timeout);
+        Self::start_configured(host, &configuration, place, arguments)
+    }
+
+    /// Starts a server of a whole configuration.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub(super) fn start_configured(
+        host: Host<'_>,
+        configuration: &Value,
+        place: &Place,
+        arguments: &[String],
+    ) -> Result<Self> {
+        let mut command = command(host, configuration, place)?;
         let address = free_address()?;
         command.arg(address.to_string()).args(arguments);
         let log = place.folder.join("serve.log");
@@ -203,18 +220,10 @@ impl Drop for Server {
 }
 
 /// Everything but the address.
-fn command(
-    host: Host<'_>,
-    plugin: Plugin<'_>,
-    place: &Place,
-    timeout: Duration,
-) -> Result<Command> {
+fn command(host: Host<'_>, configuration: &Value, place: &Place) -> Result<Command> {
     let Place { folder, home } = place;
-    let plugins = folder.join("plugins");
-    fs::create_dir_all(&plugins)?;
-    put(plugin.program, &plugins.join(plugin.kind))?;
     let config = folder.join("config.json");
-    fs::write(&config, format!("{:#}", configuration(plugin.kind, &plugins, timeout)))
+    fs::write(&config, format!("{configuration:#}"))
         .with_context(|| format!("cannot write {}", config.display()))?;
     let mut command = Command::new(host.program);
     command.env_clear().env("HOME", home).env("TMPDIR", home).env("RATIFY_CONFIG", folder);
