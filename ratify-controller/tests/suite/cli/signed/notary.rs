@@ -10,6 +10,9 @@ use tokio::process::Command;
 
 use crate::parity::machines::Machines;
 
+/// The year in which its certificates end.
+pub(in crate::cli) const LAST_YEAR: i32 = 2045;
+
 /// Signs, as whoever it is told to be.
 pub(in crate::cli) struct Notary {
     folder: tempfile::TempDir,
@@ -17,7 +20,7 @@ pub(in crate::cli) struct Notary {
 }
 
 impl Notary {
-    /// A key for each of these names, each of an authority of its own.
+    /// A key for each of these names, each of an authority of its own, good until [`LAST_YEAR`].
     pub(in crate::cli) fn new(names: &[&str]) -> Self {
         let program = Machines::find().unwrap().tool("notation");
         let notary = Self { folder: tempfile::tempdir().unwrap(), program };
@@ -47,7 +50,8 @@ impl Notary {
         root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let root = CertifiedIssuer::self_signed(root, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
-        let leaf = parameters(name, &[KeyUsagePurpose::DigitalSignature]);
+        let mut leaf = parameters(name, &[KeyUsagePurpose::DigitalSignature]);
+        leaf.not_after = rcgen::date_time_ymd(LAST_YEAR, 1, 1);
         let leaf = leaf.signed_by(&key, &root).unwrap();
         let write = |file: &str, text: String| {
             let path = self.folder.path().join(format!("{name}.{file}"));

@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use ratify_controller::dev::{RegistryOptions, RunningRegistry};
 
 use super::*;
+use crate::cli::signed::notary::{LAST_YEAR, Notary, policy};
 
 const YEAR: i64 = 365 * 24 * 3600;
 /// What is put before the C library of the server alone; the machine's clock is everybody's.
@@ -106,4 +107,37 @@ async fn what_is_kept_ends_although_the_clock_is_set_back() {
     until(&server, &good, false).await;
     std::fs::remove_file(&says_no).unwrap();
     until(&server, &good, true).await;
+}
+
+/// T21: no allow outlives what it rests on, here the certificate that signed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_ends_with_the_certificate_that_it_rests_on() {
+    let notary = Notary::new(&["release"]);
+    let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
+    let image = registry.put_image("app", "v1", "layer").unwrap();
+    let image = format!("{}/app@{}", registry.host(), image.digest);
+    notary.sign(&image, "release", false).await;
+    let stores = json!({"verificationCerts": [notary.root("release")]});
+    let mut notation = policy("enforce", stores)["verifiers"][0].clone();
+    notation["artifactTypes"] = "application/vnd.cncf.notary.signature".into();
+    let mut home = Home::new();
+    home.configure(&config(&notation));
+    let clock = Clock::of(&mut home);
+    let flags = ["serve", "--http", "127.0.0.1:0", "--cache-enabled", "--cache-ttl=24h"];
+    let server = Server::run(home.command(&flags)).await;
+    until(&server, &image, true).await;
+    let after = i64::from(LAST_YEAR - 2020) * YEAR;
+    clock.set(after);
+    let expired = server.ask(&image).await;
+    assert!(expired.to_string().contains("it was expired at"), "{expired}");
+    assert!(!allows(&expired), "{expired}");
+    clock.set(0);
+    until(&server, &image, true).await;
+    // Nobody can say it anew: it is kept.
+    registry.shutdown().await;
+    let kept = server.ask(&image).await;
+    assert!(allows(&kept), "{kept}");
+    clock.set(after);
+    let ended = server.ask(&image).await;
+    assert!(!allows(&ended), "{ended}");
 }
