@@ -2,6 +2,7 @@
 
 mod build;
 mod dates;
+mod types;
 
 use std::{sync::Arc, time::Instant};
 
@@ -114,6 +115,7 @@ impl OrasStore {
         // v1 passes the bare error on, which its executor shows under this code.
         let listed = listed.map_err(|e| caused(of_store(ErrorCode::ListReferrersFailure), e))?;
         let mut referrers = listed.to_vec();
+        self.name_types(subject, &mut referrers, context).await?;
         let is_wanted = |type_: &String| type_ == "*" || type_ == media_type::COSIGN_SIGNATURE;
         if self.cosign_enabled
             && (artifact_types.is_empty() || artifact_types.iter().any(is_wanted))

@@ -41,5 +41,6 @@ mod store;
 mod throttling;
 mod transport;
 mod trees;
+mod untyped;
 mod uploads;
 mod waiting;
