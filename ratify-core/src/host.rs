@@ -22,6 +22,15 @@ pub trait Host: Send + Sync {
         descriptor: &'a Descriptor,
     ) -> BoxFuture<'a, Result<Manifest>>;
 
+    /// What the subject is: its manifest's type, digest and size. A host says it of none unless it
+    /// says otherwise.
+    fn subject<'a>(&'a self, subject: &'a Reference) -> BoxFuture<'a, Result<Descriptor>> {
+        Box::pin(async move {
+            let detail = format!("this host does not say what {subject} is");
+            Err(ErrorCode::OperationForbidden.detail(detail))
+        })
+    }
+
     /// The bytes of a blob that a manifest lists.
     fn blob<'a>(
         &'a self,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Basis, BoxFuture, Context, Host, Reference, ReferrerStore, Result, VerifierReport,
+    Basis, BoxFuture, Context, Host, Reference, Result, StoreConfig, VerifierReport,
     store::Referrer,
 };
 
@@ -17,8 +17,8 @@ pub struct Request {
     pub referrer: Arc<Referrer>,
     /// Until when and for whom it is asked.
     pub context: Context,
-    /// The store the artifact was found in; an exec plugin is told how to open it again.
-    pub store: Arc<dyn ReferrerStore>,
+    /// What a plugin is told of the store the artifact was found in, to open it again.
+    pub store: StoreConfig,
     /// The door to the artifact's bytes.
     pub host: Arc<dyn Host>,
 }
@@ -29,7 +29,7 @@ impl Request {
         subject: Reference,
         referrer: Arc<Referrer>,
         context: Context,
-        store: Arc<dyn ReferrerStore>,
+        store: StoreConfig,
         host: Arc<dyn Host>,
     ) -> Self {
         Self { subject, referrer, context, store, host }

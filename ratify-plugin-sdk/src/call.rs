@@ -38,6 +38,7 @@ pub(crate) fn answer_verifier<P: VerifierPlugin>(
     let variables = [env::VERIFIER_COMMAND, env::VERIFIER_VERSION, env::VERIFIER_SUBJECT];
     let ([command, asked, subject], stdin) = call.begin(variables, |_| false)?;
     let reference = parse_subject(&subject)?;
+    let reference = resolved(reference, &(call.variable)(env::VERIFIER_SUBJECT_DIGEST))?;
     check_version(P::VERSIONS, &asked)?;
 
     let input = parse_object(kind, &stdin)?;
@@ -154,6 +155,19 @@ fn parse_subject(text: &str) -> Result<Reference, PluginError> {
     Reference::parse(text).map_err(|_| PluginError::subject(text))
 }
 
+/// The subject with the digest that the host found, which v1's does not say.
+fn resolved(subject: Reference, digest: &str) -> Result<Reference, PluginError> {
+    if digest.is_empty() {
+        return Ok(subject);
+    }
+    match digest.parse() {
+        Ok(digest) if subject.digest().is_none_or(|own| *own == digest) => {
+            Ok(subject.with_digest(digest))
+        }
+        _ => Err(PluginError::subject(&format!("{subject} of the digest {digest}"))),
+    }
+}
+
 fn check_version(supported: &[&str], asked: &str) -> Result<(), PluginError> {
     if version::is_supported(supported, asked) {
         return Ok(());
@@ -201,6 +215,10 @@ fn command_error(
 fn own_error(error: Box<dyn StdError + Send + Sync>) -> Result<PluginError, String> {
     error.downcast::<PluginError>().map(|error| *error).map_err(|error| {
         let mut text = error.to_string();
+        // It says its causes itself.
+        if error.is::<ratify_core::Error>() {
+            return text;
+        }
         let mut next = error.source();
         while let Some(cause) = next {
             let cause_text = cause.to_string();

@@ -14,13 +14,13 @@ use std::{
 
 use bytes::Bytes;
 use ratify_core::{
-    BoxFuture, Descriptor, Digest, Error, ErrorCode, Host, Manifest, Reference, Result,
-    StoreConfig, capped_line, config::StorePluginConfig, go_json,
+    BoxFuture, Descriptor, Error, ErrorCode, Host, Manifest, Reference, Result, StoreConfig,
+    capped_line, config::StorePluginConfig, go_json,
 };
 use serde_json::{Map, Value};
 
 use crate::{
-    log, proof,
+    OpenStore, log, proof,
     protocol::{StoreArgs, StoreCommand, environment, output, version},
     store::not_found,
 };
@@ -44,6 +44,22 @@ const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// When the configuration is none of a store, or its program is in none of the directories.
 pub fn open(config: &StoreConfig) -> Result<Arc<dyn Host>> {
     Ok(Arc::new(ExternalStore::find(config)?))
+}
+
+/// Opens a store by its name: a built-in one of these by a function, any other as a program.
+///
+/// # Errors
+/// As [`open`], and those of the function.
+pub fn open_unless_built_in(
+    config: &StoreConfig,
+    built_in: &[&str],
+    open_built_in: OpenStore,
+) -> Result<Arc<dyn Host>> {
+    let name = config.store.get("name").and_then(Value::as_str);
+    match name {
+        Some(name) if built_in.contains(&name) => open_built_in(config),
+        _ => open(config),
+    }
 }
 
 /// A store that is a program.
@@ -79,13 +95,9 @@ impl ExternalStore {
 
     fn read_manifest(&self, subject: &Reference, descriptor: &Descriptor) -> Result<Manifest> {
         let code = ErrorCode::GetReferrerManifestFailure;
-        let finished = self.run(
-            StoreCommand::GetReferenceManifest,
-            subject,
-            &descriptor.digest,
-            MAX_JSON,
-            code,
-        )?;
+        let args = StoreArgs::Digest(descriptor.digest.clone());
+        let finished =
+            self.run(StoreCommand::GetReferenceManifest, subject, &args, MAX_JSON, code)?;
         let output = output::read::<Manifest>(&finished.stdout, &finished.stderr);
         forward(&output.log);
         output.answer.map_err(|error| self.error(code, error.to_string()))
@@ -93,8 +105,8 @@ impl ExternalStore {
 
     fn read_blob(&self, subject: &Reference, descriptor: &Descriptor) -> Result<Bytes> {
         let code = ErrorCode::GetBlobContentFailure;
-        let finished =
-            self.run(StoreCommand::GetBlob, subject, &descriptor.digest, descriptor.size, code)?;
+        let args = StoreArgs::Digest(descriptor.digest.clone());
+        let finished = self.run(StoreCommand::GetBlob, subject, &args, descriptor.size, code)?;
         forward(&output::read_log(&finished.stderr));
         let bytes = finished.stdout;
         if bytes.len() as u64 != descriptor.size {
@@ -110,17 +122,26 @@ impl ExternalStore {
         Ok(bytes.into())
     }
 
+    /// v1's store is told the subject as asked, and no digest beside it.
+    fn read_subject(&self, subject: &Reference) -> Result<Descriptor> {
+        let code = ErrorCode::RepositoryOperationFailure;
+        let (command, args) = (StoreCommand::GetSubjectDescriptor, StoreArgs::None);
+        let finished = self.run(command, subject, &args, MAX_JSON, code)?;
+        let output = output::read::<Descriptor>(&finished.stdout, &finished.stderr);
+        forward(&output.log);
+        output.answer.map_err(|error| self.error(code, error.to_string()))
+    }
+
     fn run(
         &self,
         command: StoreCommand,
         subject: &Reference,
-        digest: &Digest,
+        args: &StoreArgs,
         limit: u64,
         code: ErrorCode,
     ) -> Result<Finished> {
         let failed = |reason: String| self.error(code, reason);
-        let args =
-            StoreArgs::Digest(digest.clone()).to_text().map_err(|e| failed(e.to_string()))?;
+        let args = args.to_text().map_err(|e| failed(e.to_string()))?;
         let stdin = go_json::to_string(&self.entry).map_err(|e| failed(e.to_string()))?;
         let mut process = Command::new(&self.path);
         process.envs(environment::of_store(command, subject.as_str(), &self.version, &args));
@@ -145,6 +166,10 @@ impl Host for ExternalStore {
         descriptor: &'a Descriptor,
     ) -> BoxFuture<'a, Result<Manifest>> {
         Box::pin(std::future::ready(self.read_manifest(subject, descriptor)))
+    }
+
+    fn subject<'a>(&'a self, subject: &'a Reference) -> BoxFuture<'a, Result<Descriptor>> {
+        Box::pin(std::future::ready(self.read_subject(subject)))
     }
 
     fn blob<'a>(

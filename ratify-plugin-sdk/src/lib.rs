@@ -53,6 +53,7 @@
 //! This crate does standard input and output, and starts external stores. It has no runtime, no
 //! TLS and no registry client.
 
+mod bridge;
 mod call;
 mod parameters;
 mod plugin;
@@ -65,6 +66,7 @@ pub mod proof;
 pub mod protocol;
 pub mod testing;
 
+pub use bridge::judge_by;
 pub use plugin::{Result, StorePlugin, Subject, VerifierConfig, VerifierPlugin};
 pub use protocol::{ListReferrersOutput, PluginError};
 pub use ratify_core::{

@@ -110,7 +110,7 @@ pub struct VerifierConfig {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Subject {
-    /// The image.
+    /// The image, with the digest that the host found for it. v1's host does not say it of a tag.
     pub reference: Reference,
     /// The artifact that is attached to it, and that is to be judged.
     pub referrer: Descriptor,

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use ratify_core::{Descriptor, ErrorCode, Host, Manifest, Reference, StoreConfig};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{Result, protocol::PluginError};
 
@@ -59,16 +59,41 @@ impl Store {
         Ok(block_on(self.host()?.blob(&self.subject, blob))?)
     }
 
-    fn host(&self) -> Result<&dyn Host, PluginError> {
+    /// Asks what the subject is. What its tag stands for by now is an error where the host found
+    /// another digest a moment ago.
+    ///
+    /// # Errors
+    /// When the store cannot be opened (code 7, as v1), or does not know the subject.
+    pub fn subject(&self) -> Result<Descriptor> {
+        let found = block_on(self.host()?.subject(&self.subject))?;
+        match self.subject.digest() {
+            Some(digest) if *digest != found.digest => Err(format!(
+                "{} is {digest} for the host, and {} in the store",
+                self.subject, found.digest
+            )
+            .into()),
+            _ => Ok(found),
+        }
+    }
+
+    /// What the host said of the store; empty where it was open already.
+    pub(crate) fn config(&self) -> StoreConfig {
         match &self.source {
-            Source::Open(host) => Ok(host.as_ref()),
+            Source::Open(_) => StoreConfig::new("", None, Map::new()),
+            Source::OnDemand { config, .. } => config.clone(),
+        }
+    }
+
+    pub(crate) fn host(&self) -> Result<&Arc<dyn Host>, PluginError> {
+        match &self.source {
+            Source::Open(host) => Ok(host),
             Source::OnDemand { config, open, opened } => {
                 if opened.get().is_none() {
                     let host = open_store(config, *open)?;
                     // It was empty, and the cell does not leave this thread.
                     let _ = opened.set(host);
                 }
-                opened.get().map(AsRef::as_ref).ok_or_else(|| {
+                opened.get().ok_or_else(|| {
                     PluginError::store_creation(&"the store was closed while it was opened")
                 })
             }
@@ -97,7 +122,7 @@ pub(crate) fn not_found(config: &StoreConfig) -> ratify_core::Error {
 }
 
 /// Waits for a future on this thread. A guest's futures are ready at once.
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {

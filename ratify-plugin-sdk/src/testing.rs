@@ -39,6 +39,7 @@ pub struct Outcome {
 /// Artifacts in memory, for a plugin to read.
 #[derive(Debug, Default)]
 pub struct MemoryHost {
+    subject: Option<Descriptor>,
     manifests: HashMap<Digest, Manifest>,
     blobs: HashMap<Digest, Bytes>,
 }
@@ -47,6 +48,11 @@ impl MemoryHost {
     /// A host that has nothing yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Says what the subject is.
+    pub fn set_subject(&mut self, subject: Descriptor) {
+        self.subject = Some(subject);
     }
 
     /// Adds a blob and returns its descriptor.
@@ -61,6 +67,12 @@ impl MemoryHost {
     pub fn add_artifact(&mut self, artifact_type: &str, blobs: Vec<Descriptor>) -> Descriptor {
         let mut manifest = Manifest::new(media_type::OCI_MANIFEST, artifact_type);
         manifest.blobs = blobs;
+        self.add_manifest(manifest)
+    }
+
+    /// Adds an artifact's manifest and returns its descriptor.
+    pub fn add_manifest(&mut self, manifest: Manifest) -> Descriptor {
+        let artifact_type = manifest.artifact_type.clone();
         let bytes = serde_json::to_vec(&manifest).unwrap_or_default();
         let descriptor =
             Descriptor::new(media_type::OCI_MANIFEST, proof::sha256(&bytes), bytes.len() as u64)
@@ -81,6 +93,14 @@ impl Host for MemoryHost {
             ErrorCode::GetReferrerManifestFailure
                 .detail(format!("no manifest {}", descriptor.digest))
         })))
+    }
+
+    fn subject<'a>(
+        &'a self,
+        subject: &'a Reference,
+    ) -> BoxFuture<'a, ratify_core::Result<Descriptor>> {
+        let unknown = || ErrorCode::ResourceNotFound.detail(format!("no subject {subject}"));
+        Box::pin(std::future::ready(self.subject.clone().ok_or_else(unknown)))
     }
 
     fn blob<'a>(

@@ -16,6 +16,9 @@ use crate::{
     OrasStoreOptions, TlsRoots, auth::Environment,
 };
 
+/// The stores that can be opened here, by name.
+pub const STORES: [&str; 2] = ["oras", LAYOUT_STORE];
+
 struct BlockingHost {
     runtime: Runtime,
     store: Box<dyn ReferrerStore>,
@@ -61,7 +64,10 @@ pub fn open_with_environment(config: &StoreConfig) -> Result<Arc<dyn Host>> {
 
 /// The rules that the host passes. A host that passes none, such as v1's, leaves those for an
 /// operator.
-fn passed_rules() -> Result<PassedRules> {
+///
+/// # Errors
+/// When they cannot be read: what they forbid is not known.
+pub fn passed_rules() -> Result<PassedRules> {
     let refused = |why: String| {
         let detail = format!("{} cannot be used: {why}", PassedRules::VARIABLE);
         let remediation = "it is set by the host of the plugin: use a plugin of the host's version";
@@ -122,6 +128,11 @@ impl Host for BlockingHost {
     ) -> BoxFuture<'a, Result<Manifest>> {
         let reading = self.store.manifest(subject, descriptor, &self.context);
         Box::pin(ready(self.runtime.block_on(reading)))
+    }
+
+    fn subject<'a>(&'a self, subject: &'a Reference) -> BoxFuture<'a, Result<Descriptor>> {
+        let resolving = self.store.resolve(subject, &self.context);
+        Box::pin(ready(self.runtime.block_on(resolving)))
     }
 
     fn blob<'a>(

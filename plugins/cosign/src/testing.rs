@@ -1,14 +1,11 @@
-//! What tests are made of: a host that holds one artifact, keys that sign, and a way to ask.
+//! What tests are made of: keys that sign, signatures, and a way to ask.
 
 pub(crate) mod authority;
 pub(crate) mod bundles;
 pub(crate) mod log;
 pub(crate) mod repository;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use aws_lc_rs::{
     encoding::{AsDer, PublicKeyX509Der},
@@ -22,11 +19,10 @@ use aws_lc_rs::{
     },
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use ratify_core::{
-    Binding, BoxFuture, Context, Descriptor, Digest, ErrorCode, FetchRequest, Host, Manifest,
-    Reference, Referrer, ReferrerPage, ReferrerStore, Request, Result, RingKey, StoreConfig,
-    Verifier, VerifierReport, config::VerifierPluginConfig, media_type,
+    Binding, Context, Descriptor, Digest, Host, Reference, Referrer, Request, RingKey, StoreConfig,
+    Verifier, VerifierReport, config::VerifierPluginConfig, executor::testing::MemoryHost,
+    media_type,
 };
 use serde_json::Value;
 
@@ -155,135 +151,15 @@ impl Layer {
     }
 }
 
-/// What a server answers, by URL and what it was sent.
-pub(crate) type Answer = Box<dyn Fn(&str, &[u8]) -> Result<Bytes> + Send + Sync>;
-
-/// A host that has one artifact.
-pub(crate) struct MemoryHost {
-    pub(crate) manifest: Manifest,
-    pub(crate) blobs: BTreeMap<Digest, Bytes>,
-    pub(crate) keys: BTreeMap<String, Vec<RingKey>>,
-    pub(crate) answer: Answer,
-    /// What was asked of servers.
-    pub(crate) asked: Mutex<Vec<String>>,
-}
-
-impl MemoryHost {
-    pub(crate) fn new(layers: &[Layer]) -> Self {
-        let mut manifest = Manifest::new(media_type::OCI_MANIFEST, "");
-        let mut blobs = BTreeMap::new();
-        for layer in layers {
-            let digest = digest_of(&layer.bytes);
-            let size = layer.bytes.len() as u64;
-            let mut descriptor = Descriptor::new(layer.media_type.clone(), digest.clone(), size);
-            descriptor.annotations = layer.annotations.clone();
-            manifest.blobs.push(descriptor);
-            blobs.insert(digest, layer.bytes.clone().into());
-        }
-        let answer: Answer =
-            Box::new(|_, _| Err(ErrorCode::OperationForbidden.detail("no network")));
-        Self { manifest, blobs, keys: BTreeMap::new(), answer, asked: Mutex::default() }
-    }
-
-    #[must_use]
-    pub(crate) fn with_keys(mut self, provider: &str, keys: Vec<RingKey>) -> Self {
-        self.keys.insert(provider.to_owned(), keys);
-        self
-    }
-
-    #[must_use]
-    pub(crate) fn answering(
-        mut self,
-        answer: impl Fn(&str, &[u8]) -> Result<Bytes> + Send + Sync + 'static,
-    ) -> Self {
-        self.answer = Box::new(answer);
-        self
-    }
-}
-
-impl Host for MemoryHost {
-    fn manifest<'a>(
-        &'a self,
-        _: &'a Reference,
-        _: &'a Descriptor,
-    ) -> BoxFuture<'a, Result<Manifest>> {
-        Box::pin(async { Ok(self.manifest.clone()) })
-    }
-
-    fn blob<'a>(
-        &'a self,
-        _: &'a Reference,
-        descriptor: &'a Descriptor,
-    ) -> BoxFuture<'a, Result<Bytes>> {
-        Box::pin(async {
-            let missing = || ErrorCode::GetBlobContentFailure.detail("not reached").passing(true);
-            self.blobs.get(&descriptor.digest).cloned().ok_or_else(missing)
-        })
-    }
-
-    fn keys(&self, provider: &str) -> Result<Arc<[RingKey]>> {
-        let keys = self.keys.get(provider).cloned().map(Arc::from);
-        keys.ok_or_else(|| ErrorCode::ResourceNotFound.detail("no such provider"))
-    }
-
-    fn fetch<'a>(&'a self, request: &'a FetchRequest) -> BoxFuture<'a, Result<Bytes>> {
-        Box::pin(async {
-            self.asked.lock().unwrap().push(request.url.clone());
-            let body = request.body.as_ref().map_or(&[][..], |(_, body)| body);
-            (self.answer)(&request.url, body)
-        })
-    }
-}
-
-/// The store of a request, which nobody asks: bytes come from the host.
-struct Nowhere(StoreConfig);
-
-impl ReferrerStore for Nowhere {
-    fn name(&self) -> &str {
-        "nowhere"
-    }
-
-    fn config(&self) -> &StoreConfig {
-        &self.0
-    }
-
-    fn resolve<'a>(
-        &'a self,
-        _: &'a Reference,
-        _: &'a Context,
-    ) -> BoxFuture<'a, Result<Descriptor>> {
-        unreachable!()
-    }
-
-    fn list_referrers<'a>(
-        &'a self,
-        _: &'a Reference,
-        _: &'a Descriptor,
-        _: &'a [String],
-        _: &'a str,
-        _: &'a Context,
-    ) -> BoxFuture<'a, Result<ReferrerPage>> {
-        unreachable!()
-    }
-
-    fn manifest<'a>(
-        &'a self,
-        _: &'a Reference,
-        _: &'a Descriptor,
-        _: &'a Context,
-    ) -> BoxFuture<'a, Result<Manifest>> {
-        unreachable!()
-    }
-
-    fn blob<'a>(
-        &'a self,
-        _: &'a Reference,
-        _: &'a Digest,
-        _: Option<u64>,
-        _: &'a Context,
-    ) -> BoxFuture<'a, Result<Bytes>> {
-        unreachable!()
-    }
+/// A host that has an artifact of these signatures.
+pub(crate) fn host_of(layers: &[Layer]) -> MemoryHost {
+    let add = |host: MemoryHost, layer: &Layer| {
+        let size = layer.bytes.len() as u64;
+        let mut blob = Descriptor::new(layer.media_type.clone(), digest_of(&layer.bytes), size);
+        blob.annotations = layer.annotations.clone();
+        host.with_blob(blob, layer.bytes.clone())
+    };
+    layers.iter().fold(MemoryHost::default(), add)
 }
 
 /// A verifier of an entry without its name and types.
@@ -301,7 +177,7 @@ pub(crate) fn ask(verifier: &CosignVerifier, host: &Arc<MemoryHost>) -> Verifier
         .with_artifact_type(media_type::COSIGN_SIGNATURE);
     let referrer = Arc::new(Referrer::new(descriptor, Binding::Payload));
     let host: Arc<dyn Host> = Arc::clone(host) as _;
-    let store = Arc::new(Nowhere(StoreConfig::new("1.0.0", None, serde_json::Map::new())));
+    let store = StoreConfig::new("1.0.0", None, serde_json::Map::new());
     let request = Request::new(subject, referrer, Context::until(None), store, host);
     // Nothing here waits for anything.
     let mut answer = verifier.verify(&request);
@@ -314,5 +190,5 @@ pub(crate) fn ask(verifier: &CosignVerifier, host: &Arc<MemoryHost>) -> Verifier
 
 /// What a verifier of an entry answers about these signatures.
 pub(crate) fn ask_about(entry: Value, layers: &[Layer]) -> VerifierReport {
-    ask(&verifier(entry, &Environment::default()), &Arc::new(MemoryHost::new(layers)))
+    ask(&verifier(entry, &Environment::default()), &Arc::new(host_of(layers)))
 }

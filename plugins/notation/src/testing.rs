@@ -1,13 +1,7 @@
-//! Certificates, keys and a host in memory for unit tests. Real signatures are made by the real
+//! Certificates, keys and envelopes for unit tests. Real signatures are made by the real
 //! programs, in the controller's suite.
 
-use std::sync::{Arc, Mutex};
-
-use bytes::Bytes;
-use ratify_core::{
-    BoxFuture, Descriptor, ErrorCode, FetchRequest, Host, KeyRing, KeyRings, Manifest, Reference,
-    Result, RingCertificate,
-};
+use ratify_core::executor::testing::MemoryHost;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
@@ -128,84 +122,9 @@ pub(crate) fn pem_of(certificates: &[&Certificate]) -> String {
     certificates.iter().map(block).collect()
 }
 
-/// Who answers what is fetched.
-type Answer = dyn Fn(&FetchRequest) -> Result<Bytes> + Send + Sync;
-
-/// A host that has certificates, and whatever a test makes it fetch. Clones are the same host.
-#[derive(Clone, Default)]
-pub(crate) struct MemoryHost {
-    rings: KeyRings,
-    answer: Option<Arc<Answer>>,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl MemoryHost {
-    pub(crate) fn with_rings(rings: KeyRings) -> Self {
-        Self { rings, ..Self::default() }
-    }
-
-    /// A host of whose provider `trusted` these are the certificates.
-    pub(crate) fn trusting(certificates: &[&Certificate]) -> Self {
-        let certificate = |one: &&Certificate| RingCertificate {
-            name: String::new(),
-            version: String::new(),
-            der: one.der().to_vec().into(),
-        };
-        let certificates = certificates.iter().map(certificate).collect();
-        let mut rings = KeyRings::new("");
-        rings.insert("trusted", Ok(KeyRing { certificates, keys: [].into() }));
-        Self::with_rings(rings)
-    }
-
-    /// The same, which fetches by a function.
-    pub(crate) fn fetching(
-        mut self,
-        answer: impl Fn(&FetchRequest) -> Result<Bytes> + Send + Sync + 'static,
-    ) -> Self {
-        self.answer = Some(Arc::new(answer));
-        self
-    }
-
-    /// As a verification has it.
-    pub(crate) fn shared(&self) -> Arc<dyn Host> {
-        Arc::new(self.clone())
-    }
-
-    /// The addresses that were asked.
-    pub(crate) fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
-    }
-}
-
-impl Host for MemoryHost {
-    fn manifest<'a>(
-        &'a self,
-        _: &'a Reference,
-        _: &'a Descriptor,
-    ) -> BoxFuture<'a, Result<Manifest>> {
-        unreachable!("nothing here reads a manifest")
-    }
-
-    fn blob<'a>(&'a self, _: &'a Reference, _: &'a Descriptor) -> BoxFuture<'a, Result<Bytes>> {
-        unreachable!("nothing here reads a blob")
-    }
-
-    fn fetch<'a>(&'a self, request: &'a FetchRequest) -> BoxFuture<'a, Result<Bytes>> {
-        self.asked.lock().unwrap().push(request.url.clone());
-        let answer = match &self.answer {
-            Some(answer) => answer(request),
-            None => Err(ErrorCode::OperationForbidden.detail("nothing is fetched")),
-        };
-        Box::pin(std::future::ready(answer))
-    }
-
-    fn certificates(&self, provider: &str) -> Result<Arc<[RingCertificate]>> {
-        self.rings.certificates(provider, "")
-    }
-
-    fn certificate_store(&self, name: &str) -> Result<Arc<[RingCertificate]>> {
-        self.rings.certificate_store(name, "")
-    }
+/// A host of whose provider `trusted` these are the certificates.
+pub(crate) fn host_trusting(certificates: &[&Certificate]) -> MemoryHost {
+    MemoryHost::default().with_certificates("trusted", certificates.iter().map(|one| one.der()))
 }
 
 /// A time within the validity of all certificates here.

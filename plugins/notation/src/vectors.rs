@@ -20,7 +20,7 @@ use crate::{
     moment::Moment,
     policy::TrustPolicy,
     revocation::{ListCache, RevocationList},
-    testing::MemoryHost,
+    testing::host_trusting,
     timestamp::Token,
     trust::{CertificateStores, TrustStores, load_files as load},
 };
@@ -144,7 +144,7 @@ fn judge_envelope(clocks: &[Certificate], file: &Path, bytes: &[u8]) -> Result<S
         let verification = Verification {
             statement: policy.statement_for("reg.io/a", "r").unwrap(),
             trust: &TrustStores::new(&[], stores, "/nowhere".as_ref()),
-            host: &MemoryHost::trusting(trusted).shared(),
+            host: &host_trusting(trusted).shared(),
             lists: &ListCache::default(),
             plugins: None,
             plugin_config: &serde_json::Value::Null,

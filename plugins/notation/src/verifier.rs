@@ -57,8 +57,7 @@ impl NotationVerifier {
                 format!("Failed to validate the Notation signature of the artifact: {shown}");
             self.error(ErrorCode::VerifyReferenceFailure).with_detail(detail).with_source(error)
         };
-        let descriptor = request.store.resolve(subject, &request.context);
-        let descriptor = descriptor.await.map_err(of_artifact)?;
+        let descriptor = request.host.subject(subject).await.map_err(of_artifact)?;
         let referrer = &request.referrer.descriptor;
         let manifest = request.host.manifest(subject, referrer).await;
         let manifest = manifest.map_err(|error| self.failure(referrer).with_source(error))?;

@@ -47,11 +47,11 @@ impl ExecVerifier {
     async fn judge(&self, request: &Request) -> Result<VerifierReport> {
         let program = self.runner.open(&self.program);
         let program = program.map_err(|error| self.no_program(error))?;
-        let (store, directory) = self.private_store(request.store.config())?;
+        let (store, directory) = self.private_store(&request.store)?;
         let store_is_borrowers = store.is_borrowers;
         let input =
             VerifyInput::new(self.config.raw.clone(), store, request.referrer.descriptor.clone());
-        let variables = environment::of_verifier(request.subject.as_str(), &self.config.version);
+        let variables = environment::of_verifier(&request.subject, &self.config.version);
         let mut call = Call::new(program, &self.config.name, &variables);
         call.plugin_env = self.config.plugin_env;
         call.is_borrowers = store_is_borrowers;

@@ -392,7 +392,7 @@ async fn judge(
         subject.clone(),
         Arc::clone(&referrer),
         context.clone(),
-        Arc::clone(&store),
+        store.config().clone(),
         Arc::new(host),
     );
     let answers = verifiers.iter().map(|verifier| async {

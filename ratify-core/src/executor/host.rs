@@ -89,6 +89,10 @@ impl Host for StoreHost {
         }
     }
 
+    fn subject<'a>(&'a self, subject: &'a Reference) -> BoxFuture<'a, Result<Descriptor>> {
+        self.store.resolve(subject, &self.context)
+    }
+
     fn blob<'a>(
         &'a self,
         subject: &'a Reference,

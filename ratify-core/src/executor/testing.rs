@@ -1,5 +1,7 @@
-//! A store in memory and verifiers made of functions: what tests of the engine, and of its users,
+//! A store and a host in memory, and verifiers made of functions: what tests of the engine, and of its users,
 //! are made of. Digests are made up here; nothing in memory is hashed.
+
+mod host;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -8,6 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use serde_json::Map;
+
+pub use host::MemoryHost;
 
 use crate::{
     Basis, Binding, BoxFuture, Context, Descriptor, Digest, ErrorCode, Manifest, Reference,

@@ -2,10 +2,14 @@
 
 use std::fmt;
 
+use ratify_core::Reference;
+
 /// `VERIFY`, the only command of a verifier.
 pub const VERIFIER_COMMAND: &str = "RATIFY_VERIFIER_COMMAND";
 /// The subject's normalised reference.
 pub const VERIFIER_SUBJECT: &str = "RATIFY_VERIFIER_SUBJECT";
+/// The digest that the host found for the subject. v1's host does not say it.
+pub const VERIFIER_SUBJECT_DIGEST: &str = "RATIFY_VERIFIER_SUBJECT_DIGEST";
 /// The version of the wire the host speaks.
 pub const VERIFIER_VERSION: &str = "RATIFY_VERIFIER_VERSION";
 /// What a store is to do: one of [`StoreCommand`].
@@ -18,9 +22,10 @@ pub const STORE_VERSION: &str = "RATIFY_STORE_VERSION";
 pub const STORE_ARGS: &str = "RATIFY_STORE_ARGS";
 
 /// Every variable of the protocol.
-pub const ALL: [&str; 7] = [
+pub const ALL: [&str; 8] = [
     VERIFIER_COMMAND,
     VERIFIER_SUBJECT,
+    VERIFIER_SUBJECT_DIGEST,
     VERIFIER_VERSION,
     STORE_COMMAND,
     STORE_SUBJECT,
@@ -100,13 +105,15 @@ impl fmt::Display for StoreCommand {
     }
 }
 
-/// The variables of a verifier's call.
-pub fn of_verifier(subject: &str, version: &str) -> [(&'static str, String); 3] {
-    [
+/// The variables of a verifier's call, the last of them where the subject is resolved.
+pub fn of_verifier(subject: &Reference, version: &str) -> Vec<(&'static str, String)> {
+    let digest = subject.digest().map(|digest| (VERIFIER_SUBJECT_DIGEST, digest.to_string()));
+    let v1s = [
         (VERIFIER_COMMAND, VerifierCommand::Verify.as_str().to_owned()),
-        (VERIFIER_SUBJECT, subject.to_owned()),
+        (VERIFIER_SUBJECT, subject.to_string()),
         (VERIFIER_VERSION, version.to_owned()),
-    ]
+    ];
+    v1s.into_iter().chain(digest).collect()
 }
 
 /// The variables of a store's call. `args` is what [`StoreArgs::to_text`](super::StoreArgs) gives.
@@ -139,8 +146,12 @@ mod tests {
     }
 
     #[test]
-    fn a_call_sets_v1s_variables() {
-        insta::assert_debug_snapshot!(of_verifier("reg.io/a:v1", "1.0.0"), @r#"
+    fn a_call_sets_v1s_variables_and_the_digest_where_it_is_known() {
+        let subject = Reference::parse("reg.io/a:v1").unwrap();
+        let digest: ratify_core::Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+        let resolved = of_verifier(&subject.with_digest(digest.clone()), "1.0.0");
+        assert_eq!(resolved.last(), Some(&(VERIFIER_SUBJECT_DIGEST, digest.to_string())));
+        insta::assert_debug_snapshot!(of_verifier(&subject, "1.0.0"), @r#"
         [
             (
                 "RATIFY_VERIFIER_COMMAND",

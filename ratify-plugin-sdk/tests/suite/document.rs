@@ -7,7 +7,7 @@ use std::{
 };
 
 use ratify_plugin_sdk::{
-    PluginError, VerifierReport,
+    PluginError, Reference, VerifierReport,
     protocol::{VerifyInput, environment, output},
 };
 
@@ -31,7 +31,7 @@ fn run(program: &str) -> (VerifierReport, output::Log) {
     let interpreter = if program.starts_with("#!/bin/sh") { "sh" } else { "python3" };
     let mut child = Command::new(interpreter)
         .arg(&path)
-        .envs(environment::of_verifier("reg.io/app:v1", "1.0.0"))
+        .envs(environment::of_verifier(&Reference::parse("reg.io/app:v1").unwrap(), "1.0.0"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

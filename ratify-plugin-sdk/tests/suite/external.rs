@@ -9,17 +9,24 @@ use ratify_plugin_sdk::{
 };
 use serde_json::{Map, Value, json};
 
-/// Reads the artifact's digest as a blob.
-struct Reader;
+/// Reads the artifact's digest as a blob, or asks what the subject is.
+struct Reader {
+    asks_for_subject: bool,
+}
 
 impl VerifierPlugin for Reader {
     type Parameters = Map<String, Value>;
 
-    fn new(_: Self::Parameters, _: &VerifierConfig) -> Result<Self> {
-        Ok(Self)
+    fn new(parameters: Self::Parameters, _: &VerifierConfig) -> Result<Self> {
+        Ok(Self { asks_for_subject: parameters.contains_key("subject") })
     }
 
     fn verify(&self, subject: &Subject, store: &Store) -> Result<VerifierReport> {
+        if self.asks_for_subject {
+            let found = store.subject()?.digest;
+            assert!(subject.reference.digest().is_none_or(|said| *said == found));
+            return Ok(VerifierReport::success(found.to_string()));
+        }
         let blob = store.blob(&subject.referrer)?;
         Ok(VerifierReport::success(String::from_utf8_lossy(&blob).into_owned()))
     }
@@ -33,9 +40,19 @@ fn write_store(directory: &Path, script: &str) {
 
 /// The details of the failure, or the message of the report, and the log.
 fn read_through(directories: &Value, bytes: &[u8]) -> (String, String) {
+    judged_through(directories, json!({"name": "reader"}), "", bytes)
+}
+
+/// The same of a verifier's entry and the digest that the host says of the subject.
+fn judged_through(
+    directories: &Value,
+    entry: Value,
+    digest: &str,
+    bytes: &[u8],
+) -> (String, String) {
     let artifact = Descriptor::new("m", proof::sha256(bytes), bytes.len() as u64);
     let input = json!({
-        "config": {"name": "reader"},
+        "config": entry,
         "storeConfig": {"version": "1.0.0", "pluginBinDirs": directories, "store": {"name": "shell-store", "k": "<v>"}},
         "referenceDesc": artifact,
     });
@@ -43,6 +60,7 @@ fn read_through(directories: &Value, bytes: &[u8]) -> (String, String) {
         ("RATIFY_VERIFIER_COMMAND", "VERIFY"),
         ("RATIFY_VERIFIER_VERSION", "1.0.0"),
         ("RATIFY_VERIFIER_SUBJECT", "reg.io/app:v1"),
+        ("RATIFY_VERIFIER_SUBJECT_DIGEST", digest),
     ];
     let outcome = testing::run_verifier_with::<Reader>(
         external::open,
@@ -68,6 +86,24 @@ fn the_store_is_called_as_the_host_calls_it() {
     let script = r#"printf '%s %s %s %s %s' "$#" "$RATIFY_STORE_COMMAND" "$RATIFY_STORE_SUBJECT" "$RATIFY_STORE_VERSION" "$(cat)""#;
     let expected = r#"0 GETBLOB reg.io/app:v1 1.0.0 {"k":"\u003cv\u003e","name":"shell-store"}"#;
     assert_eq!(with_store(script, expected.as_bytes()).0, format!("ok {expected}"));
+}
+
+#[test]
+fn the_subject_is_what_the_host_found_or_nothing() {
+    let [one, other] = ["1", "2"].map(|digit| format!("sha256:{}", digit.repeat(64)));
+    let directory = tempfile::tempdir().unwrap();
+    let script = format!(
+        r#"[ "$RATIFY_STORE_COMMAND $RATIFY_STORE_ARGS" = "GETSUBJECTDESCRIPTOR " ] || exit 3; echo '{{"mediaType":"","digest":"{one}","size":0}}'"#
+    );
+    write_store(directory.path(), &script);
+    let ask = |digest: &str| {
+        let entry = json!({"name": "reader", "subject": true});
+        judged_through(&json!([directory.path()]), entry, digest, b"x").0
+    };
+    assert_eq!([ask(""), ask(&one)], [format!("ok {one}"), format!("ok {one}")]);
+    let moved = format!("reg.io/app:v1 is {other} for the host, and {one} in the store");
+    assert_eq!(ask(&other), format!(r#"8 "plugin command VERIFY failed""{moved}""#));
+    assert!(ask("sha256:x").starts_with(r#"7 "cannot parse subject reference reg.io/app:v1 of"#));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! chance.
 
 use ratify_plugin_sdk::{
-    PluginError, Result, Store, Subject, VerifierConfig, VerifierPlugin, VerifierReport, log,
-    testing,
+    ErrorCode, PluginError, Result, Store, Subject, VerifierConfig, VerifierPlugin, VerifierReport,
+    log, testing,
 };
 use serde_json::{Map, Value, json};
 
@@ -35,6 +35,13 @@ impl VerifierPlugin for Sample {
             "text" => return Err("the text of an error".into()),
             "io" => {
                 std::fs::read("/does/not/exist")?;
+            }
+            "coded" => {
+                let cause = ErrorCode::CertInvalid.detail("the cause");
+                return Err(ErrorCode::ConfigInvalid
+                    .detail("what failed")
+                    .with_source(cause)
+                    .into());
             }
             "own" => return Err(PluginError::new(5, "own code", "own details").into()),
             "read" => {
@@ -108,6 +115,12 @@ fn variables_are_checked_before_anything_else_and_each_that_is_missing_is_named(
     }
     -- stderr
     "#);
+}
+
+#[test]
+fn an_error_with_a_code_says_its_cause_once() {
+    let said = then("coded");
+    assert!(said.contains("\"details\": \"CERT_INVALID: what failed: the cause\""), "{said}");
 }
 
 #[test]

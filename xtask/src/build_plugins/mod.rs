@@ -255,6 +255,7 @@ mod tests {
             variant: None,
             is_store: false,
             is_pushed: true,
+            is_in_image: true,
             budget: None,
         };
         let one = built(1, None);

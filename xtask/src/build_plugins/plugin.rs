@@ -21,12 +21,14 @@ pub(crate) struct Plugin {
     pub(crate) is_store: bool,
     /// Whether it is for anyone: not where `package.metadata.ratify.push = false`.
     pub(crate) is_pushed: bool,
+    /// Whether it lies in the image: not where it is not for anyone, nor where
+    /// `package.metadata.ratify.image = false`.
+    pub(crate) is_in_image: bool,
     /// The most bytes its program may have: `package.metadata.ratify.budget-bytes`.
     pub(crate) budget: Option<u64>,
 }
 
-/// Every plugin of the workspace, sorted by type, without those that say
-/// `package.metadata.ratify.skip = true`.
+/// Every plugin of the workspace, sorted by type.
 ///
 /// # Errors
 /// When a package under `plugins/` has no program or several.
@@ -34,8 +36,7 @@ pub(crate) fn all(metadata: &Metadata) -> Result<Vec<Plugin>> {
     let folder = metadata.workspace_root.join("plugins");
     let packages = metadata.workspace_packages();
     let inside = packages.into_iter().filter(|package| package.manifest_path.starts_with(&folder));
-    let wanted = inside.filter(|package| !skipped(&package.metadata));
-    let mut plugins = wanted.map(plugin).collect::<Result<Vec<Plugin>>>()?;
+    let mut plugins = inside.map(plugin).collect::<Result<Vec<Plugin>>>()?;
     plugins.sort_by(|one, other| one.kind.cmp(&other.kind));
     Ok(plugins)
 }
@@ -88,17 +89,14 @@ fn plugin(package: &Package) -> Result<Plugin> {
         features: program.required_features.clone(),
         variant: None,
         is_store: package.metadata["ratify"]["kind"] == "store",
-        is_pushed: is_pushed(&package.metadata),
+        is_pushed: is_not_denied(&package.metadata, "push"),
+        is_in_image: ["push", "image"].iter().all(|key| is_not_denied(&package.metadata, key)),
         budget: budget(&package.metadata),
     })
 }
 
-fn skipped(metadata: &Value) -> bool {
-    metadata["ratify"]["skip"] == Value::Bool(true)
-}
-
-fn is_pushed(metadata: &Value) -> bool {
-    metadata["ratify"]["push"] != Value::Bool(false)
+fn is_not_denied(metadata: &Value, key: &str) -> bool {
+    metadata["ratify"][key] != Value::Bool(false)
 }
 
 /// The budget in a package's own table, in bytes.
@@ -114,16 +112,9 @@ mod tests {
 
     #[test]
     fn only_an_explicit_false_keeps_a_plugin_from_being_pushed() {
-        assert!(!is_pushed(&json!({"ratify": {"push": false}})));
-        assert!(is_pushed(&json!({"ratify": {"push": "false"}})));
-        assert!(is_pushed(&json!({})));
-    }
-
-    #[test]
-    fn only_an_explicit_true_skips_a_plugin() {
-        assert!(skipped(&json!({"ratify": {"skip": true}})));
-        assert!(!skipped(&json!({"ratify": {"skip": false}})));
-        assert!(!skipped(&Value::Null));
+        assert!(!is_not_denied(&json!({"ratify": {"push": false}}), "push"));
+        assert!(is_not_denied(&json!({"ratify": {"push": "false", "image": false}}), "push"));
+        assert!(is_not_denied(&Value::Null, "push"));
     }
 
     #[test]

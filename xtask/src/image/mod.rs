@@ -120,12 +120,12 @@ fn layouts(ratify: &Path, platforms: &[Platform]) -> Result<Layouts> {
     Ok(Layouts { image: layout("ratify", server())?, crds: layout("ratify-crds", hook())? })
 }
 
-/// The plugins that are for anyone, where `ratify` looks beside itself.
+/// The plugins that are for anyone and not built in, where `ratify` looks beside itself.
 fn plugins(platform: Platform) -> Result<Tree> {
     let metadata = workspace::metadata()?;
     let mut tree = Tree::default();
     tree.folder("app/plugins", 0o755, archive::ROOT);
-    for plugin in plugin::all(&metadata)?.iter().filter(|plugin| plugin.is_pushed) {
+    for plugin in plugin::all(&metadata)?.iter().filter(|plugin| plugin.is_in_image) {
         let folder = build_plugins::folder(&metadata).join(plugin.folder());
         let path = folder.join(platform.folder()).join(&plugin.kind);
         tree.file(&format!("app/plugins/{}", plugin.kind), 0o755, read(&path)?);

@@ -25,7 +25,7 @@ pub(crate) fn build(platforms: &[Platform]) -> Result<PathBuf> {
         check_compiler(*platform)?;
     }
     let plugins = plugin::all(&workspace::metadata()?)?;
-    let shipped = plugins.into_iter().filter(|plugin| plugin.is_pushed);
+    let shipped = plugins.into_iter().filter(|plugin| plugin.is_in_image);
     build_plugins::run(&build_plugins::Options {
         push: None,
         only: shipped.map(|plugin| plugin.kind).collect(),

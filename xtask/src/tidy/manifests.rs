@@ -167,6 +167,7 @@ mod tests {
             variant: None,
             is_store: false,
             is_pushed: true,
+            is_in_image: true,
             budget,
         };
         assert_eq!(without_budget(&[plugin(None), plugin(Some(1))]).len(), 1);

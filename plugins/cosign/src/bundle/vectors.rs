@@ -22,7 +22,7 @@ use super::*;
 use crate::{
     config::{Environment, Fields},
     keys::PublicKey,
-    testing::MemoryHost,
+    testing::host_of,
     trust::{Material, TrustSource, Wanted},
 };
 
@@ -90,7 +90,7 @@ fn material(path: &Path) -> Result<Arc<Material>, String> {
     let source = source.map_err(|error| error.to_string())?;
     let wanted = Wanted { log: true, authorities: true, certificate_log: true };
     let mut read = Box::pin(async move {
-        let host: Arc<dyn Host> = Arc::new(MemoryHost::new(&[]));
+        let host: Arc<dyn Host> = Arc::new(host_of(&[]));
         source.material(wanted, &host, jiff::Timestamp::now()).await
     });
     match read.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -230,7 +230,7 @@ fn each_bundle_of_sigstores_is_good_or_refused_with_a_reason() {
         })
         .collect();
     writeln!(text, "keys: {}", keys.len()).unwrap();
-    let host: Arc<dyn Host> = Arc::new(MemoryHost::new(&[]));
+    let host: Arc<dyn Host> = Arc::new(host_of(&[]));
     let judge = Judge { host, roots: &roots, keys: &keys };
     let (mut good, mut refused) = (0, 0);
     for (name, path) in documents.iter().filter(|(name, _)| is_bundle_file(name)) {

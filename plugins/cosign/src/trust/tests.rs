@@ -2,13 +2,13 @@
 
 use std::{fs, sync::Arc};
 
-use ratify_core::{Certainty, ErrorCode, VerifierReport};
+use ratify_core::{Certainty, ErrorCode, VerifierReport, executor::testing::MemoryHost};
 use serde_json::{Value, json};
 
 use crate::{
     CosignVerifier, Environment,
     testing::{
-        Layer, MemoryHost, Signer, ask, authority::Authority, image, log::Log, payload,
+        Layer, Signer, ask, authority::Authority, host_of, image, log::Log, payload,
         repository::Repository, verifier,
     },
 };
@@ -50,8 +50,8 @@ impl Lab {
     /// A host that reads the repository.
     fn host(&self, repository: &Repository) -> Arc<MemoryHost> {
         let documents = repository.documents.clone();
-        Arc::new(MemoryHost::new(std::slice::from_ref(&self.layer)).answering(move |url, _| {
-            let path = url.strip_prefix(URL).unwrap().strip_prefix('/').unwrap();
+        Arc::new(host_of(std::slice::from_ref(&self.layer)).fetching(move |request| {
+            let path = request.url.strip_prefix(URL).unwrap().strip_prefix('/').unwrap();
             let found = documents.get(path).cloned().map(Into::into);
             found.ok_or_else(|| ErrorCode::ResourceNotFound.detail("404"))
         }))
@@ -76,9 +76,9 @@ fn what_a_repository_vouches_for_is_trusted_for_as_long_and_asked_for_once() {
     let end: std::time::SystemTime =
         "2099-01-01T00:00:00Z".parse::<jiff::Timestamp>().unwrap().into();
     assert_eq!(report.standing.valid_until, Some(end));
-    let asked = host.asked.lock().unwrap().len();
+    let asked = host.asked().len();
     assert!(ask(&verifier, &host).is_success);
-    assert_eq!(host.asked.lock().unwrap().len(), asked);
+    assert_eq!(host.asked().len(), asked);
 }
 
 #[test]
@@ -107,8 +107,8 @@ fn what_is_not_proven_by_the_root_is_not_trusted() {
 #[test]
 fn a_repository_that_is_not_reached_says_nothing_about_the_image() {
     let (lab, _) = Lab::new();
-    let host = MemoryHost::new(std::slice::from_ref(&lab.layer))
-        .answering(|_, _| Err(ErrorCode::Unknown.detail("no answer").passing(true)));
+    let host = host_of(std::slice::from_ref(&lab.layer))
+        .fetching(|_| Err(ErrorCode::Unknown.detail("no answer").passing(true)));
     let report = ask(&lab.verifier(), &Arc::new(host));
     assert!(!report.is_success);
     assert_eq!(report.standing.certainty, Certainty::Passing);
@@ -133,7 +133,7 @@ fn a_pinned_file_may_change_and_must_be_one() {
     let keys = json!([{"file": lab.path("cosign.pub")}]);
     let policy = json!({"name": "default", "scopes": ["*"], "keys": keys, "trustedRoot": path});
     let verifier = verifier(json!({"trustPolicies": [policy]}), &Environment::default());
-    let host = Arc::new(MemoryHost::new(std::slice::from_ref(&lab.layer)));
+    let host = Arc::new(host_of(std::slice::from_ref(&lab.layer)));
     assert!(ask(&verifier, &host).is_success);
     fs::write(&path, root_of(&Log::new()).to_string()).unwrap();
     assert!(!ask(&verifier, &host).is_success);
@@ -144,5 +144,5 @@ fn a_pinned_file_may_change_and_must_be_one() {
         let report = ask(&verifier, &host);
         assert!(!report.is_success, "{contents}");
     }
-    assert!(host.asked.lock().unwrap().is_empty());
+    assert!(host.asked().is_empty());
 }

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use crate::{
     Environment,
     testing::{
-        KINDS, Layer, MemoryHost, Signer, ask,
+        KINDS, Layer, Signer, ask,
         authority::{Authority, Wish},
         bundles::{SIGNED, bundle, logged, of_certificate, of_key, statement},
-        image,
+        host_of, image,
         log::Log,
         verifier,
     },
@@ -73,7 +73,7 @@ impl Lab {
 }
 
 fn ask_about(entry: Value, bundle: &Value) -> VerifierReport {
-    let host = MemoryHost::new(&[Layer::bundle(bundle.to_string())]);
+    let host = host_of(&[Layer::bundle(bundle.to_string())]);
     ask(&verifier(entry, &Environment::default()), &Arc::new(host))
 }
 
@@ -217,7 +217,7 @@ fn no_change_of_a_bundle_passes_and_none_panics() {
     }
     let text = by_certificate.to_string();
     for cut in (0..text.len()).step_by(11) {
-        let host = MemoryHost::new(&[Layer::bundle(&text[..cut])]);
+        let host = host_of(&[Layer::bundle(&text[..cut])]);
         let report = ask(&verifier(lab.keyless(), &Environment::default()), &Arc::new(host));
         assert!(!report.is_success);
         assert!(refusal(&report).contains("the bundle is malformed"), "{report:?}");
@@ -237,7 +237,7 @@ fn an_envelope_has_one_signature_and_a_bundle_one_of_each() {
     let text = lab.signed().to_string();
     let key = r#""dsseEnvelope":"#;
     let doubled = text.replacen(key, &format!(r#"{key}{{}},{key}"#), 1);
-    let host = MemoryHost::new(&[Layer::bundle(doubled)]);
+    let host = host_of(&[Layer::bundle(doubled)]);
     let entry = lab.policy(json!({"tLogVerify": false}));
     assert!(!ask(&verifier(entry, &Environment::default()), &Arc::new(host)).is_success);
 }

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use crate::{
     Environment,
     testing::{
-        Layer, MemoryHost, ask,
+        Layer, ask,
         authority::{Authority, Certified, Wish},
-        image,
+        host_of, image,
         log::Log,
         payload, verifier,
     },
@@ -66,7 +66,7 @@ impl Lab {
     }
 
     fn ask(&self, entry: Value, layer: Layer) -> VerifierReport {
-        ask(&verifier(entry, &Environment::default()), &Arc::new(MemoryHost::new(&[layer])))
+        ask(&verifier(entry, &Environment::default()), &Arc::new(host_of(&[layer])))
     }
 
     /// Why a layer does not count; empty where it does.
@@ -264,16 +264,16 @@ fn files_that_cosigns_variables_name_stand_for_the_repository() {
     };
     let mut entry = lab.entry(identity(), &[]);
     entry["trustPolicies"][0].as_object_mut().unwrap().remove("trustedRoot");
-    let host = Arc::new(MemoryHost::new(&[lab.layer(&certified)]));
+    let host = Arc::new(host_of(&[lab.layer(&certified)]));
     assert_eq!(refusal(&ask(&verifier(entry.clone(), &environment), &host)), "");
     // The older form takes anybody whom the authority certifies.
     let legacy = json!({"rekorURL": "https://log.example.com"});
     assert!(ask(&verifier(legacy, &environment), &host).is_success);
-    assert!(host.asked.lock().unwrap().is_empty());
+    assert!(host.asked().is_empty());
     let part = Environment { ct_log_public_key: None, ..environment };
     let report = ask(&verifier(entry, &part), &host);
     assert!(!report.is_success);
-    assert_eq!(host.asked.lock().unwrap()[0], "https://tuf-repo-cdn.sigstore.dev/17.root.json");
+    assert_eq!(host.asked()[0], "https://tuf-repo-cdn.sigstore.dev/17.root.json");
     assert!(report.message.contains("Failed to fetch Rekor public keys"), "{report:?}");
 }
 

@@ -3,12 +3,12 @@
 use std::{fs, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ratify_core::{Certainty, ErrorCode, VerifierReport};
+use ratify_core::{Certainty, ErrorCode, VerifierReport, executor::testing::MemoryHost};
 use serde_json::{Value, json};
 
 use crate::{
     Environment,
-    testing::{Layer, MemoryHost, Signer, ask, image, log::Log, payload, verifier},
+    testing::{Layer, Signer, ask, host_of, image, log::Log, payload, verifier},
 };
 
 const LOG_ENTRY: &str = "dev.sigstore.cosign/bundle";
@@ -68,7 +68,7 @@ fn an_entry_beside_the_signature_is_enough_for_every_kind_of_key() {
     for kind in crate::testing::KINDS {
         let lab = Lab::new(kind);
         let entry = lab.log.annotation(&lab.body());
-        let report = lab.ask(MemoryHost::new(&[lab.with_entry(&entry)]));
+        let report = lab.ask(host_of(&[lab.with_entry(&entry)]));
         assert!(report.is_success, "{kind}: {report:?}");
         let verification = &report.extensions["signatures"][0]["verifications"][0];
         assert_eq!(verification["bundleVerified"], true);
@@ -86,7 +86,7 @@ fn an_entry_beside_the_signature_is_enough_for_every_kind_of_key() {
 #[test]
 fn an_entry_has_to_be_promised_and_about_this_signature() {
     let lab = Lab::new("p256");
-    let refused = |entry: &Value| lab.refused(MemoryHost::new(&[lab.with_entry(entry)]));
+    let refused = |entry: &Value| lab.refused(host_of(&[lab.with_entry(entry)]));
     let of = |body: &Value| lab.log.annotation(body);
     let good = of(&lab.body());
     assert_eq!(refused(&good), "");
@@ -140,8 +140,9 @@ fn an_entry_has_to_be_promised_and_about_this_signature() {
 fn a_log_is_asked_where_nothing_is_beside_the_signature() {
     let lab = Lab::new("p256");
     let found = lab.log.found(&lab.body());
-    let host = MemoryHost::new(&[lab.layer()]).answering(move |url, sent| {
-        assert_eq!(url, "https://log.example.com/api/v1/log/entries/retrieve");
+    let host = host_of(&[lab.layer()]).fetching(move |request| {
+        assert_eq!(request.url, "https://log.example.com/api/v1/log/entries/retrieve");
+        let (_, sent) = request.body.as_ref().unwrap();
         let sent: Value = serde_json::from_slice(sent).unwrap();
         assert_eq!(sent["entries"][0]["kind"], "hashedrekord");
         Ok(found.to_string().into())
@@ -159,8 +160,7 @@ fn what_a_log_answers_has_to_prove_it() {
     let good = lab.log.found(&lab.body());
     let (uuid, entry) = good[0].as_object().unwrap().iter().next().unwrap();
     let refused = |answer: Value| {
-        let host =
-            MemoryHost::new(&[lab.layer()]).answering(move |_, _| Ok(answer.to_string().into()));
+        let host = host_of(&[lab.layer()]).fetching(move |_| Ok(answer.to_string().into()));
         lab.refused(host)
     };
     assert_eq!(refused(good.clone()), "");
@@ -184,16 +184,15 @@ fn what_a_log_answers_has_to_prove_it() {
 fn a_log_that_is_not_reached_says_nothing_about_the_signature() {
     let lab = Lab::new("p256");
     let failing = |is_transient: bool| {
-        let host = MemoryHost::new(&[lab.layer()]).answering(move |_, _| {
-            Err(ErrorCode::Unknown.detail("no answer").passing(is_transient))
-        });
+        let host = host_of(&[lab.layer()])
+            .fetching(move |_| Err(ErrorCode::Unknown.detail("no answer").passing(is_transient)));
         let report = lab.ask(host);
         assert!(!report.is_success);
         report.standing.certainty
     };
     assert_eq!(failing(true), Certainty::Passing);
     assert_eq!(failing(false), Certainty::Decided);
-    let unknown = MemoryHost::new(&[lab.layer()])
-        .answering(|_, _| Err(ErrorCode::ResourceNotFound.detail("404")));
+    let unknown =
+        host_of(&[lab.layer()]).fetching(|_| Err(ErrorCode::ResourceNotFound.detail("404")));
     assert_eq!(lab.refused(unknown), "signature not found in transparency log");
 }

@@ -2,13 +2,13 @@
 
 use std::{fs, sync::Arc};
 
-use ratify_core::{Certainty, ErrorCode, media_type};
+use ratify_core::{Certainty, ErrorCode, executor::testing::MemoryHost, media_type};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
     Environment,
-    testing::{KINDS, Layer, MemoryHost, Signer, ask, ask_about, image, payload, verifier},
+    testing::{KINDS, Layer, Signer, ask, ask_about, host_of, image, payload, verifier},
 };
 
 /// A policy of keys, without the log.
@@ -126,12 +126,12 @@ fn what_is_not_had_stands_in_the_way_only_where_nothing_else_passes() {
     let (good, missing) = (Layer::signed(&file.signer), Layer::new(b"missing".to_vec(), b""));
     for entry in [file.policy(), file.legacy()] {
         for layers in [[good.clone(), missing.clone()], [missing.clone(), good.clone()]] {
-            let mut host = MemoryHost::new(&layers);
+            let mut host = host_of(&layers);
             host.blobs.remove(&crate::testing::digest_of(b"missing"));
             let verifier = verifier(entry.clone(), &Environment::default());
             assert!(ask(&verifier, &Arc::new(host)).is_success);
         }
-        let mut host = MemoryHost::new(std::slice::from_ref(&missing));
+        let mut host = host_of(std::slice::from_ref(&missing));
         host.blobs.clear();
         let report = ask(&verifier(entry, &Environment::default()), &Arc::new(host));
         assert!(!report.is_success);
@@ -146,13 +146,13 @@ fn keys_of_a_provider_are_found_by_name_and_version_and_all_are_tried() {
     let (one, two) = (Signer::new("p256"), Signer::new("rsa2048"));
     let host = |layer: &Layer| {
         let keys = vec![one.ring_key("inline", "", ""), two.ring_key("azurekeyvault", "two", "v1")];
-        Arc::new(MemoryHost::new(std::slice::from_ref(layer)).with_keys("team/keys", keys))
+        Arc::new(host_of(std::slice::from_ref(layer)).with_keys("keys", keys))
     };
     let by_two = Layer::signed(&two);
     let answer = |keys: Value, layer: &Layer| {
         ask(&verifier(keys_policy(keys), &Environment::default()), &host(layer))
     };
-    let report = answer(json!([{"provider": "team/keys"}]), &by_two);
+    let report = answer(json!([{"provider": "keys"}]), &by_two);
     assert!(report.is_success);
     let found: Vec<(Value, Value)> = report.extensions["signatures"][0]["verifications"]
         .as_array()
@@ -160,34 +160,32 @@ fn keys_of_a_provider_are_found_by_name_and_version_and_all_are_tried() {
         .iter()
         .map(|one| (one["keyInformation"].clone(), one["isSuccess"].clone()))
         .collect();
-    let two_information = json!({"provider": "team/keys", "name": "two", "version": "v1"});
+    let two_information = json!({"provider": "keys", "name": "two", "version": "v1"});
     assert_eq!(
         found,
-        [(json!({"provider": "team/keys"}), json!(false)), (two_information, json!(true)),]
+        [(json!({"provider": "keys"}), json!(false)), (two_information, json!(true)),]
     );
-    assert!(answer(json!([{"provider": "team/keys", "name": "two"}]), &by_two).is_success);
+    assert!(answer(json!([{"provider": "keys", "name": "two"}]), &by_two).is_success);
     assert!(
-        answer(json!([{"provider": "team/keys", "name": "two", "version": "v1"}]), &by_two)
-            .is_success
+        answer(json!([{"provider": "keys", "name": "two", "version": "v1"}]), &by_two).is_success
     );
-    let refused =
-        answer(json!([{"provider": "team/keys", "name": "two", "version": "v2"}]), &by_two);
+    let refused = answer(json!([{"provider": "keys", "name": "two", "version": "v2"}]), &by_two);
     assert_eq!(
         refused.error_reason,
-        "Invalid trust policy [default]: key two with version v2 not found in key management provider team/keys"
+        "Invalid trust policy [default]: key two with version v2 not found in key management provider keys"
     );
     let refused = answer(json!([{"provider": "other"}]), &by_two);
     assert_eq!(
         refused.message,
         "Failed to validate the Cosign signature: Invalid trust policy [default]: failed to access key management provider other"
     );
-    assert_eq!(refused.error_reason, "no such provider");
+    assert_eq!(refused.error_reason, "The key management provider [other] does not exist");
 }
 
 #[test]
 fn a_provider_without_keys_is_no_reason_to_look_for_certificates() {
     let entry = keys_policy(json!([{"provider": "empty"}]));
-    let host = MemoryHost::new(&[Layer::signed(&Signer::new("p256"))]).with_keys("empty", vec![]);
+    let host = host_of(&[Layer::signed(&Signer::new("p256"))]).with_keys("empty", vec![]);
     let report = ask(&verifier(entry, &Environment::default()), &Arc::new(host));
     assert!(!report.is_success);
     assert_eq!(
@@ -203,7 +201,7 @@ fn a_key_vaults_signatures_are_hashed_as_its_keys_are_strong() {
         let layer = Layer::signed(&signer);
         let answer = |provider_type: &str| {
             let keys = vec![signer.ring_key(provider_type, "k", "1")];
-            let host = MemoryHost::new(std::slice::from_ref(&layer)).with_keys("akv", keys);
+            let host = host_of(std::slice::from_ref(&layer)).with_keys("akv", keys);
             let entry = keys_policy(json!([{"provider": "akv"}]));
             ask(&verifier(entry, &Environment::default()), &Arc::new(host)).is_success
         };
@@ -222,7 +220,7 @@ fn a_key_that_cannot_be_used_does_not_keep_others_from_it() {
         signer.ring_key("azurekeyvault", "of a vault", ""),
         signer.ring_key("inline", "z", ""),
     ];
-    let host = MemoryHost::new(&[Layer::signed(&signer)]).with_keys("k", keys);
+    let host = host_of(&[Layer::signed(&signer)]).with_keys("k", keys);
     let entry = keys_policy(json!([{"provider": "k"}]));
     let report = ask(&verifier(entry, &Environment::default()), &Arc::new(host));
     assert!(report.is_success);
@@ -269,7 +267,7 @@ fn the_artifact_has_to_be_an_image_and_not_too_long() {
         (file.legacy(), "reference manifest is not an image"),
     ] {
         let answer = |change: &dyn Fn(&mut MemoryHost)| {
-            let mut host = MemoryHost::new(std::slice::from_ref(&layer));
+            let mut host = host_of(std::slice::from_ref(&layer));
             change(&mut host);
             ask(&verifier(entry.clone(), &Environment::default()), &Arc::new(host))
         };

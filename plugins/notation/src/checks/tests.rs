@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use coset::TaggedCborSerializable as _;
 use futures_util::FutureExt as _;
-use ratify_core::ErrorCode;
+use ratify_core::{ErrorCode, executor::testing::MemoryHost};
 use rcgen::{CertificateParams, CrlDistributionPoint, date_time_ymd};
 use serde_json::json;
 
@@ -15,7 +15,7 @@ use super::{plugin::VERIFICATION_PLUGIN, *};
 use crate::{
     certificate::Certificate,
     policy::TrustPolicy,
-    testing::{Authority, MemoryHost, PAYLOAD, cose, epoch, headers, jws},
+    testing::{Authority, PAYLOAD, cose, epoch, headers, host_trusting, jws},
     trust::CertificateStores,
 };
 
@@ -104,7 +104,7 @@ fn signed(root: &Authority, change: impl FnOnce(&mut CertificateParams)) -> Vec<
 #[test]
 fn a_signature_lasts_as_long_as_its_first_certificate() {
     let root = Authority::root("root");
-    let host = MemoryHost::trusting(&[&root.certificate]);
+    let host = host_trusting(&[&root.certificate]);
     let until = |change: fn(&mut CertificateParams), changes: Value| {
         Trial::of(&host, changes).run(&signed(&root, change)).unwrap().until
     };
@@ -116,7 +116,7 @@ fn a_signature_lasts_as_long_as_its_first_certificate() {
 #[test]
 fn certificates_are_valid_now_or_a_level_lets_it_pass() {
     let root = Authority::root("root");
-    let host = MemoryHost::trusting(&[&root.certificate]);
+    let host = host_trusting(&[&root.certificate]);
     let envelope = signed(&root, |leaf| {
         leaf.not_before = date_time_ymd(2024, 1, 1);
         leaf.not_after = date_time_ymd(2025, 1, 1);
@@ -132,7 +132,7 @@ fn certificates_are_valid_now_or_a_level_lets_it_pass() {
 #[test]
 fn a_signature_that_has_ended_is_refused_where_that_counts() {
     let root = Authority::root("root");
-    let host = MemoryHost::trusting(&[&root.certificate]);
+    let host = host_trusting(&[&root.certificate]);
     let leaf = root.leaf("leaf");
     let mut headers = headers();
     headers["io.cncf.notary.expiry"] = json!("2024-06-01T10:00:00+02:00");
@@ -149,7 +149,7 @@ fn a_signature_that_has_ended_is_refused_where_that_counts() {
 #[test]
 fn an_authority_says_when_it_signed_and_is_in_a_store_of_its_own() {
     let root = Authority::root("root");
-    let host = MemoryHost::trusting(&[&root.certificate]);
+    let host = host_trusting(&[&root.certificate]);
     let leaf = root.issue("leaf", |leaf| leaf.not_before = date_time_ymd(2024, 5, 6));
     let scheme = "notary.x509.signingAuthority";
     let at = |seconds: i64| {
@@ -172,7 +172,7 @@ fn an_authority_says_when_it_signed_and_is_in_a_store_of_its_own() {
 #[test]
 fn the_payload_is_the_images_digest_size_and_type() {
     let root = Authority::root("root");
-    let host = MemoryHost::trusting(&[&root.certificate]);
+    let host = host_trusting(&[&root.certificate]);
     let leaf = root.leaf("leaf");
     let with = |key: &str, value: Value| {
         let mut payload: Value = serde_json::from_str(PAYLOAD).unwrap();
@@ -203,7 +203,7 @@ fn the_payload_is_the_images_digest_size_and_type() {
 #[test]
 fn a_critical_attribute_that_nobody_understands_is_refused_at_every_level() {
     let root = Authority::root("root");
-    let host = MemoryHost::trusting(&[&root.certificate]);
+    let host = host_trusting(&[&root.certificate]);
     let leaf = root.leaf("leaf");
     let with = |critical: Value, attributes: Value| {
         let mut headers = headers();
@@ -228,8 +228,7 @@ fn a_critical_attribute_that_nobody_understands_is_refused_at_every_level() {
 fn nobody_is_asked_about_a_certificate_that_nobody_trusts() {
     let root = Authority::root("root");
     let envelope = signed(&root, lists);
-    let host =
-        MemoryHost::trusting(&[&Authority::root("other").certificate]).fetching(nobody_answers);
+    let host = host_trusting(&[&Authority::root("other").certificate]).fetching(nobody_answers);
     let run = |changes: Value| Trial::of(&host, changes).run(&envelope).map(|_| ());
     assert_eq!(run(level("audit", json!({}))), Ok(()));
     assert_eq!(run(json!({})).unwrap_err(), "signature is not produced by a trusted signer");
@@ -252,7 +251,7 @@ fn nobody_is_asked_about_what_stands_above_the_trusted_certificate() {
     let leaf = issuing.leaf("leaf");
     let chain = [&leaf.certificate, &issuing.certificate, &crossed, &stranger.certificate];
     let envelope = jws(&leaf.key, &chain, &headers(), PAYLOAD);
-    let host = MemoryHost::trusting(&[&issuing.certificate]).fetching(nobody_answers);
+    let host = host_trusting(&[&issuing.certificate]).fetching(nobody_answers);
     assert!(Trial::of(&host, json!({})).run(&envelope).is_ok());
     assert_eq!(host.asked(), Vec::<String>::new());
 }
@@ -260,7 +259,7 @@ fn nobody_is_asked_about_what_stands_above_the_trusted_certificate() {
 #[test]
 fn a_responder_that_is_away_leaves_a_refusal_that_passes() {
     let root = Authority::root("root");
-    let host = MemoryHost::trusting(&[&root.certificate]).fetching(nobody_answers);
+    let host = host_trusting(&[&root.certificate]).fetching(nobody_answers);
     let envelope = signed(&root, lists);
     let refusal = Trial::of(&host, json!({})).run(&envelope).unwrap_err();
     insta::assert_snapshot!(refusal, @r#"signing certificate with subject "CN=leaf,O=Lab,ST=WA,C=US" revocation status is unknown"#);
@@ -285,7 +284,7 @@ fn what_is_not_found_out_is_no_finding() {
 #[test]
 fn the_leaf_is_of_somebody_who_is_named() {
     let root = Authority::root("root");
-    let host = MemoryHost::trusting(&[&root.certificate]);
+    let host = host_trusting(&[&root.certificate]);
     let envelope = signed(&root, |_| ());
     let run = |identities: Value| {
         Trial::of(&host, json!({"trustedIdentities": identities})).run(&envelope).map(|_| ())

@@ -6,7 +6,7 @@ use std::{fs, process::Command};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use ratify_core::{ErrorCode, FetchRequest, UrlSource};
+use ratify_core::{ErrorCode, FetchRequest, UrlSource, executor::testing::MemoryHost};
 use rcgen::{
     CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
     CrlIssuingDistributionPoint, CrlScope, CustomExtension, ExtendedKeyUsagePurpose, KeyIdMethod,
@@ -14,7 +14,7 @@ use rcgen::{
 };
 
 use super::*;
-use crate::testing::{Authority, Issued, MemoryHost, has_openssl, pem_of};
+use crate::testing::{Authority, Issued, has_openssl, pem_of};
 
 const LIST: &str = "http://list.example.com/a.crl";
 const RESPONDER: &str = "http://ocsp.example.com";

@@ -3,8 +3,8 @@
 use std::{fs, os::unix::fs::symlink};
 
 use super::*;
-use crate::testing::{Authority, Issued, MemoryHost, pem_of};
-use ratify_core::{KeyRing, KeyRings};
+use crate::testing::{Authority, Issued, pem_of};
+use ratify_core::{KeyRing, KeyRings, executor::testing::MemoryHost};
 use serde_json::json;
 
 fn stores(value: &serde_json::Value) -> CertificateStores {
@@ -62,7 +62,8 @@ fn a_leaf_of_somebody_else_is_no_anchor() {
     let mut rings = KeyRings::new("");
     rings.insert("one", Ok(ring(&[&leaf, &alone])));
     rings.insert("leaf", Ok(ring(&[&leaf])));
-    let host = MemoryHost::with_rings(rings);
+    let mut host = MemoryHost::default();
+    host.rings = rings;
     let trust = TrustStores::new(
         &[],
         stores(&json!({"ca": {"certs": ["one"], "leaf": ["leaf"]}})),
@@ -81,7 +82,8 @@ fn a_certificate_store_stands_in_for_a_provider_that_has_nothing() {
     rings.insert("broken", Err(ErrorCode::CertInvalid.detail("no PEM")));
     rings.insert_store("own/old", Ok(ring(&[&root]).certificates.to_vec()));
     rings.insert_store("own/bad", Err(ErrorCode::KeyVaultOperationFailure.detail("vault")));
-    let host = MemoryHost::with_rings(rings);
+    let mut host = MemoryHost::default();
+    host.rings = rings;
     let by_name = json!({"ca": {
         "old": ["old"], "empty": ["empty"], "absent": ["absent"], "broken": ["broken"], "bad": ["bad"],
     }});

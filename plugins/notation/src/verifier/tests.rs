@@ -72,12 +72,13 @@ fn ask(
     let ring = KeyRing { certificates: [certificate].into(), keys: [].into() };
     rings.insert("trusted", Ok(ring));
     let store: Arc<dyn ReferrerStore> = Arc::new(store);
-    let host = StoreHost::new(Arc::clone(&store), Context::default());
+    let config = store.config().clone();
+    let host = StoreHost::new(store, Context::default());
     let host = Arc::new(host.with_doors(Doors::new(Arc::new(rings))));
     let subject = Reference::parse("reg.io/a:v1").unwrap().with_digest(digest(IMAGE));
     let listed = descriptor(SIGNATURE, TYPE);
     let referrer = Arc::new(ratify_core::Referrer::new(listed, ratify_core::Binding::Manifest));
-    let request = Request::new(subject, referrer, Context::default(), store, host);
+    let request = Request::new(subject, referrer, Context::default(), config, host);
     verifier.verify(&request).now_or_never().unwrap()
 }
 

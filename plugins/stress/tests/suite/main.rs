@@ -11,7 +11,7 @@ use std::{
 };
 
 use ratify_plugin_sdk::{
-    VerifierReport,
+    Reference, VerifierReport,
     protocol::{environment, output},
 };
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ fn start(parameters: &Value, subject: &str) -> Child {
     let digest = format!("sha256:{}", "ab".repeat(32));
     let input = json!({"config": entry, "referenceDesc": {"digest": digest, "size": 1}});
     let mut child = Command::new(env!("CARGO_BIN_EXE_stress"))
-        .envs(environment::of_verifier(subject, "1.0.0"))
+        .envs(environment::of_verifier(&Reference::parse(subject).unwrap(), "1.0.0"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

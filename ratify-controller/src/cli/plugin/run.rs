@@ -75,7 +75,7 @@ impl Run {
         let entry = self.entry(&config)?;
         let program = self.find(&config, &entry, context)?;
         let request = self.request(&config, &entry)?;
-        let variables = environment::of_verifier(subject.as_str(), &entry.version);
+        let variables = environment::of_verifier(&subject, &entry.version);
 
         let mut launch = Launch::new(&program.path);
         launch.argv0 = program.argv0.map(Into::into);

@@ -23,7 +23,7 @@ use serde_json::json;
 
 use super::{
     host, lives, script,
-    verifier::{NamedStore, install, object, request},
+    verifier::{install, object, request},
 };
 
 /// A plugin directory, and rules that hold for what is in it.
@@ -71,8 +71,7 @@ async fn said(verifier: &ExecVerifier) -> String {
 /// The same, for a store that may not use the credentials of this process where that is so.
 async fn said_with(verifier: &ExecVerifier, is_borrowers: bool) -> String {
     let mut asked = request(None);
-    let config = asked.store.config().clone().of_borrower(is_borrowers);
-    asked.store = Arc::new(NamedStore(config));
+    asked.store = asked.store.of_borrower(is_borrowers);
     match verifier.verify(&asked).await {
         Ok(report) if report.is_success => "yes".to_owned(),
         Ok(report) => report.error_reason,

@@ -10,17 +10,16 @@ use std::{
 
 use ratify_controller::plugin::{exec::Program, store::ExecStore, verifier::ExecVerifier};
 use ratify_core::{
-    Algorithm, Binding, Context, Descriptor, Reference, Referrer, ReferrerStore, Request,
-    StoreConfig, Verifier,
+    Algorithm, Binding, Context, Descriptor, Reference, Referrer, ReferrerStore, Request, Verifier,
     config::{StorePluginConfig, VerifierPluginConfig},
     media_type,
 };
 use ratify_store_oras::digest_of;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     plugin, runner,
-    verifier::{NamedStore, object},
+    verifier::{NoHost, object},
 };
 
 const ARTIFACT_TYPE: &str = "application/vnd.example.binary";
@@ -126,9 +125,10 @@ async fn judge(
     let config = VerifierPluginConfig::from_entry(&entry, "1.0.0").unwrap();
     let program = Program::Search { name: "sample".into(), dirs: vec![plugins.to_owned()] };
     let verifier = ExecVerifier::new(config, program, runner(), plugins.to_owned());
-    let no_host = Arc::new(NamedStore(StoreConfig::new("", None, Map::new())));
+    let store = store.config().clone();
     let referrer = Arc::new(artifact.clone());
-    let request = Request::new(subject.clone(), referrer, Context::default(), store, no_host);
+    let request =
+        Request::new(subject.clone(), referrer, Context::default(), store, Arc::new(NoHost));
     let report = verifier.verify(&request).await.unwrap();
     assert!(report.is_success, "{report:?}");
     report.extensions

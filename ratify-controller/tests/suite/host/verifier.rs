@@ -10,9 +10,9 @@ use ratify_controller::plugin::{
     verifier::ExecVerifier,
 };
 use ratify_core::{
-    Algorithm, Binding, BoxFuture, Context, Descriptor, Digest, ErrorCode, Host, Manifest,
-    Reference, Referrer, ReferrerPage, ReferrerStore, Request, Result, StoreConfig, Verifier,
-    VerifierReport, config::VerifierPluginConfig, media_type,
+    Algorithm, Binding, BoxFuture, Context, Descriptor, ErrorCode, Host, Manifest, Reference,
+    Referrer, Request, Result, StoreConfig, Verifier, VerifierReport, config::VerifierPluginConfig,
+    media_type,
 };
 use ratify_store_oras::digest_of;
 use serde_json::{Map, Value, json};
@@ -63,58 +63,10 @@ impl Place {
     }
 }
 
-/// A store that is only named.
-pub(super) struct NamedStore(pub(super) StoreConfig);
+/// An exec verifier reads nothing itself.
+pub(super) struct NoHost;
 
-impl ReferrerStore for NamedStore {
-    fn name(&self) -> &str {
-        "oras"
-    }
-
-    fn config(&self) -> &StoreConfig {
-        &self.0
-    }
-
-    fn resolve<'a>(
-        &'a self,
-        _: &'a Reference,
-        _: &'a Context,
-    ) -> BoxFuture<'a, Result<Descriptor>> {
-        nothing()
-    }
-
-    fn list_referrers<'a>(
-        &'a self,
-        _: &'a Reference,
-        _: &'a Descriptor,
-        _: &'a [String],
-        _: &'a str,
-        _: &'a Context,
-    ) -> BoxFuture<'a, Result<ReferrerPage>> {
-        nothing()
-    }
-
-    fn manifest<'a>(
-        &'a self,
-        _: &'a Reference,
-        _: &'a Descriptor,
-        _: &'a Context,
-    ) -> BoxFuture<'a, Result<Manifest>> {
-        nothing()
-    }
-
-    fn blob<'a>(
-        &'a self,
-        _: &'a Reference,
-        _: &'a Digest,
-        _: Option<u64>,
-        _: &'a Context,
-    ) -> BoxFuture<'a, Result<Bytes>> {
-        nothing()
-    }
-}
-
-impl Host for NamedStore {
+impl Host for NoHost {
     fn manifest<'a>(
         &'a self,
         _: &'a Reference,
@@ -141,13 +93,13 @@ pub(super) fn request(bin_dirs: Option<Vec<String>>) -> Request {
     let artifact = Descriptor::new(media_type::OCI_MANIFEST, digest.clone(), 8);
     let referrer = Referrer::new(artifact.with_artifact_type("a/b"), Binding::Manifest);
     let entry = object(json!({"name": "oras", "useHttp": true, "localCachePath": "/shared"}));
-    let store = Arc::new(NamedStore(StoreConfig::new("1.0.0", bin_dirs, entry)));
+    let store = StoreConfig::new("1.0.0", bin_dirs, entry);
     let subject = Reference::parse("registry.example.com/app:v1").unwrap().with_digest(digest);
-    Request::new(subject, Arc::new(referrer), Context::default(), store.clone(), store)
+    Request::new(subject, Arc::new(referrer), Context::default(), store, Arc::new(NoHost))
 }
 
 #[tokio::test]
-async fn a_plugin_is_told_what_v1_tells_it() {
+async fn a_plugin_is_told_what_v1_tells_it_and_the_digest() {
     let place = Place::with(
         "cat > ${0%/*}/in; env | grep ^RATIFY_ | grep -v CALL= | sort > ${0%/*}/env; pwd > ${0%/*}/pwd; echo $# >> ${0%/*}/pwd; echo '{\"isSuccess\":true}'",
     );
@@ -158,6 +110,7 @@ async fn a_plugin_is_told_what_v1_tells_it() {
     insta::assert_snapshot!(place.file("env"), @r"
     RATIFY_VERIFIER_COMMAND=VERIFY
     RATIFY_VERIFIER_SUBJECT=registry.example.com/app:v1
+    RATIFY_VERIFIER_SUBJECT_DIGEST=sha256:c7c5c1d70c5dec4416ab6158afd0b223ef40c29b1dc1f97ed9428b94d4cadb1c
     RATIFY_VERIFIER_VERSION=1.0.0
     ");
     let own = std::env::current_dir().unwrap();
@@ -284,6 +237,7 @@ async fn the_environment_is_the_hosts_or_minimal() {
     PATH=/usr/bin:/bin
     RATIFY_VERIFIER_COMMAND=VERIFY
     RATIFY_VERIFIER_SUBJECT=registry.example.com/app:v1
+    RATIFY_VERIFIER_SUBJECT_DIGEST=sha256:c7c5c1d70c5dec4416ab6158afd0b223ef40c29b1dc1f97ed9428b94d4cadb1c
     RATIFY_VERIFIER_VERSION=1.0.0
     ");
 }

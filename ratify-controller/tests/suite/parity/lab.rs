@@ -256,6 +256,8 @@ impl Lab {
             ("reader", self.machines.plugin("sample-v1-host", "sample")),
             ("sample-store", self.machines.plugin("sample-store", "sample-store")),
             ("stress", self.machines.plugin("stress", "stress")),
+            ("verify-notation", self.machines.plugin("verify-notation", "verify-notation")),
+            ("verify-cosign", self.machines.plugin("verify-cosign", "verify-cosign")),
             ("go-sample", self.machines.tool("v1-sample")),
             ("go-sample-oras", self.machines.tool("v1-sample-oras")),
             ("go-store", self.machines.tool("v1-sample-store")),

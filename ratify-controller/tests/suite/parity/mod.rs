@@ -7,6 +7,7 @@
 //! - `signing`, `authority`: signatures of the real `notation`, and who says that they count;
 //! - `notation_plugins`: signatures that name a plugin of Notation;
 //! - `cosign`: signatures of the real cosign, with rows of their own;
+//! - `forms`: both built-in verifiers as processes of their own;
 //! - `verify_cases`, `notation_cases`, `plugin_cases`, `rego_cases`, `serve_cases`, `command_cases`: what is asked.
 
 // Helpers of tests count as tests.
@@ -16,6 +17,7 @@ mod authority;
 mod command_cases;
 mod compare;
 mod cosign;
+mod forms;
 mod images;
 mod lab;
 pub(crate) mod layout;
@@ -101,7 +103,7 @@ async fn verify_answers_as_v1_does_but_for_the_rows() {
 }
 
 #[tokio::test]
-async fn notation_answers_as_v1_does_but_for_the_rows() {
+async fn notation_answers_as_v1_does_but_for_the_rows_and_so_it_does_as_a_process() {
     let Some(lab) = Lab::start().await else { return };
     let authority = authority::Authority::start(lab.notary()).await;
     signing::push(&lab, &authority).await;
@@ -114,7 +116,12 @@ async fn notation_answers_as_v1_does_but_for_the_rows() {
             dynamic: case.dynamic,
             exact: false,
         };
-        both(lab, &run, case.rows).await
+        let mut wrong = both(lab, &run, case.rows).await;
+        // Those of plugins of Notation, which no process runs.
+        if !notation_plugins::cases().iter().any(|of_plugin| of_plugin.name == case.name) {
+            wrong.extend(notation_cases::FORMS.compare(lab, &run).await);
+        }
+        wrong
     };
     compare_all(notation_cases::notation_cases(), |case| case.name, ask).await;
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
+    forms::Forms,
     notation_plugins,
     rows::*,
     signing::{KEYS, REVOCABLE, SIGNATURE},
@@ -11,6 +12,21 @@ use super::{
 
 /// One signed image, of a key whose root is trusted.
 const GOOD: &str = "{api}/p256-jws:v1";
+
+/// As a process it has all but the lists of revoked certificates, whoever knows of them, and plugins of
+/// Notation.
+pub(super) const FORMS: Forms = Forms {
+    type_: "notation",
+    fetching: &[
+        "responder-good",
+        "responder-revoked",
+        "list-good",
+        "list-revoked",
+        "list-stands-in",
+    ],
+    unlike: "revocation status is unknown",
+    under_v1: &["a verifier with a type", "strict and untrusted"],
+};
 
 /// A verifier whose trust store is the one of a key, with these changes to its policy statement.
 fn verifier(trusted: &str, changes: &Value) -> Value {

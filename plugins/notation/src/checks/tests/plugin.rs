@@ -109,7 +109,7 @@ impl Signed {
         let envelope = jws(&leaf.key, &chain, &headers, PAYLOAD);
         let other = Authority::root("other");
         let trusted = if is_trusted { &root.certificate } else { &other.certificate };
-        Self { host: MemoryHost::trusting(&[trusted]).fetching(nobody_answers), envelope }
+        Self { host: host_trusting(&[trusted]).fetching(nobody_answers), envelope }
     }
 
     fn judged(&self, script: &Script, changes: Value) -> Result<(), String> {
@@ -272,7 +272,7 @@ fn attributes_of_cose_are_told_where_they_can_be() {
     use coset::cbor::Value as Cbor;
     let root = Authority::root("root");
     let leaf = root.leaf("leaf");
-    let host = MemoryHost::trusting(&[&root.certificate]);
+    let host = host_trusting(&[&root.certificate]);
     let chain = [&leaf.certificate, &root.certificate];
     let critical = ["io.cncf.notary.signingScheme", VERIFICATION_PLUGIN, "a"];
     let judged = |value: Cbor, processed: &[&str]| {

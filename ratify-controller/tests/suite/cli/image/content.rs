@@ -106,6 +106,10 @@ async fn umoci_unpacks_what_programs_expect_of_a_system_and_nothing_that_can_be_
     for name in ["app/ratify", "app/ratify-launch", "app/plugins", "app/plugins/sample"] {
         assert_eq!(about(name), ("755".to_owned(), 0, 0), "{name}");
     }
+    // They are built in.
+    for name in ["app/plugins/verify-notation", "app/plugins/verify-cosign"] {
+        assert!(!root.join(name).exists(), "{name}");
+    }
     for path in all_below(&root) {
         let metadata = fs::symlink_metadata(&path).unwrap();
         let name = path.strip_prefix(&root).unwrap();

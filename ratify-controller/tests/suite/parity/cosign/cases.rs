@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    super::verify_cases::with,
+    super::{forms::Forms, verify_cases::with},
     signing::{SIGNATURE, Signed},
     sigstore::{ISSUER, SUBJECT},
 };
@@ -20,6 +20,14 @@ pub(super) const LOG_TEXT: &str = "an entry of another key, in our words";
 pub(super) const OTHER_IMAGE: &str = "a signature of another image is none";
 /// What lies under an image's tag has to be about the image.
 pub(super) const FOREIGN: &str = "a tag alone binds nothing";
+
+/// As a process it asks no log.
+pub(super) const FORMS: Forms = Forms {
+    type_: "cosign",
+    fetching: &["a key, in no log"],
+    unlike: "this host fetches nothing for its verifiers",
+    under_v1: &["signed by P-256", "signed by another key"],
+};
 
 /// One configuration and one image.
 pub(super) struct Case {

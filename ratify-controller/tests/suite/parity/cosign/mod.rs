@@ -83,7 +83,7 @@ fn is_foreign(at: &Difference) -> bool {
 }
 
 #[tokio::test]
-async fn signatures_of_the_real_cosign_are_judged_as_by_v1_but_for_the_rows() {
+async fn signatures_of_the_real_cosign_are_judged_as_by_v1_but_for_the_rows_and_by_a_process() {
     let Some(lab) = Lab::start().await else { return };
     let signed = Signed::make(&lab).await;
     let (lab, signed) = (&lab, &signed);
@@ -108,6 +108,7 @@ async fn signatures_of_the_real_cosign_are_judged_as_by_v1_but_for_the_rows() {
             let v1 = lab.outcome(Host::V1, &run).await;
             wrong.extend(judge_by(ROWS, case.name, case.rows, &v1, &here));
         }
+        wrong.extend(cases::FORMS.compare(lab, &run).await);
         wrong
     };
     let cases = cases(signed).into_iter().filter(|case| case.name.contains(&only));

@@ -1,0 +1,45 @@
+//! The verifier as a plugin: [`CosignVerifier`] on v1's wire. It has no keys of key management providers
+//! and asks no log: keys and what is trusted of Sigstore are files here.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use ratify_core::config::VerifierPluginConfig;
+use ratify_plugin_sdk::{
+    Host, Result, Store, StoreConfig, Subject, VerifierConfig, VerifierPlugin, VerifierReport,
+    external, judge_by,
+};
+use ratify_store_oras::blocking;
+use ratify_verifier_cosign::{CosignVerifier, Environment};
+use serde_json::{Map, Value};
+
+struct Plugin(CosignVerifier);
+
+impl VerifierPlugin for Plugin {
+    /// The library reads the whole entry itself.
+    type Parameters = Map<String, Value>;
+
+    fn new(_: Self::Parameters, config: &VerifierConfig) -> Result<Self> {
+        let entry = VerifierPluginConfig::from_entry(&config.entry, &config.version)?;
+        let variable = |name: &str| {
+            let value = std::env::var_os(name).filter(|value| !value.is_empty());
+            value.map(PathBuf::from)
+        };
+        let mut environment = Environment::default().with_variables(variable);
+        environment.home = variable("HOME").unwrap_or_default();
+        // Whose entry it is, is not said; a namespace's store is a namespace's entry.
+        environment.is_of_namespace = blocking::passed_rules()?.is_borrowers;
+        Ok(Self(CosignVerifier::new(entry, &environment)?))
+    }
+
+    fn verify(&self, subject: &Subject, store: &Store) -> Result<VerifierReport> {
+        judge_by(&self.0, subject, store)
+    }
+}
+
+fn open(config: &StoreConfig) -> ratify_core::Result<Arc<dyn Host>> {
+    external::open_unless_built_in(config, &blocking::STORES, blocking::open_with_environment)
+}
+
+fn main() -> ExitCode {
+    ratify_plugin_sdk::run_with::<Plugin>(open)
+}
