@@ -24,7 +24,7 @@ mod fetch;
 pub mod gatekeeper;
 pub mod health;
 pub mod k8s;
-mod keys;
+pub mod keys;
 pub mod metrics;
 pub mod plugin;
 mod policy_file;

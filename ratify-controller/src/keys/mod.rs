@@ -11,6 +11,7 @@
 
 mod azure_key_vault;
 mod certificate_store;
+pub mod fuzzing;
 mod inline;
 pub(crate) mod pem;
 mod pkcs12;

@@ -49,15 +49,23 @@ impl LockFile {
             return Err(doubt(format!("it is no file of at most {MAX_BYTES} bytes")));
         }
         let bytes = fs::read(path).map_err(|error| doubt(error.to_string()))?;
-        let read: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| doubt(capped_line(&error.to_string(), 200)))?;
+        Self::parse(&bytes).map_err(doubt)
+    }
+
+    /// Reads what is in a file.
+    ///
+    /// # Errors
+    /// Where it is none, and why.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let read: Self =
+            serde_json::from_slice(bytes).map_err(|error| capped_line(&error.to_string(), 200))?;
         if read.version != VERSION {
-            return Err(doubt(format!("version {} is not {VERSION}", read.version)));
+            return Err(format!("version {} is not {VERSION}", read.version));
         }
         let mut names: Vec<&str> = read.plugins.iter().map(|one| one.artifact.as_str()).collect();
         names.sort_unstable();
         match names.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(doubt(format!("it names {} twice", capped_line(pair[0], 300)))),
+            Some(pair) => Err(format!("it names {} twice", capped_line(pair[0], 300))),
             None => Ok(read),
         }
     }

@@ -57,7 +57,7 @@ pub(super) fn verify(executor: &Executor, image: &str) -> Result<VerifyResult> {
 }
 
 /// Nothing in memory waits for anything.
-fn now<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn now<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..10_000 {

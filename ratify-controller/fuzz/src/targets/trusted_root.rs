@@ -1,0 +1,36 @@
+//! A `trusted_root.json`. What the log has signed is good only where the document has the log's key.
+
+use ratify_core::Descriptor;
+use serde_json::{Value, json};
+
+use super::{
+    cosign::{ENTRY, PAYLOAD, SIGNATURE, file, host, verifier},
+    signed::{image, judge},
+};
+
+const GOOD: &[u8] = include_bytes!("../../corpora/trusted_root/good");
+
+pub(super) fn check(input: &[u8]) {
+    let type_ = "application/vnd.dev.cosign.simplesigning.v1+json";
+    let mut layer = Descriptor::new(type_, image(), PAYLOAD.len() as u64);
+    for (name, value) in
+        [("dev.cosignproject.cosign/signature", SIGNATURE), ("dev.sigstore.cosign/bundle", ENTRY)]
+    {
+        layer.annotations.insert(name.to_owned(), value.to_owned());
+    }
+    // Of this thread alone: tests run side by side.
+    let name = format!("{:?}.json", std::thread::current().id());
+    let policy = json!({"trustedRoot": file(&name, input), "rekorURL": "https://log.example.com"});
+    let verifier = match verifier(policy) {
+        Ok(verifier) => verifier,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    if judge(&verifier, host().with_blob(layer, PAYLOAD)).is_success {
+        let key = |log: &Value| log["publicKey"]["rawBytes"].clone();
+        let logs = |bytes: &[u8]| {
+            let document: Value = serde_json::from_slice(bytes).unwrap();
+            document["tlogs"].as_array().unwrap().iter().map(key).collect::<Vec<_>>()
+        };
+        assert!(logs(input).contains(&logs(GOOD)[0]), "the log is nobody's");
+    }
+}
