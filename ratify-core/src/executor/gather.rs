@@ -52,6 +52,8 @@ struct Place {
 /// One artifact and who judges it.
 struct Question {
     subject: Reference,
+    /// What the subject was resolved to.
+    resolved: Arc<Descriptor>,
     store: Arc<dyn ReferrerStore>,
     referrer: Arc<Referrer>,
     verifiers: Vec<Arc<dyn Verifier>>,
@@ -70,6 +72,7 @@ enum Done {
 /// A resolved subject and what is attached to it, in the order of the stores and their lists.
 struct Opened {
     reference: Reference,
+    descriptor: Arc<Descriptor>,
     listed: Vec<(Arc<dyn ReferrerStore>, Referrer)>,
     left_out: Vec<String>,
 }
@@ -253,8 +256,17 @@ impl<'a> Gathering<'a> {
                 let (subject, referrer) = (opened.reference.clone(), Arc::new(referrer));
                 let span = span.clone();
                 let doors = self.executor.doors.clone();
-                let question =
-                    Question { subject, store, referrer, verifiers, doors, looks_further, span };
+                let resolved = Arc::clone(&opened.descriptor);
+                let question = Question {
+                    subject,
+                    resolved,
+                    store,
+                    referrer,
+                    verifiers,
+                    doors,
+                    looks_further,
+                    span,
+                };
                 self.waiting.push_back(Job::Judge { place, question });
             }
             findings.push(Finding { artifact, artifact_type, reports: Vec::new(), nested });
@@ -301,7 +313,7 @@ async fn open(
         let clause = |clause: String| format!("in the store {}, {clause}", store.name());
         left_out.extend(page.left_out.into_iter().map(clause));
     }
-    Ok(Opened { reference, listed, left_out })
+    Ok(Opened { reference, descriptor: Arc::new(descriptor), listed, left_out })
 }
 
 /// The types that any verifier judges, each once; none where one may judge any type.
@@ -359,7 +371,8 @@ async fn judge(
     observe: Observe<'_>,
     span: Span,
 ) -> Judged {
-    let Question { subject, store, referrer, verifiers, doors, looks_further, .. } = question;
+    let Question { subject, resolved, store, referrer, verifiers, doors, looks_further, .. } =
+        question;
     let descriptor = &referrer.descriptor;
     let finish = |verifier: &dyn Verifier, mut report: VerifierReport| {
         report = report.named(verifier.name(), verifier.type_());
@@ -387,6 +400,7 @@ async fn judge(
     };
     let host = StoreHost::new(Arc::clone(&store), context.clone())
         .with_doors(doors)
+        .with_subject(resolved)
         .with_manifest(descriptor.digest.clone(), manifest);
     let request = Request::new(
         subject.clone(),

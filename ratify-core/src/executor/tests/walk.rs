@@ -43,6 +43,28 @@ fn an_artifact_that_passes_makes_a_success_with_v1s_report() {
 }
 
 #[test]
+fn a_verifier_learns_what_the_subject_is_and_the_store_is_not_asked_again() {
+    let asks: Answer = Arc::new(|request| {
+        let (host, subject) = (Arc::clone(&request.host), request.subject.clone());
+        Box::pin(async move {
+            let found = host.subject(&subject).await?;
+            // Of another one nothing is known yet.
+            let other = host.subject(&subject.sibling(&digest(9))).await;
+            Ok(VerifierReport::success(format!("{} {}", found.digest, other.is_err())))
+        })
+    });
+    let store = MemoryStore::new("oras").image(IMAGE, 1).artifact(1, 2, "application/x");
+    let store = Arc::new(store);
+    let verifier = Arc::new(FunctionVerifier::new("v", "*", asks)) as Arc<dyn Verifier>;
+    let stores = vec![Arc::clone(&store) as Arc<dyn ReferrerStore>];
+    let passed = verify(&Executor::new(stores, vec![verifier], Some(policy(&json!({})))));
+    assert_eq!(only(&passed).message, format!("{} true", digest(1)));
+    let calls = store.calls();
+    let resolved = calls.iter().filter(|call| call.starts_with("resolve"));
+    assert_eq!(resolved.count(), 2, "the subject, and the other: {calls:?}");
+}
+
+#[test]
 fn without_a_policy_there_is_an_error_and_no_verdict() {
     let mut without = executor(vec![], vec![]);
     without.policy = None;
