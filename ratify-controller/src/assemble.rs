@@ -22,7 +22,7 @@ use crate::{
         find::FindError,
         install::{InstallRequest, Ran, disabled_warning},
         inventory::{GRACE_PERIOD, InstalledPlugin, Inventory, Kind, LoadedFor},
-        notation::{NotationPluginEntry, NotationPlugins, is_notation_plugin},
+        notation::{Brought, NotationPluginEntry, NotationPlugins, is_notation_plugin},
         rules::Rules,
         store::ExecStore,
         verifier::ExecVerifier,
@@ -81,8 +81,9 @@ pub fn log_notice(notice: Notice) {
 /// When a section is missing or wrong, or a plugin cannot be had; the texts are v1's.
 pub async fn executor(config: &Config, runtime: &Runtime) -> Result<Executor> {
     let stores = stores(config, runtime).await?;
-    let verifiers = verifiers(config, runtime).await?;
+    let (verifiers, brought) = verifiers(config, runtime).await?;
     let executor = Executor::new(stores, verifiers, Some(policy(config)?));
+    runtime.notation.put(brought.into());
     Ok(executor.with_doors(runtime.doors()))
 }
 
@@ -100,13 +101,14 @@ fn policy(config: &Config) -> Result<Policy> {
 pub async fn snapshot(config: &Config, runtime: &Runtime) -> Result<Snapshot, SnapshotError> {
     let stores = stores(config, runtime).await.map_err(SnapshotError::Stores)?;
     tracing::info!("stores successfully created. number of stores {}", stores.len());
-    let verifiers = verifiers(config, runtime).await.map_err(SnapshotError::Verifiers)?;
+    let made = verifiers(config, runtime).await.map_err(SnapshotError::Verifiers)?;
+    let (verifiers, brought) = made;
     tracing::info!("verifiers successfully created. number of verifiers {}", verifiers.len());
     let policy = policy(config).map_err(SnapshotError::Policy)?;
     tracing::info!("policies successfully created.");
     collect_unused(config, runtime);
     let executor = Executor::new(stores, verifiers, Some(policy));
-    Ok(Snapshot::new(executor.with_doors(runtime.doors())))
+    Ok(Snapshot::new(executor.with_doors(runtime.doors())).with_brought(brought))
 }
 
 /// Removes installed plugins that nothing names and nobody runs. What fails here costs space only.
@@ -169,7 +171,7 @@ impl<'a> Site<'a> {
     ) -> NotationPlugins {
         NotationPlugins {
             runner: Arc::clone(&self.runtime.runner),
-            loaded: Arc::clone(&self.runtime.loaded),
+            in_force: Arc::clone(&self.runtime.notation),
             dirs: self.dirs.to_vec(),
             own: self.own.cloned(),
             of_entry,
@@ -242,11 +244,12 @@ fn check_layout_scope(scope: &SecretScope) -> Result<()> {
     }
 }
 
-/// Builds the verifiers. What the configuration forbids is forbidden from here on.
-///
-/// # Errors
-/// As [`executor`].
-pub async fn verifiers(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn Verifier>>> {
+/// Builds the verifiers, and says which plugins of Notation are brought. What the configuration forbids
+/// is forbidden from here on.
+async fn verifiers(
+    config: &Config,
+    runtime: &Runtime,
+) -> Result<(Vec<Arc<dyn Verifier>>, Vec<Brought>)> {
     runtime.rules.put(Rules::of(config));
     runtime.revocation_lists.keep(config.crl_cache_enabled);
     let section = config.verifier.clone().unwrap_or_default();
@@ -259,13 +262,17 @@ pub async fn verifiers(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn
     let dirs = runtime.environment.with_shipped(dirs);
     let site = Site::of_file(&dirs, runtime);
     let mut verifiers: Vec<Arc<dyn Verifier>> = Vec::new();
+    let mut brought = Vec::new();
     for entry in entries {
+        let (name, is_brought) = (entry.name.clone(), is_notation_plugin(entry.binary_name()));
         let verifier = verifier(entry, &site).await;
-        let verifier =
+        let (verifier, installed) =
             verifier.map_err(|error| ErrorCode::PluginInitFailure.error().with_source(error))?;
-        verifiers.push(verifier.0);
+        verifiers.push(verifier);
+        let plugin = installed.filter(|_| is_brought);
+        brought.extend(plugin.map(|plugin| Brought { namespace: String::new(), name, plugin }));
     }
-    Ok(verifiers)
+    Ok((verifiers, brought))
 }
 
 /// Builds one verifier, and says which plugin was installed for it.

@@ -36,6 +36,7 @@ use crate::{
         inventory::{InstalledPlugin, LoadedFor},
         loaded::Loaded,
         lock::LockFile,
+        notation::InForce,
         process::{HostOptions, Orphans, PluginHost},
         rules::RulesInForce,
         sandbox::{MemoryBudget, launcher_beside},
@@ -71,6 +72,8 @@ pub struct Runtime {
     pub measures: Arc<Measures>,
     /// Which plugins came here, and which may run.
     pub loaded: Arc<Loaded>,
+    /// The plugins of Notation that are in force.
+    pub(crate) notation: Arc<InForce>,
     /// Lists of revoked certificates that were fetched.
     pub revocation_lists: Arc<ListCache>,
     /// Whose words its references are.
@@ -118,6 +121,7 @@ impl Runtime {
             rules,
             measures: Arc::default(),
             loaded: Arc::default(),
+            notation: Arc::default(),
             revocation_lists: Arc::default(),
             asking,
             connections,

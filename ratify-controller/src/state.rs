@@ -16,7 +16,10 @@ use ratify_core::{
 use tokio::sync::Semaphore;
 use tracing::Span;
 
-use crate::cache;
+use crate::{
+    cache,
+    plugin::notation::{Brought, InForce},
+};
 
 /// All that one configuration comes to. It never changes.
 #[non_exhaustive]
@@ -25,6 +28,8 @@ pub struct Snapshot {
     cluster: Arc<View>,
     /// The namespaces that have something of their own.
     namespaces: BTreeMap<String, Arc<View>>,
+    /// The plugins of Notation that it brings.
+    brought: Arc<[Brought]>,
 }
 
 /// What the requests of one namespace see.
@@ -45,6 +50,8 @@ pub struct View {
 /// The snapshot in force, shared by who swaps it and who reads it.
 pub struct Active {
     snapshot: RwLock<Arc<Snapshot>>,
+    /// What is told of the plugins of Notation.
+    notation: Arc<InForce>,
     changes: Mutex<Changes>,
 }
 
@@ -68,7 +75,14 @@ impl Snapshot {
 
     /// A snapshot with views of single namespaces beside the cluster's.
     pub fn of_views(cluster: View, namespaces: BTreeMap<String, Arc<View>>) -> Self {
-        Self { cluster: Arc::new(cluster), namespaces }
+        Self { cluster: Arc::new(cluster), namespaces, brought: Arc::default() }
+    }
+
+    /// The same with the plugins of Notation that are in force with it.
+    #[must_use]
+    pub(crate) fn with_brought(mut self, brought: impl Into<Arc<[Brought]>>) -> Self {
+        self.brought = brought.into();
+        self
     }
 
     /// The view of a namespace; the empty name stands for none.
@@ -198,8 +212,14 @@ fn both(
 impl Active {
     /// Starts with a snapshot.
     pub fn new(snapshot: Snapshot) -> Self {
+        Self::telling(snapshot, Arc::default())
+    }
+
+    /// Starts with a snapshot, and tells which plugins of Notation are in force with each.
+    pub(crate) fn telling(snapshot: Snapshot, notation: Arc<InForce>) -> Self {
         let changes = Changes { since: Timestamp::now(), swaps: 0, failures: 0 };
-        Self { snapshot: RwLock::new(Arc::new(snapshot)), changes: Mutex::new(changes) }
+        notation.put(Arc::clone(&snapshot.brought));
+        Self { snapshot: RwLock::new(Arc::new(snapshot)), notation, changes: Mutex::new(changes) }
     }
 
     /// The snapshot in force. Whoever holds it keeps it alive, and with it the files of its
@@ -211,6 +231,8 @@ impl Active {
 
     /// Puts the next snapshot in force.
     pub fn swap(&self, next: Snapshot) {
+        // What is taken away is away before anybody is told so.
+        self.notation.put(Arc::clone(&next.brought));
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         (changes.since, changes.swaps) = (Timestamp::now(), changes.swaps + 1);

@@ -111,7 +111,8 @@ impl Serve {
         }
         let listener =
             listen(&self.http).await.with_context(|| format!("cannot listen on {}", self.http))?;
-        let active = Arc::new(Active::new(snapshot));
+        let notation = Arc::clone(&context.runtime.notation);
+        let active = Arc::new(Active::telling(snapshot, notation));
         let rules = context.runtime.rules.clone();
         let service = Service::new(Arc::clone(&active), service_config)
             .with_rules(rules.clone())
@@ -164,7 +165,8 @@ impl Serve {
         let probing = probe(&self.health_port, &readiness).await?;
         let client = k8s::client().await?;
         let nothing = Executor::new(Vec::new(), Vec::new(), None);
-        let active = Arc::new(Active::new(Snapshot::new(nothing)));
+        let notation = Arc::clone(&context.runtime.notation);
+        let active = Arc::new(Active::telling(Snapshot::new(nothing), notation));
         tracing::info!("initializing executor with config file at default config path");
         let listener =
             listen(&self.http).await.with_context(|| format!("cannot listen on {}", self.http))?;

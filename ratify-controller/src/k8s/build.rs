@@ -36,6 +36,7 @@ use crate::{
         confined::Confinement,
         install::Ran,
         inventory::{InstalledPlugin, LoadedFor},
+        notation::is_notation_plugin,
         rules::{is_denial, is_untrusted},
     },
     policy_file,
@@ -218,8 +219,14 @@ async fn verifier(
         Ok(ready) => ready,
         Err(failed) => return refuse(*failed),
     };
+    let is_brought = is_notation_plugin(entry.binary_name());
     let made = assemble::verifier(entry, &ready.site(shared)).await;
-    let made = made.map(|(verifier, installed)| (Part::Verifier(verifier), installed));
+    let made = made.map(|(verifier, installed)| match &installed {
+        Some(plugin) if is_brought => {
+            (Part::NotationPlugin(verifier, Arc::clone(plugin)), installed)
+        }
+        _ => (Part::Verifier(verifier), installed),
+    });
     refuse(ready.built(shared, resource, made))
 }
 

@@ -17,7 +17,10 @@ use super::{
     entry::POLICY_NAME,
     kind::{Kind, Role},
 };
-use crate::state::{Snapshot, View};
+use crate::{
+    plugin::{inventory::InstalledPlugin, notation::Brought},
+    state::{Snapshot, View},
+};
 
 /// The namespace of resources that belong to the whole cluster.
 const CLUSTER: &str = "";
@@ -26,6 +29,8 @@ const CLUSTER: &str = "";
 pub enum Part {
     /// What judges.
     Verifier(Arc<dyn Verifier>),
+    /// What stands for a plugin of Notation, and the plugin.
+    NotationPlugin(Arc<dyn Verifier>, Arc<InstalledPlugin>),
     /// Where artifacts are.
     Store(Arc<dyn ReferrerStore>),
     /// What decides, or why nothing does.
@@ -83,6 +88,8 @@ pub struct Parts {
 #[derive(Default)]
 struct OfNamespace {
     verifiers: BTreeMap<String, Arc<dyn Verifier>>,
+    /// The plugins of Notation that some of them bring.
+    brought: BTreeMap<String, Arc<InstalledPlugin>>,
     stores: BTreeMap<String, Arc<dyn ReferrerStore>>,
     policies: BTreeMap<String, Result<Policy, Error>>,
 }
@@ -116,7 +123,14 @@ impl Parts {
         let of_namespace = self.of.entry(namespace.to_owned()).or_default();
         let name = name.to_owned();
         match part {
-            Part::Verifier(verifier) => drop(of_namespace.verifiers.insert(name, verifier)),
+            Part::Verifier(verifier) => {
+                of_namespace.brought.remove(&name);
+                of_namespace.verifiers.insert(name, verifier);
+            }
+            Part::NotationPlugin(verifier, plugin) => {
+                of_namespace.brought.insert(name.clone(), plugin);
+                of_namespace.verifiers.insert(name, verifier);
+            }
             Part::Store(store) => drop(of_namespace.stores.insert(name, store)),
             Part::Policy(policy) => drop(of_namespace.policies.insert(name, policy)),
             Part::Keys(_) | Part::Certificates(_) => {}
@@ -144,7 +158,10 @@ impl Parts {
 
     /// Takes away a verifier.
     pub fn remove_verifier(&mut self, namespace: &str, name: &str) {
-        self.remove(namespace, |parts| drop(parts.verifiers.remove(name)));
+        self.remove(namespace, |parts| {
+            parts.brought.remove(name);
+            parts.verifiers.remove(name);
+        });
     }
 
     /// Takes away a store.
@@ -174,7 +191,21 @@ impl Parts {
             let view = self.view(namespace, composition)?;
             Some((namespace.clone(), Arc::new(view)))
         });
-        Snapshot::of_views(self.cluster(composition), views.collect())
+        let snapshot = Snapshot::of_views(self.cluster(composition), views.collect());
+        snapshot.with_brought(self.brought())
+    }
+
+    /// The plugins of Notation that all resources bring.
+    fn brought(&self) -> Vec<Brought> {
+        let of_namespace = |(namespace, parts): (&String, &OfNamespace)| {
+            let brought = parts.brought.iter().map(|(name, plugin)| Brought {
+                namespace: namespace.clone(),
+                name: name.clone(),
+                plugin: Arc::clone(plugin),
+            });
+            brought.collect::<Vec<_>>()
+        };
+        self.of.iter().flat_map(of_namespace).collect()
     }
 
     /// The snapshot after the parts of one namespace changed. A change of the cluster's parts is
@@ -188,7 +219,8 @@ impl Parts {
         if changed == CLUSTER {
             return self.snapshot(composition);
         }
-        previous.clone().with_namespace(changed, self.view(changed, composition))
+        let next = previous.clone().with_namespace(changed, self.view(changed, composition));
+        next.with_brought(self.brought())
     }
 
     fn cluster(&self, composition: Composition) -> View {

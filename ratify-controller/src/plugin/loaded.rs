@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    path::Path,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
@@ -84,29 +83,6 @@ impl Loaded {
         let mut all = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|(plugin, _)| plugin.strong_count() > 0);
         all.push((Arc::downgrade(plugin), in_force));
-    }
-
-    /// The verifier plugin in force that is shown at a path, `<plugins>/<type>`. Of several the one counts
-    /// whose resource is first by name, and of one resource what was installed last.
-    pub(crate) fn verifier_at(&self, path: &Path) -> Option<Arc<InstalledPlugin>> {
-        let all = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
-        let at_path = all.iter().rev().filter_map(|(plugin, in_force)| {
-            let plugin = plugin.upgrade()?;
-            let is_it = plugin.record().kind == Kind::Verifier && plugin.argv0() == path;
-            is_it.then_some((&in_force.name, plugin))
-        });
-        // The first of equals is taken.
-        at_path.min_by(|(one, _), (other, _)| one.cmp(other)).map(|(_, plugin)| plugin)
-    }
-
-    /// The types of the verifier plugins in force that are shown in a directory.
-    pub(crate) fn verifier_types_in(&self, directory: &Path) -> Vec<String> {
-        let all = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
-        let plugins = all.iter().filter_map(|(plugin, _)| plugin.upgrade());
-        let here = plugins.filter(|plugin| {
-            plugin.record().kind == Kind::Verifier && plugin.argv0().parent() == Some(directory)
-        });
-        here.map(|plugin| plugin.record().type_.clone()).collect()
     }
 
     /// The plugins that may run now.

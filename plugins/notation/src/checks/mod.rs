@@ -44,6 +44,10 @@ pub(crate) struct Accepted {
     pub(crate) until: Option<Moment>,
 }
 
+/// For how long an answer of a plugin counts, which does not say when what it rests on ends: ten seconds, as
+/// verdicts are kept for where nobody says otherwise.
+const PLUGIN_ANSWER_NANOS: i64 = 10_000_000_000;
+
 /// The earlier of two ends, of which each may be none.
 pub(crate) fn earlier(one: Option<Moment>, another: Option<Moment>) -> Option<Moment> {
     match (one, another) {
@@ -75,6 +79,7 @@ impl Verification<'_> {
         }
         if let Some(plugin) = &plugin {
             self.ask(plugin, &envelope, anchor.is_some()).await?;
+            until = earlier(until, Some(self.now.plus_nanos(PLUGIN_ANSWER_NANOS)));
         }
         check_payload(&envelope.payload, subject)?;
         Ok(Accepted { envelope, until })

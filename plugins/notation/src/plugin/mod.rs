@@ -22,6 +22,8 @@ pub(crate) use request::verify_signature;
 const CONTRACT: &str = "1.0";
 /// An error of a program is shown up to here.
 const MOST_SHOWN: usize = 1000;
+/// A text of a program that is a reason is cut to this: the certificates of a chain in Base64, and more, fit.
+const MOST: usize = 16 << 10;
 
 /// Who knows the plugins that a verifier may run.
 pub trait VerificationPlugins: fmt::Debug + Send + Sync {
@@ -73,7 +75,12 @@ pub(crate) async fn ask(
 ) -> Result<Fields> {
     let command = call.command;
     let stdout = plugin.run(call).await.map_err(|failure| told(name, command, &failure))?;
-    Fields::read(&stdout).ok_or_else(|| malformed(name, command))
+    Fields::read(&stdout).ok_or_else(|| {
+        let shown = ratify_core::capped_line(&String::from_utf8_lossy(&stdout), MOST_SHOWN);
+        let named = ratify_core::capped_line(name, 200);
+        tracing::error!("the answer of plugin {named} to {command} is no JSON object: {shown}");
+        malformed(name, command)
+    })
 }
 
 /// What standard output holds that is no answer.
@@ -108,13 +115,11 @@ fn error_of(stderr: &[u8]) -> Option<String> {
     }
     // As v1 shows an error that has none.
     let message = if message.is_empty() { "<nil>" } else { message };
-    Some(cut(message).to_owned())
+    Some(ratify_core::capped_line(cut(message), MOST))
 }
 
 /// The start of a text, whose control characters are the caller's to escape.
 pub(crate) fn cut(text: &str) -> &str {
-    /// The certificates of a chain in Base64, and more, fit.
-    const MOST: usize = 16 << 10;
     let end = (0..=text.len().min(MOST)).rev().find(|end| text.is_char_boundary(*end));
     &text[..end.unwrap_or_default()]
 }
@@ -181,6 +186,9 @@ mod tests {
         let error = r#"{"errorCode":"ACCESS_DENIED","errorMessage":"no \"rights\""}"#;
         assert_eq!(failure("exit status 1", error), "no \"rights\"");
         assert_eq!(failure("exit status 1", r#"{"ErrorCode":"ERROR"}"#), "<nil>");
+        let drawn =
+            failure("exit status 1", r#"{"errorCode":"E","errorMessage":"a\u001b[2Jb\nc"}"#);
+        assert!(!drawn.contains(['\u{1b}', '\n']), "{drawn:?}");
         for malformed in
             ["no\njson", "{}", r#"{"errorCode":1}"#, r#"{"errorCode":"a","errorCode":"b"}"#]
         {

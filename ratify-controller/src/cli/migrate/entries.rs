@@ -14,7 +14,7 @@ use super::{
     finding::{Finding, shown},
     rows,
 };
-use crate::built_in;
+use crate::{built_in, plugin::notation::is_notation_plugin};
 
 /// The plugins of v1's image.
 pub(super) const IMAGE_PLUGINS: [&str; 4] =
@@ -203,6 +203,14 @@ fn plugin(
 fn program(at: &str, kind: &str, type_: &str) -> Finding {
     if kind == "verifier" && IMAGE_PLUGINS.contains(&type_) {
         return image_plugin(at, type_);
+    }
+    if kind == "verifier" && is_notation_plugin(type_) {
+        return Finding::look(
+            at,
+            format!("{type_} is a plugin of Notation, which the verifier notation runs"),
+            "it is never run as a verifier; what artifactTypes name would be refused",
+            format!("see that the file {type_} is in the plugin directory, or name a source"),
+        );
     }
     Finding::look(
         at,

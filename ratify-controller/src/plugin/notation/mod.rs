@@ -1,11 +1,12 @@
 //! Plugins of Notation: programs that the verifier `notation` asks about signatures that name them. The
 //! most important item is [`NotationPlugins`]: which program that is, and how it runs; `entry` is what a
-//! resource comes to that brings such a program.
+//! resource comes to that brings such a program, and `in_force` has those that are brought.
 //!
 //! They are run as all plugins are, by [`ExecRunner`]: proven, by the rules in force, bounded and ended with
 //! all their processes. They have the environment and the network of this process, for they ask services.
 
 mod entry;
+mod in_force;
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use ratify_core::{Basis, BoxFuture, config::PluginEnv};
+use ratify_core::{Basis, BoxFuture, capped_line, config::PluginEnv};
 use ratify_verifier_notation::{
     PluginCall, PluginFailure, VerificationPlugin, VerificationPlugins,
 };
@@ -24,10 +25,10 @@ use super::{
     exec::{Call, ExecRunner, Program},
     find::check_name,
     inventory::{InstalledPlugin, Inventory},
-    loaded::Loaded,
 };
 
 pub(crate) use entry::NotationPluginEntry;
+pub(crate) use in_force::{Brought, InForce};
 
 /// What the programs' names begin with (plugin specification, "Installation").
 const PREFIX: &str = "notation-";
@@ -35,6 +36,8 @@ const PREFIX: &str = "notation-";
 const MOST_STDOUT: usize = 4 << 20;
 /// More programs than any directory has.
 const MOST_PROGRAMS: usize = 64;
+/// A path that is shown is cut to this: its end is what a signature says.
+const MOST_PATH: usize = 400;
 
 /// Whether a type is the name of a plugin of Notation, and none of a verifier's.
 pub(crate) fn is_notation_plugin(type_: &str) -> bool {
@@ -45,7 +48,7 @@ pub(crate) fn is_notation_plugin(type_: &str) -> bool {
 #[derive(Clone)]
 pub(crate) struct NotationPlugins {
     pub(crate) runner: Arc<ExecRunner>,
-    pub(crate) loaded: Arc<Loaded>,
+    pub(crate) in_force: Arc<InForce>,
     /// Where they are, first found first.
     pub(crate) dirs: Vec<PathBuf>,
     /// The directory of a namespace, which its programs may not lead out of.
@@ -73,16 +76,25 @@ impl NotationPlugins {
         check_name(file).map_err(|error| error.to_string())?;
         for dir in &self.dirs {
             let path = dir.join(file);
-            if let Some(installed) = self.loaded.verifier_at(&path) {
+            if let Some(installed) = self.in_force.at(&path) {
                 return Ok(Program::Installed(installed));
             }
             if !path.is_file() {
                 continue;
             }
             // Who has to have signed it, and which one is pinned, was asked for whoever brought it.
-            if Inventory::of(dir).shows(file) && !self.runs_any_installed {
-                let path = path.display();
-                return Err(format!("{path} was installed for a resource that is not in force"));
+            let inventory = Inventory::of(dir);
+            if inventory.shows(file) {
+                let path = capped_line(&path.display().to_string(), MOST_PATH);
+                if !self.runs_any_installed {
+                    return Err(format!(
+                        "{path} was installed for a resource that is not in force"
+                    ));
+                }
+                let shown = inventory.open_view(file).map_err(|error| error.to_string())?;
+                let shown =
+                    shown.ok_or_else(|| format!("{path} is in no record of what was installed"))?;
+                return Ok(Program::Installed(Arc::new(shown)));
             }
             let (name, dirs) = (file.to_owned(), vec![dir.clone()]);
             return Ok(match &self.own {
@@ -96,10 +108,15 @@ impl NotationPlugins {
         }
     }
 
+    fn openable(&self, program: Program) -> Result<Program, String> {
+        self.runner.open(&program).map_err(|error| error.to_string())?;
+        Ok(program)
+    }
+
     /// v1's words, which names the first directory alone.
     fn not_found(&self, file: &str) -> String {
         let path = self.dirs.first().map(|dir| dir.join(file)).unwrap_or_else(|| file.into());
-        let path = path.display();
+        let path = capped_line(&path.display().to_string(), MOST_PATH);
         format!(
             "plugin executable file is either not found or inaccessible: stat {path}: no such file or directory"
         )
@@ -107,7 +124,7 @@ impl NotationPlugins {
 
     /// The names of all programs that there are.
     fn files(&self) -> BTreeSet<String> {
-        let in_force = self.dirs.iter().flat_map(|dir| self.loaded.verifier_types_in(dir));
+        let in_force = self.dirs.iter().flat_map(|dir| self.in_force.names_in(dir));
         let on_disk = self.dirs.iter().flat_map(|dir| names_in(dir));
         in_force.chain(on_disk).filter(|name| is_notation_plugin(name)).collect()
     }
@@ -127,10 +144,9 @@ impl fmt::Debug for NotationPlugins {
 impl VerificationPlugins for NotationPlugins {
     fn find(&self, name: &str) -> Result<Arc<dyn VerificationPlugin>, String> {
         let file = format!("{PREFIX}{name}");
-        let program = self.program(&file)?;
-        let (runner, plugin_env) = (Arc::clone(&self.runner), self.plugin_env);
         // What may not run is not there.
-        runner.open(&program).map_err(|error| error.to_string())?;
+        let program = self.openable(self.program(&file)?)?;
+        let (runner, plugin_env) = (Arc::clone(&self.runner), self.plugin_env);
         Ok(Arc::new(NotationPlugin { runner, file, program, plugin_env }))
     }
 
@@ -141,7 +157,9 @@ impl VerificationPlugins for NotationPlugins {
         }
         for file in files {
             basis.add("plugin of Notation", &file);
-            match self.program(&file) {
+            let program = self.program(&file);
+            // One that cannot be run cannot judge.
+            match program.and_then(|program| self.openable(program)) {
                 Ok(program) => self.runner.add_basis(&program, self.plugin_env, basis),
                 Err(reason) => basis.add("none", reason),
             }

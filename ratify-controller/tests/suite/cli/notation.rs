@@ -2,8 +2,14 @@
 //! resource that v1 takes for a verifier, by the entry of the verifier itself, or put there as a file; and
 //! plugins that never end. What they are asked, and what follows, is compared with v1 in `parity`.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
+use futures_util::future::join_all;
 use ratify_controller::dev::{RegistryOptions, RunningRegistry};
 use serde_json::{Value, json};
 
@@ -46,8 +52,12 @@ impl Place {
     /// An image, by digest, whose signature names a plugin.
     async fn image(&self, plugin: &str) -> String {
         let name = plugin.replace(['.', '/'], "-");
-        let image = self.registry.put_image(name.trim_matches('-'), "v1", "layer").unwrap();
-        let name = format!("{}/{}@{}", self.registry.host(), name.trim_matches('-'), image.digest);
+        self.image_in(name.trim_matches('-'), plugin).await
+    }
+
+    async fn image_in(&self, repository: &str, plugin: &str) -> String {
+        let image = self.registry.put_image(repository, "v1", "layer").unwrap();
+        let name = format!("{}/{repository}@{}", self.registry.host(), image.digest);
         self.notary.sign_naming(&name, "signer", plugin).await;
         name
     }
@@ -289,9 +299,28 @@ async fn in_a_cluster_a_resource_brings_the_plugin_in_any_order_and_takes_it_awa
     cluster.apply(&resource(PLUGIN, &fake)).await;
     decides(true, "").await;
 
-    // What is deleted judges no more, whatever is left of it on the volume.
-    cluster.must(&["delete", "verifiers", PLUGIN]).await;
-    decides(false, MISSING).await;
+    // What is deleted judges no more, whatever is left of it on the volume, and although there is always
+    // somebody who was asked about while it was there.
+    let mut others = Vec::new();
+    for name in ["one", "two", "three", "four"] {
+        others.push(place.image_in(name, "both-yes").await);
+    }
+    let is_over = AtomicBool::new(false);
+    let load = join_all(others.iter().map(|image| async {
+        while !is_over.load(Ordering::Relaxed) {
+            controller.ask(image).await;
+        }
+    }));
+    let deletion = async {
+        cluster.must(&["delete", "verifiers", PLUGIN]).await;
+        decides(false, MISSING).await;
+        for image in others.iter().chain([&image]) {
+            let item = controller.ask(image).await;
+            assert!(item.to_string().contains(MISSING), "{item}");
+        }
+        is_over.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(load, deletion);
 
     // The plugin first.
     cluster.must(&["delete", "verifiers", "verifier-notation"]).await;

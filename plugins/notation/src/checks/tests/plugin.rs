@@ -151,7 +151,8 @@ fn a_plugin_is_told_what_notation_go_tells_it() {
             json!({"signatureVerification": {"level": "strict", "override": {"revocation": "skip"}}}),
         )
     };
-    assert!(trial.run(&signed.envelope).is_ok());
+    let until = trial.run(&signed.envelope).unwrap().until;
+    assert_eq!(until, Some(trial.now.plus_nanos(10_000_000_000)), "it does not say for how long");
     let asked = script.asked();
     assert_eq!(asked[0].1, json!({"pluginConfig": {"region": "x"}}));
     let mut request = asked[1].1.clone();
