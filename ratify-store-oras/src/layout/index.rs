@@ -109,22 +109,38 @@ pub(crate) fn attachment(
     Ok(Some((subject.digest, entry.with_artifact_type(listed_type))))
 }
 
-/// The list of one subject: what names it, and what the index under its tag lists, each once.
+/// The list of one subject: what names it, and what the index under its tag lists, each once. What is
+/// listed there by the type of an empty configuration has the type that `type_of` says, if any.
 ///
 /// # Errors
-/// When one artifact is listed in two ways, or there are too many.
+/// When one artifact is listed in two ways, there are too many, or what one is cannot be told.
 pub(super) fn list(
     what: &str,
     limits: Limits,
-    named: impl Iterator<Item = Descriptor>,
+    named: &[Descriptor],
     by_tag: Option<&[u8]>,
+    type_of: impl Fn(&Descriptor) -> Result<String, OrasError>,
 ) -> Result<Vec<Descriptor>, OrasError> {
+    let mut by_tag_alone = Listing::new(what, limits);
+    if let Some(bytes) = by_tag {
+        by_tag_alone.add_page(bytes)?;
+    }
     let mut listing = Listing::new(what, limits);
     for entry in named {
-        listing.add(entry)?;
+        listing.add(entry.clone())?;
     }
-    if let Some(bytes) = by_tag {
-        listing.add_page(bytes)?;
+    for mut entry in by_tag_alone.into_entries() {
+        if entry.artifact_type == media_type::OCI_EMPTY {
+            let known = named.iter().find(|known| known.digest == entry.digest);
+            let own = match known {
+                Some(known) => known.artifact_type.clone(),
+                None => type_of(&entry)?,
+            };
+            if known.is_some() || !own.is_empty() {
+                entry.artifact_type = own;
+            }
+        }
+        listing.add(entry)?;
     }
     Ok(listing.into_entries())
 }

@@ -190,7 +190,7 @@ impl Layout {
             return Ok(Vec::new());
         }
         let attached = self.attached(digest, &index)?;
-        let named = attached.get(subject).into_iter().flatten().cloned();
+        let named = attached.get(subject).map_or(&[][..], Vec::as_slice);
         let by_tag = match self.0.scope.tagged(&index, reference, &schema_tag(subject))? {
             Some(entry) if entry.media_type != media_type::OCI_INDEX => {
                 let expected = media_type::OCI_INDEX;
@@ -199,7 +199,11 @@ impl Layout {
             Some(entry) => Some(self.manifest_bytes(entry)?),
             None => None,
         };
-        index::list(&what, self.0.limits, named, by_tag.as_deref())
+        let type_of = |entry: &Descriptor| {
+            let attached = attachment(entry, &self.manifest_bytes(entry)?)?;
+            Ok(attached.map_or_else(String::new, |(_, listed)| listed.artifact_type))
+        };
+        index::list(&what, self.0.limits, named, by_tag.as_deref(), type_of)
     }
 
     fn attached(&self, of: Digest, index: &Index) -> Result<Arc<Attached>, OrasError> {

@@ -2,9 +2,10 @@
 //! manifests say what they are.
 
 use ratify_core::{
-    Context, Descriptor, Error, ReferrerStore, config::StorePluginConfig, media_type,
+    Algorithm, Context, Descriptor, Digest, Error, ReferrerStore, config::StorePluginConfig,
+    media_type,
 };
-use ratify_store_oras::{OrasStore, OrasStoreOptions, RetryPolicy};
+use ratify_store_oras::{OrasStore, OrasStoreOptions, RetryPolicy, digest_of};
 use serde_json::json;
 
 use crate::fake::{Content, Fake, Reply, Seen, digest, index};
@@ -15,8 +16,16 @@ async fn types(
     listed: Vec<Descriptor>,
     manifest: impl Fn() -> Option<Reply> + Send + Sync + 'static,
 ) -> Result<Vec<String>, Error> {
+    types_of(Content::new().manifest.digest, listed, manifest).await
+}
+
+async fn types_of(
+    artifact: Digest,
+    listed: Vec<Descriptor>,
+    manifest: impl Fn() -> Option<Reply> + Send + Sync + 'static,
+) -> Result<Vec<String>, Error> {
     let content = Content::new();
-    let (subject, artifact) = (content.subject.clone(), content.manifest.digest.clone());
+    let subject = content.subject.clone();
     let tag = subject.digest.as_str().replace(':', "-");
     let fake = Fake::start(move |seen: &Seen| {
         if seen.path.contains("/referrers/") {
@@ -56,14 +65,52 @@ async fn a_manifest_says_what_is_listed_as_nothing() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_stays_what_it_is_listed_as_and_what_is_not_reached_is_an_error() {
+async fn what_is_not_there_stays_what_it_is_listed_as_and_what_cannot_be_read_is_an_error() {
     let absent = || Some(Reply::error(404, "MANIFEST_UNKNOWN"));
     assert_eq!(types(vec![untyped()], absent).await.unwrap(), [media_type::OCI_EMPTY]);
-    let other = || Some(Reply::ok("{}").with("content-type", media_type::OCI_MANIFEST));
-    assert_eq!(types(vec![untyped()], other).await.unwrap(), [media_type::OCI_EMPTY]);
-    let error = types(vec![untyped()], || Some(Reply::new(503))).await.unwrap_err();
-    assert!(error.is_transient(), "{error}");
-    assert!(error.to_string().contains("could not tell what sha256:"), "{error}");
+    let refused = async |listed: Descriptor, reply: fn() -> Reply, is_transient: bool| {
+        let error = types(vec![listed], move || Some(reply())).await.unwrap_err();
+        assert_eq!(error.is_transient(), is_transient, "{error}");
+        assert!(error.to_string().contains("could not tell what sha256:"), "{error}");
+        error.to_string()
+    };
+    let other = || Reply::ok("{}").with("content-type", media_type::OCI_MANIFEST);
+    refused(untyped(), other, false).await;
+    refused(untyped(), || Reply::error(403, "DENIED"), false).await;
+    refused(untyped(), || Reply::new(503), true).await;
+    let too_large = Descriptor { size: 1 << 40, ..untyped() };
+    let why = refused(too_large, other, false).await;
+    assert!(why.contains("is larger than the limit of"), "{why}");
+    let no_manifest = Descriptor { media_type: media_type::OCI_INDEX.into(), ..untyped() };
+    refused(no_manifest, other, false).await;
+}
+
+/// What core holds against the type that something is listed by (`Manifest::listed_type`).
+#[tokio::test]
+async fn it_is_listed_by_the_type_that_binds_it_and_one_without_stays_as_it_is() {
+    let config = |type_: &str| Descriptor::new(type_, digest("03"), 2);
+    for (config, declared, expected) in [
+        (config("application/vnd.unknown.config.v1+json"), "a/declared", "a/declared"),
+        (
+            config("application/vnd.unknown.config.v1+json"),
+            "",
+            "application/vnd.unknown.config.v1+json",
+        ),
+        (config(media_type::OCI_EMPTY), "a/declared", "a/declared"),
+        (config(media_type::OCI_EMPTY), "", media_type::OCI_EMPTY),
+    ] {
+        let mut manifest = json!({"schemaVersion": 2, "config": config, "layers": []});
+        if !declared.is_empty() {
+            manifest["artifactType"] = declared.into();
+        }
+        let bytes = manifest.to_string();
+        let of = digest_of(Algorithm::Sha256, bytes.as_bytes());
+        let listed = Descriptor::new(media_type::OCI_MANIFEST, of.clone(), bytes.len() as u64)
+            .with_artifact_type(media_type::OCI_EMPTY);
+        let answer =
+            move || Some(Reply::ok(bytes.clone()).with("content-type", media_type::OCI_MANIFEST));
+        assert_eq!(types_of(of, vec![listed], answer).await.unwrap(), [expected]);
+    }
 }
 
 #[tokio::test]

@@ -131,3 +131,24 @@ const NAMES: [&str; 3] = ["oci-layout", "index.json", "blobs"];
 fn tagged() -> String {
     format!("{REPOSITORY}:v1")
 }
+
+/// As cosign 2.6 lists a bundle; its manifest stands in the index of the layout as well, or does not.
+#[tokio::test]
+async fn what_the_tag_lists_by_the_type_of_an_empty_configuration_is_what_its_manifest_says() {
+    let written = Written::new();
+    let mut entry = written.signature.clone();
+    entry["artifactType"] = media_type::OCI_EMPTY.into();
+    let list =
+        json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [entry]});
+    let mut list = written.add(media_type::OCI_INDEX, list.to_string().as_bytes());
+    let tag = written.image["digest"].as_str().unwrap().replace(':', "-");
+    list["annotations"] = json!({"org.opencontainers.image.ref.name": tag});
+    for others in [vec![written.signature.clone()], vec![]] {
+        written.index(&[&[written.named("v1"), list.clone()][..], &others].concat());
+        let (_, texts) = read(&store(written.path()).unwrap(), &tagged()).await.unwrap();
+        assert_eq!(texts, ["application/x signed"], "{others:?}");
+    }
+    fs::remove_file(written.blob_of(&written.signature)).unwrap();
+    let error = read(&store(written.path()).unwrap(), &tagged()).await.unwrap_err();
+    assert!(error.to_string().contains("not found"), "{error}");
+}
