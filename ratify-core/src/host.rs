@@ -1,7 +1,10 @@
 //! [`Host`]: a verifier's only door to the world, and [`Fetch`], which a host has from outside the
 //! registry for it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 
@@ -55,6 +58,17 @@ pub trait Host: Send + Sync {
     /// As [`KeyRings::certificates`].
     fn certificates(&self, provider: &str) -> Result<Arc<[RingCertificate]>> {
         KeyRings::default().certificates(provider, "")
+    }
+
+    /// Whose work it is: what one waits for no other should have to wait for. One is told apart where
+    /// the host says so.
+    fn tenant(&self) -> &str {
+        ""
+    }
+
+    /// When the work is to be given up; `None` for never.
+    fn give_up_at(&self) -> Option<Instant> {
+        None
     }
 
     /// The public keys of a key management provider.

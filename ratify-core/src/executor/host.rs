@@ -1,7 +1,7 @@
 //! [`StoreHost`]: what an in-process verifier sees of the world: the store its artifact is in, and
 //! what the [`Doors`] of its executor let it have besides.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 
@@ -123,6 +123,14 @@ impl Host for StoreHost {
                 Err(ErrorCode::OperationForbidden.detail(format!("{url} may not be fetched here")))
             }),
         }
+    }
+
+    fn tenant(&self) -> &str {
+        &self.context.tenant
+    }
+
+    fn give_up_at(&self) -> Option<Instant> {
+        self.context.give_up_at
     }
 
     fn certificates(&self, provider: &str) -> Result<Arc<[RingCertificate]>> {

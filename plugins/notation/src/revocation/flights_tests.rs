@@ -7,6 +7,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -56,6 +57,39 @@ impl Host for Gate {
     }
 }
 
+/// The same gate, for a tenant that has so much time.
+struct Door {
+    gate: Arc<Gate>,
+    tenant: &'static str,
+    give_up_at: Option<Instant>,
+}
+
+impl Host for Door {
+    fn manifest<'a>(
+        &'a self,
+        _: &'a Reference,
+        _: &'a Descriptor,
+    ) -> BoxFuture<'a, Result<Manifest>> {
+        unreachable!()
+    }
+
+    fn blob<'a>(&'a self, _: &'a Reference, _: &'a Descriptor) -> BoxFuture<'a, Result<Bytes>> {
+        unreachable!()
+    }
+
+    fn fetch<'a>(&'a self, request: &'a FetchRequest) -> BoxFuture<'a, Result<Bytes>> {
+        self.gate.fetch(request)
+    }
+
+    fn tenant(&self) -> &str {
+        self.tenant
+    }
+
+    fn give_up_at(&self) -> Option<Instant> {
+        self.give_up_at
+    }
+}
+
 /// A certificate, who issued it, and a host that has the list of both.
 struct Lab {
     chain: [Certificate; 2],
@@ -89,9 +123,17 @@ impl Lab {
 
     /// Whether the certificate is good.
     fn ask(&self) -> Pin<Box<dyn Future<Output = bool> + '_>> {
-        Box::pin(async {
+        self.ask_by(&self.host)
+    }
+
+    fn door(&self, tenant: &'static str, give_up_at: Option<Instant>) -> Arc<dyn Host> {
+        Arc::new(Door { gate: Arc::clone(&self.gate), tenant, give_up_at })
+    }
+
+    fn ask_by<'a>(&'a self, host: &'a Arc<dyn Host>) -> Pin<Box<dyn Future<Output = bool> + 'a>> {
+        Box::pin(async move {
             let now = Moment::parse_rfc3339("2024-05-06T00:00:00Z").unwrap();
-            let revocation = Revocation { host: &self.host, lists: &self.lists, now };
+            let revocation = Revocation { host, lists: &self.lists, now };
             let whose = Whose { purpose: Purpose::CodeSigning, anchor: 1, signing_time: None };
             revocation.check(&self.chain, whose).await.is_ok()
         })
@@ -168,4 +210,28 @@ fn who_joined_one_that_had_no_time_left_tries_once_more_and_no_oftener() {
     always.open(true);
     assert!(all.iter_mut().all(|one| poll(one) == Poll::Ready(false)));
     assert_eq!(always.asked(), 2);
+}
+
+#[test]
+fn no_tenant_waits_for_the_fetch_of_another() {
+    let lab = Lab::new(&[]);
+    let doors = ["a", "a", "b", "b"].map(|tenant| lab.door(tenant, None));
+    let mut all = doors.each_ref().map(|door| lab.ask_by(door));
+    assert!(all.iter_mut().all(|one| poll(one).is_pending()));
+    assert_eq!(lab.asked(), 2, "one of each");
+    let [_, _, mut of_b, _] = all;
+    lab.open(true);
+    assert_eq!(poll(&mut of_b), Poll::Ready(true), "whatever becomes of a's");
+}
+
+#[tokio::test]
+async fn who_joined_waits_for_no_longer_than_it_has_time() {
+    let lab = Lab::new(&[]);
+    let [patient, late] = [None, Some(Instant::now())].map(|end| lab.door("a", end));
+    let mut first = lab.ask_by(&patient);
+    assert!(poll(&mut first).is_pending());
+    assert!(!lab.ask_by(&late).await, "the gate is shut all the while");
+    assert_eq!(lab.asked(), 1);
+    lab.open(true);
+    assert_eq!(poll(&mut first), Poll::Ready(true));
 }

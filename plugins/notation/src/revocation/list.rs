@@ -85,7 +85,7 @@ impl Revocation<'_> {
             let (host, url) = (Arc::clone(self.host), url.to_owned());
             async move { fetch(host.as_ref(), &url).await.map(Arc::new) }.boxed()
         };
-        let list = self.lists.flights.join(url, fetch).await?;
+        let list = self.lists.flights.join(self.host.as_ref(), url, fetch).await?;
         prove(&list).map_err(|text| of_list(url, &text))?;
         self.lists.put(url, &list, self.now);
         Ok(list)
