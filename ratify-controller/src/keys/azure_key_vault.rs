@@ -180,7 +180,7 @@ impl KeyVault {
         let (mut all, mut told) = (Vec::new(), Vec::new());
         for entry in &self.certificates {
             let answer = ask(vault, Kind::Secret, entry).await?;
-            let SecretRead { version, certificates, .. } = read_secret(&answer.body, entry)?;
+            let SecretRead { version, certificates, .. } = read_aside(answer.body, entry).await?;
             for der in certificates {
                 told.push(json!({
                     "CertificateName": entry.name, "Version": version, "LastRefreshed": now(),
@@ -206,7 +206,7 @@ impl KeyVault {
                 continue;
             }
             let answer = checked(Kind::Secret, entry, answer)?;
-            let read = read_secret(&answer.body, entry)?;
+            let read = read_aside(answer.body, entry).await?;
             for der in read.certificates {
                 told.push(property(&entry.name, &read.version, read.enabled, &began));
                 all.push(named(entry, der));
@@ -255,6 +255,20 @@ fn check_entries(entries: &[Entry], what: &str) -> Result<()> {
 async fn ask(vault: &dyn Vault, kind: Kind, entry: &Entry) -> Result<VaultAnswer> {
     let answer = vault.get([kind.path(), &entry.name, &entry.version]).await;
     checked(kind, entry, answer)
+}
+
+/// What a secret holds. An archive may take a while to compute, so that it is read on a thread on which
+/// nobody else waits.
+async fn read_aside(body: Bytes, entry: &Entry) -> Result<SecretRead> {
+    let entry = entry.clone();
+    let reading = tokio::task::spawn_blocking(move || read_secret(&body, &entry));
+    reading.await.unwrap_or_else(|error| {
+        Err(ErrorCode::KeyManagementProviderFailure
+            .error()
+            .with_source(error)
+            .passing(true)
+            .from_component(ComponentType::KeyManagementProvider, NAME))
+    })
 }
 
 /// An answer that is one, or why there is none, in v1's words.
