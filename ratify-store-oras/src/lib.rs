@@ -88,6 +88,7 @@ pub use retry::RetryPolicy;
 pub use section::Section;
 pub use standing::{OwnStanding, RegistryStanding};
 pub use store::OrasStore;
+pub use subject::Changed;
 pub use tls::TlsRoots;
 pub use transport::{ConnectionRules, Connections, Transport};
 pub use tree::Tree;

@@ -175,10 +175,22 @@ impl Client {
         target: &Target<'_>,
         limit: u64,
     ) -> Result<(Bytes, Option<HeaderValue>), OrasError> {
+        self.document_by_tag(target, &[media_type::OCI_INDEX], media_type::OCI_INDEX, limit).await
+    }
+
+    /// The same of a document of one media type, where `types` are asked for: a registry may say of
+    /// a tag that stands for something else that there is none.
+    pub(crate) async fn document_by_tag(
+        &self,
+        target: &Target<'_>,
+        types: &[&str],
+        expected: &str,
+        limit: u64,
+    ) -> Result<(Bytes, Option<HeaderValue>), OrasError> {
         let what = target.reference.as_str();
-        let (claim, body) = self.manifest_by_name(target, &[media_type::OCI_INDEX], limit).await?;
-        if claim.media_type != media_type::OCI_INDEX {
-            return Err(OrasError::media_type(what, media_type::OCI_INDEX, &claim.media_type));
+        let (claim, body) = self.manifest_by_name(target, types, limit).await?;
+        if claim.media_type != expected {
+            return Err(OrasError::media_type(what, expected, &claim.media_type));
         }
         prove_claim(what, None, claim.digest.as_ref(), &body)?;
         Ok((body, claim.mark))

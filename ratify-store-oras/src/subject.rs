@@ -1,6 +1,7 @@
 //! [`Client::attach`]: an artifact is pushed and listed with its subject, by the registry itself
 //! or, where it has no Referrers API, by the tag that stands for the list (OCI distribution
 //! specification, "Pushing Manifests with Subject").
+//! [`Client::change_tag`]: what a tag stands for becomes something else, though others change it, too.
 
 use std::time::Duration;
 
@@ -13,23 +14,33 @@ use crate::{
     Client, OrasError,
     client::{PUSH, Target},
     layout::attachment,
+    manifests::MANIFEST_TYPES,
     patience::jitter,
     referrers::schema_tag,
 };
 
 /// By which a registry says that it lists the manifest with its subject.
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
-/// How often the list is written before somebody else is found to take off what is written.
+/// How often a tag is written before somebody else is found to take off what is written.
 const MAX_WRITES: u32 = 5;
 /// How often others may be faster before it is given up.
 const MAX_REFUSALS: u32 = 20;
 /// Among how many pauses' time those who were slower spread at most.
 const MAX_SPREAD: u32 = 6;
-/// How long another writer may take from reading the list to writing it.
+/// How long another writer may take from reading what a tag stands for to writing it.
 const SETTLE: Duration = Duration::from_millis(150);
 
-/// A list that a tag stands for.
-struct List {
+/// What a tag is to stand for ([`Client::change_tag`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// The manifest or index.
+    pub document: Bytes,
+    /// What it names and is pushed before it.
+    pub blobs: Vec<Bytes>,
+}
+
+/// What a tag stands for.
+struct State {
     /// `None` where there is none yet.
     bytes: Option<Bytes>,
     /// The condition that it is still this one, where the registry has marks.
@@ -38,13 +49,8 @@ struct List {
 
 impl Client {
     /// Pushes a manifest or an index by its digest into the reference's repository, and where it
-    /// names a subject, sees to it that it is listed there.
-    ///
-    /// Nothing locks the list of a registry without the Referrers API. It is written on the condition
-    /// that it is still what was read, which some registries know of; and it is read again to see
-    /// whether another writer was faster. Clones of one client take turns. Where the registry knows of
-    /// no conditions, or never agrees with its own marks, a writer in another process that is very slow between reading and writing
-    /// can still take an entry off the list, after it was seen there.
+    /// names a subject, sees to it that it is listed there; where the registry has no Referrers API, as
+    /// [`Client::change_tag`] does.
     ///
     /// # Errors
     /// When the document is none, the registry refuses, or other writers are faster each time.
@@ -79,29 +85,58 @@ impl Client {
         let tag = schema_tag(subject);
         let tagged = reference.sibling_tag(&tag);
         let tagged = tagged.map_err(|error| OrasError::invalid(&tag, error.to_string()))?;
+        let change = |list: Option<Bytes>| {
+            let document = with_entry(&tagged, list, entry)?;
+            Ok(document.map(|document| Changed { document, blobs: Vec::new() }))
+        };
+        self.change_tag(&tagged, media_type::OCI_INDEX, change).await
+    }
+
+    /// Makes a tag stand for what `change` makes of the document of one media type that it stands for
+    /// now, if any: until `change` finds nothing to be done, with `None`, which it has to once it sees
+    /// what it has made. The document is read where it is written, whatever a mirror has.
+    ///
+    /// Nothing locks a tag. It is written on the condition that it still stands for what was read,
+    /// which some registries know of; and it is read again to see whether another writer was faster.
+    /// Clones of one client take turns. Where the registry knows of no conditions, or never agrees with
+    /// its own marks, a writer in another process that is very slow between reading and writing can still
+    /// undo a change, after it was seen there.
+    ///
+    /// # Errors
+    /// Those of `change`; when the tag stands for a document of another media type, the registry
+    /// refuses, or other writers are faster each time.
+    pub async fn change_tag<E: From<OrasError>>(
+        &self,
+        tagged: &Reference,
+        media_type: &str,
+        mut change: impl FnMut(Option<Bytes>) -> Result<Option<Changed>, E>,
+    ) -> Result<(), E> {
         let _turn = self.attaching().lock().await;
         let (mut written, mut refused, mut refused_for) = (0, 0, None);
         loop {
-            let List { bytes, is_still } = self.list_of(&tagged).await?;
-            let Some(changed) = with_entry(&tagged, bytes, entry)? else { return Ok(()) };
-            let what = &entry.digest;
+            let State { bytes, is_still } = self.state_of(tagged, media_type).await?;
+            let Some(Changed { document, blobs }) = change(bytes)? else { return Ok(()) };
+            let given_up = |why: String| E::from(OrasError::invalid(tagged.as_str(), why));
             if written == MAX_WRITES {
-                let why = format!("{written} times another writer took {what} off the list");
-                return Err(OrasError::invalid(tagged.as_str(), why));
+                let why = format!("{written} times another writer took off what was added to it");
+                return Err(given_up(why));
             }
             if refused == MAX_REFUSALS {
                 let why = format!(
-                    "{refused} times the list had changed when {what} was to be added: other writers are faster, try again later"
+                    "{refused} times it had changed when it was to be written: other writers are faster, try again later"
                 );
-                return Err(OrasError::invalid(tagged.as_str(), why));
+                return Err(given_up(why));
+            }
+            for blob in blobs {
+                self.push_blob(tagged, blob).await?;
             }
             // The very mark that was refused is there still: nobody was faster, but something
-            // between here and there never agrees with a mark. Else it would take off what
-            // another writer has seen on the list.
+            // between here and there never agrees with a mark. Else it would undo what another writer
+            // has seen there.
             let condition = is_still.filter(|mark| refused_for.as_ref() != Some(mark));
-            let put = self.put_manifest(&tagged, media_type::OCI_INDEX, changed, condition.clone());
+            let put = self.put_manifest(tagged, media_type, document, condition.clone());
             let pauses = match put.await {
-                // Whoever read the list before this was written may write it without this entry.
+                // Whoever read before this was written may write without this change.
                 Ok(_) => {
                     (written, refused_for) = (written + 1, None);
                     f64::from(written - 1) + jitter()
@@ -111,22 +146,24 @@ impl Client {
                     (refused, refused_for) = (refused + 1, condition);
                     f64::from(refused.min(MAX_SPREAD)) * jitter()
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             };
             tokio::time::sleep(SETTLE.mul_f64(pauses)).await;
         }
     }
 
-    /// The list as it is now where it is written to, whatever a mirror has.
-    async fn list_of(&self, tagged: &Reference) -> Result<List, OrasError> {
+    /// What a tag stands for now where it is written to, whatever a mirror has.
+    async fn state_of(&self, tagged: &Reference, media_type: &str) -> Result<State, OrasError> {
         let target: Target<'_> = self.target(tagged, PUSH, None).await?;
-        match Box::pin(self.index_by_tag(&target, self.limits().manifest_bytes)).await {
+        let limit = self.limits().manifest_bytes;
+        let read = self.document_by_tag(&target, &MANIFEST_TYPES, media_type, limit);
+        match Box::pin(read).await {
             Ok((bytes, mark)) => {
-                Ok(List { bytes: Some(bytes), is_still: mark.map(|mark| (IF_MATCH, mark)) })
+                Ok(State { bytes: Some(bytes), is_still: mark.map(|mark| (IF_MATCH, mark)) })
             }
             Err(OrasError::NotFound { .. }) => {
                 let nothing = HeaderValue::from_static("*");
-                Ok(List { bytes: None, is_still: Some((IF_NONE_MATCH, nothing)) })
+                Ok(State { bytes: None, is_still: Some((IF_NONE_MATCH, nothing)) })
             }
             Err(error) => Err(error),
         }

@@ -238,7 +238,7 @@ async fn who_is_never_fast_enough_is_told_so_and_writes_over_nothing() {
     let (_, descriptor, bytes) = content();
     let attached = client().attach(&fake.reference("app:1"), &descriptor, bytes).await;
     let error = attached.unwrap_err().to_string();
-    assert!(error.contains("20 times the list had changed"), "{error}");
+    assert!(error.contains("20 times it had changed"), "{error}");
     let seen = fake.seen();
     let mut writes = seen.iter().filter(|s| s.method == "PUT" && s.path.contains("/sha256-"));
     assert!(writes.all(|s| s.header("if-match").is_some()));

@@ -12,9 +12,10 @@ mod notation;
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use jiff::Timestamp;
-use ratify_core::{Descriptor, Digest, Index, Reference, media_type};
-use ratify_store_oras::{Client, OrasError};
+use ratify_core::{Algorithm, Descriptor, Digest, Index, Reference, media_type};
+use ratify_store_oras::{Changed, Client, OrasError, digest_of};
 use serde::Serialize;
 
 pub use encrypted::Password;
@@ -95,9 +96,11 @@ pub async fn sign(
     // What is signed is what was proven, and not what the registry says of a tag.
     let bytes = client.manifest_bytes(reference, &root, give_up_at).await?;
     let mut subjects = vec![root.clone()];
-    if is_recursive && root.media_type == media_type::OCI_INDEX {
+    let is_index =
+        [media_type::OCI_INDEX, media_type::DOCKER_LIST].contains(&root.media_type.as_str());
+    if is_recursive && is_index {
         let failed = |why: String| SignError::Index { what: reference.to_string(), why };
-        let index = Index::from_bytes(media_type::OCI_INDEX, &bytes);
+        let index = Index::from_bytes(&root.media_type, &bytes);
         let index = index.map_err(|error| failed(error.to_string()))?;
         if index.manifests.len() > MAX_PLATFORMS {
             let count = index.manifests.len();
@@ -110,7 +113,7 @@ pub async fn sign(
     }
     let mut signed = Vec::new();
     for subject in subjects {
-        let work = Work { client, reference, give_up_at };
+        let work = Work { client, reference };
         signed.push(match signer {
             Signer::Cosign(key) => work.cosign(subject, key).await?,
             Signer::Notation(key, chain) => work.notation(subject, key, chain).await?,
@@ -122,7 +125,6 @@ pub async fn sign(
 struct Work<'a> {
     client: &'a Client,
     reference: &'a Reference,
-    give_up_at: Option<Instant>,
 }
 
 impl Work<'_> {
@@ -135,19 +137,29 @@ impl Work<'_> {
             .sibling_tag(&tag)
             .map_err(|error| SignError::Occupied { what: tag.clone(), why: error.to_string() })?;
         let occupied = |why: String| SignError::Occupied { what: tagged.to_string(), why };
-        let layers = match self.client.resolve(&tagged, self.give_up_at).await {
-            Ok(known) => {
-                let read = self.client.manifest_bytes(&tagged, &known, self.give_up_at);
-                cosign::layers(&known.media_type, &read.await?).map_err(occupied)?
+        self.client.push_blob(self.reference, payload.clone().into()).await?;
+        let mut pushed = None;
+        let add = |known: Option<Bytes>| -> Result<Option<Changed>, SignError> {
+            let layers = match &known {
+                Some(known) => cosign::layers(known).map_err(occupied)?,
+                None => Vec::new(),
+            };
+            if let Some(known) = known.filter(|_| cosign::has(&layers, &payload, &signature)) {
+                pushed = Some(digest_of(Algorithm::Sha256, &known));
+                return Ok(None);
             }
-            Err(OrasError::NotFound { .. }) => Vec::new(),
-            Err(error) => return Err(error.into()),
+            let list = cosign::list(layers, &payload, &signature).map_err(occupied)?;
+            let (document, blobs) = (list.manifest.bytes, vec![list.config.bytes]);
+            Ok(Some(Changed { document, blobs }))
         };
-        let list = cosign::list(layers, &payload, &signature).map_err(occupied)?;
-        self.client.push_blob(self.reference, payload.into()).await?;
-        self.client.push_blob(self.reference, list.config.bytes).await?;
-        let Document { descriptor, bytes } = list.manifest;
-        let pushed = self.client.push_manifest(&tagged, &descriptor.media_type, bytes).await?;
+        let changed = self.client.change_tag(&tagged, media_type::OCI_MANIFEST, add).await;
+        changed.map_err(|error| match error {
+            SignError::Registry(OrasError::MediaType { actual, .. }) => {
+                occupied(format!("its media type is {actual}"))
+            }
+            error => error,
+        })?;
+        let pushed = pushed.ok_or_else(|| occupied("it was not seen there".to_owned()))?;
         let Descriptor { digest, media_type, .. } = subject;
         Ok(Signed { digest, media_type, signature: pushed, tag: Some(tag) })
     }
@@ -170,3 +182,6 @@ impl Work<'_> {
         Ok(Signed { digest, media_type, signature: descriptor.digest, tag: None })
     }
 }
+
+#[cfg(test)]
+mod tests;
