@@ -1,6 +1,8 @@
 //! PEM (RFC 7468) as key management providers give it: certificates, and public keys. What may stand
 //! around blocks, and the texts of what is refused, are v1's.
 
+use std::fmt;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use ratify_core::{ComponentType, Error, ErrorCode, Result};
@@ -11,11 +13,17 @@ use super::spki;
 /// A certificate chain is no longer, nor a set of roots.
 const MAX_BYTES: usize = 4 << 20;
 
-/// One block: its label, and what is in it.
-#[derive(Debug, PartialEq, Eq)]
+/// One block: its label, and what is in it, which may be a private key and is shown to nobody.
+#[derive(PartialEq, Eq)]
 pub(crate) struct Block {
     pub(crate) label: String,
     pub(crate) der: Vec<u8>,
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Block").field("label", &self.label).finish_non_exhaustive()
+    }
 }
 
 /// The certificates of a text, in their order. Blocks of another label are passed over.
@@ -159,6 +167,8 @@ mod tests {
         assert_eq!(found, [first.clone(), second]);
         let windows = one.replace('\n', "\r\n");
         assert_eq!(certificates(&windows).unwrap(), std::slice::from_ref(&first));
+        let (block, _) = first_block(&key).unwrap();
+        assert_eq!(format!("{block:?}"), "Block { label: \"PRIVATE KEY\", .. }");
         let line = one.lines().filter(|line| !line.starts_with("--")).collect::<String>();
         let other =
             format!("-----BEGIN CERTIFICATE-----\nA: b\n\n{line}\n-----END CERTIFICATE-----");

@@ -106,7 +106,11 @@ pub(super) fn open(sealed: &[u8], password: &Password) -> Result<Vec<u8>, KeyErr
 
 fn params(cost: &Cost) -> Option<Params> {
     let memory = cost.n.checked_mul(u64::from(cost.r))?.checked_mul(128)?;
-    let is_bounded = memory <= MAX_MEMORY && cost.p <= MAX_PASSES && cost.n.is_power_of_two();
+    // All passes' blocks lie in memory at once, beside that (RFC 7914, section 6).
+    let blocks = u64::from(cost.p).checked_mul(u64::from(cost.r))?.checked_mul(128)?;
+    let is_bounded = memory.checked_add(blocks)? <= MAX_MEMORY
+        && cost.p <= MAX_PASSES
+        && cost.n.is_power_of_two();
     let log = u8::try_from(cost.n.checked_ilog2()?).ok()?;
     is_bounded.then(|| Params::new(log, cost.r, cost.p).ok()).flatten()
 }
@@ -117,9 +121,9 @@ mod tests {
 
     use super::*;
 
-    fn sealed(n: u64, p: u32) -> Vec<u8> {
+    fn sealed(n: u64, r: u32, p: u32) -> Vec<u8> {
         let of = |length: usize| STANDARD.encode(vec![0; length]);
-        let cost = json!({"N": n, "r": 8, "p": p});
+        let cost = json!({"N": n, "r": r, "p": p});
         json!({
             "kdf": {"name": "scrypt", "params": cost, "salt": of(32)},
             "cipher": {"name": "nacl/secretbox", "nonce": of(24)},
@@ -133,9 +137,11 @@ mod tests {
     fn what_would_take_the_machine_is_refused_before_it_is_tried() {
         let refused = |bytes: &[u8]| open(bytes, &Password::new("x")).unwrap_err().to_string();
         for (n, p) in [(1 << 40, 1), (u64::MAX, 1), (1 << 14, u32::MAX), (0, 1), (3, 1), (4, 0)] {
-            assert!(refused(&sealed(n, p)).contains("out of bounds"), "{n} {p}");
+            assert!(refused(&sealed(n, 8, p)).contains("out of bounds"), "{n} {p}");
         }
-        assert!(refused(&sealed(4, 1)).contains("another password"));
+        // What N and r take is let through, and what r and p do is not.
+        assert!(refused(&sealed(2, 1 << 18, 16)).contains("out of bounds"));
+        assert!(refused(&sealed(4, 8, 1)).contains("another password"));
         for text in ["", "{}", "null", r#"{"kdf":1}"#] {
             assert!(refused(text.as_bytes()).starts_with("the key cannot be read: "), "{text}");
         }

@@ -250,7 +250,7 @@ impl Chain {
             return refused("there are none".to_owned());
         };
         let public = leaf.tbs_certificate.subject_public_key_info.to_der();
-        if public.is_ok_and(|public| public != key.public) {
+        if !public.is_ok_and(|public| public == key.public) {
             return refused("the first is not that of the key".to_owned());
         }
         for pair in read.windows(2) {
