@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ratify_core::{
-    Binding, Certainty, Context, ErrorCode, Host, Reference, Referrer, Request, Verifier,
-    VerifierReport,
+    Binding, BoxFuture, Certainty, Context, Descriptor, ErrorCode, FetchRequest, Host, Manifest,
+    Reference, Referrer, Request, RingCertificate, RingKey, Verifier, VerifierReport,
 };
 
 use crate::{Result, Store, Subject, store::block_on};
@@ -27,12 +28,10 @@ pub fn judge_by(
     store: &Store,
 ) -> Result<VerifierReport> {
     let found = store.subject()?;
-    let reference = subject.reference.with_digest(found.digest);
-    let host = Arc::clone(store.host()?);
-    if subject.reference.digest().is_none() {
-        check_attached(&reference, subject, host.as_ref())?;
-    }
-    // The host has checked what binds it.
+    let reference = subject.reference.with_digest(found.digest.clone());
+    let host = Arc::new(Resolved { host: Arc::clone(store.host()?), subject: found });
+    check_attached(&reference, subject, host.as_ref())?;
+    // Where its manifest names no image, it is attached to this one on the store's word.
     let referrer = Arc::new(Referrer::new(subject.referrer.clone(), Binding::Store));
     let context = Context::until(subject.give_up_at);
     let request = Request::new(reference, referrer, context, store.config(), host);
@@ -45,12 +44,12 @@ pub fn judge_by(
     Ok(report)
 }
 
-/// Where the host does not say which image it means, the tag may have moved since it looked.
+/// Not every host looks at what an artifact is attached to, and the tag may have moved since it looked.
 fn check_attached(found: &Reference, subject: &Subject, host: &dyn Host) -> Result<()> {
     let manifest = block_on(host.manifest(found, &subject.referrer))?;
-    match manifest.subject {
-        Some(named) if found.digest() != Some(&named.digest) => Err(format!(
-            "the artifact {} is attached to {}, and {found} is another image by now",
+    match (manifest.subject, found.digest()) {
+        (Some(named), Some(digest)) if *digest != named.digest => Err(format!(
+            "the artifact {} is attached to {}, and {found} is {digest}",
             subject.referrer.digest, named.digest
         )
         .into()),
@@ -58,12 +57,66 @@ fn check_attached(found: &Reference, subject: &Subject, host: &dyn Host) -> Resu
     }
 }
 
+/// A store that has been asked what the subject is. It is not asked again, for a tag may stand for
+/// another image by then.
+struct Resolved {
+    host: Arc<dyn Host>,
+    subject: Descriptor,
+}
+
+impl Host for Resolved {
+    fn manifest<'a>(
+        &'a self,
+        subject: &'a Reference,
+        descriptor: &'a Descriptor,
+    ) -> BoxFuture<'a, ratify_core::Result<Manifest>> {
+        self.host.manifest(subject, descriptor)
+    }
+
+    fn subject<'a>(
+        &'a self,
+        subject: &'a Reference,
+    ) -> BoxFuture<'a, ratify_core::Result<Descriptor>> {
+        match subject.digest() {
+            Some(digest) if *digest == self.subject.digest => {
+                Box::pin(std::future::ready(Ok(self.subject.clone())))
+            }
+            _ => self.host.subject(subject),
+        }
+    }
+
+    fn blob<'a>(
+        &'a self,
+        subject: &'a Reference,
+        descriptor: &'a Descriptor,
+    ) -> BoxFuture<'a, ratify_core::Result<Bytes>> {
+        self.host.blob(subject, descriptor)
+    }
+
+    fn fetch<'a>(&'a self, request: &'a FetchRequest) -> BoxFuture<'a, ratify_core::Result<Bytes>> {
+        self.host.fetch(request)
+    }
+
+    fn certificates(&self, provider: &str) -> ratify_core::Result<Arc<[RingCertificate]>> {
+        self.host.certificates(provider)
+    }
+
+    fn keys(&self, provider: &str) -> ratify_core::Result<Arc<[RingKey]>> {
+        self.host.keys(provider)
+    }
+
+    fn certificate_store(&self, name: &str) -> ratify_core::Result<Arc<[RingCertificate]>> {
+        self.host.certificate_store(name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use ratify_core::{
-        BoxFuture, Descriptor, Error, FetchRequest, Manifest, UrlSource, media_type,
+    use ratify_core::{Error, UrlSource, media_type};
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        time::Duration,
     };
-    use std::time::Duration;
 
     use super::*;
     use crate::testing::{MemoryHost, SUBJECT};
@@ -118,21 +171,69 @@ mod tests {
         Descriptor::new(media_type::OCI_MANIFEST, digest, 7)
     }
 
-    /// What comes of an artifact that is attached to the first image, asked about under a tag that
-    /// stands for `now`; the host said that it is `said`.
-    fn judged(verifier: &Curious, now: u8, said: Option<u8>) -> Result<VerifierReport, String> {
+    /// A store in which the tag moves to the second image when it has been asked for once.
+    struct Moving {
+        store: MemoryHost,
+        has_moved: AtomicBool,
+    }
+
+    impl Host for Moving {
+        fn manifest<'a>(
+            &'a self,
+            subject: &'a Reference,
+            descriptor: &'a Descriptor,
+        ) -> BoxFuture<'a, ratify_core::Result<Manifest>> {
+            self.store.manifest(subject, descriptor)
+        }
+
+        fn subject<'a>(
+            &'a self,
+            subject: &'a Reference,
+        ) -> BoxFuture<'a, ratify_core::Result<Descriptor>> {
+            match self.has_moved.swap(true, Ordering::Relaxed) {
+                true => Box::pin(std::future::ready(Ok(image(2)))),
+                false => self.store.subject(subject),
+            }
+        }
+
+        fn blob<'a>(
+            &'a self,
+            subject: &'a Reference,
+            descriptor: &'a Descriptor,
+        ) -> BoxFuture<'a, ratify_core::Result<Bytes>> {
+            self.store.blob(subject, descriptor)
+        }
+    }
+
+    /// An artifact that is attached to the first image, in a store in which the tag stands for `now`.
+    fn attached(now: u8) -> (MemoryHost, Descriptor) {
         let mut host = MemoryHost::new();
         host.set_subject(image(now));
         let mut manifest = Manifest::new(media_type::OCI_MANIFEST, "a/b");
         manifest.subject = Some(image(1));
         let artifact = host.add_manifest(manifest);
+        (host, artifact)
+    }
+
+    /// What comes of an artifact of a store whose host said that the tag is `said`.
+    fn judged_in(
+        host: Arc<dyn Host>,
+        artifact: Descriptor,
+        verifier: &Curious,
+        said: Option<u8>,
+    ) -> Result<VerifierReport, String> {
         let mut reference = Reference::parse(SUBJECT).unwrap();
         if let Some(said) = said {
             reference = reference.with_digest(image(said).digest);
         }
-        let store = Store::new(reference.clone(), Arc::new(host));
+        let store = Store::new(reference.clone(), host);
         judge_by(verifier, &Subject::new(reference, artifact), &store)
             .map_err(|error| error.to_string())
+    }
+
+    fn judged(verifier: &Curious, now: u8, said: Option<u8>) -> Result<VerifierReport, String> {
+        let (host, artifact) = attached(now);
+        judged_in(Arc::new(host), artifact, verifier, said)
     }
 
     #[test]
@@ -155,6 +256,23 @@ mod tests {
             let refused = judged(&Curious(None), 2, said).unwrap_err();
             assert!(refused.contains(one.as_str()), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_tag_that_moves_while_it_is_judged_is_what_it_was() {
+        for said in [None, Some(1)] {
+            let (store, artifact) = attached(1);
+            let host = Moving { store, has_moved: AtomicBool::new(false) };
+            // The verifier holds what it is told against the request's digest.
+            let report = judged_in(Arc::new(host), artifact, &Curious(None), said).unwrap();
+            assert!(report.is_success);
+        }
+    }
+
+    #[test]
+    fn an_artifact_of_another_image_is_refused_whatever_the_host_says() {
+        let refused = judged(&Curious(None), 2, Some(2)).unwrap_err();
+        insta::assert_snapshot!(refused, @"the artifact sha256:276b787cf64118f5faa03ed952750042d219eb388ba866e468497feb40036d76 is attached to sha256:0101010101010101010101010101010101010101010101010101010101010101, and registry.example.com/app:v1 is sha256:0202020202020202020202020202020202020202020202020202020202020202");
     }
 
     #[test]

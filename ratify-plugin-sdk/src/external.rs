@@ -122,14 +122,22 @@ impl ExternalStore {
         Ok(bytes.into())
     }
 
-    /// v1's store is told the subject as asked, and no digest beside it.
+    /// v1's store is told the subject as asked, and no digest beside it: what a tag stands for by now
+    /// may be another image than the one that is judged.
     fn read_subject(&self, subject: &Reference) -> Result<Descriptor> {
         let code = ErrorCode::RepositoryOperationFailure;
         let (command, args) = (StoreCommand::GetSubjectDescriptor, StoreArgs::None);
         let finished = self.run(command, subject, &args, MAX_JSON, code)?;
         let output = output::read::<Descriptor>(&finished.stdout, &finished.stderr);
         forward(&output.log);
-        output.answer.map_err(|error| self.error(code, error.to_string()))
+        let found = output.answer.map_err(|error| self.error(code, error.to_string()))?;
+        match subject.digest() {
+            Some(asked) if *asked != found.digest => {
+                let reason = format!("{subject} is {asked}, and {} in the store", found.digest);
+                Err(self.error(code, reason))
+            }
+            _ => Ok(found),
+        }
     }
 
     fn run(

@@ -101,7 +101,9 @@ fn the_subject_is_what_the_host_found_or_nothing() {
         judged_through(&json!([directory.path()]), entry, digest, b"x").0
     };
     assert_eq!([ask(""), ask(&one)], [format!("ok {one}"), format!("ok {one}")]);
-    let moved = format!("reg.io/app:v1 is {other} for the host, and {one} in the store");
+    let moved = format!(
+        "REPOSITORY_OPERATION_FAILURE: store plugin shell-store: reg.io/app:v1 is {other}, and {one} in the store"
+    );
     assert_eq!(ask(&other), format!(r#"8 "plugin command VERIFY failed""{moved}""#));
     assert!(ask("sha256:x").starts_with(r#"7 "cannot parse subject reference reg.io/app:v1 of"#));
 }
