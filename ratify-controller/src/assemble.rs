@@ -307,7 +307,8 @@ pub(crate) async fn verifier(
         true => Arc::new(NotationPluginEntry::new(entry, program, runner)),
         false => {
             let private_dir = site.runtime.private_dir()?;
-            Arc::new(ExecVerifier::new(entry, program, runner, private_dir))
+            let verifier = ExecVerifier::new(entry, program, runner, private_dir);
+            Arc::new(verifier.of_namespace(is_of_namespace))
         }
     };
     Ok((measured(verifier, &site.runtime.measures), installed))

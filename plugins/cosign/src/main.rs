@@ -26,8 +26,8 @@ impl VerifierPlugin for Plugin {
         };
         let mut environment = Environment::default().with_variables(variable);
         environment.home = variable("HOME").unwrap_or_default();
-        // Whose entry it is, is not said; a namespace's store is a namespace's entry.
-        environment.is_of_namespace = blocking::passed_rules()?.is_borrowers;
+        // A host that does not say whose entry it is, as v1's, has an administrator's.
+        environment.is_of_namespace = blocking::passed_rules()?.is_of_namespace;
         Ok(Self(CosignVerifier::new(entry, &environment)?))
     }
 

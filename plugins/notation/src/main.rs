@@ -22,8 +22,8 @@ impl VerifierPlugin for Plugin {
         let entry = VerifierPluginConfig::from_entry(&config.entry, &config.version)?;
         let home = std::env::var_os("HOME").unwrap_or_default();
         let mut environment = Environment::new(PathBuf::from(home));
-        // Whose entry it is, is not said; a namespace's store is a namespace's entry.
-        environment.is_tenants = blocking::passed_rules()?.is_borrowers;
+        // A host that does not say whose entry it is, as v1's, has an administrator's.
+        environment.is_tenants = blocking::passed_rules()?.is_of_namespace;
         Ok(Self(NotationVerifier::new(entry, environment)?))
     }
 

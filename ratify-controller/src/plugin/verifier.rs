@@ -27,6 +27,7 @@ const LOCAL_CACHE_PATH: &str = "localCachePath";
 /// A verifier that runs a program for each artifact.
 pub struct ExecVerifier {
     config: VerifierPluginConfig,
+    is_of_namespace: bool,
     program: Program,
     runner: Arc<ExecRunner>,
     directories: Arc<CallDirectories>,
@@ -41,7 +42,15 @@ impl ExecVerifier {
         runner: Arc<ExecRunner>,
         runtime_dir: PathBuf,
     ) -> Self {
-        Self { config, program, runner, directories: CallDirectories::new(runtime_dir) }
+        let directories = CallDirectories::new(runtime_dir);
+        Self { config, is_of_namespace: false, program, runner, directories }
+    }
+
+    /// The same, told that its entry is a namespace's where that is so.
+    #[must_use]
+    pub fn of_namespace(mut self, is_of_namespace: bool) -> Self {
+        self.is_of_namespace = is_of_namespace;
+        self
     }
 
     async fn judge(&self, request: &Request) -> Result<VerifierReport> {
@@ -55,6 +64,7 @@ impl ExecVerifier {
         let mut call = Call::new(program, &self.config.name, &variables);
         call.plugin_env = self.config.plugin_env;
         call.is_borrowers = store_is_borrowers;
+        call.is_of_namespace = self.is_of_namespace;
         call.stdin = input
             .to_json()
             .map_err(|error| self.error(ErrorCode::ConfigInvalid).with_source(error))?;
@@ -173,6 +183,7 @@ impl Verifier for ExecVerifier {
     fn add_basis(&self, basis: &mut Basis) {
         // Whatever else the entry says is made of what is written there.
         basis.add("version", &self.config.version);
+        basis.add("is a namespace's", [u8::from(self.is_of_namespace)]);
         match serde_json::to_vec(&self.config.raw) {
             Ok(entry) => basis.add("entry", entry),
             Err(_) => basis.add_unknown(),

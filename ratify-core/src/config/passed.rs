@@ -9,6 +9,8 @@ use super::{ConfigError, RegistryRules, Section};
 
 /// The value of `credentials`, which is absent for a store that has those of the process.
 const NO_CREDENTIALS: &str = "none";
+/// The value of `entry`, which is absent for an administrator's.
+const OF_NAMESPACE: &str = "namespace";
 
 /// What a plugin goes by that asks registries itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +22,9 @@ pub struct PassedRules {
     pub are_anybodys: bool,
     /// Whether the store may not use the credentials of this process: it is a namespace's.
     pub is_borrowers: bool,
+    /// Whether the verifier's entry is a namespace's, which names no files and no servers. It is
+    /// another question than the store's: either may be the cluster's.
+    pub is_of_namespace: bool,
 }
 
 impl PassedRules {
@@ -28,13 +33,20 @@ impl PassedRules {
 
     /// What a host passes.
     pub fn new(registries: RegistryRules, are_anybodys: bool) -> Self {
-        Self { registries, are_anybodys, is_borrowers: false }
+        Self { registries, are_anybodys, is_borrowers: false, is_of_namespace: false }
     }
 
     /// The same for a store that may not use the credentials of this process where that is so.
     #[must_use]
     pub fn of_borrower(mut self, is_borrowers: bool) -> Self {
         self.is_borrowers = is_borrowers;
+        self
+    }
+
+    /// The same for an entry that is a namespace's where that is so.
+    #[must_use]
+    pub fn of_namespace(mut self, is_of_namespace: bool) -> Self {
+        self.is_of_namespace = is_of_namespace;
         self
     }
 
@@ -59,13 +71,17 @@ impl PassedRules {
             });
             section.insert("timeouts".into(), timeouts);
         }
-        if section.is_empty() && !self.are_anybodys && !self.is_borrowers {
+        let says_of_whom = self.are_anybodys || self.is_borrowers || self.is_of_namespace;
+        if section.is_empty() && !says_of_whom {
             return None;
         }
         let references = if self.are_anybodys { "anybody" } else { "operator" };
         let mut passed = json!({ "registries": section, "references": references });
         if self.is_borrowers {
             passed["credentials"] = NO_CREDENTIALS.into();
+        }
+        if self.is_of_namespace {
+            passed["entry"] = OF_NAMESPACE.into();
         }
         Some(passed.to_string())
     }
@@ -90,16 +106,21 @@ impl PassedRules {
                 return Err(ConfigError::Value { at: root.key_path("references"), why });
             }
         };
-        let is_borrowers = match root.string("credentials")?.as_deref() {
-            None => false,
-            Some(NO_CREDENTIALS) => true,
-            Some(_) => {
-                let why = format!("it must be {NO_CREDENTIALS:?}");
-                return Err(ConfigError::Value { at: root.key_path("credentials"), why });
-            }
-        };
+        let is_borrowers = is_said(&mut root, "credentials", NO_CREDENTIALS)?;
+        let is_of_namespace = is_said(&mut root, "entry", OF_NAMESPACE)?;
         root.refuse_rest()?;
-        Ok(Self { registries, are_anybodys, is_borrowers })
+        Ok(Self { registries, are_anybodys, is_borrowers, is_of_namespace })
+    }
+}
+
+/// Whether a key is there, which has one value.
+fn is_said(root: &mut Section, key: &'static str, only: &str) -> Result<bool, ConfigError> {
+    match root.string(key)? {
+        None => Ok(false),
+        Some(value) if value == only => Ok(true),
+        Some(_) => {
+            Err(ConfigError::Value { at: root.key_path(key), why: format!("it must be {only:?}") })
+        }
     }
 }
 
@@ -135,6 +156,13 @@ mod tests {
         let passed = borrowers.to_text().unwrap();
         assert_eq!(passed, r#"{"credentials":"none","references":"operator","registries":{}}"#);
         assert_eq!(read(&passed), borrowers);
+        // Whose entry it is and whose store it is are two things.
+        let namespaces = PassedRules::default().of_namespace(true);
+        let passed = namespaces.to_text().unwrap();
+        assert_eq!(passed, r#"{"entry":"namespace","references":"operator","registries":{}}"#);
+        assert_eq!(read(&passed), namespaces);
+        let both = namespaces.of_borrower(true);
+        assert_eq!(read(&both.to_text().unwrap()), both);
     }
 
     #[test]
@@ -147,6 +175,8 @@ mod tests {
             r#"{"references":"operator","more":1}"#,
             r#"{"references":"operator","credentials":"some"}"#,
             r#"{"references":"operator","credentials":true}"#,
+            r#"{"references":"operator","entry":"cluster"}"#,
+            r#"{"references":"operator","entry":true}"#,
             r#"{"references":"operator","registries":{"more":1}}"#,
             r#"{"references":"operator","registries":{"hostsPath":"relative"}}"#,
         ] {

@@ -133,6 +133,10 @@ fn plugin(directory: &Path, bytes: &str) -> PathBuf {
 }
 
 fn exec(dirs: &[&Path], entry: &Value, variables: &[(&str, &str)]) -> Arc<dyn Verifier> {
+    Arc::new(exec_of(dirs, entry, variables))
+}
+
+fn exec_of(dirs: &[&Path], entry: &Value, variables: &[(&str, &str)]) -> ExecVerifier {
     let budget = MemoryBudget { per_plugin: 1 << 28, total: 1 << 30 };
     let host = PluginHost::new(HostOptions::new(None, budget, Orphans::LetGo)).unwrap();
     let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
@@ -140,7 +144,7 @@ fn exec(dirs: &[&Path], entry: &Value, variables: &[(&str, &str)]) -> Arc<dyn Ve
     let config = VerifierPluginConfig::from_entry(entry.as_object().unwrap(), "1.0.0").unwrap();
     let dirs = dirs.iter().map(|dir| dir.to_path_buf()).collect();
     let program = Program::Search { name: "p".into(), dirs };
-    Arc::new(ExecVerifier::new(config, program, Arc::new(runner), std::env::temp_dir()))
+    ExecVerifier::new(config, program, Arc::new(runner), std::env::temp_dir())
 }
 
 fn of_verifier(verifier: Arc<dyn Verifier>) -> Option<Fingerprint> {
@@ -164,6 +168,8 @@ fn a_plugin_counts_by_its_bytes_its_entry_and_what_it_sees() {
         let other = exec(&[first], other, &[("MODE", mode)]);
         assert_ne!(of_verifier(other), Some(before));
     }
+    let namespaces = exec_of(&[first], &entry, &[("MODE", "strict")]).of_namespace(true);
+    assert_ne!(of_verifier(Arc::new(namespaces)), Some(before), "it reads no files");
     plugin(first, "admit");
     let after = now().unwrap();
     assert_ne!(after, before, "the file was written to");

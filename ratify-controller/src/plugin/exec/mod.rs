@@ -108,6 +108,8 @@ pub struct Call<'a> {
     /// Whether the store that it may open is a namespace's, which has none of the credentials of
     /// this process.
     pub is_borrowers: bool,
+    /// Whether the entry is a namespace's, so that the plugin reads no files for it.
+    pub is_of_namespace: bool,
     /// Standard input.
     pub stdin: String,
     /// When it is ended.
@@ -183,6 +185,7 @@ impl<'a> Call<'a> {
             plugin_env: PluginEnv::Inherit,
             opens_store: true,
             is_borrowers: false,
+            is_of_namespace: false,
             stdin: String::new(),
             give_up_at: None,
             most_stdout: 16 << 20,
@@ -209,9 +212,10 @@ impl ExecRunner {
     }
 
     /// What a plugin that opens its store itself has to go by.
-    fn registry_rules(&self, is_borrowers: bool) -> Vec<(&'static str, String)> {
+    fn registry_rules(&self, call: &Call<'_>) -> Vec<(&'static str, String)> {
         let passed = PassedRules::new(self.gate.rules().registries.clone(), self.are_anybodys)
-            .of_borrower(is_borrowers);
+            .of_borrower(call.is_borrowers)
+            .of_namespace(call.is_of_namespace);
         passed.to_text().map(|text| (PassedRules::VARIABLE, text)).into_iter().collect()
     }
 
@@ -296,16 +300,16 @@ impl ExecRunner {
 
     async fn finish(&self, call: Call<'_>) -> Result<Finished, PluginFailure> {
         let path = call.program.path.clone();
+        let rules = match call.opens_store {
+            true => self.registry_rules(&call),
+            false => Vec::new(),
+        };
         let known = call.program.known;
         tracing::debug!("launching plugin {}", path.display());
         tracing::debug!("env vars: {:?}", call.variables);
         let mut launch = Launch::new(call.program.path);
         launch.argv0 = call.program.argv0;
         launch.arguments = call.arguments;
-        let rules = match call.opens_store {
-            true => self.registry_rules(call.is_borrowers),
-            false => Vec::new(),
-        };
         let variables = [call.variables, &rules].concat();
         launch.environment = self.environment.for_plugin(call.plugin_env, &variables);
         launch.stdin = Bytes::from(call.stdin);

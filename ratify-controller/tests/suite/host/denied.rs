@@ -171,21 +171,31 @@ async fn a_plugin_is_told_the_rules_about_registries_that_are_in_force_when_it_s
     let place = Place::new();
     let body = format!("env | grep ^RATIFY_REG > ${{0%/*}}/told; {YES}");
     script(place.path(), "p", &body);
-    for (are_anybodys, is_borrowers, registries, told) in [
-        (false, false, json!({}), ""),
+    for (are_anybodys, is_borrowers, is_of_namespace, registries, told) in [
+        (false, false, false, json!({}), ""),
+        (
+            false,
+            false,
+            true,
+            json!({}),
+            "RATIFY_REGISTRY_RULES={\"entry\":\"namespace\",\"references\":\"operator\",\"registries\":{}}\n",
+        ),
         (
             false,
             true,
+            false,
             json!({}),
             "RATIFY_REGISTRY_RULES={\"credentials\":\"none\",\"references\":\"operator\",\"registries\":{}}\n",
         ),
         (
             true,
             false,
+            false,
             json!({}),
             "RATIFY_REGISTRY_RULES={\"references\":\"anybody\",\"registries\":{}}\n",
         ),
         (
+            false,
             false,
             false,
             json!({"hostsPath": "/certs.d"}),
@@ -199,7 +209,8 @@ async fn a_plugin_is_told_the_rules_about_registries_that_are_in_force_when_it_s
         let entry = VerifierPluginConfig::from_entry(&object(entry), "1.0.0").unwrap();
         let program = Program::Search { name: "p".into(), dirs: vec![place.path().to_owned()] };
         let place_of_calls = place.path().to_owned();
-        let verifier = ExecVerifier::new(entry, program, Arc::new(runner), place_of_calls);
+        let verifier = ExecVerifier::new(entry, program, Arc::new(runner), place_of_calls)
+            .of_namespace(is_of_namespace);
         // They are asked for at each call.
         place.rules.put(Rules::of(&Config::from_json(config.as_bytes()).unwrap()));
         assert_eq!(said_with(&verifier, is_borrowers).await, "yes");
