@@ -134,8 +134,7 @@ impl Environment {
                 .into_iter()
                 .filter_map(|name| Some((name.to_owned(), path(name)?)))
                 .collect(),
-            cosign_password: lookup("COSIGN_PASSWORD")
-                .and_then(|value| Some(Password::new(value.into_string().ok()?))),
+            cosign_password: lookup("COSIGN_PASSWORD").map(Password::new),
             no_color: lookup("NO_COLOR").is_some_and(|value| !value.is_empty()),
             telemetry: TELEMETRY.into_iter().filter_map(given).collect(),
             config_dir: path("RATIFY_CONFIG").unwrap_or_else(|| home.join(".ratify")),
@@ -295,6 +294,18 @@ mod tests {
         ]);
         let expected = BTreeMap::from([("AWS_REGION".to_owned(), "us-east-1".to_owned())]);
         assert_eq!(environment.clouds, expected);
+    }
+
+    #[test]
+    fn a_password_is_there_where_it_is_set_to_whatever() {
+        use std::os::unix::ffi::OsStringExt as _;
+        for bytes in [&b""[..], b"p", b"p\xff"] {
+            let value = OsString::from_vec(bytes.to_vec());
+            let lookup = |name: &str| (name == "COSIGN_PASSWORD").then(|| value.clone());
+            let read = Environment::from_lookup(lookup, || None);
+            assert_eq!(read.cosign_password, Some(Password::new(value.clone())));
+        }
+        assert_eq!(read(&[]).cosign_password, None);
     }
 
     #[test]

@@ -14,15 +14,18 @@ use ratify_store_oras::auth::{
     CredentialPrograms, CredentialProviders, ProgramCall, ProgramEnd, ProgramFailure,
 };
 
-use super::process::{End, Launch, PluginHost, ProcessError, go_error_text};
+use super::{
+    exec::is_private,
+    process::{End, Launch, PluginHost, ProcessError, go_error_text},
+};
 
 /// More than this is no configuration of a few programs.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// What a program writes to stderr is not shown, since it may hold what it gives out.
 const MOST_STDERR: usize = 64 << 10;
 
-/// Programs on this machine. They have the environment of this process: what clouds tell a pod is
-/// there.
+/// Programs on this machine. They have the environment of this process, for what clouds tell a pod is
+/// there, but for what is this process's alone.
 pub struct HostPrograms {
     host: Arc<PluginHost>,
     search_path: Vec<PathBuf>,
@@ -35,7 +38,8 @@ impl HostPrograms {
         host: Arc<PluginHost>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Self {
-        let environment: Vec<_> = environment.into_iter().collect();
+        let environment: Vec<_> =
+            environment.into_iter().filter(|(name, _)| !is_private(name)).collect();
         let path = environment.iter().rev().find(|(name, _)| name == "PATH");
         let directories = path.map(|(_, path)| env::split_paths(path).collect::<Vec<_>>());
         // What is found relative to wherever this process was started is somebody else's choice.

@@ -21,9 +21,9 @@ const MINIMAL: [&str; 10] = [
     "all_proxy",
 ];
 
-/// What opens a collector of traces to this process is not every plugin's.
-const OF_THE_COLLECTOR: [&str; 2] =
-    ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"];
+/// What opens a collector of traces, or a key that signs, to this process is not every program's.
+const PRIVATE: [&str; 3] =
+    ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "COSIGN_PASSWORD"];
 
 /// What differs from replica to replica and means nothing.
 const OF_THIS_POD: &str = "HOSTNAME";
@@ -35,8 +35,7 @@ pub struct Environment(Vec<(OsString, OsString)>);
 impl Environment {
     /// From `std::env::vars_os()`, or a test's own list.
     pub fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
-        let is_ours = |name: &OsStr| OF_THE_COLLECTOR.iter().any(|ours| *ours == name);
-        Self(variables.into_iter().filter(|(name, _)| !is_ours(name)).collect())
+        Self(variables.into_iter().filter(|(name, _)| !is_private(name)).collect())
     }
 
     /// The whole environment of one call: the host's variables, or few of them, and the
@@ -66,13 +65,23 @@ impl Environment {
     }
 }
 
+/// Whether a variable is a secret that no program of those that this process starts is told.
+pub(in crate::plugin) fn is_private(name: &OsStr) -> bool {
+    PRIVATE.iter().any(|private| *private == name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_opens_the_collector_of_traces_is_passed_to_no_plugin() {
-        let host = ["A", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"];
+    fn what_opens_the_collector_of_traces_or_a_key_is_passed_to_no_plugin() {
+        let host = [
+            "A",
+            "COSIGN_PASSWORD",
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+        ];
         let host = Environment::new(host.map(|name| (name.into(), "x".into())));
         let passed = host.for_plugin(PluginEnv::Inherit, &[]);
         assert_eq!(passed, [("A".into(), "x".into())]);

@@ -19,6 +19,7 @@ use ratify_plugin_sdk::protocol::output::{Log, LogLevel};
 use tracing::Instrument as _;
 
 pub use environment::Environment;
+pub(super) use environment::is_private;
 pub use failure::PluginFailure;
 pub(super) use failure::joined_lines;
 

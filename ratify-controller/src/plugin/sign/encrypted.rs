@@ -1,7 +1,7 @@
 //! The form in which cosign keeps a private key: PKCS#8 in a NaCl secret box, whose key scrypt makes of a
 //! password (cosign's `pkg/cosign/keys.go`, the encrypted form of go-securesystemslib).
 
-use std::fmt;
+use std::{ffi::OsString, fmt};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -24,11 +24,11 @@ const TAG: usize = 16;
 
 /// A password. It is shown to nobody.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Password(String);
+pub struct Password(OsString);
 
 impl Password {
-    /// A password, which may be empty.
-    pub fn new(text: impl Into<String>) -> Self {
+    /// A password, which may be empty. One that is no UTF-8 opens nothing, and the error says so.
+    pub fn new(text: impl Into<OsString>) -> Self {
         Self(text.into())
     }
 }
@@ -73,6 +73,7 @@ struct Cipher {
 /// When it is no such box, or the password is another.
 pub(super) fn open(sealed: &[u8], password: &Password) -> Result<Vec<u8>, KeyError> {
     let malformed = |why: &str| KeyError::Malformed(why.to_owned());
+    let password = password.0.to_str().ok_or(KeyError::PasswordEncoding)?;
     let sealed: Sealed =
         serde_json::from_slice(sealed).map_err(|error| KeyError::Malformed(error.to_string()))?;
     if sealed.kdf.name != "scrypt" || sealed.cipher.name != "nacl/secretbox" {
@@ -86,7 +87,7 @@ pub(super) fn open(sealed: &[u8], password: &Password) -> Result<Vec<u8>, KeyErr
         malformed("what scrypt is to take for it is out of bounds, or is no power of two")
     })?;
     let mut key = [0; 32];
-    scrypt(password.0.as_bytes(), &salt, &params, &mut key)
+    scrypt(password.as_bytes(), &salt, &params, &mut key)
         .map_err(|error| KeyError::Malformed(error.to_string()))?;
     if sealed_bytes.len() < TAG {
         return Err(malformed("it ends too early"));
@@ -131,6 +132,14 @@ mod tests {
         })
         .to_string()
         .into_bytes()
+    }
+
+    #[test]
+    fn a_password_that_is_no_text_is_not_one_that_is_not_set() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let password = Password::new(OsString::from_vec(b"p\xff".to_vec()));
+        let refused = open(&sealed(4, 8, 1), &password).unwrap_err();
+        insta::assert_snapshot!(refused, @"the key is encrypted, and the password in COSIGN_PASSWORD is not UTF-8");
     }
 
     #[test]

@@ -45,6 +45,9 @@ pub enum KeyError {
         "the key is encrypted: its password is the environment variable COSIGN_PASSWORD, which may be empty and is not set"
     )]
     NoPassword,
+    /// It is encrypted, and what was said is no text.
+    #[error("the key is encrypted, and the password in COSIGN_PASSWORD is not UTF-8")]
+    PasswordEncoding,
     /// It is encrypted with something else.
     #[error("the key is encrypted with another password than that in COSIGN_PASSWORD")]
     Password,

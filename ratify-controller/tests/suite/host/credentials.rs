@@ -15,7 +15,8 @@ use super::{host, in_ms, script};
 
 /// What docker's configuration says about a host, by helpers in a directory.
 async fn found(bin: &Path, helper: &str, give_up_at: Option<Instant>) -> String {
-    let variables = [("PATH", format!("relative:{}:/usr/bin:/bin", bin.display()))];
+    let path = format!("relative:{}:/usr/bin:/bin", bin.display());
+    let variables = [("PATH", path.as_str()), ("A", "passed"), ("COSIGN_PASSWORD", "hunter2")];
     let variables = variables.map(|(name, value)| (name.into(), value.into()));
     let programs = HostPrograms::new(host(), variables);
     let environment = Environment { programs: Some(Arc::new(programs)), ..Environment::default() };
@@ -66,6 +67,16 @@ async fn a_helper_that_hangs_floods_or_fails_is_a_failure_that_does_not_tell_its
     AUTH_DENIED: a credential helper of docker's configuration failed: "docker-credential-../good" is no name of a program: letters, digits, dots, dashes, underscores
     AUTH_DENIED: a credential helper of docker's configuration failed: docker-credential-hangs did not end in time
     "#);
+}
+
+#[tokio::test]
+async fn a_helper_has_the_environment_of_this_process_but_for_what_opens_its_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let body =
+        r#"cat >/dev/null; printf '{"Username":"%s","Secret":"s"}' "$A ${COSIGN_PASSWORD-none}""#;
+    script(folder.path(), "docker-credential-sees", body);
+    let found = found(folder.path(), "sees", in_ms(20_000)).await;
+    assert_eq!(found, r#"Basic { username: "passed none", password: <redacted> }"#);
 }
 
 /// What the page on registries shows is what is read.
