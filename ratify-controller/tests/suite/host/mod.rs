@@ -5,7 +5,8 @@
 //!   process; `alone`: what is asked of it.
 //! - `denied`: what the administrators' rules do to what runs.
 //! - `verifier`, `store`: the seams of the core over real programs; `enemy`: the plugin that
-//!   misbehaves on request, one misbehaviour after the other; `real`: the sample verifier over the sample store.
+//!   misbehaves on request, one misbehaviour after the other; `real`: the sample verifier over the sample store;
+//!   `scope`: verifiers as programs, told whose entry they have.
 
 // Helpers of tests count as tests.
 #![allow(clippy::unwrap_used)]
@@ -19,6 +20,7 @@ mod inherited;
 mod limits;
 mod process;
 mod real;
+mod scope;
 mod store;
 mod verifier;
 

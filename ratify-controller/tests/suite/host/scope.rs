@@ -1,0 +1,79 @@
+//! `verify-notation` and `verify-cosign`, started as a host starts them: whose entry they have, as they are
+//! told, and so whether they read files for it.
+
+use std::{
+    io::Write as _,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use crate::parity::machines::Machines;
+
+/// Under these rules of a host, what a program says of an entry that names a file.
+fn said(program: &Path, rules: Option<&str>, entry: &Value) -> String {
+    let digest = format!("sha256:{}", "1".repeat(64));
+    let question = json!({
+        "config": entry,
+        "storeConfig": {"version": "1.0.0", "pluginBinDirs": [], "store": {"name": "nowhere"}},
+        "referenceDesc": {"mediaType": "m", "digest": digest, "size": 1, "artifactType": "a/b"},
+    });
+    let mut program = Command::new(program);
+    program
+        .env_clear()
+        .env("RATIFY_VERIFIER_COMMAND", "VERIFY")
+        .env("RATIFY_VERIFIER_VERSION", "1.0.0")
+        .env("RATIFY_VERIFIER_SUBJECT", format!("registry.example.com/a@{digest}"));
+    if let Some(rules) = rules {
+        program.env("RATIFY_REGISTRY_RULES", rules);
+    }
+    program.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut process = program.spawn().unwrap();
+    process.stdin.take().unwrap().write_all(question.to_string().as_bytes()).unwrap();
+    let output = process.wait_with_output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_file_is_read_for_an_administrators_entry_whoevers_the_store_is() {
+    let Some(machines) = Machines::find() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cosign.pub");
+    let key = rcgen::KeyPair::generate().unwrap();
+    std::fs::write(&file, key.public_key_pem()).unwrap();
+    let policy =
+        json!({"name": "all", "scopes": ["*"], "keys": [{"file": file}], "tLogVerify": false});
+    let cosign = json!({"name": "c", "type": "verify-cosign", "artifactTypes": "a/b",
+        "trustPolicies": [policy]});
+    let skip = json!({"version": "1.0", "trustPolicies": [{
+        "name": "all", "registryScopes": ["*"], "signatureVerification": {"level": "skip"},
+    }]});
+    let notation = json!({"name": "n", "type": "verify-notation", "artifactTypes": "a/b",
+        "verificationCerts": ["/nowhere"], "trustPolicyDoc": skip});
+    let refused_by_notation =
+        "verificationCerts names files of Ratify's, and is not for namespaces";
+    for (program, entry, refused) in [
+        ("verify-cosign", cosign, "which a namespace may not choose"),
+        ("verify-notation", notation, refused_by_notation),
+    ] {
+        let program = machines.plugin(program, program);
+        let lent = r#"{"entry":"namespace","references":"anybody","registries":{}}"#;
+        let namespaces =
+            r#"{"credentials":"none","entry":"namespace","references":"anybody","registries":{}}"#;
+        for rules in [lent, namespaces] {
+            let said = said(&program, Some(rules), &entry);
+            assert!(said.contains(refused), "{said}");
+        }
+        let over_a_namespaces = r#"{"credentials":"none","references":"anybody","registries":{}}"#;
+        // v1 says nothing, and has the administrator's entries alone.
+        for rules in [Some(over_a_namespaces), None] {
+            let said = said(&program, rules, &entry);
+            // The entry is taken: what is missing is the store.
+            assert!(said.contains("failed to find plugin"), "{said}");
+        }
+        let unknown = r#"{"entry":"another","references":"anybody"}"#;
+        let said = said(&program, Some(unknown), &entry);
+        assert!(said.contains("RATIFY_REGISTRY_RULES cannot be used"), "{said}");
+    }
+}
