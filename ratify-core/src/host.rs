@@ -25,7 +25,8 @@ pub trait Host: Send + Sync {
         descriptor: &'a Descriptor,
     ) -> BoxFuture<'a, Result<Manifest>>;
 
-    /// What the subject is: its manifest's type, digest and size. A host says it of none unless it
+    /// What the subject is: its manifest's type, digest and size. A plugin's process asks, which is told
+    /// no more than a reference; a [`Request`](crate::Request) says it. A host says it of none unless it
     /// says otherwise.
     fn subject<'a>(&'a self, subject: &'a Reference) -> BoxFuture<'a, Result<Descriptor>> {
         Box::pin(async move {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Basis, BoxFuture, Context, Host, Reference, Result, StoreConfig, VerifierReport,
+    Basis, BoxFuture, Context, Descriptor, Host, Reference, Result, StoreConfig, VerifierReport,
     store::Referrer,
 };
 
@@ -13,6 +13,9 @@ use crate::{
 pub struct Request {
     /// The subject, resolved: it has a digest.
     pub subject: Reference,
+    /// What the subject was resolved to: its manifest's media type, digest and size. Nobody asks for it
+    /// a second time, since a tag may have moved meanwhile.
+    pub resolved: Arc<Descriptor>,
     /// The artifact to judge, bound to the subject already.
     pub referrer: Arc<Referrer>,
     /// Until when and for whom it is asked.
@@ -27,12 +30,13 @@ impl Request {
     /// All that a verifier is told.
     pub fn new(
         subject: Reference,
+        resolved: Arc<Descriptor>,
         referrer: Arc<Referrer>,
         context: Context,
         store: StoreConfig,
         host: Arc<dyn Host>,
     ) -> Self {
-        Self { subject, referrer, context, store, host }
+        Self { subject, resolved, referrer, context, store, host }
     }
 }
 

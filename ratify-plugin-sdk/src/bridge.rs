@@ -3,10 +3,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use ratify_core::{
-    Binding, BoxFuture, Certainty, Context, Descriptor, ErrorCode, FetchRequest, Host, Manifest,
-    Reference, Referrer, Request, RingCertificate, RingKey, Verifier, VerifierReport,
+    Binding, Certainty, Context, ErrorCode, Host, Reference, Referrer, Request, Verifier,
+    VerifierReport,
 };
 
 use crate::{Result, Store, Subject, store::block_on};
@@ -29,12 +28,13 @@ pub fn judge_by(
 ) -> Result<VerifierReport> {
     let found = store.subject()?;
     let reference = subject.reference.with_digest(found.digest.clone());
-    let host = Arc::new(Resolved { host: Arc::clone(store.host()?), subject: found });
+    let host = store.host()?;
     check_attached(&reference, subject, host.as_ref())?;
     // Where its manifest names no image, it is attached to this one on the store's word.
     let referrer = Arc::new(Referrer::new(subject.referrer.clone(), Binding::Store));
     let context = Context::until(subject.give_up_at);
-    let request = Request::new(reference, referrer, context, store.config(), host);
+    let (config, host) = (store.config(), Arc::clone(host));
+    let request = Request::new(reference, Arc::new(found), referrer, context, config, host);
     let report = block_on(verifier.verify(&request)).unwrap_or_else(|error| {
         VerifierReport::from_error(&ErrorCode::VerifyReferenceFailure.error().with_source(error))
     });
@@ -57,62 +57,12 @@ fn check_attached(found: &Reference, subject: &Subject, host: &dyn Host) -> Resu
     }
 }
 
-/// A store that has been asked what the subject is. It is not asked again, for a tag may stand for
-/// another image by then.
-struct Resolved {
-    host: Arc<dyn Host>,
-    subject: Descriptor,
-}
-
-impl Host for Resolved {
-    fn manifest<'a>(
-        &'a self,
-        subject: &'a Reference,
-        descriptor: &'a Descriptor,
-    ) -> BoxFuture<'a, ratify_core::Result<Manifest>> {
-        self.host.manifest(subject, descriptor)
-    }
-
-    fn subject<'a>(
-        &'a self,
-        subject: &'a Reference,
-    ) -> BoxFuture<'a, ratify_core::Result<Descriptor>> {
-        match subject.digest() {
-            Some(digest) if *digest == self.subject.digest => {
-                Box::pin(std::future::ready(Ok(self.subject.clone())))
-            }
-            _ => self.host.subject(subject),
-        }
-    }
-
-    fn blob<'a>(
-        &'a self,
-        subject: &'a Reference,
-        descriptor: &'a Descriptor,
-    ) -> BoxFuture<'a, ratify_core::Result<Bytes>> {
-        self.host.blob(subject, descriptor)
-    }
-
-    fn fetch<'a>(&'a self, request: &'a FetchRequest) -> BoxFuture<'a, ratify_core::Result<Bytes>> {
-        self.host.fetch(request)
-    }
-
-    fn certificates(&self, provider: &str) -> ratify_core::Result<Arc<[RingCertificate]>> {
-        self.host.certificates(provider)
-    }
-
-    fn keys(&self, provider: &str) -> ratify_core::Result<Arc<[RingKey]>> {
-        self.host.keys(provider)
-    }
-
-    fn certificate_store(&self, name: &str) -> ratify_core::Result<Arc<[RingCertificate]>> {
-        self.host.certificate_store(name)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use ratify_core::{Error, UrlSource, media_type};
+    use bytes::Bytes;
+    use ratify_core::{
+        BoxFuture, Descriptor, Error, FetchRequest, Manifest, UrlSource, media_type,
+    };
     use std::{
         sync::atomic::{AtomicBool, Ordering},
         time::Duration,
@@ -150,8 +100,8 @@ mod tests {
                     return Err(error());
                 }
                 let host = &request.host;
-                let found = host.subject(&request.subject).await?;
-                assert_eq!(request.subject.digest(), Some(&found.digest));
+                assert_eq!(request.subject.digest(), Some(&request.resolved.digest));
+                assert_eq!(request.resolved.size, 7);
                 let url = "http://list.example.com";
                 let list = FetchRequest::new(url, UrlSource::Document, 1, Duration::from_secs(1));
                 let refused = [

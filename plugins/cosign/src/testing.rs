@@ -176,9 +176,10 @@ pub(crate) fn ask(verifier: &CosignVerifier, host: &Arc<MemoryHost>) -> Verifier
     let descriptor = Descriptor::new(media_type::OCI_MANIFEST, digest_of(b"artifact"), 1)
         .with_artifact_type(media_type::COSIGN_SIGNATURE);
     let referrer = Arc::new(Referrer::new(descriptor, Binding::Payload));
+    let resolved = Arc::new(Descriptor::new(media_type::OCI_MANIFEST, image(), 7));
     let host: Arc<dyn Host> = Arc::clone(host) as _;
     let store = StoreConfig::new("1.0.0", None, serde_json::Map::new());
-    let request = Request::new(subject, referrer, Context::until(None), store, host);
+    let request = Request::new(subject, resolved, referrer, Context::until(None), store, host);
     // Nothing here waits for anything.
     let mut answer = verifier.verify(&request);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());

@@ -57,7 +57,6 @@ impl NotationVerifier {
                 format!("Failed to validate the Notation signature of the artifact: {shown}");
             self.error(ErrorCode::VerifyReferenceFailure).with_detail(detail).with_source(error)
         };
-        let descriptor = request.host.subject(subject).await.map_err(of_artifact)?;
         let referrer = &request.referrer.descriptor;
         let manifest = request.host.manifest(subject, referrer).await;
         let manifest = manifest.map_err(|error| self.failure(referrer).with_source(error))?;
@@ -73,7 +72,7 @@ impl NotationVerifier {
             context: &request.context,
             now: Moment::of_clock((self.environment.clock)()),
         };
-        match verification.run(&layer.media_type, &envelope, &descriptor).await {
+        match verification.run(&layer.media_type, &envelope, &request.resolved).await {
             Ok(accepted) => Ok(success(&accepted)),
             Err(refusal) => Ok(self.refused(request, refusal)),
         }

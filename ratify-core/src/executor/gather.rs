@@ -400,10 +400,10 @@ async fn judge(
     };
     let host = StoreHost::new(Arc::clone(&store), context.clone())
         .with_doors(doors)
-        .with_subject(resolved)
         .with_manifest(descriptor.digest.clone(), manifest);
     let request = Request::new(
         subject.clone(),
+        resolved,
         Arc::clone(&referrer),
         context.clone(),
         store.config().clone(),

@@ -50,8 +50,6 @@ pub struct StoreHost {
     store: Arc<dyn ReferrerStore>,
     context: Context,
     doors: Doors,
-    /// What the subject was resolved to: it is asked for once.
-    resolved: Option<Arc<Descriptor>>,
     /// The manifest that bound the artifact to its subject: no need to read it twice.
     known: Option<(Digest, Manifest)>,
 }
@@ -59,20 +57,13 @@ pub struct StoreHost {
 impl StoreHost {
     /// A door to `store` for one request.
     pub fn new(store: Arc<dyn ReferrerStore>, context: Context) -> Self {
-        Self { store, context, doors: Doors::default(), resolved: None, known: None }
+        Self { store, context, doors: Doors::default(), known: None }
     }
 
     /// The same with what the doors let through.
     #[must_use]
     pub fn with_doors(mut self, doors: Doors) -> Self {
         self.doors = doors;
-        self
-    }
-
-    /// The same with what its subject was resolved to.
-    #[must_use]
-    pub fn with_subject(mut self, resolved: Arc<Descriptor>) -> Self {
-        self.resolved = Some(resolved);
         self
     }
 
@@ -95,15 +86,6 @@ impl Host for StoreHost {
                 Box::pin(std::future::ready(Ok(manifest.clone())))
             }
             _ => self.store.manifest(subject, descriptor, &self.context),
-        }
-    }
-
-    fn subject<'a>(&'a self, subject: &'a Reference) -> BoxFuture<'a, Result<Descriptor>> {
-        match &self.resolved {
-            Some(known) if subject.digest() == Some(&known.digest) => {
-                Box::pin(std::future::ready(Ok(Descriptor::clone(known))))
-            }
-            _ => self.store.resolve(subject, &self.context),
         }
     }
 

@@ -76,9 +76,10 @@ fn ask(
     let host = StoreHost::new(store, Context::default());
     let host = Arc::new(host.with_doors(Doors::new(Arc::new(rings))));
     let subject = Reference::parse("reg.io/a:v1").unwrap().with_digest(digest(IMAGE));
+    let resolved = Arc::new(descriptor(IMAGE, media_type::OCI_MANIFEST));
     let listed = descriptor(SIGNATURE, TYPE);
     let referrer = Arc::new(ratify_core::Referrer::new(listed, ratify_core::Binding::Manifest));
-    let request = Request::new(subject, referrer, Context::default(), config, host);
+    let request = Request::new(subject, resolved, referrer, Context::default(), config, host);
     verifier.verify(&request).now_or_never().unwrap()
 }
 

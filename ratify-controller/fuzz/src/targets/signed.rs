@@ -25,10 +25,11 @@ pub(super) fn image() -> Digest {
 pub(super) fn judge(verifier: &dyn Verifier, host: MemoryHost) -> VerifierReport {
     let subject = Reference::parse("registry.example.com/app:v1").unwrap().with_digest(image());
     let artifact = Descriptor::new(media_type::OCI_MANIFEST, image(), 7);
+    let resolved = Arc::new(artifact.clone());
     let referrer = Arc::new(Referrer::new(artifact, Binding::Manifest));
     let host: Arc<dyn Host> = Arc::new(host);
     let store = StoreConfig::new("1.0.0", None, Map::new());
-    let request = Request::new(subject, referrer, Context::default(), store, host);
+    let request = Request::new(subject, resolved, referrer, Context::default(), store, host);
     match engine::now(verifier.verify(&request)) {
         Ok(report) => report,
         Err(error) => VerifierReport::from_error(&error),

@@ -10,7 +10,7 @@ use std::{
 
 use ratify_controller::plugin::{exec::Program, store::ExecStore, verifier::ExecVerifier};
 use ratify_core::{
-    Algorithm, Binding, Context, Descriptor, Reference, Referrer, ReferrerStore, Request, Verifier,
+    Algorithm, Binding, Context, Descriptor, Reference, Referrer, ReferrerStore, Verifier,
     config::{StorePluginConfig, VerifierPluginConfig},
     media_type,
 };
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::{
     plugin, runner,
-    verifier::{NoHost, object},
+    verifier::{asked, object},
 };
 
 const ARTIFACT_TYPE: &str = "application/vnd.example.binary";
@@ -127,8 +127,7 @@ async fn judge(
     let verifier = ExecVerifier::new(config, program, runner(), plugins.to_owned());
     let store = store.config().clone();
     let referrer = Arc::new(artifact.clone());
-    let request =
-        Request::new(subject.clone(), referrer, Context::default(), store, Arc::new(NoHost));
+    let request = asked(subject.clone(), referrer, store);
     let report = verifier.verify(&request).await.unwrap();
     assert!(report.is_success, "{report:?}");
     report.extensions

@@ -95,7 +95,14 @@ pub(super) fn request(bin_dirs: Option<Vec<String>>) -> Request {
     let entry = object(json!({"name": "oras", "useHttp": true, "localCachePath": "/shared"}));
     let store = StoreConfig::new("1.0.0", bin_dirs, entry);
     let subject = Reference::parse("registry.example.com/app:v1").unwrap().with_digest(digest);
-    Request::new(subject, Arc::new(referrer), Context::default(), store, Arc::new(NoHost))
+    asked(subject, Arc::new(referrer), store)
+}
+
+/// What an exec verifier is asked: its process finds out for itself what the subject is.
+pub(super) fn asked(subject: Reference, referrer: Arc<Referrer>, store: StoreConfig) -> Request {
+    let digest = subject.digest().unwrap().clone();
+    let resolved = Arc::new(Descriptor::new(media_type::OCI_MANIFEST, digest, 8));
+    Request::new(subject, resolved, referrer, Context::default(), store, Arc::new(NoHost))
 }
 
 #[tokio::test]

@@ -16,12 +16,10 @@ use crate::{
 /// Who answers what is fetched.
 type Answer = Arc<dyn Fn(&FetchRequest) -> Result<Bytes> + Send + Sync>;
 
-/// A host that has one subject and one artifact of it, keys, and whatever a test lets it fetch. Clones
+/// A host that has one artifact, keys, and whatever a test lets it fetch. Clones
 /// count together what was asked.
 #[derive(Clone)]
 pub struct MemoryHost {
-    /// The subject; it is as its reference says where there is none here.
-    pub subject: Option<Descriptor>,
     /// The artifact's manifest.
     pub manifest: Manifest,
     /// Its blobs. One that is not there may be there a moment later.
@@ -35,7 +33,6 @@ pub struct MemoryHost {
 impl Default for MemoryHost {
     fn default() -> Self {
         Self {
-            subject: None,
             manifest: Manifest::new(media_type::OCI_MANIFEST, ""),
             blobs: BTreeMap::new(),
             rings: KeyRings::default(),
@@ -108,15 +105,6 @@ impl Host for MemoryHost {
         _: &'a Descriptor,
     ) -> BoxFuture<'a, Result<Manifest>> {
         Box::pin(ready(Ok(self.manifest.clone())))
-    }
-
-    fn subject<'a>(&'a self, subject: &'a Reference) -> BoxFuture<'a, Result<Descriptor>> {
-        let by_reference = || {
-            let digest = subject.digest()?.clone();
-            Some(Descriptor::new(media_type::OCI_MANIFEST, digest, 7))
-        };
-        let found = self.subject.clone().or_else(by_reference);
-        Box::pin(ready(found.ok_or_else(|| ErrorCode::ResourceNotFound.detail("no such subject"))))
     }
 
     fn blob<'a>(
