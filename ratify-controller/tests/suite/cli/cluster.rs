@@ -12,6 +12,8 @@ use crate::cluster::server::{ADMIN, Cluster, ClusterOptions};
 
 /// How often a state is looked for before a test gives up.
 pub(super) const LOOKS: usize = 300;
+/// How long it waits between two looks.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A store that reads registries in clear, and a policy that wants every verifier to accept.
 pub(super) const STORE: &str = "
@@ -94,6 +96,29 @@ impl Controller {
         let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
         answer["response"]["items"][0].clone()
     }
+
+    /// Waits until this comes of a key, with these words in its item.
+    pub(super) async fn until_judged(&self, key: &str, is_success: bool, why: &str) {
+        for look in 0.. {
+            let item = self.ask(key).await;
+            if item["value"]["isSuccess"] == is_success && item.to_string().contains(why) {
+                return;
+            }
+            assert!(look < LOOKS, "{item} {}", self.said());
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until it is so.
+    pub(super) async fn until(&self, is_so: impl Fn() -> bool) {
+        for look in 0.. {
+            if is_so() {
+                return;
+            }
+            assert!(look < LOOKS, "{}", self.said());
+            tokio::time::sleep(LOOK).await;
+        }
+    }
 }
 
 /// Puts the definitions of the nine kinds on the API server.
@@ -137,7 +162,7 @@ pub(super) async fn until_in(
         if is_wanted(&object["status"]) {
             return object;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(LOOK).await;
     }
     panic!("{kind} {name} never was as wanted: {}", controller.said());
 }
@@ -194,7 +219,7 @@ async fn a_plugin_named_by_a_custom_resource_is_pinned_and_decides() {
             break;
         }
         assert!(look < LOOKS, "{item} {}", controller.said());
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -389,14 +414,11 @@ async fn a_moved_tag_is_reported_and_followed_only_where_that_is_asked_for() {
     let sources = place.home.plugins().join(".store/sources");
     assert_eq!(std::fs::read_dir(&sources).unwrap().count(), 1);
     cluster.must(&["delete", "verifiers", name]).await;
-    for look in 0.. {
+    let is_gone = || {
         let is_shown = place.home.plugins().join("sample").is_symlink();
-        if std::fs::read_dir(&sources).unwrap().count() == 0 && !is_shown {
-            break;
-        }
-        assert!(look < LOOKS, "{}", controller.said());
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+        std::fs::read_dir(&sources).unwrap().count() == 0 && !is_shown
+    };
+    controller.until(is_gone).await;
 }
 
 #[tokio::test]

@@ -270,16 +270,8 @@ async fn in_a_cluster_a_resource_brings_the_plugin_in_any_order_and_takes_it_awa
     define(&place.home, &cluster).await;
     let controller = Controller::start(&place.home, &cluster).await;
     apply_store_and_policy(&cluster, &controller).await;
-    let decides = async |is_success: bool, why: &str| {
-        for look in 0.. {
-            let item = controller.ask(&image).await;
-            if item["value"]["isSuccess"] == is_success && item.to_string().contains(why) {
-                return;
-            }
-            assert!(look < LOOKS, "{item} {}", controller.said());
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
+    let decides =
+        async |is_success: bool, why: &str| controller.until_judged(&image, is_success, why).await;
     let is_active = |status: &Value| status["issuccess"] == true;
     let (verifier, fake) = (place.verifier(), Place::fake(&good));
 
@@ -355,16 +347,8 @@ async fn a_plugin_whose_signer_is_trusted_no_more_judges_no_more() {
     cluster.apply(&inline(&place.notary, "signer")).await;
     cluster.apply(&resource("verifier-notation", &place.verifier())).await;
     cluster.apply(&resource(PLUGIN, &Place::fake(&artifact))).await;
-    let decides = async |is_success: bool, why: &str| {
-        for look in 0.. {
-            let item = controller.ask(&image).await;
-            if item["value"]["isSuccess"] == is_success && item.to_string().contains(why) {
-                return;
-            }
-            assert!(look < LOOKS, "{item} {}", controller.said());
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
+    let decides =
+        async |is_success: bool, why: &str| controller.until_judged(&image, is_success, why).await;
     let is =
         |reason: &'static str| move |status: &Value| status["conditions"][0]["reason"] == reason;
     until(&cluster, &controller, "verifiers", PLUGIN, is("Refused")).await;

@@ -139,13 +139,8 @@ async fn inline_keys_are_in_force_at_once_and_what_is_wrong_is_said() {
         "CERT_INVALID: Failed to create key management provider from CR: failed to decode pem block"
     );
     cluster.must(&["delete", PROVIDERS, "ca"]).await;
-    for look in 0.. {
-        if controller.said().contains("deletion detected, removing key management provider ca") {
-            break;
-        }
-        assert!(look < 100, "{}", controller.said());
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    let is_said = "deletion detected, removing key management provider ca";
+    controller.until(|| controller.said().contains(is_said)).await;
 }
 
 #[tokio::test]

@@ -172,16 +172,9 @@ async fn in_a_cluster_the_keys_are_resources_and_one_that_is_taken_away_takes_th
         let is_so = |status: &Value| status["conditions"][0]["reason"] == reason;
         until(&cluster, &controller, "verifiers", "verifier-dynamic", is_so).await
     };
-    let decides = async |is_success: bool, why: &str| {
-        for look in 0.. {
-            let item = controller.ask(&place.image()).await;
-            if item["value"]["isSuccess"] == is_success && item.to_string().contains(why) {
-                return;
-            }
-            assert!(look < 100, "{item} {}", controller.said());
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        }
-    };
+    let image = place.image();
+    let decides =
+        async |is_success: bool, why: &str| controller.until_judged(&image, is_success, why).await;
     let object = verifier_is("Refused").await;
     let error = object["status"]["error"].as_str().unwrap();
     assert!(error.contains(&format!("no signature of {digest} is trusted: ")), "{error}");

@@ -24,14 +24,8 @@ async fn a_thousand_resources_that_wait_for_ever_hold_up_nobody_else() {
     let all: Vec<String> = (0..MANY).map(slow).collect();
     let ran = scene.try_as_tenant("create", &all.join("---")).await;
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    for look in 0.. {
-        // Some of them wait for the trap by now.
-        if trap.connections() > 0 {
-            break;
-        }
-        assert!(look < 300, "{}", scene.controller.said());
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    // Some of them wait for the trap by then.
+    scene.controller.until(|| trap.connections() > 0).await;
 
     let start = Instant::now();
     let source = format!("name: sample, source: {{artifact: '{}'}}", scene.place.plugin(":1.0.0"));

@@ -71,13 +71,7 @@ async fn a_source_reaches_no_address_of_the_node_unless_an_administrator_names_i
     let rules = json!({"namespaces": {"source": true}, "allowedRepositories": named});
     scene.apply_as_tenant(&tenants("probe", &source(&format!("{}/p:1", trap.address)))).await;
     scene.rule(&rules, &json!({}));
-    for look in 0.. {
-        if trap.connections() > 0 {
-            break;
-        }
-        assert!(look < 300, "{}", scene.controller.said());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    scene.controller.until(|| trap.connections() > 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
