@@ -87,6 +87,12 @@ impl Digest {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+
+    /// The tag under which cosign keeps the signatures of what has this digest. Of a SHA-512 it is longer
+    /// than a tag can be.
+    pub fn cosign_tag(&self) -> String {
+        format!("{}-{}.sig", self.algorithm.name(), self.hex())
+    }
 }
 
 impl FromStr for Digest {
@@ -161,6 +167,7 @@ mod tests {
             let hex = "0a".repeat(algorithm.hex_length() / 2);
             let digest: Digest = format!("{}:{hex}", algorithm.name()).parse().unwrap();
             assert_eq!((digest.algorithm(), digest.hex()), (algorithm, hex.as_str()));
+            assert_eq!(digest.cosign_tag(), format!("{}-{hex}.sig", algorithm.name()));
         }
     }
 

@@ -199,9 +199,8 @@ impl Client {
         subject: &Digest,
         give_up_at: Option<Instant>,
     ) -> Result<Option<Descriptor>, OrasError> {
-        let tag = format!("{}-{}.sig", subject.algorithm().name(), subject.hex());
         // Of a SHA-512 the tag would be longer than a tag can be, so there can be none.
-        let Ok(tagged) = reference.sibling_tag(&tag) else { return Ok(None) };
+        let Ok(tagged) = reference.sibling_tag(&subject.cosign_tag()) else { return Ok(None) };
         match self.resolve(&tagged, give_up_at).await {
             Ok(found) => Ok(Some(found.with_artifact_type(media_type::COSIGN_SIGNATURE))),
             Err(OrasError::NotFound { .. }) => Ok(None),

@@ -239,8 +239,7 @@ impl Layout {
         reference: &Reference,
         subject: &Digest,
     ) -> Result<Option<Descriptor>, OrasError> {
-        let tag = format!("{}-{}.sig", subject.algorithm().name(), subject.hex());
-        let Ok(tagged) = reference.sibling_tag(&tag) else { return Ok(None) };
+        let Ok(tagged) = reference.sibling_tag(&subject.cosign_tag()) else { return Ok(None) };
         match self.resolve(&tagged) {
             Ok(found) => Ok(Some(found.with_artifact_type(COSIGN_SIGNATURE))),
             Err(OrasError::NotFound { .. }) => Ok(None),

@@ -37,11 +37,6 @@ pub(super) fn payload(repository: &str, digest: &Digest) -> Vec<u8> {
     payload.to_string().into_bytes()
 }
 
-/// Under which tag the signatures of a digest are.
-pub(super) fn tag(digest: &Digest) -> String {
-    format!("{}.sig", digest.as_str().replace(':', "-"))
-}
-
 /// The signatures that are there, as they are written.
 ///
 /// # Errors
@@ -113,8 +108,6 @@ mod tests {
     fn a_signature_is_added_to_those_that_are_there_as_they_are() {
         let digest = digest_of(Algorithm::Sha256, b"plugin");
         let payload = payload("reg.example.com/plugins/p", &digest);
-        let hex = digest.as_str().strip_prefix("sha256:").unwrap();
-        assert_eq!(tag(&digest), format!("sha256-{hex}.sig"));
         let first = list(Vec::new(), &payload, b"one").unwrap();
         let mut known = layers(&first.manifest.bytes).unwrap();
         known[0]["annotations"]["dev.sigstore.cosign/bundle"] = "{}".into();

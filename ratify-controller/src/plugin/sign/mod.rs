@@ -131,7 +131,7 @@ impl Work<'_> {
     async fn cosign(&self, subject: Descriptor, key: &PrivateKey) -> Result<Signed, SignError> {
         let payload = cosign::payload(self.reference.path(), &subject.digest);
         let signature = key.sign_as_cosign(&payload)?;
-        let tag = cosign::tag(&subject.digest);
+        let tag = subject.digest.cosign_tag();
         let tagged = self
             .reference
             .sibling_tag(&tag)

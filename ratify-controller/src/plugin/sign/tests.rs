@@ -30,7 +30,7 @@ async fn place() -> (RunningRegistry, Reference, Descriptor) {
 
 /// How many signatures are under cosign's tag of a digest.
 fn signatures(registry: &RunningRegistry, digest: &Digest) -> Vec<Value> {
-    let (_, list) = registry.manifest("p", &cosign::tag(digest)).unwrap();
+    let (_, list) = registry.manifest("p", &digest.cosign_tag()).unwrap();
     cosign::layers(&list).unwrap()
 }
 
@@ -45,7 +45,7 @@ async fn of_several_who_sign_at_once_no_signature_is_lost() {
     let signed = join_all(signing).await.into_iter().map(Result::unwrap);
     let lists: Vec<Digest> = signed.map(|mut signed| signed.remove(0).signature).collect();
     assert_eq!(signatures(&registry, &plugin.digest).len(), 8);
-    let (last, _) = registry.manifest("p", &cosign::tag(&plugin.digest)).unwrap();
+    let (last, _) = registry.manifest("p", &plugin.digest.cosign_tag()).unwrap();
     assert!(lists.contains(&last.digest), "{lists:?}");
 }
 
@@ -53,7 +53,7 @@ async fn of_several_who_sign_at_once_no_signature_is_lost() {
 #[tokio::test]
 async fn a_signature_that_another_writer_takes_off_is_added_again() {
     let (registry, reference, plugin) = place().await;
-    let tag = cosign::tag(&plugin.digest);
+    let tag = plugin.digest.cosign_tag();
     let payload = cosign::payload("another", &plugin.digest);
     let others = cosign::list(Vec::new(), &payload, b"another").unwrap().manifest.bytes;
     let (client, signer) = (client(), signer());
