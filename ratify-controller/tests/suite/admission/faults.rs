@@ -102,5 +102,5 @@ async fn ratify_is_down(lab: &mut Lab) {
 async fn gatekeeper_is_down(lab: &mut Lab) {
     lab.gatekeeper.end().await;
     let [_, image] = lab.push_good("faults/last");
-    assert_refused(&lab.run("default", "fault", &image).await, "failed calling webhook");
+    assert_refused(&lab.run_once("default", "fault", &image).await, "failed calling webhook");
 }

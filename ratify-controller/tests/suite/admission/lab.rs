@@ -21,6 +21,15 @@ use crate::{
 pub(super) const FORBIDDEN: &str = "application/vnd.example.forbidden.v1+json";
 /// What it says.
 pub(super) const WHY: &str = "this was recalled";
+/// What is said where somebody was late: Ratify, Gatekeeper, or who calls it.
+const LATE: [&str; 4] = [
+    "ask again",
+    "operation timed out after duration",
+    "context deadline exceeded",
+    "failed calling webhook",
+];
+/// How often a command is typed again.
+const TYPED_AGAIN: usize = 10;
 /// How often a state is looked for before a test gives up.
 const LOOKS: usize = 600;
 
@@ -101,14 +110,24 @@ impl Lab {
     }
 
     /// Runs a pod of one container, to whatever end.
-    pub(super) async fn run(&self, namespace: &str, name: &str, image: &str) -> Ran {
+    pub(super) async fn run_once(&self, namespace: &str, name: &str, image: &str) -> Ran {
         let image = format!("--image={image}");
         self.site.cluster.kubectl(&["run", name, &image, "-n", namespace]).await
     }
 
+    /// The same, once more where somebody was late.
+    pub(super) async fn run(&self, namespace: &str, name: &str, image: &str) -> Ran {
+        in_time(async || self.run_once(namespace, name, image).await, |ran| &ran.stderr).await
+    }
+
     /// Creates or changes an object, to whatever end.
-    pub(super) async fn try_apply(&self, object: &Value) -> Ran {
+    pub(super) async fn try_apply_once(&self, object: &Value) -> Ran {
         self.site.cluster.kubectl_with(&["apply", "-f", "-"], &object.to_string()).await
+    }
+
+    /// The same, once more where somebody was late.
+    pub(super) async fn try_apply(&self, object: &Value) -> Ran {
+        in_time(async || self.try_apply_once(object).await, |ran| &ran.stderr).await
     }
 
     /// Waits until it is so.
@@ -121,6 +140,20 @@ impl Lab {
         }
         panic!("never {what}: {} {}", self.pod.controller.said(), self.gatekeeper.said());
     }
+}
+
+/// What comes of a command that is typed again, as a person would, while a refusal says that something was
+/// late: a machine may be so busy. Gatekeeper keeps no such answer.
+pub(super) async fn in_time<T>(command: impl AsyncFn() -> T, refusal: impl Fn(&T) -> &str) -> T {
+    let mut ran = command().await;
+    for _ in 0..TYPED_AGAIN {
+        if !LATE.iter().any(|words| refusal(&ran).contains(words)) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        ran = command().await;
+    }
+    ran
 }
 
 /// What has to be refused, for this reason.

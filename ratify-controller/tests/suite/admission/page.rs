@@ -1,7 +1,7 @@
 //! `docs/GATEKEEPER.md`, typed: each block of commands is run as it stands there, and what is shown
 //! below a command is what has to be printed.
 
-use super::PAGE;
+use super::{PAGE, lab::in_time};
 use crate::chart::{documents::blocks, helm::Ran, site::Site};
 
 /// The document, as it reads on a site.
@@ -35,7 +35,8 @@ impl<'a> Page<'a> {
     pub(super) async fn succeed(&self, text: &str) {
         let block = self.block(text);
         for typed in commands(&block) {
-            let ran = self.site.shell(&self.here(&typed.command)).await;
+            let command = self.here(&typed.command);
+            let ran = in_time(async || self.site.shell(&command).await, |ran| &ran.stderr).await;
             self.compare(&typed, &ran);
         }
     }

@@ -65,9 +65,11 @@ impl Lab {
         let template: Value =
             cluster.get_json("constrainttemplate", None, "ratifyverification").await;
         let generation = &template["metadata"]["generation"];
-        let condition =
-            format!("--for=jsonpath={{.status.byPod[1].observedGeneration}}={generation}");
-        let name = "constrainttemplate/ratifyverification";
-        cluster.must(&["wait", &condition, "--timeout=60s", name]).await;
+        let is_in_force = async || {
+            let template = cluster.get_json("constrainttemplate", None, "ratifyverification").await;
+            let pods = template["status"]["byPod"].as_array().cloned().unwrap_or_default();
+            pods.len() == 2 && pods.iter().all(|pod| pod["observedGeneration"] == *generation)
+        };
+        self.until("in force", is_in_force).await;
     }
 }

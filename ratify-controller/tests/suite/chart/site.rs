@@ -33,6 +33,9 @@ pub(crate) const NAME: &str = "ratify.gatekeeper-system";
 /// What the plugin judges.
 pub(crate) const ARTIFACT_TYPE: &str = "application/vnd.example.statement.v1+json";
 
+/// How long a script may take.
+const LONGEST: Duration = Duration::from_secs(300);
+
 /// Does as it is told but does not wait for pods, which nothing starts before helm has ended.
 /// Gatekeeper's chart is on this machine, and is only rendered.
 const HELM: &str = r#"#!/bin/sh
@@ -168,7 +171,8 @@ impl Site {
         let gatekeeper = self.helm.tool("gatekeeper-module").join("charts/gatekeeper");
         shell.env("GATEKEEPER_CHART", gatekeeper);
         shell.env("HOME", folder).env("KUBECONFIG", self.cluster.kubeconfig(ADMIN));
-        Ran::of(&shell.output().await.unwrap())
+        let ran = tokio::time::timeout(LONGEST, shell.output()).await;
+        Ran::of(&ran.unwrap_or_else(|_| panic!("it does not end: {script}")).unwrap())
     }
 
     /// Runs each job that appears, and says so when it has succeeded.

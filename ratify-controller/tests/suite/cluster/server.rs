@@ -288,7 +288,7 @@ fn write_credentials(folder: &Path, users: &[User]) {
 
 /// A port that nothing listens on and that the kernel gives to nobody who asks for any port: the
 /// API server has to find it free again after an outage.
-fn quiet_port() -> u16 {
+pub(crate) fn quiet_port() -> u16 {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 10_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);

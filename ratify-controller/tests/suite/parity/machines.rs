@@ -1,7 +1,6 @@
 //! Programs that are not ours: where they are, how they start, and that they end with the test.
 
 use std::{
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -13,6 +12,8 @@ use tokio::{
     net::TcpStream,
     process::{Child, Command},
 };
+
+use crate::cluster::server::quiet_port;
 
 /// User and password of the registry that asks for them.
 pub(crate) const USER: &str = "user";
@@ -165,9 +166,9 @@ impl Server {
     }
 }
 
-/// An address that nothing listens on.
+/// An address that nothing listens on, and that nobody is given who asks for any.
 pub(crate) fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", quiet_port())
 }
 
 fn start(command: &mut Command) -> Child {
