@@ -4,6 +4,9 @@
 //! finds there for the answer. Here they become parentheses. Line breaks and other control
 //! characters are replaced, so that one call is one line.
 
+#[cfg(any(test, feature = "tracing"))]
+mod told;
+
 use std::{cell::RefCell, fmt, io::Write};
 
 use ratify_core::without_control_characters;
@@ -21,6 +24,14 @@ pub fn warn(message: impl fmt::Display) {
 /// Something that helps to find a fault.
 pub fn debug(message: impl fmt::Display) {
     write("DEBUG", &message);
+}
+
+/// Makes lines of what libraries say by `tracing`, from `info` up; an error is a warning. Where somebody
+/// has set up `tracing` already, nothing changes.
+#[cfg(feature = "tracing")]
+pub fn take_tracing() {
+    // The one error is that it is set up.
+    let _ = tracing::subscriber::set_global_default(told::Lines);
 }
 
 thread_local! {

@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 use ratify_core::config::VerifierPluginConfig;
 use ratify_plugin_sdk::{
     Host, Result, Store, StoreConfig, Subject, VerifierConfig, VerifierPlugin, VerifierReport,
-    external, judge_by,
+    external, judge_by, log,
 };
 use ratify_store_oras::blocking;
 use ratify_verifier_notation::{Environment, NotationVerifier};
@@ -37,5 +37,6 @@ fn open(config: &StoreConfig) -> ratify_core::Result<Arc<dyn Host>> {
 }
 
 fn main() -> ExitCode {
+    log::take_tracing();
     ratify_plugin_sdk::run_with::<Plugin>(open)
 }
