@@ -16,8 +16,8 @@ const MAX_SERIES: usize = 1024;
 pub(crate) const OTHERS: &str = "(others)";
 /// More of a name is no label: names come from requests.
 const MAX_LABEL_BYTES: usize = 256;
-/// v1's bounds of token exchanges, in milliseconds.
-const EXCHANGE_BOUNDS: [f64; 14] = [
+/// v1's bounds of calls of Azure, in milliseconds.
+const AZURE_BOUNDS: [f64; 14] = [
     0.0, 10.0, 50.0, 100.0, 200.0, 300.0, 400.0, 500.0, 600.0, 700.0, 800.0, 900.0, 1000.0, 1200.0,
 ];
 
@@ -26,37 +26,39 @@ const EXCHANGE_BOUNDS: [f64; 14] = [
 pub struct Counters {
     requests: Mutex<BTreeMap<RequestSeries, u64>>,
     blobs: Mutex<BTreeMap<CacheSeries, u64>>,
-    exchanges: Mutex<BTreeMap<ExchangeSeries, Took>>,
+    azure: Mutex<BTreeMap<AzureSeries, Took>>,
 }
 
-/// Which token was asked for by showing another.
+/// A call of a service of Azure, of those that v1 times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum Exchange {
-    /// Entra's, for this process's identity. v1 calls it AAD.
+pub enum AzureCall {
+    /// For Entra's token, for this process's identity. v1 calls it AAD.
     Aad,
-    /// A registry's of Azure, for Entra's.
+    /// For a registry's token, for Entra's.
     Acr,
+    /// For a certificate or a key of a vault.
+    Akv,
 }
 
-/// A kind of exchange.
+/// A kind of such calls.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ExchangeSeries {
-    /// Which token.
-    pub exchange: Exchange,
-    /// What it is for: a scope, or a registry's host.
+pub struct AzureSeries {
+    /// What is asked for.
+    pub call: AzureCall,
+    /// A scope, a registry's host, or the name of what is in a vault.
     pub of: Arc<str>,
     /// Whose work it was.
     pub tenant: Arc<str>,
 }
 
-/// How long exchanges of one kind took.
+/// How long calls of one kind took.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Took {
     /// How many took no more than each of v1's bounds and more than the one before; the last took
     /// more than all.
-    counts: [u64; EXCHANGE_BOUNDS.len() + 1],
+    counts: [u64; AZURE_BOUNDS.len() + 1],
     /// Together, in milliseconds.
     pub sum: f64,
 }
@@ -64,15 +66,15 @@ pub struct Took {
 impl Took {
     fn add(&mut self, took: Duration) {
         let took = took.as_secs_f64() * 1000.0;
-        let at = EXCHANGE_BOUNDS.iter().position(|bound| took <= *bound);
-        self.counts[at.unwrap_or(EXCHANGE_BOUNDS.len())] += 1;
+        let at = AZURE_BOUNDS.iter().position(|bound| took <= *bound);
+        self.counts[at.unwrap_or(AZURE_BOUNDS.len())] += 1;
         self.sum += took;
     }
 
     /// The bounds in milliseconds, the last of which is none, and how many there were up to each
     /// from the one before.
     pub fn buckets(&self) -> Vec<(f64, u64)> {
-        let bounds = EXCHANGE_BOUNDS.into_iter().chain([f64::INFINITY]);
+        let bounds = AZURE_BOUNDS.into_iter().chain([f64::INFINITY]);
         bounds.zip(self.counts).collect()
     }
 }
@@ -110,28 +112,25 @@ impl Counters {
         blobs.iter().map(|(series, count)| (series.clone(), *count)).collect()
     }
 
-    /// How long exchanges of tokens took. v1 counts those for Entra's whatever came of them, and
-    /// those at registries where they brought a token.
-    pub fn exchanges(&self) -> Vec<(ExchangeSeries, Took)> {
-        let exchanges = self.exchanges.lock().unwrap_or_else(PoisonError::into_inner);
-        exchanges.iter().map(|(series, took)| (series.clone(), took.clone())).collect()
+    /// How long calls of Azure took. v1 counts those for Entra's token whatever came of them, and the
+    /// others where they brought what was asked for.
+    pub fn azure_calls(&self) -> Vec<(AzureSeries, Took)> {
+        let azure = self.azure.lock().unwrap_or_else(PoisonError::into_inner);
+        azure.iter().map(|(series, took)| (series.clone(), took.clone())).collect()
     }
 
-    #[cfg_attr(not(feature = "azure"), allow(dead_code, reason = "the one cloud that exchanges"))]
-    pub(crate) fn count_exchange(
-        &self,
-        exchange: Exchange,
-        of: &str,
-        tenant: &str,
-        took: Duration,
-    ) {
-        let series = ExchangeSeries { exchange, of: label(of), tenant: label(tenant) };
-        let mut exchanges = self.exchanges.lock().unwrap_or_else(PoisonError::into_inner);
-        let series = match exchanges.len() < MAX_SERIES || exchanges.contains_key(&series) {
+    #[cfg_attr(
+        not(feature = "azure"),
+        allow(dead_code, reason = "the one cloud whose calls are timed")
+    )]
+    pub(crate) fn count_azure(&self, call: AzureCall, of: &str, tenant: &str, took: Duration) {
+        let series = AzureSeries { call, of: label(of), tenant: label(tenant) };
+        let mut azure = self.azure.lock().unwrap_or_else(PoisonError::into_inner);
+        let series = match azure.len() < MAX_SERIES || azure.contains_key(&series) {
             true => series,
-            false => ExchangeSeries { exchange, of: OTHERS.into(), tenant: "".into() },
+            false => AzureSeries { call, of: OTHERS.into(), tenant: "".into() },
         };
-        exchanges.entry(series).or_default().add(took);
+        azure.entry(series).or_default().add(took);
     }
 
     pub(crate) fn count_request(&self, url: &Url, status: u16, tenant: &Arc<str>) {
@@ -187,7 +186,10 @@ fn make_room_for(series: &RequestSeries, requests: &mut BTreeMap<RequestSeries, 
 }
 
 /// A name that is kept as a label.
-#[cfg_attr(not(feature = "azure"), allow(dead_code, reason = "the one cloud that exchanges"))]
+#[cfg_attr(
+    not(feature = "azure"),
+    allow(dead_code, reason = "the one cloud whose calls are timed")
+)]
 fn label(name: &str) -> Arc<str> {
     ratify_core::capped_line(name, MAX_LABEL_BYTES).into()
 }
@@ -283,23 +285,23 @@ mod tests {
         assert_eq!(counters.blob_cache(), [(series(false), 2), (series(true), 1)]);
     }
     #[test]
-    fn an_exchange_is_counted_by_how_long_it_took_in_v1s_bounds() {
+    fn a_call_of_azure_is_counted_by_how_long_it_took_in_v1s_bounds() {
         let counters = Counters::default();
         for milliseconds in [0, 10, 11, 1200, 1201] {
             let took = Duration::from_millis(milliseconds);
-            counters.count_exchange(Exchange::Acr, "r.azurecr.io", "team", took);
+            counters.count_azure(AzureCall::Acr, "r.azurecr.io", "team", took);
         }
-        let [(series, took)] = counters.exchanges().try_into().unwrap();
+        let [(series, took)] = counters.azure_calls().try_into().unwrap();
         let (of, tenant) = (&*series.of, &*series.tenant);
-        assert_eq!((series.exchange, of, tenant), (Exchange::Acr, "r.azurecr.io", "team"));
+        assert_eq!((series.call, of, tenant), (AzureCall::Acr, "r.azurecr.io", "team"));
         let counts: Vec<_> = took.buckets().into_iter().filter(|(_, count)| *count > 0).collect();
         let expected = [(0.0, 1), (10.0, 1), (50.0, 1), (1200.0, 1), (f64::INFINITY, 1)];
         assert_eq!((counts.as_slice(), took.sum), (&expected[..], 2422.0));
         for number in 0..5000 {
             let of = format!("r{number}.azurecr.io");
-            counters.count_exchange(Exchange::Acr, &of, "", Duration::ZERO);
+            counters.count_azure(AzureCall::Acr, &of, "", Duration::ZERO);
         }
-        assert_eq!(counters.exchanges().len(), MAX_SERIES + 1);
+        assert_eq!(counters.azure_calls().len(), MAX_SERIES + 1);
     }
 
     /// A namespace is what stands in brackets in a key, however long.

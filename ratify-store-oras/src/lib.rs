@@ -70,9 +70,7 @@ pub use artifact::{Artifact, ArtifactIndex, EMPTY_CONFIG};
 pub use auth::{AuthProvider, Credential, CredentialUse, Granted, Secret};
 pub use cache::{BlobCache, CacheError, Partition};
 pub use client::Client;
-pub use counters::{
-    CacheSeries, Counters, Exchange as TokenExchange, ExchangeSeries, RequestSeries, Took,
-};
+pub use counters::{AzureCall, AzureSeries, CacheSeries, Counters, RequestSeries, Took};
 pub use error::OrasError;
 pub use layout::{LAYOUT_STORE, Layout, LayoutStore, LayoutWriter};
 pub use options::{ClientOptions, Limits, OrasStoreOptions};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ratify_store_oras::{Connections, OwnStanding, ResultCache, TokenExchange};
+use ratify_store_oras::{AzureCall, Connections, OwnStanding, ResultCache};
 
 use super::page::{Labels, Page, Show, label};
 
@@ -15,7 +15,7 @@ pub(super) struct Shown {
 impl Show for Shown {
     fn show(&self, page: &mut Page<'_>) -> fmt::Result {
         self.requests(page)?;
-        self.exchanges(page)?;
+        self.azure(page)?;
         self.limiter(page)?;
         self.results(page)
     }
@@ -43,11 +43,11 @@ impl Shown {
         page.counters(("ratify_blob_cache_count", "Look-ups in the cache on disk"), blobs)
     }
 
-    fn exchanges(&self, page: &mut Page<'_>) -> fmt::Result {
-        let exchanges = self.connections.counters().exchanges();
-        for (exchange, label, named) in [
+    fn azure(&self, page: &mut Page<'_>) -> fmt::Result {
+        let calls = self.connections.counters().azure_calls();
+        for (call, label, named) in [
             (
-                TokenExchange::Aad,
+                AzureCall::Aad,
                 "resource_type",
                 (
                     "ratify_aad_exchange_duration",
@@ -55,15 +55,23 @@ impl Shown {
                 ),
             ),
             (
-                TokenExchange::Acr,
+                AzureCall::Acr,
                 "repository",
                 (
                     "ratify_acr_exchange_duration",
                     "How long it took to get a token of a registry of Azure, in milliseconds; the repository is the registry's host",
                 ),
             ),
+            (
+                AzureCall::Akv,
+                "certificate_name",
+                (
+                    "ratify_akv_certificate_duration",
+                    "How long it took to get a certificate or a key of a vault of Azure, in milliseconds",
+                ),
+            ),
         ] {
-            let of_kind = exchanges.iter().filter(|(series, _)| series.exchange == exchange);
+            let of_kind = calls.iter().filter(|(series, _)| series.call == call);
             let series = of_kind.map(|(series, took)| {
                 let tenant = series.tenant.to_string();
                 let labels = [(label, series.of.to_string()), ("workload_namespace", tenant)];

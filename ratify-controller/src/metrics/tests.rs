@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// v1's metrics (1.4.0).
-const V1: [&str; 8] = [
+const V1: [&str; 9] = [
     "ratify_verification_request",
     "ratify_mutation_request",
     "ratify_verifier_duration",
@@ -33,6 +33,7 @@ const V1: [&str; 8] = [
     "ratify_blob_cache_count_total",
     "ratify_aad_exchange_duration",
     "ratify_acr_exchange_duration",
+    "ratify_akv_certificate_duration",
 ];
 
 /// A server in which something has happened of each kind that can be made to happen here.

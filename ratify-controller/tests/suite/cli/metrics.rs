@@ -112,6 +112,7 @@ async fn a_scrape_is_what_its_document_says_and_prometheus_reads_it() {
     let expected = [
         "ratify_aad_exchange_duration",
         "ratify_acr_exchange_duration",
+        "ratify_akv_certificate_duration",
         "ratify_certificate_expiration_timestamp_seconds",
         "ratify_certificate_rotations_total",
         "ratify_plugin_pins",

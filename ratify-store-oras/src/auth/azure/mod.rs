@@ -17,7 +17,7 @@ use ratify_core::{BoxFuture, ComponentType, Error, ErrorCode, Result, capped_lin
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::counters::Exchange;
+use crate::counters::AzureCall;
 
 use super::{
     Asked, AuthProvider, Credential, Environment, Granted, RegistryHost, Secret, SecretScope,
@@ -152,7 +152,7 @@ impl Azure {
             Failure::Exchange(refusal.why)
         })?;
         let took = begun.elapsed();
-        self.http.count_exchange(Exchange::Acr, host, &self.of_tenant, took);
+        self.http.count_azure(AzureCall::Acr, host, &self.of_tenant, took);
         let milliseconds = took.as_millis();
         tracing::info!("Metrics Report: Duration={milliseconds}ms, Host={host}");
         let good_until = aad.good_until.min(begun + REFRESH_TOKEN_LIFE);
@@ -163,7 +163,7 @@ impl Azure {
         let began = Instant::now();
         let token = self.identity.token(&self.http, aad::SCOPE).await;
         // As v1: whatever came of it.
-        self.http.count_exchange(Exchange::Aad, aad::SCOPE, &self.of_tenant, began.elapsed());
+        self.http.count_azure(AzureCall::Aad, aad::SCOPE, &self.of_tenant, began.elapsed());
         let token = token?;
         match self.kind {
             Kind::Workload => tracing::info!("successfully refreshed AAD token"),

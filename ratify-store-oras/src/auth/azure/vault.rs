@@ -3,7 +3,7 @@
 //! The token is good for every vault that the identity may read, so it is shown to Azure's vaults
 //! alone, and to this machine where an administrator allows that.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use reqwest::{
@@ -23,7 +23,7 @@ use super::{
     aad::{AadToken, Identity},
     workload,
 };
-use crate::{Connections, transport::is_loopback};
+use crate::{Connections, counters::AzureCall, transport::is_loopback};
 
 /// Where vaults are, in each of Azure's clouds; also what a token for them is for.
 const CLOUDS: [&str; 4] =
@@ -38,6 +38,8 @@ pub struct AzureVault {
     identity: Identity,
     http: CloudHttp,
     tokens: Kept<(), AadToken, String>,
+    /// Whose resource asks.
+    of_tenant: Arc<str>,
 }
 
 /// Why a vault cannot be asked at all.
@@ -103,6 +105,7 @@ impl AzureVault {
             identity,
             http: CloudHttp::new(connections.clone()),
             tokens: Kept::renewed_ahead(AHEAD),
+            of_tenant: environment.scope.tenant(),
         })
     }
 
@@ -127,6 +130,9 @@ impl AzureVault {
             self.tokens.forget(&(), begun);
         }
         let code = serde_json::from_slice::<Refusal>(&answer.body).ok().map(|read| read.error.code);
+        if let (200, [_, name, ..]) = (status, path) {
+            self.http.count_azure(AzureCall::Akv, name, &self.of_tenant, begun.elapsed());
+        }
         let reason = match status {
             200 => String::new(),
             _ => answer.refused(call.service(), code.as_deref()).to_string(),

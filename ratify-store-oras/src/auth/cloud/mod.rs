@@ -20,7 +20,7 @@ use url::{Host, Url};
 
 use crate::{
     Connections, OrasError, RetryPolicy,
-    counters::Exchange,
+    counters::AzureCall,
     deadline::Deadline,
     failure::{by_proxy, unreachable_error},
     limiter::Paused,
@@ -130,10 +130,10 @@ impl CloudHttp {
         Self { connections, retry, tenant: TENANT.into() }
     }
 
-    /// Counts an exchange of one token for another.
+    /// Counts a call of those that v1 times.
     #[cfg(feature = "azure")]
-    pub(super) fn count_exchange(&self, of: Exchange, what: &str, tenant: &str, took: Duration) {
-        self.connections.counters().count_exchange(of, what, tenant, took);
+    pub(super) fn count_azure(&self, call: AzureCall, what: &str, tenant: &str, took: Duration) {
+        self.connections.counters().count_azure(call, what, tenant, took);
     }
 
     /// Sends a call, again where that is worth it, and reads the answer.

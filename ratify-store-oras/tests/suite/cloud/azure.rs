@@ -11,8 +11,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ratify_core::{ErrorCode, Reference};
 use ratify_store_oras::{
-    AuthProvider, Client, Connections, Credential, CredentialUse, Granted, TokenExchange,
-    Transport,
+    AuthProvider, AzureCall, Client, Connections, Credential, CredentialUse, Granted, Transport,
     auth::{AzureVault, Environment, RegistryHost},
 };
 use serde_json::json;
@@ -104,15 +103,15 @@ async fn a_thousand_at_once_make_one_token_and_one_exchange_per_registry_and_non
     }
     assert_eq!(servers.azure.counts(), (1, 2));
     // v1's metrics of both, by scope and by host.
-    let counted = connections.counters().exchanges().into_iter().map(|(series, took)| {
+    let counted = connections.counters().azure_calls().into_iter().map(|(series, took)| {
         let count = took.buckets().iter().map(|(_, count)| count).sum::<u64>();
-        (series.exchange, series.of.to_string(), count)
+        (series.call, series.of.to_string(), count)
     });
     let mut expected =
-        vec![(TokenExchange::Aad, "https://containerregistry.azure.net/.default".to_owned(), 1)];
+        vec![(AzureCall::Aad, "https://containerregistry.azure.net/.default".to_owned(), 1)];
     let mut of_registries = hosts[..2].to_vec();
     of_registries.sort();
-    expected.extend(of_registries.into_iter().map(|host| (TokenExchange::Acr, host, 1)));
+    expected.extend(of_registries.into_iter().map(|host| (AzureCall::Acr, host, 1)));
     assert_eq!(counted.collect::<Vec<_>>(), expected);
     assert_eq!((servers.registry.seen().len(), other.seen().len()), (1, 1));
     assert!(elsewhere.seen().is_empty());
@@ -316,6 +315,11 @@ fn workload_identity_opens_a_key_vault_of_azure() {
         // A name is one part of the path, whatever it is.
         let climbing = vault.get(&["secrets", "../keys/release", ""]).await.unwrap();
         assert_eq!(climbing.status, 404);
+        // v1's metric has what was had.
+        let [(series, took)] = connections.counters().azure_calls().try_into().unwrap();
+        let told = (series.call, &*series.of, &*series.tenant);
+        assert_eq!(told, (AzureCall::Akv, "release", ""));
+        assert_eq!(took.buckets().iter().map(|(_, count)| count).sum::<u64>(), 2);
         let text = lines.text();
         assert!(text.contains(VAULT), "{text}");
         for secret in ["the-service-account", "VAULT-1", r#"{"value""#, "REMOTE TEXT"] {
