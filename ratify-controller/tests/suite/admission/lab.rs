@@ -12,6 +12,7 @@ use crate::{
         helm::Helm,
         site::{ARTIFACT_TYPE, NAME, Pod, Site, placed},
     },
+    cli::signed::notary::Notary,
     cluster::kubectl::Ran,
     host,
     tls::parts::Authority,
@@ -38,6 +39,8 @@ pub(super) struct Lab {
     pub(super) site: Site,
     pub(super) gatekeeper: Gatekeeper,
     pub(super) pod: Pod,
+    /// Who signs images.
+    pub(super) notary: Notary,
     /// Who signs the server's certificate.
     pub(super) authority: Authority,
     /// Who signs Gatekeeper's.
@@ -52,12 +55,14 @@ impl Lab {
         let [authority, of_gatekeeper] = ["ratify", "gatekeeper"].map(Authority::new);
         let mut site = Site::new(helm, &of_gatekeeper).await;
         site.other_hosts = other_hosts;
+        let notary = Notary::new(&["release", "other"]);
+        site.signers = Some(std::fs::read_to_string(notary.root("release")).unwrap());
         let gatekeeper = Gatekeeper::install(&site, &of_gatekeeper).await;
         site.push_plugin().await;
         let server = authority.issue_for_names(&[NAME, "localhost"], vec![ServerAuth]);
         site.install(&server, &authority).await;
         let pod = site.run_pod().await;
-        let lab = Self { site, gatekeeper, pod, authority, of_gatekeeper };
+        let lab = Self { site, gatekeeper, pod, notary, authority, of_gatekeeper };
         lab.add_refusing_plugin();
         lab.pod.controller.until_ready().await;
         lab.lead_providers_here().await;

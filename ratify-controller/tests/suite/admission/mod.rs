@@ -3,7 +3,7 @@
 //!
 //! - `lab`: all of it, running; `gatekeeper`: its pods; `page`: how the document is typed;
 //! - `whole`: what an operator sees, from the first pod to the last fault: what an `audit` finds that was
-//!   there before, `forms` of workloads and containers, v1's `stock` of templates, `reports` that are
+//!   there before, what is `signed`, `forms` of workloads and containers, v1's `stock` of templates, `reports` that are
 //!   passed on, what is `late` behind a closed `gate`, and `faults`;
 //! - `templates`: the constraint templates, ours and those of v1's `library`, over a `provider` that gives
 //!   any of the `answers`, by a `judge` without Ratify.
@@ -24,6 +24,7 @@ mod library;
 mod page;
 mod provider;
 mod reports;
+mod signed;
 mod stock;
 mod templates;
 mod whole;

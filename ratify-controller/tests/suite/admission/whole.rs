@@ -4,7 +4,7 @@ use super::{
     audit, faults, forms,
     gate::Gate,
     lab::{FORBIDDEN, Lab},
-    late, reports, stock,
+    late, reports, signed, stock,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -14,6 +14,7 @@ async fn an_image_is_admitted_or_refused_as_the_document_tells() {
     let Some(mut lab) = Lab::start(hosts).await else { return };
     let gates = ways.map(|way| Gate::new(way, lab.site.registry.address()));
     document(&lab, &gates[2]).await;
+    signed::what_is_signed_is_created(&lab).await;
     forms::every_form_of_a_container_is_looked_at(&lab).await;
     forms::tags_become_digests(&lab).await;
     stock::v1s_templates_work(&lab).await;

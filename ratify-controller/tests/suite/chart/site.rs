@@ -66,6 +66,8 @@ pub(crate) struct Site {
     pub(crate) registry: RunningRegistry,
     /// What else this registry is called.
     pub(crate) other_hosts: Vec<String>,
+    /// Whose signatures are trusted: certificates in PEM. The server's authority signs nothing.
+    pub(crate) signers: Option<String>,
 }
 
 /// The pod of the Deployment; it ends with the test.
@@ -89,7 +91,7 @@ impl Site {
         let credentials = Some((USER.to_owned(), PASSWORD.to_owned()));
         let options = RegistryOptions { tls: true, credentials, ..RegistryOptions::default() };
         let registry = RunningRegistry::start(options).await.unwrap();
-        let site = Self { helm, cluster, registry, other_hosts: Vec::new() };
+        let site = Self { helm, cluster, registry, other_hosts: Vec::new(), signers: None };
         site.prepare_shell();
         site
     }
@@ -126,11 +128,12 @@ impl Site {
         let hosts = self.other_hosts.iter().cloned().chain([self.registry.host()]);
         let auths: Map<_, _> = hosts.map(|host| (host, json!({"auth": auth}))).collect();
         let docker = json!({"auths": auths}).to_string();
+        let signers = self.signers.clone().unwrap_or_else(|| authority.pem());
         for (name, text) in [
             ("server.crt", &server.certificate),
             ("server.key", &server.key),
             ("ca.crt", &authority.pem()),
-            ("notation.crt", &authority.pem()),
+            ("notation.crt", &signers),
             ("docker.json", &docker),
         ] {
             fs::write(folder.join(name), text).unwrap();

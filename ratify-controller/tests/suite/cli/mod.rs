@@ -62,7 +62,7 @@ mod samples;
 mod secrets;
 mod server;
 mod serving;
-mod signed;
+pub(crate) mod signed;
 mod tenants;
 #[cfg(feature = "otlp")]
 mod traces;

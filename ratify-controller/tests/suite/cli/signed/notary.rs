@@ -1,6 +1,9 @@
 //! The real `notation`, with keys of authorities made here.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
@@ -14,14 +17,14 @@ use crate::parity::machines::Machines;
 pub(in crate::cli) const LAST_YEAR: i32 = 2045;
 
 /// Signs, as whoever it is told to be.
-pub(in crate::cli) struct Notary {
+pub(crate) struct Notary {
     folder: tempfile::TempDir,
     program: PathBuf,
 }
 
 impl Notary {
     /// A key for each of these names, each of an authority of its own, good until [`LAST_YEAR`].
-    pub(in crate::cli) fn new(names: &[&str]) -> Self {
+    pub(crate) fn new(names: &[&str]) -> Self {
         let program = Machines::find().unwrap().tool("notation");
         let notary = Self { folder: tempfile::tempdir().unwrap(), program };
         let keys: Vec<Value> = names.iter().map(|name| notary.issue(name)).collect();
@@ -65,7 +68,7 @@ impl Notary {
     }
 
     /// The certificate of the authority of a key.
-    pub(in crate::cli) fn root(&self, name: &str) -> PathBuf {
+    pub(crate) fn root(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("{name}.root.pem"))
     }
 
@@ -97,6 +100,21 @@ impl Notary {
     pub(in crate::cli) async fn sign(&self, reference: &str, key: &str, by_tag: bool) {
         let by_tag = format!("--force-referrers-tag={by_tag}");
         self.run(&[&by_tag, "--key", key, reference]).await;
+    }
+
+    /// Signs in a registry that has a password and a certificate of this authority.
+    pub(crate) async fn sign_by_password(
+        &self,
+        reference: &str,
+        key: &str,
+        authority: &Path,
+        [user, password]: [&str; 2],
+    ) {
+        let mut notation = Command::new(&self.program);
+        notation.env("XDG_CONFIG_HOME", self.folder.path()).env("SSL_CERT_FILE", authority);
+        notation.args(["sign", "--username", user, "--password", password, "--key", key]);
+        let ran = notation.arg(reference).output().await.unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     }
 
     /// Signs so that the signature names a plugin of Notation.
