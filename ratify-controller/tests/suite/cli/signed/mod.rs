@@ -2,7 +2,7 @@
 //! by custom resources on a real API server, where the keys are resources too.
 
 mod cosign;
-pub(super) mod notary;
+pub(crate) mod notary;
 mod signing;
 
 use ratify_controller::dev::{RegistryOptions, RunningRegistry};
@@ -13,7 +13,9 @@ use super::{
     cluster::{Controller, apply_store_and_policy, define, until, verifier},
     config,
     main_job::Place,
-    sample, sourced, this_platform,
+    sample,
+    server::Server,
+    sourced, this_platform,
 };
 use crate::cluster::server::{Cluster, ClusterOptions};
 use cosign::Cosign;
@@ -114,6 +116,34 @@ async fn a_plugin_runs_once_somebody_who_is_trusted_signed_it() {
         let other = place.home.run(&install).await;
         assert!(!other.error().contains("is kept ("), "{}", other.error());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_signed_a_plugin_is_asked_when_it_is_loaded_and_by_no_verification() {
+    let notary = Notary::new(&["release"]);
+    let (registry, place, _) = place(RegistryOptions::default()).await;
+    place.home.configure(&signed(&place, &trusting(&notary, "enforce", "release")));
+    notary.sign(&place.plugin(":1.0.0"), "release", false).await;
+    let images: Vec<String> = (0..20)
+        .map(|number| {
+            let repository = format!("apps/{number}");
+            let image = registry.put_image(&repository, "v1", repository.clone()).unwrap();
+            registry.put_artifact(&repository, &image, "a/b", &[]).unwrap();
+            format!("{}/{repository}:v1", place.registry)
+        })
+        .collect();
+    let server = Server::start(&place.home).await;
+    let of_plugin = || {
+        let requests = registry.requests().into_iter().map(|request| request.path);
+        requests.filter(|path| path.contains("/plugins/sample/")).count()
+    };
+    let loaded = of_plugin();
+    assert!(loaded > 0 && server.log().contains("is signed by notation "), "{}", server.log());
+    for image in &images {
+        let item = server.ask(image).await;
+        assert_eq!(item["value"]["isSuccess"], true, "{item} {}", server.log());
+    }
+    assert_eq!(of_plugin(), loaded);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
