@@ -5,12 +5,15 @@
 //! such as the report of a scanner, are signed too, by the same people, and must not pass for it.
 
 use ratify_core::{Algorithm, Digest};
+use serde::de::Error as _;
+use serde_json::Value;
 use sigstore_verify::{
     PublicKeyVerificationPolicy, VerificationPolicy,
     crypto::{SigningScheme, VerificationKey},
     types::{
         Artifact, ArtifactDigest, Bundle, DerPublicKey, DigestBytes, DsseEnvelope, HashAlgorithm,
-        SignatureContent, Statement, VerificationMaterialContent,
+        MessageDigest, SignatureContent, Statement, VerificationMaterial,
+        VerificationMaterialContent,
     },
 };
 
@@ -18,7 +21,7 @@ use crate::{
     checks::{By, Checks, Found, Key},
     classic::trusted,
     config::Keyless,
-    identity,
+    identity, json,
     keys::SignatureError,
     refusal::Refusal,
 };
@@ -29,6 +32,9 @@ const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle";
 const SIGNED: &str = "https://sigstore.dev/cosign/sign/v1";
 /// The media type of statements.
 const STATEMENT: &str = "application/vnd.in-toto+json";
+
+/// The most entries of logs, and the most timestamps, that a bundle may have; sigstore-go takes as many.
+const MOST_PROOFS: usize = 32;
 
 /// Whether a layer is a Sigstore bundle.
 pub(crate) fn is_bundle(media_type: &str) -> bool {
@@ -44,10 +50,13 @@ impl SignedBundle {
     /// # Errors
     /// Where it is malformed.
     pub(crate) fn read(json: &[u8]) -> Result<Self, Refusal> {
-        let bundle = serde_json::from_slice(json);
-        bundle
-            .map(Self)
-            .map_err(|error| Refusal::other(format!("the bundle is malformed: {error}")))
+        let bundle = parse(json)
+            .map_err(|error| Refusal::other(format!("the bundle is malformed: {error}")))?;
+        let VerificationMaterial { tlog_entries, timestamp_verification_data: times, .. } =
+            &bundle.verification_material;
+        check_each("entries of a log", tlog_entries)?;
+        check_each("timestamps", &times.rfc3161_timestamps)?;
+        Ok(Self(bundle))
     }
 
     /// The signature, in base64.
@@ -80,7 +89,7 @@ impl SignedBundle {
         if envelope.payload_type != STATEMENT {
             return Err(Refusal::other("the bundle signs something that is no statement"));
         }
-        let statement: Statement = serde_json::from_slice(envelope.payload.as_bytes())
+        let statement = parse_statement(envelope.payload.as_bytes())
             .map_err(|error| Refusal::other(format!("the statement is malformed: {error}")))?;
         if statement.predicate_type != SIGNED {
             let said = ratify_core::capped_line(&statement.predicate_type, 200);
@@ -118,11 +127,18 @@ impl SignedBundle {
         match &self.0.content {
             SignatureContent::DsseEnvelope(envelope) => check_envelope(envelope, key)?,
             SignatureContent::MessageSignature(signed) => {
+                let wanted = MessageDigest::new(hash_of(checks.image), digest_of(checks.image));
+                if signed.message_digest.as_ref().is_some_and(|said| *said != wanted) {
+                    return Err(Refusal::other(
+                        "invalid or missing digest in claim: the message is something else",
+                    ));
+                }
                 let public_key = DerPublicKey::new(key.key.spki().to_vec());
                 let scheme = SigningScheme::EcdsaP256Sha256;
-                let digest = hex::decode(checks.image.hex()).unwrap_or_default();
                 let verified = VerificationKey::from_spki_with_scheme(&public_key, scheme)
-                    .and_then(|key| key.verify_prehashed(&digest, &signed.signature));
+                    .and_then(|key| {
+                        key.verify_prehashed(wanted.digest.as_bytes(), &signed.signature)
+                    });
                 verified.map_err(|_| SignatureError::Ecdsa)?;
             }
             _ => return Err(Refusal::other("the bundle holds no signature that is known")),
@@ -167,6 +183,43 @@ impl SignedBundle {
     }
 }
 
+fn parse(json: &[u8]) -> Result<Bundle, serde_json::Error> {
+    let document = json::message(json)?;
+    if document.get("mediaType").is_none() {
+        // The crate takes it for the oldest version then.
+        return Err(serde_json::Error::missing_field("mediaType"));
+    }
+    // The crate takes the first that it finds.
+    json::at_most_one(Some(&document), &["messageSignature", "dsseEnvelope"])?;
+    json::at_most_one(
+        document.get("verificationMaterial"),
+        &["certificate", "x509CertificateChain", "publicKey"],
+    )?;
+    serde_json::from_slice(json)
+}
+
+fn parse_statement(json: &[u8]) -> Result<Statement, serde_json::Error> {
+    let document: Value = json::read(json)?;
+    // It is a message of protobuf, too, but for what it says.
+    json::at_most_one(Some(&document), &["predicateType", "predicate_type"])?;
+    serde_json::from_value(document)
+}
+
+/// Of what proves something there is not much, and each is there once.
+fn check_each<T: PartialEq>(what: &str, all: &[T]) -> Result<(), Refusal> {
+    if all.len() > MOST_PROOFS {
+        let count = all.len();
+        return Err(Refusal::other(format!(
+            "the bundle has {count} {what}, and at most {MOST_PROOFS} are looked at"
+        )));
+    }
+    let is_twice = |(at, one)| all.iter().skip(at + 1).any(|other| other == one);
+    if all.iter().enumerate().any(is_twice) {
+        return Err(Refusal::other(format!("the bundle has one of its {what} twice")));
+    }
+    Ok(())
+}
+
 fn check_envelope(envelope: &DsseEnvelope, key: &Key) -> Result<(), SignatureError> {
     let hash = if key.is_of_key_vault { key.key.key_vault_hash()? } else { key.key.own_hash() };
     let signature = key.made(envelope.signature.sig.as_bytes());
@@ -174,15 +227,21 @@ fn check_envelope(envelope: &DsseEnvelope, key: &Key) -> Result<(), SignatureErr
 }
 
 fn artifact(image: &Digest) -> Result<Artifact<'static>, Refusal> {
-    let algorithm = match image.algorithm() {
+    let digest = ArtifactDigest::new(hash_of(image), digest_of(image))
+        .map_err(|error| Refusal::other(error.to_string()))?;
+    Ok(Artifact::from_digest(digest))
+}
+
+const fn hash_of(image: &Digest) -> HashAlgorithm {
+    match image.algorithm() {
         Algorithm::Sha256 => HashAlgorithm::Sha2256,
         Algorithm::Sha384 => HashAlgorithm::Sha2384,
         Algorithm::Sha512 => HashAlgorithm::Sha2512,
-    };
-    let bytes = hex::decode(image.hex()).unwrap_or_default();
-    let digest = ArtifactDigest::new(algorithm, DigestBytes::new(bytes))
-        .map_err(|error| Refusal::other(error.to_string()))?;
-    Ok(Artifact::from_digest(digest))
+    }
+}
+
+fn digest_of(image: &Digest) -> DigestBytes {
+    DigestBytes::new(hex::decode(image.hex()).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -2,11 +2,14 @@
 
 use ratify_core::Digest;
 use serde::Deserialize;
+use serde_json::Value;
+
+use crate::json;
 
 /// Why a payload is not about the image.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClaimError {
-    /// It is of another shape, or has a key twice.
+    /// It is of another shape, or means more than one thing.
     #[error("the payload is malformed: {0}")]
     Malformed(#[from] serde_json::Error),
     /// It names another image, or none.
@@ -37,8 +40,11 @@ struct Image {
 /// # Errors
 /// Where the payload names another digest.
 pub(crate) fn check(payload: &[u8], image: &Digest) -> Result<(), ClaimError> {
-    let payload: Payload = serde_json::from_slice(payload)?;
-    let claimed = payload.critical.image.digest;
+    let document: Value = json::read(payload)?;
+    json::check_spelling(Some(&document), "critical")?;
+    json::check_spelling(document.get("critical"), "image")?;
+    json::check_spelling(document.pointer("/critical/image"), "docker-manifest-digest")?;
+    let claimed = Payload::deserialize(document)?.critical.image.digest;
     if claimed == image.as_str() {
         return Ok(());
     }
@@ -85,6 +91,24 @@ mod tests {
     fn a_payload_means_one_thing() {
         let own = of_digest(&format!("sha256:{}", "ab".repeat(32)));
         let twice = own.replacen("\"image\":", "\"image\":{},\"image\":", 1);
+        let other = format!("\"docker-manifest-digest\":\"sha256:{}\"", "cd".repeat(32));
+        for (key, spelling) in [
+            ("critical", "Critical"),
+            ("image", "IMAGE"),
+            ("docker-manifest-digest", "Docker-manifest-digest"),
+        ] {
+            let at = own.find(&format!("\"{key}\"")).unwrap();
+            let value = if key == "docker-manifest-digest" {
+                format!("\"sha256:{}\"", "cd".repeat(32))
+            } else {
+                format!("{{\"image\":{{{other}}},{other}}}")
+            };
+            let both = format!("{}\"{spelling}\":{value},{}", &own[..at], &own[at..]);
+            assert_eq!(
+                claim(&both).unwrap_err(),
+                format!("the payload is malformed: the name {spelling:?} is not written {key:?}"),
+            );
+        }
         let whole_twice = own.replacen("{\"critical\":", "{\"critical\":{},\"critical\":", 1);
         for payload in
             [twice, whole_twice, format!("{own}{own}"), "[]".into(), String::new(), "{}".into()]

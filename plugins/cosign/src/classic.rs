@@ -20,7 +20,7 @@ use crate::{
     checks::{By, Checks, Found, Key},
     claims,
     config::Keyless,
-    identity,
+    identity, json,
     keys::decode_signature,
     refusal::Refusal,
     rekor::{self, Signed, SignedBy},
@@ -226,7 +226,7 @@ fn read_timestamp(annotation: &str) -> Result<TimestampToken, Refusal> {
         #[serde(rename = "SignedRFC3161Timestamp")]
         timestamp: TimestampToken,
     }
-    let kept: Kept = serde_json::from_str(annotation).map_err(|error| {
+    let kept: Kept = json::read(annotation.as_bytes()).map_err(|error| {
         Refusal::other(format!("failed to unmarshal RFC3161 timestamp bundle: {error}"))
     })?;
     Ok(kept.timestamp)

@@ -17,6 +17,7 @@ mod classic;
 mod config;
 mod extensions;
 mod identity;
+mod json;
 mod keys;
 mod refusal;
 mod rekor;

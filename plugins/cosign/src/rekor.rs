@@ -17,7 +17,7 @@ use sigstore_verify::{
     },
 };
 
-use crate::refusal::Refusal;
+use crate::{json, refusal::Refusal};
 
 /// The most that a search may answer.
 const MOST_ANSWER: u64 = 1 << 20;
@@ -82,7 +82,7 @@ pub(crate) fn read_kept(annotation: &str) -> Result<TransparencyLogEntry, Refusa
         Refusal::other(format!("failed to unmarshal bundle from blob payload: {what}"))
     };
     let kept: Kept =
-        serde_json::from_str(annotation).map_err(|error| malformed(&error.to_string()))?;
+        json::read(annotation.as_bytes()).map_err(|error| malformed(&error.to_string()))?;
     let promise = STANDARD
         .decode(&kept.promise)
         .map_err(|_| malformed("SignedEntryTimestamp is no base64"))?;
@@ -167,8 +167,7 @@ fn check_body(body: &[u8], signed: &Signed<'_>) -> Result<(), Refusal> {
     let malformed = |error: &dyn std::fmt::Display| {
         Refusal::other(format!("the entry of the log is malformed: {error}"))
     };
-    let Kind { kind, api_version } =
-        serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+    let Kind { kind, api_version } = json::read(body).map_err(|error| malformed(&error))?;
     if (kind.as_str(), api_version.as_str()) != ("hashedrekord", "0.0.1") {
         return Err(Refusal::other("unsupported type"));
     }
@@ -258,7 +257,7 @@ async fn ask(
         Err(error) if error.root().code() == ErrorCode::ResourceNotFound => return Ok(Vec::new()),
         Err(error) => return Err(Refusal::Asked { context, error }),
     };
-    serde_json::from_slice(&answer).map_err(|error| Refusal::Asked {
+    json::read(&answer).map_err(|error| Refusal::Asked {
         context,
         error: ErrorCode::DataDecodingFailure.error().with_source(error),
     })

@@ -2,12 +2,15 @@
 
 pub(crate) mod authority;
 pub(crate) mod bundles;
+pub(crate) mod changes;
+pub(crate) mod clock;
 pub(crate) mod log;
 pub(crate) mod repository;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use aws_lc_rs::{
+    digest::SHA256,
     encoding::{AsDer, PublicKeyX509Der},
     rand::SystemRandom,
     rsa::KeySize,
@@ -97,6 +100,13 @@ impl Signer {
             }
             Self::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
         }
+    }
+
+    /// A signature of what has this digest of SHA-256; of an elliptic curve alone.
+    pub(crate) fn sign_digest(&self, digest: &[u8]) -> Vec<u8> {
+        let Self::Ecdsa(pair) = self else { panic!("it signs no digests") };
+        let digest = aws_lc_rs::digest::Digest::import_less_safe(digest, &SHA256).unwrap();
+        pair.sign_digest(&digest).unwrap().as_ref().to_vec()
     }
 
     /// The key as a key management provider holds it.

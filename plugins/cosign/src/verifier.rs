@@ -180,6 +180,8 @@ fn earlier(one: Option<SystemTime>, another: Option<SystemTime>) -> Option<Syste
 }
 
 #[cfg(test)]
+mod bundle_changes;
+#[cfg(test)]
 mod bundle_tests;
 #[cfg(test)]
 mod keyless_tests;

@@ -47,7 +47,7 @@ fn documents() -> Option<Documents> {
         eprintln!("SKIPPED: RATIFY_TOOLS is not set; run `cargo xtask tools`");
         return None;
     };
-    let list: serde_json::Value = serde_json::from_slice(&fs::read(list).unwrap()).unwrap();
+    let list: Value = serde_json::from_slice(&fs::read(list).unwrap()).unwrap();
     let mut found = Documents::new();
     for (part, folders) in FOLDERS {
         let root = list[part].as_str().unwrap_or_else(|| panic!("RATIFY_TOOLS has no {part}"));
@@ -106,7 +106,7 @@ fn subject(bundle: &SignedBundle) -> Option<Digest> {
             format!("sha256:{}", hex::encode(signed.message_digest.as_ref()?.digest.as_bytes()))
         }
         SignatureContent::DsseEnvelope(envelope) => {
-            let payload = serde_json::from_slice::<serde_json::Value>(envelope.payload.as_bytes());
+            let payload = serde_json::from_slice::<Value>(envelope.payload.as_bytes());
             let digests = payload.ok()?["subject"][0]["digest"].clone();
             let known = ["sha256", "sha512"].map(|name| (name, digests[name].as_str()));
             let (name, hex) = known.into_iter().find_map(|(name, hex)| Some((name, hex?)))?;

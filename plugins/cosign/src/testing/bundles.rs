@@ -21,8 +21,12 @@ pub(crate) fn statement(image: &str, predicate: &str) -> Value {
 
 /// A bundle without a log.
 pub(crate) fn bundle(statement: &Value, signer: &Signer, material: Value) -> Value {
-    let payload = statement.to_string();
-    let signature = signer.sign(&pae(STATEMENT, payload.as_bytes()));
+    bundle_of(statement.to_string().as_bytes(), signer, material)
+}
+
+/// A bundle of any payload, without a log.
+pub(crate) fn bundle_of(payload: &[u8], signer: &Signer, material: Value) -> Value {
+    let signature = signer.sign(&pae(STATEMENT, payload));
     json!({
         "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
         "verificationMaterial": material,

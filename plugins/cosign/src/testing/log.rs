@@ -57,7 +57,7 @@ impl Log {
         let found = self.found(body);
         let (_, entry) = found[0].as_object().unwrap().iter().next().unwrap();
         let proof = &entry["verification"]["inclusionProof"];
-        let root = hex::decode(proof["rootHash"].as_str().unwrap()).unwrap();
+        let hash = |hex: &Value| STANDARD.encode(hex::decode(hex.as_str().unwrap()).unwrap());
         json!({
             "logIndex": "7",
             "logId": {"keyId": STANDARD.encode(sha256(&self.key.spki()).as_bytes())},
@@ -65,27 +65,29 @@ impl Log {
             "integratedTime": self.time.to_string(),
             "inclusionPromise": {"signedEntryTimestamp": entry["verification"]["signedEntryTimestamp"]},
             "inclusionProof": {
-                "logIndex": "0", "treeSize": "1", "hashes": [], "rootHash": STANDARD.encode(root),
+                "logIndex": "1", "treeSize": "2", "hashes": [hash(&proof["hashes"][0])],
+                "rootHash": hash(&proof["rootHash"]),
                 "checkpoint": {"envelope": proof["checkpoint"]},
             },
             "canonicalizedBody": entry["body"],
         })
     }
 
-    /// What the log answers to a search: a tree of this one leaf.
+    /// What the log answers to a search: a tree of another leaf and this one.
     pub(crate) fn found(&self, body: &Value) -> Value {
         let mut entry = self.promised(body);
         let leaf = sigstore_merkle::hash_leaf(body.to_string().as_bytes());
-        let root = STANDARD.encode(leaf.as_bytes());
-        let note = format!("log.example.com\n1\n{root}\n");
+        let other = sigstore_merkle::hash_leaf(b"another");
+        let root = sigstore_merkle::hash_children(&other, &leaf);
+        let note = format!("log.example.com\n2\n{}\n", STANDARD.encode(root.as_bytes()));
         let id = sha256(&self.key.spki());
         let signed = [&id.as_bytes()[..4], &self.key.sign(note.as_bytes())].concat();
         let checkpoint = format!("{note}\n\u{2014} log.example.com {}\n", STANDARD.encode(signed));
         entry["verification"] = json!({
             "signedEntryTimestamp": self.promise(&self.promised(body)),
             "inclusionProof": {
-                "checkpoint": checkpoint, "hashes": [], "logIndex": 0, "treeSize": 1,
-                "rootHash": leaf.to_hex(),
+                "checkpoint": checkpoint, "hashes": [other.to_hex()], "logIndex": 1, "treeSize": 2,
+                "rootHash": root.to_hex(),
             },
         });
         json!([{ (leaf.to_hex()): entry }])

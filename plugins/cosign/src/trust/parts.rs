@@ -7,11 +7,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sigstore_verify::{crypto::sha256, trust_root::TrustedRoot};
 
-use crate::keys::PublicKey;
+use crate::{json, keys::PublicKey};
 
 /// Reads a `trusted_root.json`.
 pub(super) fn parse(bytes: &[u8]) -> Result<TrustedRoot> {
-    serde_json::from_slice(bytes).map_err(|error| {
+    let read = json::message(bytes).and_then(|_| serde_json::from_slice(bytes));
+    read.map_err(|error| {
         ErrorCode::ConfigInvalid.detail("the trusted root is malformed").with_source(error)
     })
 }

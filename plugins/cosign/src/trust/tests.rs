@@ -139,10 +139,30 @@ fn a_pinned_file_may_change_and_must_be_one() {
     assert!(!ask(&verifier, &host).is_success);
     fs::write(&path, root_of(&lab.log).to_string()).unwrap();
     assert!(ask(&verifier, &host).is_success);
-    for contents in ["", "{}", "[", "{\"mediaType\":1}"] {
-        fs::write(&path, contents).unwrap();
+    let root = root_of(&lab.log).to_string();
+    for (contents, why) in [
+        (String::new(), "EOF while parsing a value"),
+        ("{}".into(), "missing field `mediaType`"),
+        ("[".into(), "EOF while parsing a list"),
+        ("{\"mediaType\":1}".into(), "invalid type: integer `1`, expected a string"),
+        (
+            root.replacen("\"tlogs\":", "\"tlogs\":[],\"tlogs\":", 1),
+            "the key \"tlogs\" is given twice",
+        ),
+        (
+            root.replacen("\"logId\":", "\"logId\":{},\"logId\":", 1),
+            "the key \"logId\" is given twice",
+        ),
+        (
+            root.replacen("\"logId\":", "\"log_id\":{},\"logId\":", 1),
+            "the name \"log_id\" is not in camel case",
+        ),
+    ] {
+        fs::write(&path, &contents).unwrap();
         let report = ask(&verifier, &host);
         assert!(!report.is_success, "{contents}");
+        assert!(report.message.contains("the trusted root is malformed"), "{report:?}");
+        assert!(report.error_reason.starts_with(why), "{contents}: {report:?}");
     }
     assert!(host.asked().is_empty());
 }
