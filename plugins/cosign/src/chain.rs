@@ -79,20 +79,36 @@ impl Chain {
         trust: &Material,
         now: jiff::Timestamp,
     ) -> Result<PublicKey, Refusal> {
-        let untrusted = |error: &dyn std::fmt::Display| {
-            Refusal::other(format!("cert verification failed: {error}"))
-        };
-        let authorities = trust.authorities_at(now);
-        let anchors: Vec<TrustAnchor<'_>> = authorities
-            .iter()
-            .map(|der| webpki::anchor_from_trusted_cert(der).map_err(|error| untrusted(&error)))
-            .collect::<Result<_, _>>()?;
+        self.verify(&trust.authorities_at(now), now).map_err(untrusted)?;
+        self.key()
+    }
+
+    /// Checks that a trusted authority vouches for the certificate, whenever that may be good, and gives
+    /// its key.
+    ///
+    /// # Errors
+    /// As [`Chain::check_now`].
+    pub(crate) fn check_issuer(&self, trust: &Material) -> Result<PublicKey, Refusal> {
+        use webpki::Error::{CertExpired, CertNotValidYet};
+        match self.verify(&trust.authorities(), self.information()?.not_before) {
+            Ok(()) | Err(CertExpired { .. } | CertNotValidYet { .. }) => self.key(),
+            Err(error) => Err(untrusted(error)),
+        }
+    }
+
+    fn verify(
+        &self,
+        authorities: &[CertificateDer<'_>],
+        at: jiff::Timestamp,
+    ) -> Result<(), webpki::Error> {
+        let anchors: Vec<TrustAnchor<'_>> =
+            authorities.iter().map(webpki::anchor_from_trusted_cert).collect::<Result<_, _>>()?;
         let leaf = CertificateDer::from(self.leaf.as_bytes());
-        let leaf = EndEntityCert::try_from(&leaf).map_err(|error| untrusted(&error))?;
         let intermediates: Vec<CertificateDer<'_>> =
             self.intermediates.iter().map(|der| CertificateDer::from(der.as_bytes())).collect();
-        let seconds = u64::try_from(now.as_second()).unwrap_or_default();
-        leaf.verify_for_usage(
+        let seconds = u64::try_from(at.as_second()).unwrap_or_default();
+        let leaf = EndEntityCert::try_from(&leaf)?;
+        let verified = leaf.verify_for_usage(
             WEBPKI_VERIFICATION_ALGS,
             &anchors,
             &intermediates,
@@ -100,13 +116,20 @@ impl Chain {
             KeyUsage::required(CODE_SIGNING),
             None,
             None,
-        )
-        .map_err(|error| untrusted(&error))?;
+        );
+        verified.map(drop)
+    }
+
+    fn key(&self) -> Result<PublicKey, Refusal> {
         let key = PublicKey::from_spki(self.information()?.public_key.as_bytes());
         key.map_err(|error| {
             Refusal::other(format!("invalid certificate found on signature: {error}"))
         })
     }
+}
+
+fn untrusted(error: webpki::Error) -> Refusal {
+    Refusal::other(format!("cert verification failed: {error}"))
 }
 
 /// The certificates of a PEM text.

@@ -5,9 +5,11 @@ use std::{sync::Arc, time::SystemTime};
 use ratify_core::{Digest, Host};
 
 use crate::{
+    classic::Logged,
     config::Keyless,
     extensions::summary,
     keys::{PublicKey, SignatureError},
+    rekor::Questions,
     trust::Material,
 };
 
@@ -21,6 +23,8 @@ pub(crate) struct Checks<'a> {
     /// What is trusted besides keys; `None` where nothing else has to be.
     pub(crate) trust: Option<Arc<Material>>,
     pub(crate) now: jiff::Timestamp,
+    /// What the log may still be asked.
+    pub(crate) questions: Questions,
 }
 
 /// Who has to have signed.
@@ -79,6 +83,12 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// Notes how it is known that it is in the log, if it is.
+    pub(crate) fn set_logged(&mut self, logged: Option<&Logged>) {
+        self.is_logged_offline = logged.is_some_and(|logged| logged.is_offline);
+        self.is_logged_online = logged.is_some_and(|logged| !logged.is_offline);
+    }
+
     /// What it proves in words, as cosign says it.
     pub(crate) fn summary(&self, by: By<'_>) -> Vec<&'static str> {
         let mut all = vec![summary::CLAIMS];

@@ -38,6 +38,15 @@ pub(crate) fn encoded_signature(layer: &Descriptor) -> &str {
     layer.annotations.get(SIGNATURE).map_or("", String::as_str)
 }
 
+/// An entry of the log.
+pub(crate) struct Logged {
+    entry: TransparencyLogEntry,
+    /// When it was made.
+    time: jiff::Timestamp,
+    /// Whether it was with the signature.
+    pub(crate) is_offline: bool,
+}
+
 /// One signature.
 pub(crate) struct Signature<'a> {
     payload: &'a [u8],
@@ -85,18 +94,15 @@ impl<'a> Signature<'a> {
             signature: &written,
             by: SignedBy::Key(key.key.spki()),
         };
-        let logged = self.logged(&signed, checks).await?;
+        let mut logged = self.kept(&signed, checks)?;
         key.verify_payload(self.payload, &written)?;
         claims::check(self.payload, checks.image)?;
+        if logged.is_none() {
+            logged = self.search(&signed, checks).await?;
+        }
         let mut found = Found::default();
-        let at = match &logged {
-            None => checks.now,
-            Some((_, time, is_offline)) => {
-                found.is_logged_offline = *is_offline;
-                found.is_logged_online = !is_offline;
-                *time
-            }
-        };
+        found.set_logged(logged.as_ref());
+        let at = logged.as_ref().map_or(checks.now, |logged| logged.time);
         // Whose key it is does not count, but v1 refuses what goes with a certificate that is over.
         if let Some(chain) = &self.chain {
             let end = chain.check_expiry(at, logged.is_some())?;
@@ -105,24 +111,31 @@ impl<'a> Signature<'a> {
         Ok(found)
     }
 
-    /// The entry of the log, where the log is looked at: when it was made, and whether it is what goes
-    /// with the signature.
-    async fn logged(
+    /// The entry of the log that goes with the signature, where the log is looked at and one does.
+    fn kept(&self, signed: &Signed<'_>, checks: &Checks<'_>) -> Result<Option<Logged>, Refusal> {
+        let log_keys = &match checks.rekor_url {
+            None => return Ok(None),
+            Some(_) => trusted(checks)?,
+        }
+        .log_keys;
+        let Some(entry) = &self.entry else { return Ok(None) };
+        let time = rekor::check_entry(entry, signed, log_keys, checks.now)
+            .map_err(|refusal| refusal.within("error verifying bundle"))?;
+        Ok(Some(Logged { entry: entry.clone(), time, is_offline: true }))
+    }
+
+    /// The entry that the log itself has, where the log is looked at. Whoever may write to the registry
+    /// has it asked: only about what is good but for that.
+    async fn search(
         &self,
         signed: &Signed<'_>,
         checks: &Checks<'_>,
-    ) -> Result<Option<(TransparencyLogEntry, jiff::Timestamp, bool)>, Refusal> {
+    ) -> Result<Option<Logged>, Refusal> {
         let Some(url) = checks.rekor_url else { return Ok(None) };
         let trust = trusted(checks)?;
-        if let Some(entry) = &self.entry {
-            let time = rekor::check_entry(entry, signed, &trust.log_keys, checks.now)
-                .map_err(|refusal| refusal.within("error verifying bundle"))?;
-            return Ok(Some((entry.clone(), time, true)));
-        }
-        let entry =
-            rekor::search(checks.host.as_ref(), url, signed, &trust.log_keys, checks.now).await?;
+        let entry = rekor::search(url, signed, &trust.log_keys, checks).await?;
         let time = entry.integrated_time.unwrap_or(checks.now);
-        Ok(Some((entry, time, false)))
+        Ok(Some(Logged { entry, time, is_offline: false }))
     }
 
     async fn check_certificate(
@@ -136,17 +149,20 @@ impl<'a> Signature<'a> {
         let by = SignedBy::Certificate(chain.leaf.as_bytes());
         let signed = Signed { payload: self.payload, signature: &written, by };
         let trust = trusted(checks)?;
-        let logged = self.logged(&signed, checks).await?;
-        let mut found = Found {
-            is_logged_offline: logged.as_ref().is_some_and(|(_, _, is_offline)| *is_offline),
-            is_logged_online: logged.as_ref().is_some_and(|(_, _, is_offline)| !is_offline),
-            is_timestamped: self.timestamp.is_some(),
-            valid_until: None,
-        };
+        let mut logged = self.kept(&signed, checks)?;
+        if logged.is_none() && checks.rekor_url.is_some() {
+            let key = chain.check_issuer(trust)?;
+            identity::check(keyless, &chain.information()?)?;
+            key.verify_payload(self.payload, &written)?;
+            claims::check(self.payload, checks.image)?;
+            logged = self.search(&signed, checks).await?;
+        }
+        let mut found = Found { is_timestamped: self.timestamp.is_some(), ..Found::default() };
+        found.set_logged(logged.as_ref());
         if logged.is_none() && self.timestamp.is_none() {
             found.valid_until = Some(self.check_now(chain, keyless, &written, checks, trust)?);
         } else {
-            let entry = logged.map(|(entry, _, _)| entry);
+            let entry = logged.map(|logged| logged.entry);
             let bundle = self.as_bundle(chain, &written, entry);
             let mut policy = VerificationPolicy::any_identity();
             if !keyless.verify_sct {

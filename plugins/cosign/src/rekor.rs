@@ -3,10 +3,14 @@
 //! An entry says that a signature was there at a time. It counts where the log promised it (the
 //! signed entry timestamp) and where it is about this payload, this signature and this key.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ratify_core::{ErrorCode, FetchRequest, Host, UrlSource};
+use ratify_core::{Error, ErrorCode, FetchRequest, UrlSource};
 use serde::{Deserialize, Serialize};
 use sigstore_rekor::{LogEntry, RekorEntryBody};
 use sigstore_verify::{
@@ -17,14 +21,55 @@ use sigstore_verify::{
     },
 };
 
-use crate::{json, refusal::Refusal};
+use crate::{checks::Checks, json, refusal::Refusal};
 
 /// The most that a search may answer.
 const MOST_ANSWER: u64 = 1 << 20;
-/// How long a search may take.
+/// How long all searches for one artifact may take.
 const LONGEST: Duration = Duration::from_secs(10);
+/// The most searches for one artifact.
+const MOST_QUESTIONS: usize = 100;
 /// The most entries of an answer that are looked at.
 const MOST_ENTRIES: usize = 16;
+
+/// What a log may still be asked about one artifact. Whoever may write to the registry decides how many
+/// signatures there are, and copies of good ones are good.
+pub(crate) struct Questions(Mutex<Left>);
+
+struct Left {
+    questions: usize,
+    time: Duration,
+}
+
+impl Questions {
+    pub(crate) const fn of_an_artifact() -> Self {
+        Self(Mutex::new(Left { questions: MOST_QUESTIONS, time: LONGEST }))
+    }
+
+    /// How long the next question may take.
+    fn begin(&self, now: Instant, give_up_at: Option<Instant>) -> Result<Duration, Error> {
+        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let until_end = give_up_at.map(|end| end.saturating_duration_since(now));
+        let time = until_end.map_or(left.time, |until_end| until_end.min(left.time));
+        let refuse = |why: String| ErrorCode::VerifyPluginFailure.detail(why);
+        if time.is_zero() {
+            // The log may be quicker the next time.
+            return Err(refuse(
+                "the time for asking the log about one artifact is over".to_owned(),
+            )
+            .passing(true));
+        }
+        left.questions = left.questions.checked_sub(1).ok_or_else(|| {
+            refuse(format!("the log is asked at most {MOST_QUESTIONS} times about one artifact"))
+        })?;
+        Ok(time)
+    }
+
+    fn end(&self, took: Duration) {
+        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        left.time = left.time.saturating_sub(took);
+    }
+}
 
 /// What an entry has to be about.
 #[derive(Clone, Copy)]
@@ -210,17 +255,16 @@ fn check_body(body: &[u8], signed: &Signed<'_>) -> Result<(), Refusal> {
 /// # Errors
 /// Where the log was not reached, knows none, or proves none.
 pub(crate) async fn search(
-    host: &dyn Host,
     url: &str,
     signed: &Signed<'_>,
     keys: &Keyring,
-    now: jiff::Timestamp,
+    checks: &Checks<'_>,
 ) -> Result<TransparencyLogEntry, Refusal> {
-    let answer = ask(host, url, signed).await?;
+    let answer = ask(url, signed, checks).await?;
     let mut refusal = Refusal::other("signature not found in transparency log");
     let mut found: Option<(jiff::Timestamp, TransparencyLogEntry)> = None;
     for (uuid, logged) in answer.into_iter().flatten().take(MOST_ENTRIES) {
-        match check_found(&uuid, &logged, signed, keys, now) {
+        match check_found(&uuid, &logged, signed, keys, checks.now) {
             Ok((time, entry)) => {
                 if found.as_ref().is_none_or(|(earliest, _)| time < *earliest) {
                     found = Some((time, entry));
@@ -233,9 +277,9 @@ pub(crate) async fn search(
 }
 
 async fn ask(
-    host: &dyn Host,
     url: &str,
     signed: &Signed<'_>,
+    checks: &Checks<'_>,
 ) -> Result<Vec<BTreeMap<String, LogEntry>>, Refusal> {
     let question = serde_json::json!({"entries": [{
         "apiVersion": "0.0.1",
@@ -249,10 +293,16 @@ async fn ask(
         },
     }]});
     let url = format!("{}/api/v1/log/entries/retrieve", url.trim_end_matches('/'));
-    let request = FetchRequest::new(url, UrlSource::Configuration, MOST_ANSWER, LONGEST)
-        .with_body("application/json", question.to_string());
     let context = "searching log query";
-    let answer = match host.fetch(&request).await {
+    let host = checks.host.as_ref();
+    let begun = Instant::now();
+    let longest = checks.questions.begin(begun, host.give_up_at());
+    let longest = longest.map_err(|error| Refusal::Asked { context, error })?;
+    let request = FetchRequest::new(url, UrlSource::Configuration, MOST_ANSWER, longest)
+        .with_body("application/json", question.to_string());
+    let answer = host.fetch(&request).await;
+    checks.questions.end(begun.elapsed());
+    let answer = match answer {
         Ok(answer) => answer,
         Err(error) if error.root().code() == ErrorCode::ResourceNotFound => return Ok(Vec::new()),
         Err(error) => return Err(Refusal::Asked { context, error }),
@@ -291,4 +341,30 @@ fn check_found(
     .map_err(|error| Refusal::other(format!("verifying inclusion proof: {error}")))?;
     let time = check_entry(&entry, signed, keys, now)?;
     Ok((time, entry))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_end_with_the_time_and_with_the_request() {
+        let now = Instant::now();
+        let questions = Questions::of_an_artifact();
+        assert_eq!(questions.begin(now, None).unwrap(), LONGEST);
+        let soon = now + Duration::from_secs(1);
+        assert_eq!(questions.begin(now, Some(soon)).unwrap(), Duration::from_secs(1));
+        questions.end(Duration::from_secs(4));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(questions.begin(now, Some(later)).unwrap(), Duration::from_secs(6));
+        let late = questions.begin(later, Some(now)).unwrap_err();
+        assert!(late.is_transient());
+        questions.end(Duration::from_secs(7));
+        let slow = questions.begin(now, None).unwrap_err();
+        assert!(slow.is_transient());
+        assert_eq!(
+            Refusal::Asked { context: "searching log query", error: slow }.text(),
+            "searching log query: VERIFY_PLUGIN_FAILURE: the time for asking the log about one artifact is over"
+        );
+    }
 }

@@ -22,6 +22,7 @@ use super::*;
 use crate::{
     config::{Environment, Fields},
     keys::PublicKey,
+    rekor::Questions,
     testing::host_of,
     trust::{Material, TrustSource, Wanted},
 };
@@ -176,7 +177,8 @@ impl Judge<'_> {
     ) -> Result<(), String> {
         let trust = Some(Arc::clone(trust));
         let now = jiff::Timestamp::now();
-        let checks = Checks { host: &self.host, image, rekor_url, trust, now };
+        let questions = Questions::of_an_artifact();
+        let checks = Checks { host: &self.host, image, rekor_url, trust, now, questions };
         let verify_sct = rekor_url.is_some();
         let anyone = Keyless { subject: None, issuer: None, verify_sct };
         let by: Vec<By<'_>> = match bundle.0.signing_certificate() {

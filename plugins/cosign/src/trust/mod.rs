@@ -100,6 +100,11 @@ impl Material {
         })
     }
 
+    /// The certificates of all authorities.
+    pub(crate) fn authorities(&self) -> Vec<CertificateDer<'static>> {
+        self.authorities.iter().map(|(certificate, _)| certificate.clone()).collect()
+    }
+
     /// The certificates of the authorities that may sign at a time.
     pub(crate) fn authorities_at(&self, at: jiff::Timestamp) -> Vec<CertificateDer<'static>> {
         let may_sign = |window: &Option<TimeRange>| window.is_none_or(|window| window.contains(at));

@@ -11,6 +11,7 @@ use crate::{
     extensions::{Verification, of_legacy},
     keys::PublicKey,
     refusal::Refusal,
+    rekor::Questions,
     trust::{Wanted, add_file},
 };
 
@@ -44,7 +45,9 @@ pub(super) async fn judge(
     };
     let valid_until = trust.as_ref().and_then(|trust| trust.valid_until);
     let rekor_url = legacy.rekor_url.as_deref();
-    let checks = Checks { host: &request.host, image: image(request)?, rekor_url, trust, now };
+    let (host, image) = (&request.host, image(request)?);
+    let questions = Questions::of_an_artifact();
+    let checks = Checks { host, image, rekor_url, trust, now, questions };
     let manifest = request.host.manifest(&request.subject, &request.referrer.descriptor).await?;
     let mut tally = Tally { valid_until, ..Tally::default() };
     for layer in &layers(&manifest, "reference manifest is not an image")? {

@@ -1,6 +1,10 @@
 //! Signatures by keys that have to be in a transparency log.
 
-use std::{fs, sync::Arc};
+use std::{
+    fs,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ratify_core::{Certainty, ErrorCode, VerifierReport, executor::testing::MemoryHost};
@@ -195,4 +199,85 @@ fn a_log_that_is_not_reached_says_nothing_about_the_signature() {
     let unknown =
         host_of(&[lab.layer()]).fetching(|_| Err(ErrorCode::ResourceNotFound.detail("404")));
     assert_eq!(lab.refused(unknown), "signature not found in transparency log");
+}
+
+/// Whoever may write to the registry has the log asked.
+#[test]
+fn a_log_is_asked_only_about_what_is_good_but_for_that() {
+    let lab = Lab::new("p256");
+    let other = payload(&format!("sha256:{}", "cd".repeat(32)));
+    let moved = Layer::new(other.clone(), &lab.signer.sign(&other));
+    let not_base64 = lab.layer().with("dev.cosignproject.cosign/signature", "no base64");
+    for (layer, why) in [
+        (
+            Layer::signed(&Signer::new("p256")),
+            "invalid signature when validating ASN.1 encoded signature",
+        ),
+        (Layer::signed(&Signer::new("rsa2048")), "ecdsa: Invalid IEEE_P1363 encoded bytes"),
+        (
+            moved,
+            "invalid or missing digest in claim: sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd",
+        ),
+        (not_base64, "illegal base64 data in the signature"),
+    ] {
+        let host = host_of(&[layer]).fetching(|_| Err(ErrorCode::Unknown.detail("no answer")));
+        let report = lab.ask(host.clone());
+        let verification = &report.extensions["signatures"][0]["verifications"][0];
+        assert_eq!(verification["error"], why);
+        assert!(host.asked().is_empty(), "{why}");
+        // The log is not what stands in the way.
+        assert_eq!(report.standing.certainty, Certainty::Decided, "{why}");
+    }
+}
+
+#[test]
+fn an_entry_that_is_there_is_looked_at_first() {
+    let lab = Lab::new("p256");
+    let entry = Log::new().annotation(&lab.body());
+    let layer = Layer::signed(&Signer::new("p256")).with(LOG_ENTRY, entry.to_string());
+    let host = host_of(&[layer]);
+    assert_eq!(
+        lab.refused(host.clone()),
+        "error verifying bundle: signature in bundle does not match signature being verified"
+    );
+    assert!(host.asked().is_empty());
+}
+
+#[test]
+fn a_log_is_asked_so_often_and_so_long_about_an_artifact() {
+    let lab = Lab::new("p256");
+    let longest = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&longest);
+    let host = host_of(&vec![lab.layer(); 102]).fetching(move |request| {
+        let mut noted = noted.lock().unwrap();
+        noted.push(request.timeout);
+        if noted.len() == 1 {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        Err(ErrorCode::ResourceNotFound.detail("404"))
+    });
+    let report = lab.ask(host.clone());
+    assert_eq!(host.asked().len(), 100);
+    let errors: Vec<&Value> = report.extensions["signatures"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|signature| &signature["verifications"][0]["error"])
+        .collect();
+    assert_eq!(errors[99], "signature not found in transparency log");
+    for error in &errors[100..] {
+        assert_eq!(
+            **error,
+            "searching log query: VERIFY_PLUGIN_FAILURE: the log is asked at most 100 times about one artifact"
+        );
+    }
+    let longest = longest.lock().unwrap();
+    assert_eq!(longest[0], Duration::from_secs(10));
+    assert!(longest[1] <= Duration::from_millis(9_700), "{longest:?}");
+    assert!(longest.is_sorted_by(|one, next| one >= next), "{longest:?}");
+    assert_eq!(report.standing.certainty, Certainty::Decided);
+    // Another artifact has its own.
+    let found = lab.log.found(&lab.body()).to_string();
+    let next = host_of(&[lab.layer()]).fetching(move |_| Ok(found.clone().into()));
+    assert!(lab.ask(next).is_success);
 }

@@ -13,6 +13,7 @@ use crate::{
     extensions::{KeyInformation, SignatureEntry, Verification, of_policy},
     keys::PublicKey,
     refusal::Refusal,
+    rekor::Questions,
     trust::{Material, Wanted},
 };
 
@@ -43,6 +44,7 @@ pub(super) async fn judge(
         rekor_url: policy.rekor_url.as_deref(),
         trust,
         now,
+        questions: Questions::of_an_artifact(),
     };
     let descriptor = &request.referrer.descriptor;
     let manifest = request.host.manifest(&request.subject, descriptor).await.map_err(|error| {
