@@ -132,11 +132,17 @@ fn untrusted(error: webpki::Error) -> Refusal {
     Refusal::other(format!("cert verification failed: {error}"))
 }
 
-/// The certificates of a PEM text.
+/// The certificates of a PEM text. What is cut is no block, and is not to be left out unsaid.
 fn certificates(text: &str) -> Result<Vec<DerCertificate>, Refusal> {
-    let blocks = pem::parse_many(text)
-        .map_err(|error| Refusal::other(format!("the certificate is malformed: {error}")))?;
-    let is_certificate = |block: &pem::Pem| block.tag() == "CERTIFICATE";
-    let blocks = blocks.into_iter().filter(is_certificate);
-    Ok(blocks.map(|block| DerCertificate::new(block.into_contents())).collect())
+    let malformed = |why: &dyn std::fmt::Display| {
+        Refusal::other(format!("the certificate is malformed: {why}"))
+    };
+    let blocks = pem::parse_many(text).map_err(|error| malformed(&error))?;
+    let is_whole = text.matches("-----BEGIN").count() == blocks.len()
+        && text.trim_ascii_end().ends_with("-----")
+        && blocks.iter().all(|block| block.tag() == "CERTIFICATE");
+    if blocks.is_empty() || !is_whole {
+        return Err(malformed(&"it is not made of whole certificates"));
+    }
+    Ok(blocks.into_iter().map(|block| DerCertificate::new(block.into_contents())).collect())
 }

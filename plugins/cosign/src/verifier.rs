@@ -184,7 +184,11 @@ mod bundle_changes;
 #[cfg(test)]
 mod bundle_tests;
 #[cfg(test)]
+mod certificate_tests;
+#[cfg(test)]
 mod keyless_tests;
+#[cfg(test)]
+mod layer_changes;
 #[cfg(test)]
 mod log_tests;
 #[cfg(test)]

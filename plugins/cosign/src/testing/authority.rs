@@ -1,5 +1,7 @@
 //! A private Sigstore: an authority that certifies whom it is told to, and a log of certificates.
 
+use std::sync::Arc;
+
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rcgen::{
@@ -23,7 +25,7 @@ const TIMESTAMPS: &[u64] = &[1, 3, 6, 1, 4, 1, 11129, 2, 4, 2];
 /// An authority and its log.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    pub(crate) certificate_log: Signer,
+    pub(crate) certificate_log: Arc<Signer>,
 }
 
 /// What a certificate says.
@@ -56,14 +58,27 @@ pub(crate) struct Certified {
     pub(crate) key: Signer,
 }
 
+impl Certified {
+    /// One that nobody vouches for but itself.
+    pub(crate) fn self_signed(wish: &Wish) -> Self {
+        let pair = KeyPair::generate().unwrap();
+        Self { pem: leaf(wish).self_signed(&pair).unwrap().pem(), key: signer(&pair) }
+    }
+}
+
 impl Authority {
     pub(crate) fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        params.distinguished_name.push(DnType::CommonName, "authority");
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        Self { issuer, certificate_log: Signer::new("p256") }
+        let key = KeyPair::generate().unwrap();
+        let issuer = CertifiedIssuer::self_signed(authority("authority", (2000, 2200)), key);
+        Self { issuer: issuer.unwrap(), certificate_log: Arc::new(Signer::new("p256")) }
+    }
+
+    /// An authority that this one vouches for, with the same log.
+    pub(crate) fn intermediate(&self, years: (i32, i32)) -> Self {
+        let (key, mut params) = (KeyPair::generate().unwrap(), authority("between", years));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
+        let issuer = CertifiedIssuer::signed_by(params, key, &self.issuer);
+        Self { issuer: issuer.unwrap(), certificate_log: Arc::clone(&self.certificate_log) }
     }
 
     pub(crate) fn pem(&self) -> String {
@@ -93,22 +108,7 @@ impl Authority {
 
     pub(crate) fn certify(&self, wish: &Wish) -> Certified {
         let pair = KeyPair::generate().unwrap();
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pair.serialize_der());
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.serial_number = Some(vec![1, 2, 3].into());
-        params.not_before = date_time_ymd(wish.years.0, 1, 1);
-        params.not_after = date_time_ymd(wish.years.1, 1, 1);
-        let subject = wish.subject.clone().try_into().unwrap();
-        let is_url = wish.subject.contains("://");
-        let subject = if is_url { SanType::URI(subject) } else { SanType::Rfc822Name(subject) };
-        params.subject_alt_names = vec![subject];
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![match wish.may_sign {
-            true => ExtendedKeyUsagePurpose::CodeSigning,
-            false => ExtendedKeyUsagePurpose::ServerAuth,
-        }];
-        let issuer = [&[0x0c, u8::try_from(wish.issuer.len()).unwrap()], wish.issuer.as_bytes()];
-        params.custom_extensions = vec![CustomExtension::from_oid_content(ISSUER, issuer.concat())];
+        let mut params = leaf(wish);
         if wish.is_logged {
             let unlogged = params.signed_by(&pair, &self.issuer).unwrap();
             let timestamps = self.timestamps(unlogged.der());
@@ -117,7 +117,7 @@ impl Authority {
                 .push(CustomExtension::from_oid_content(TIMESTAMPS, timestamps));
         }
         let certificate = params.signed_by(&pair, &self.issuer).unwrap();
-        Certified { pem: certificate.pem(), key: Signer::Ecdsa(key.unwrap()) }
+        Certified { pem: certificate.pem(), key: signer(&pair) }
     }
 
     /// The log's list of one promise about a certificate (RFC 6962, sections 3.2 and 3.3).
@@ -151,4 +151,40 @@ impl Authority {
 fn of_length(bytes: &[u8]) -> Vec<u8> {
     let length = u16::try_from(bytes.len()).unwrap().to_be_bytes();
     [&length[..], bytes].concat()
+}
+
+/// What an authority's certificate says.
+fn authority(name: &str, years: (i32, i32)) -> CertificateParams {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.not_before = date_time_ymd(years.0, 1, 1);
+    params.not_after = date_time_ymd(years.1, 1, 1);
+    params
+}
+
+/// What a signer's certificate says.
+fn leaf(wish: &Wish) -> CertificateParams {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.serial_number = Some(vec![1, 2, 3].into());
+    params.not_before = date_time_ymd(wish.years.0, 1, 1);
+    params.not_after = date_time_ymd(wish.years.1, 1, 1);
+    let subject = wish.subject.clone().try_into().unwrap();
+    let is_url = wish.subject.contains("://");
+    let subject = if is_url { SanType::URI(subject) } else { SanType::Rfc822Name(subject) };
+    params.subject_alt_names = vec![subject];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![match wish.may_sign {
+        true => ExtendedKeyUsagePurpose::CodeSigning,
+        false => ExtendedKeyUsagePurpose::ServerAuth,
+    }];
+    let issuer = [&[0x0c, u8::try_from(wish.issuer.len()).unwrap()], wish.issuer.as_bytes()];
+    params.custom_extensions = vec![CustomExtension::from_oid_content(ISSUER, issuer.concat())];
+    params
+}
+
+fn signer(pair: &KeyPair) -> Signer {
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pair.serialize_der());
+    Signer::Ecdsa(key.unwrap())
 }

@@ -4,16 +4,68 @@
 use serde_json::{Value, json};
 
 /// A document that was changed in one place.
-pub(crate) struct Change {
+struct Change {
     /// What was done.
-    pub(crate) what: &'static str,
+    what: &'static str,
     /// A JSON pointer (RFC 6901).
-    pub(crate) place: String,
-    pub(crate) text: String,
+    place: String,
+    text: String,
+}
+
+/// Why a change of a part, or of what is in it, may be refused besides that it makes no document any more:
+/// how its place ends, and how reasons begin. The last one that fits counts.
+pub(crate) type Reasons = &'static [(&'static str, &'static [&'static str])];
+
+/// What comes of all changes of a document.
+pub(crate) struct Expected<'a> {
+    /// In front of what is said of something that is no such document.
+    pub(crate) malformed: &'a str,
+    pub(crate) reasons: &'a [Reasons],
+    /// Parts that say nothing: their changes pass, but for what is given twice.
+    pub(crate) nothing: &'a [&'a str],
+    /// The other changes that pass, in their order.
+    pub(crate) harmless: &'a [&'a str],
+}
+
+impl Expected<'_> {
+    /// Judges all changes; why each is refused is empty where it is not.
+    pub(crate) fn check(&self, document: &Value, refused: &dyn Fn(&str) -> String) {
+        assert_eq!(refused(&document.to_string()), "");
+        let mut passed = Vec::new();
+        for Change { what, place, text } in changes(document) {
+            let (name, refusal) = (format!("{place} {what}"), refused(&text));
+            let says_nothing = self.nothing.iter().any(|part| place.starts_with(part));
+            if says_nothing && !what.starts_with("twice") {
+                assert_eq!(refusal, "", "{name}");
+                continue;
+            }
+            if refusal.is_empty() {
+                passed.push(name);
+                continue;
+            }
+            if what.starts_with("twice") {
+                let key = place.rsplit('/').next().unwrap();
+                let twice = format!("{}the key {key:?} is given twice", self.malformed);
+                assert_eq!(refusal, twice, "{name}");
+                continue;
+            }
+            let fits = |(part, _): &&(&str, _)| {
+                place.ends_with(part) || place.contains(&format!("{part}/"))
+            };
+            let own = self.reasons.iter().copied().flatten().rfind(fits);
+            let own = own.map_or(&[][..], |(_, own)| own);
+            let is_own = own.iter().any(|reason| refusal.starts_with(reason));
+            // What is no document any more says what is missing; a letter that is changed makes another.
+            let is_malformed = what != "flipped" && refusal.starts_with(self.malformed);
+            assert!(is_own || is_malformed, "{name}: {refusal:?}, not one of {own:?}");
+        }
+        passed.dedup();
+        assert_eq!(passed, self.harmless);
+    }
 }
 
 /// All changes of a document.
-pub(crate) fn changes(document: &Value) -> Vec<Change> {
+fn changes(document: &Value) -> Vec<Change> {
     let mut places = Vec::new();
     find_places(String::new(), document, &mut places);
     let mut all = Vec::new();

@@ -61,7 +61,8 @@ impl Clock {
         }])
     }
 
-    /// What the authority answers about a signature.
+    /// What the authority answers about a signature. Its certificates, which nobody signs there and the
+    /// root of trust has, are not in it.
     pub(crate) fn stamp(&self, signature: &[u8]) -> Vec<u8> {
         let file = |name: &str| self.folder.path().join(name);
         let run = |arguments: &[&str]| {
@@ -70,7 +71,7 @@ impl Clock {
             assert!(output.status.success(), "{output:?}");
         };
         fs::write(file("signature"), signature).unwrap();
-        run(&["ts", "-query", "-data", "signature", "-sha256", "-cert", "-out", "query"]);
+        run(&["ts", "-query", "-data", "signature", "-sha256", "-out", "query"]);
         run(&[
             "ts",
             "-reply",

@@ -12,7 +12,7 @@ use crate::{
         Layer, ask,
         authority::Wish,
         bundles::{SIGNED, bundle, logged, of_certificate, of_key, statement},
-        changes::changes,
+        changes::{Expected, Reasons},
         clock::Clock,
         host_of, image,
         log::Log,
@@ -25,10 +25,6 @@ const PROMISE: &str = "invalid inclusion promise: ";
 const PROOF: &str = "invalid inclusion proof: ";
 const SHAPE: &str = "Bundle error: ";
 const STAMP: &str = "invalid RFC 3161 timestamp: TSA timestamp verification failed: ";
-
-/// Why a change of a part, or of what is in it, may be refused besides that it makes no bundle any more.
-/// The last one that fits counts.
-type Reasons = &'static [(&'static str, &'static [&'static str])];
 
 const OF_ALL: Reasons = &[
     ("/mediaType", &[MALFORMED]),
@@ -83,36 +79,10 @@ const OF_STAMPED: Reasons = &[
     ("/signedTimestamp", &[STAMP]),
 ];
 
-/// Refuses every change but the harmless ones, which it wants to pass.
 fn check(entry: Value, bundle: &Value, reasons: &[Reasons], harmless: &[&str]) {
     let verifier = verifier(entry, &Environment::default());
-    let refused = |text: &str| refused(&verifier, text);
-    assert_eq!(refused(&bundle.to_string()), "");
-    let mut passed = Vec::new();
-    for change in changes(bundle) {
-        let name = format!("{} {}", change.place, change.what);
-        let refusal = refused(&change.text);
-        if refusal.is_empty() {
-            passed.push(name);
-            continue;
-        }
-        if change.what.starts_with("twice") {
-            let key = change.place.rsplit('/').next().unwrap();
-            assert_eq!(refusal, format!("{MALFORMED}the key {key:?} is given twice"), "{name}");
-            continue;
-        }
-        let fits = |(part, _): &&(&str, _)| {
-            change.place.ends_with(part) || change.place.contains(&format!("{part}/"))
-        };
-        let own = reasons.iter().copied().flatten().rfind(fits);
-        let own = own.map_or(&[][..], |(_, own)| own);
-        let is_own = own.iter().any(|reason| refusal.starts_with(reason));
-        // What is no bundle any more says what is missing; a letter that is changed makes another bundle.
-        let is_malformed = change.what != "flipped" && refusal.starts_with(MALFORMED);
-        assert!(is_own || is_malformed, "{name}: {refusal:?}, not one of {own:?}");
-    }
-    passed.dedup();
-    assert_eq!(passed, harmless);
+    let expected = Expected { malformed: MALFORMED, reasons, nothing: &[], harmless };
+    expected.check(bundle, &|text| refused(&verifier, text));
 }
 
 fn refused(verifier: &CosignVerifier, text: impl Into<Vec<u8>>) -> String {
@@ -218,7 +188,7 @@ fn no_bundle_that_is_cut_passes() {
     let lab = Lab::new("p256");
     let text = lab.certified(&Wish::default()).to_string();
     let verifier = verifier(lab.keyless(), &Environment::default());
-    for cut in 0..text.len() {
+    for cut in (0..text.len()).step_by(7) {
         let refusal = refused(&verifier, &text.as_bytes()[..cut]);
         let why = refusal.strip_prefix("the bundle is malformed: ");
         assert!(why.is_some_and(|why| why.starts_with("EOF while parsing")), "{cut}: {refusal}");
