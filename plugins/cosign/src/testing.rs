@@ -182,7 +182,16 @@ pub(crate) fn verifier(mut entry: Value, environment: &Environment) -> CosignVer
 
 /// What a verifier answers about a host's artifact.
 pub(crate) fn ask(verifier: &CosignVerifier, host: &Arc<MemoryHost>) -> VerifierReport {
-    let subject = Reference::parse_subject("r.io/a:v1").unwrap().with_digest(image());
+    ask_for("r.io/a:v1", verifier, host)
+}
+
+/// The same where the image is asked for by another name.
+pub(crate) fn ask_for(
+    name: &str,
+    verifier: &CosignVerifier,
+    host: &Arc<MemoryHost>,
+) -> VerifierReport {
+    let subject = Reference::parse_subject(name).unwrap().with_digest(image());
     let descriptor = Descriptor::new(media_type::OCI_MANIFEST, digest_of(b"artifact"), 1)
         .with_artifact_type(media_type::COSIGN_SIGNATURE);
     let referrer = Arc::new(Referrer::new(descriptor, Binding::Payload));

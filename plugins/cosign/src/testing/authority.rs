@@ -75,8 +75,17 @@ impl Authority {
 
     /// An authority that this one vouches for, with the same log.
     pub(crate) fn intermediate(&self, years: (i32, i32)) -> Self {
+        self.intermediate_for(years, vec![ExtendedKeyUsagePurpose::CodeSigning])
+    }
+
+    /// The same for these purposes.
+    pub(crate) fn intermediate_for(
+        &self,
+        years: (i32, i32),
+        purposes: Vec<ExtendedKeyUsagePurpose>,
+    ) -> Self {
         let (key, mut params) = (KeyPair::generate().unwrap(), authority("between", years));
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
+        params.extended_key_usages = purposes;
         let issuer = CertifiedIssuer::signed_by(params, key, &self.issuer);
         Self { issuer: issuer.unwrap(), certificate_log: Arc::clone(&self.certificate_log) }
     }

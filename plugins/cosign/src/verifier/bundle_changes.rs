@@ -184,6 +184,36 @@ fn no_change_of_a_bundle_of_the_images_own_bytes_passes() {
 }
 
 #[test]
+fn a_bundle_has_few_proofs() {
+    let lab = Lab::new("p256");
+    let mut bundle = logged(lab.signed(), &lab.log, &lab.signer.pem());
+    let verifier = verifier(lab.policy(json!({})), &Environment::default());
+    let one = bundle["verificationMaterial"]["tlogEntries"][0].clone();
+    for (count, why) in [
+        (32, "invalid inclusion promise: SET verification failed: "),
+        (33, "the bundle has 33 entries of a log, and at most 32 are looked at"),
+    ] {
+        let entries = (0..count).map(|index: i32| {
+            let mut entry = one.clone();
+            entry["logIndex"] = (index + 7).to_string().into();
+            entry
+        });
+        bundle["verificationMaterial"]["tlogEntries"] = entries.collect();
+        let refused = refused(&verifier, bundle.to_string());
+        assert!(refused.starts_with(why), "{refused}");
+    }
+    let entries = &mut bundle["verificationMaterial"];
+    entries["tlogEntries"] = json!([one]);
+    let stamps: Value =
+        (0..33_u8).map(|byte| json!({"signedTimestamp": STANDARD.encode([byte])})).collect();
+    entries["timestampVerificationData"] = json!({"rfc3161Timestamps": stamps});
+    assert_eq!(
+        refused(&verifier, bundle.to_string()),
+        "the bundle has 33 timestamps, and at most 32 are looked at"
+    );
+}
+
+#[test]
 fn no_bundle_that_is_cut_passes() {
     let lab = Lab::new("p256");
     let text = lab.certified(&Wish::default()).to_string();

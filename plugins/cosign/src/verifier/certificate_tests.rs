@@ -5,6 +5,7 @@ use std::{fs, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ratify_core::{Certainty, ErrorCode};
+use rcgen::ExtendedKeyUsagePurpose;
 use serde_json::{Value, json};
 
 use super::keyless_tests::{LOG_ENTRY, Lab, identity, refusal};
@@ -161,6 +162,22 @@ fn an_authority_between_has_to_be_valid_itself() {
         let unlogged = lab.unlogged(&certified).with(CHAIN, chain);
         let refused = lab.refused(entry(&lab, false), unlogged);
         assert!(refused.starts_with(&format!("{UNTRUSTED}{why}")), "{refused}");
+    }
+}
+
+/// Unlike in Go, no purpose is not any. What the root of trust has is not asked for one.
+#[test]
+fn an_authority_between_has_to_be_for_signing_code_or_trusted_itself() {
+    let lab = Lab::new();
+    for purposes in [vec![], vec![ExtendedKeyUsagePurpose::ServerAuth]] {
+        fs::write(lab.root(), lab.authority.trusted_root(&lab.log).to_string()).unwrap();
+        let between = lab.authority.intermediate_for((2020, 2100), purposes);
+        let certified = between.certify(&Wish::default());
+        let layer = lab.layer(&certified).with(CHAIN, between.pem());
+        let refused = lab.refused(entry(&lab, true), layer.clone());
+        assert!(refused.starts_with(&format!("{INVALID}RequiredEkuNotFoundContext")), "{refused}");
+        fs::write(lab.root(), between.trusted_root(&lab.log).to_string()).unwrap();
+        assert_eq!(lab.refused(entry(&lab, true), layer), "");
     }
 }
 

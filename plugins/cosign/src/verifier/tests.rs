@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     Environment,
-    testing::{KINDS, Layer, Signer, ask, ask_about, host_of, image, payload, verifier},
+    testing::{KINDS, Layer, Signer, ask, ask_about, ask_for, host_of, image, payload, verifier},
 };
 
 /// A policy of keys, without the log.
@@ -97,26 +97,87 @@ fn a_payload_of_another_digest_is_refused_on_both_ways() {
 fn any_one_valid_signature_is_enough_in_either_order_and_none_is_not() {
     let file = KeyFile::new("p256");
     let good = Layer::signed(&file.signer);
+    let (other, moved) = (Signer::new("p256"), payload(&format!("sha256:{}", "cd".repeat(32))));
+    let no_signature = Layer::new(payload(image().as_str()), b"no signature");
     let bad = [
-        Layer::signed(&Signer::new("p256")),
-        Layer::new(payload(image().as_str()), b"no signature"),
-        Layer { annotations: [].into(), ..good.clone() },
-        good.clone().with("dev.cosignproject.cosign/signature", "no base64"),
-        good.clone().with("dev.sigstore.cosign/bundle", "{"),
-        Layer::bundle("{}"),
+        (Layer::signed(&other), "invalid signature when validating ASN.1 encoded signature"),
+        (no_signature, "invalid signature when validating IEEE_P1363 encoded signature"),
+        (
+            Layer { annotations: [].into(), ..good.clone() },
+            "ecdsa: Invalid IEEE_P1363 encoded bytes",
+        ),
+        (
+            Layer::new(moved.clone(), &file.signer.sign(&moved)),
+            "invalid or missing digest in claim: sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd",
+        ),
+        (
+            good.clone().with("dev.cosignproject.cosign/signature", "no base64"),
+            "illegal base64 data in the signature",
+        ),
+        (
+            good.clone().with("dev.sigstore.cosign/bundle", "{"),
+            "failed to unmarshal bundle from blob payload: EOF while parsing an object at line 1 column 1",
+        ),
+        (Layer::bundle("{}"), "the bundle is malformed: missing field `mediaType`"),
     ];
-    for entry in [file.policy(), file.legacy()] {
-        for bad in &bad {
-            for layers in [[good.clone(), bad.clone()], [bad.clone(), good.clone()]] {
-                let report = ask_about(entry.clone(), &layers);
-                assert!(report.is_success, "{report:?}");
-                assert_eq!(report.extensions["signatures"].as_array().unwrap().len(), 2);
+    for (entry, parsing) in [
+        (file.policy(), "Failed to parse Cosign signature with digest "),
+        (file.legacy(), "failed to parse static signature opts: "),
+    ] {
+        // Why each layer does not count; empty for the one that does.
+        let judge = |layers: &[&Layer]| -> (bool, Vec<String>) {
+            let layers: Vec<Layer> = layers.iter().map(|layer| (*layer).clone()).collect();
+            let report = ask_about(entry.clone(), &layers);
+            let reasons = report.extensions["signatures"].as_array().unwrap().iter().map(|one| {
+                let one = one.get("verifications").map_or(one, |all| &all[0]);
+                let error = one["error"].as_str().unwrap_or_default();
+                assert_eq!(one["isSuccess"] == true, error.is_empty(), "{report:?}");
+                match error.strip_prefix(parsing) {
+                    Some(rest) if parsing.ends_with("digest ") => rest[73..].to_owned(),
+                    Some(rest) => rest.to_owned(),
+                    None => error.to_owned(),
+                }
+            });
+            (report.is_success, reasons.collect())
+        };
+        for (one, why) in &bad {
+            assert_eq!(judge(&[&good, one]), (true, vec![String::new(), (*why).to_owned()]));
+            assert_eq!(judge(&[one, &good]), (true, vec![(*why).to_owned(), String::new()]));
+            for (another, why_too) in &bad {
+                let reasons = vec![(*why).to_owned(), (*why_too).to_owned()];
+                assert_eq!(judge(&[one, another]), (false, reasons));
             }
-            let report = ask_about(entry.clone(), &[bad.clone(), bad.clone()]);
-            assert!(!report.is_success, "{report:?}");
-            assert!(report.extensions.to_string().contains("\"error\":\""), "{report:?}");
         }
         assert!(!ask_about(entry.clone(), &[]).is_success);
+    }
+}
+
+/// Under which name does not matter: the digest is the image. Who has to have signed what is asked for by a
+/// name, scopes say.
+#[test]
+fn a_signature_that_was_copied_with_its_image_counts_where_a_scope_covers_it() {
+    let file = KeyFile::new("p256");
+    // The payload says r.io/a.
+    let host = Arc::new(host_of(&[Layer::signed(&file.signer)]));
+    let of_other = Arc::new(host_of(&[Layer::signed(&Signer::new("p256"))]));
+    let mut entry = file.policy();
+    entry["trustPolicies"][0]["scopes"] = json!(["r.io/a*", "mirror.example.com/*"]);
+    let verifier = verifier(entry, &Environment::default());
+    for name in [
+        "r.io/a:v1",
+        "r.io/a:v2",
+        "r.io/another:v1",
+        "mirror.example.com/a:v1",
+        "mirror.example.com/deep/b:latest",
+    ] {
+        let report = ask_for(name, &verifier, &host);
+        assert!(report.is_success, "{name}: {report:?}");
+        assert!(!ask_for(name, &verifier, &of_other).is_success, "{name}");
+    }
+    for name in ["r.io/b:v1", "mirror.example.org/a:v1", "other.r.io/a:v1"] {
+        let report = ask_for(name, &verifier, &host);
+        assert!(!report.is_success, "{name}");
+        assert_eq!(report.error_reason, format!("No policy found for the artifact {name}"));
     }
 }
 
