@@ -75,6 +75,30 @@ fn an_image_signed_by_a_key_passes_whatever_kind_the_key_is() {
 }
 
 #[test]
+fn a_signature_of_one_kind_is_none_of_a_key_of_another() {
+    let kinds = ["p256", "p384", "p521", "p521-sha512", "rsa2048", "rsa3072-sha384", "ed25519"];
+    let layers = kinds.map(|kind| Layer::signed(&Signer::new(kind)));
+    for kind in kinds {
+        let file = KeyFile::new(kind);
+        let reasons: &[&str] = match kind {
+            "ed25519" => &["failed to verify signature"],
+            _ if kind.starts_with("rsa") => &["crypto/rsa: verification error"],
+            _ => &[
+                "invalid signature when validating ASN.1 encoded signature",
+                "invalid signature when validating IEEE_P1363 encoded signature",
+                "ecdsa: Invalid IEEE_P1363 encoded bytes",
+            ],
+        };
+        for (other, layer) in kinds.iter().zip(&layers) {
+            let report = ask_about(file.policy(), std::slice::from_ref(layer));
+            assert!(!report.is_success, "{kind} {other}");
+            let error = &report.extensions["signatures"][0]["verifications"][0]["error"];
+            assert!(reasons.contains(&error.as_str().unwrap()), "{kind} {other}: {error}");
+        }
+    }
+}
+
+#[test]
 fn a_payload_of_another_digest_is_refused_on_both_ways() {
     let file = KeyFile::new("p256");
     let other = format!("sha256:{}", "cd".repeat(32));
