@@ -113,13 +113,8 @@ impl<'a> Signature<'a> {
 
     /// The entry of the log that goes with the signature, where the log is looked at and one does.
     fn kept(&self, signed: &Signed<'_>, checks: &Checks<'_>) -> Result<Option<Logged>, Refusal> {
-        let log_keys = &match checks.rekor_url {
-            None => return Ok(None),
-            Some(_) => trusted(checks)?,
-        }
-        .log_keys;
-        let Some(entry) = &self.entry else { return Ok(None) };
-        let time = rekor::check_entry(entry, signed, log_keys, checks.now)
+        let (Some(_), Some(entry)) = (checks.rekor_url, &self.entry) else { return Ok(None) };
+        let time = rekor::check_entry(entry, signed, &trusted(checks)?.log_keys, checks.now)
             .map_err(|refusal| refusal.within("error verifying bundle"))?;
         Ok(Some(Logged { entry: entry.clone(), time, is_offline: true }))
     }

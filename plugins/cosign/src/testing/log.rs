@@ -32,9 +32,9 @@ impl Log {
         })
     }
 
-    fn promised(&self, body: &Value) -> Value {
+    fn promised(&self, body: &str) -> Value {
         json!({
-            "body": STANDARD.encode(body.to_string()),
+            "body": STANDARD.encode(body),
             "integratedTime": self.time,
             "logID": sha256(&self.key.spki()).to_hex(),
             "logIndex": 7,
@@ -48,6 +48,11 @@ impl Log {
 
     /// What cosign keeps beside a signature.
     pub(crate) fn annotation(&self, body: &Value) -> Value {
+        self.annotation_of(&body.to_string())
+    }
+
+    /// The same of a body as it is written.
+    pub(crate) fn annotation_of(&self, body: &str) -> Value {
         let promised = self.promised(body);
         json!({"SignedEntryTimestamp": self.promise(&promised), "Payload": promised})
     }
@@ -75,7 +80,7 @@ impl Log {
 
     /// What the log answers to a search: a tree of another leaf and this one.
     pub(crate) fn found(&self, body: &Value) -> Value {
-        let mut entry = self.promised(body);
+        let mut entry = self.promised(&body.to_string());
         let leaf = sigstore_merkle::hash_leaf(body.to_string().as_bytes());
         let other = sigstore_merkle::hash_leaf(b"another");
         let root = sigstore_merkle::hash_children(&other, &leaf);
@@ -84,7 +89,7 @@ impl Log {
         let signed = [&id.as_bytes()[..4], &self.key.sign(note.as_bytes())].concat();
         let checkpoint = format!("{note}\n\u{2014} log.example.com {}\n", STANDARD.encode(signed));
         entry["verification"] = json!({
-            "signedEntryTimestamp": self.promise(&self.promised(body)),
+            "signedEntryTimestamp": self.promise(&entry),
             "inclusionProof": {
                 "checkpoint": checkpoint, "hashes": [other.to_hex()], "logIndex": 1, "treeSize": 2,
                 "rootHash": root.to_hex(),

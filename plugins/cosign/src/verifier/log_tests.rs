@@ -136,6 +136,15 @@ fn an_entry_has_to_be_promised_and_about_this_signature() {
     );
     let unknown = changed("/spec/data/hash/algorithm", "md5".into());
     assert!(unknown.starts_with(&format!("{all}the entry of the log is malformed")), "{unknown}");
+    let body = lab.body().to_string();
+    for key in ["spec", "kind", "content", "value"] {
+        let named = format!("\"{key}\":");
+        let twice = body.replacen(&named, &format!("{named}{{}},{named}"), 1);
+        assert_eq!(
+            refused(&lab.log.annotation_of(&twice)).split(" at line ").next().unwrap(),
+            format!("{all}the entry of the log is malformed: the key {key:?} is given twice")
+        );
+    }
     assert_eq!(changed("/kind", "rekord".into()), format!("{all}unsupported type"));
     assert_eq!(changed("/apiVersion", "0.0.2".into()), format!("{all}unsupported type"));
 }
@@ -182,6 +191,10 @@ fn what_a_log_answers_has_to_prove_it() {
     // One that proves it is enough.
     assert_eq!(refused(json!([{ "00": entry }, { (uuid): entry }])), "");
     assert!(refused(json!({"a": 1})).starts_with("searching log query: "));
+    let twice = format!("[{{\"{uuid}\":{entry},\"{uuid}\":{entry}}}]");
+    let host = host_of(&[lab.layer()]).fetching(move |_| Ok(twice.clone().into()));
+    let refused = lab.refused(host);
+    assert!(refused.contains(&format!("the key {uuid:?} is given twice")), "{refused}");
 }
 
 #[test]
