@@ -140,6 +140,29 @@ fn no_change_of_a_bundle_with_a_timestamp_passes() {
     check(entry, &bundle, &[OF_ALL, OF_CERTIFICATE, OF_STAMPED], &[]);
 }
 
+/// A key does not end. What the time is of its signature is looked at with the log, and has to be right then.
+#[test]
+fn a_timestamp_of_a_key_has_to_be_right_where_the_log_is_looked_at() {
+    let lab = Lab::new("p256");
+    let (Some(clock), Some(stranger)) = (Clock::new(), Clock::new()) else { return };
+    trust(&lab, &clock);
+    let signed = || logged(lab.signed(), &lab.log, &lab.signer.pem());
+    let good = stamped(signed(), &clock);
+    let mut of_another = signed();
+    of_another["verificationMaterial"]["timestampVerificationData"] =
+        stamped(signed(), &clock)["verificationMaterial"]["timestampVerificationData"].clone();
+    for (bundle, why) in [
+        (good, ""),
+        (of_another, "Timestamp message hash mismatch: "),
+        (stamped(signed(), &stranger), "Failed to verify timestamp signature: "),
+    ] {
+        assert_eq!(lab.by_key(&bundle, false), "");
+        let refused = lab.by_key(&bundle, true);
+        let is_it = refused.strip_prefix(STAMP).unwrap_or(&refused).starts_with(why);
+        assert!(is_it && refused.is_empty() == why.is_empty(), "{why}: {refused}");
+    }
+}
+
 /// Trusts a clock, too.
 fn trust(lab: &Lab, clock: &Clock) {
     let mut root = lab.authority.trusted_root(&lab.log);

@@ -244,6 +244,26 @@ fn a_log_is_asked_only_about_what_is_good_but_for_that() {
 }
 
 #[test]
+fn a_log_is_asked_only_about_the_key_that_signed() {
+    let lab = Lab::new("p256");
+    let keys = ["a.pub", "b.pub", "cosign.pub"].map(|name| lab.folder.path().join(name));
+    for other in &keys[..2] {
+        fs::write(other, Signer::new("p256").pem()).unwrap();
+    }
+    let keys: Vec<Value> = keys.iter().map(|file| json!({"file": file})).collect();
+    let policy = json!({"name": "default", "scopes": ["*"], "keys": keys});
+    let environment = Environment {
+        rekor_public_key: Some(lab.folder.path().join("log.pub")),
+        ..Environment::default()
+    };
+    let found = lab.log.found(&lab.body()).to_string();
+    let host = Arc::new(host_of(&[lab.layer()]).fetching(move |_| Ok(found.clone().into())));
+    let report = ask(&verifier(json!({"trustPolicies": [policy]}), &environment), &host);
+    assert!(report.is_success, "{report:?}");
+    assert_eq!(host.asked().len(), 1);
+}
+
+#[test]
 fn an_entry_that_is_there_is_looked_at_first() {
     let lab = Lab::new("p256");
     let entry = Log::new().annotation(&lab.body());
