@@ -3,8 +3,8 @@
 
 use ratify_core::executor::testing::MemoryHost;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
 
 use crate::certificate::Certificate;
@@ -122,6 +122,44 @@ pub(crate) fn pem_of(certificates: &[&Certificate]) -> String {
     certificates.iter().map(block).collect()
 }
 
+/// The extension of who says what time it is; the purpose after its last number.
+pub(crate) fn purpose(last: u8, is_critical: bool) -> CustomExtension {
+    let purposes = vec![0x30, 10, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, last];
+    let mut extension = CustomExtension::from_oid_content(&[2, 5, 29, 37], purposes);
+    extension.set_criticality(is_critical);
+    extension
+}
+
+pub(crate) fn for_timestamps(of: &mut CertificateParams) {
+    of.custom_extensions.push(purpose(8, true));
+}
+
+/// A token of `openssl ts` over a message, with these certificates in it.
+pub(crate) fn token(signer: &Issued, chain: &[&Certificate], message: &[u8]) -> Vec<u8> {
+    use std::fs;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("signer.pem"), pem_of(&[&signer.certificate])).unwrap();
+    fs::write(at("chain.pem"), pem_of(chain)).unwrap();
+    fs::write(at("key.pem"), signer.key.serialize_pem()).unwrap();
+    fs::write(at("message"), message).unwrap();
+    let config = "[t]\nserial = serial\nsigner_cert = signer.pem\ncerts = chain.pem\nsigner_key = key.pem\nsigner_digest = sha256\ndefault_policy = 1.2.3\ndigests = sha256\naccuracy = secs:1, millisecs:2, microsecs:3\ness_cert_id_alg = sha256\n";
+    fs::write(at("ts.cnf"), config).unwrap();
+    openssl(folder.path(), "ts -query -data message -sha256 -cert -out query");
+    openssl(
+        folder.path(),
+        "ts -reply -config ts.cnf -section t -queryfile query -token_out -out token",
+    );
+    fs::read(at("token")).unwrap()
+}
+
+/// Runs the real `openssl` in a folder.
+pub(crate) fn openssl(folder: &std::path::Path, arguments: &str) {
+    let mut program = std::process::Command::new("openssl");
+    let output = program.current_dir(folder).args(arguments.split(' ')).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
 /// A host of whose provider `trusted` these are the certificates.
 pub(crate) fn host_trusting(certificates: &[&Certificate]) -> MemoryHost {
     MemoryHost::default().with_certificates("trusted", certificates.iter().map(|one| one.der()))
@@ -211,7 +249,7 @@ pub(crate) fn epoch(seconds: i64) -> coset::cbor::Value {
 }
 
 /// A signature of two numbers of fixed length.
-fn sign(signer: &KeyPair, message: &[u8]) -> Vec<u8> {
+pub(crate) fn sign(signer: &KeyPair, message: &[u8]) -> Vec<u8> {
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
     let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
     let key = EcdsaKeyPair::from_pkcs8(algorithm, &signer.serialize_der()).unwrap();

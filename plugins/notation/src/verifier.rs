@@ -181,4 +181,6 @@ impl Verifier for NotationVerifier {
 }
 
 #[cfg(test)]
+mod bad_tests;
+#[cfg(test)]
 mod tests;

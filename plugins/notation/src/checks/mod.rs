@@ -180,7 +180,8 @@ fn untrusted_revocation() -> Refusal {
 
 /// Whether the signature is about the image: its digest, its size and what it is.
 fn check_payload(payload: &[u8], subject: &Descriptor) -> Result<()> {
-    let payload = ratify_core::strict_json::parse(payload).map_err(|error| error.to_string())?;
+    let payload = ratify_core::strict_json::parse(payload);
+    let payload = payload.map_err(|error| format!("the payload: {error}"))?;
     let target = payload.get("targetArtifact");
     let of_target = |key: &str| target.and_then(|target| target.get(key));
     let is_same = of_target("digest").and_then(Value::as_str) == Some(subject.digest.as_str())

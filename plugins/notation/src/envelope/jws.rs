@@ -26,7 +26,7 @@ pub(super) fn open(bytes: &[u8]) -> Result<Opened, EnvelopeError> {
     let algorithm = protected.algorithm()?;
     let payload = decoded(&raw.payload).map_err(EnvelopeError::Integrity)?;
     let is_object = ratify_core::strict_json::parse(&payload).map(|payload| payload.is_object());
-    if !is_object.map_err(|error| EnvelopeError::Integrity(error.to_string()))? {
+    if !is_object.map_err(|error| EnvelopeError::Integrity(format!("the payload: {error}")))? {
         return Err(EnvelopeError::Integrity("the payload is no JSON object".to_owned()));
     }
     let signature = decoded(&raw.signature).map_err(EnvelopeError::Integrity)?;

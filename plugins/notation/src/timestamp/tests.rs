@@ -1,64 +1,19 @@
 //! Tokens of `openssl ts`, and what happens to those that are changed, cut, of another or of nobody.
 
-use std::{fs, process::Command};
-
-use rcgen::{CertificateParams, CustomExtension, date_time_ymd};
+use rcgen::{CertificateParams, date_time_ymd};
 use x509_cert::der::{Decode as _, Reader as _, SliceReader, Tagged as _, asn1::AnyRef};
 
 use super::*;
 use crate::{
     certificate::{Certificate, Purpose, check_chain},
     moment::Moment,
-    testing::{Authority, Issued, has_openssl, pem_of},
+    testing::{Authority, for_timestamps, has_openssl, token},
 };
 
 const MESSAGE: &[u8] = b"the bytes of a signature";
 
 fn now() -> Moment {
     Moment::of_clock(std::time::SystemTime::now())
-}
-
-/// The extension of who says what time it is; the purpose after its last number.
-fn purpose(last: u8, is_critical: bool) -> CustomExtension {
-    let purposes = vec![0x30, 10, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, last];
-    let mut extension = CustomExtension::from_oid_content(&[2, 5, 29, 37], purposes);
-    extension.set_criticality(is_critical);
-    extension
-}
-
-fn for_timestamps(of: &mut CertificateParams) {
-    of.custom_extensions.push(purpose(8, true));
-}
-
-/// A token over the message, with these certificates in it.
-fn token(signer: &Issued, chain: &[&Certificate]) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    fs::write(at("signer.pem"), pem_of(&[&signer.certificate])).unwrap();
-    fs::write(at("chain.pem"), pem_of(chain)).unwrap();
-    fs::write(at("key.pem"), signer.key.serialize_pem()).unwrap();
-    fs::write(at("message"), MESSAGE).unwrap();
-    let config = "[t]\nserial = serial\nsigner_cert = signer.pem\ncerts = chain.pem\nsigner_key = key.pem\nsigner_digest = sha256\ndefault_policy = 1.2.3\ndigests = sha256\naccuracy = secs:1, millisecs:2, microsecs:3\ness_cert_id_alg = sha256\n";
-    fs::write(at("ts.cnf"), config).unwrap();
-    let run = |arguments: &[&str]| {
-        let output = Command::new("openssl").current_dir(&folder).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-    };
-    run(&["ts", "-query", "-data", "message", "-sha256", "-cert", "-out", "query"]);
-    run(&[
-        "ts",
-        "-reply",
-        "-config",
-        "ts.cnf",
-        "-section",
-        "t",
-        "-queryfile",
-        "query",
-        "-token_out",
-        "-out",
-        "token",
-    ]);
-    fs::read(at("token")).unwrap()
 }
 
 fn proven(
@@ -78,7 +33,7 @@ fn a_real_token_names_a_time_and_whose_it_is() {
     let root = Authority::root("root");
     let between = root.authority("between");
     let signer = between.issue("tsa", for_timestamps);
-    let bytes = token(&signer, &[&between.certificate, &signer.certificate]);
+    let bytes = token(&signer, &[&between.certificate, &signer.certificate], MESSAGE);
     let chain = proven(&bytes, &[&root.certificate], now()).unwrap();
     assert_eq!(chain, [signer.certificate, between.certificate.clone(), root.certificate]);
     assert_eq!(check_chain(&chain, Purpose::Timestamping), Ok(()));
@@ -101,7 +56,7 @@ fn a_token_of_nobody_who_is_trusted_then_or_for_that_is_refused() {
     let root = Authority::root("root");
     let of = |change: fn(&mut CertificateParams)| {
         let signer = root.issue("tsa", change);
-        token(&signer, &[&root.certificate])
+        token(&signer, &[&root.certificate], MESSAGE)
     };
     let good = of(for_timestamps);
     let refusal =
@@ -141,7 +96,7 @@ fn lengths_may_be_longer_than_they_need_be_but_not_open() {
     }
     let root = Authority::root("root");
     let signer = root.issue("tsa", for_timestamps);
-    let bytes = token(&signer, &[&root.certificate]);
+    let bytes = token(&signer, &[&root.certificate], MESSAGE);
     let long = lengthened(&bytes);
     assert!(long.len() > bytes.len() + 100);
     let chain = proven(&long, &[&root.certificate], now()).unwrap();
@@ -163,7 +118,7 @@ fn no_byte_of_a_token_that_is_changed_or_cut_off_makes_it_panic_or_another_time(
     }
     let root = Authority::root("root");
     let signer = root.issue("tsa", for_timestamps);
-    let bytes = token(&signer, &[&root.certificate]);
+    let bytes = token(&signer, &[&root.certificate], MESSAGE);
     let time = Token::parse(&bytes).unwrap().time_of(MESSAGE).unwrap();
     let mut good = 0;
     for at in 0..bytes.len() {
