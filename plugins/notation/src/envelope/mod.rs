@@ -243,4 +243,6 @@ fn not_critical(missing: &[&str]) -> EnvelopeError {
 }
 
 #[cfg(test)]
+mod algorithm_tests;
+#[cfg(test)]
 mod tests;
