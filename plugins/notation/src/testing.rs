@@ -3,8 +3,9 @@
 
 use ratify_core::executor::testing::MemoryHost;
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
+    DistinguishedName, DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 
 use crate::certificate::Certificate;
@@ -120,6 +121,33 @@ pub(crate) fn pem_of(certificates: &[&Certificate]) -> String {
         format!("-----BEGIN CERTIFICATE-----\n{encoded}\n-----END CERTIFICATE-----\n")
     };
     certificates.iter().map(block).collect()
+}
+
+/// A list that is the newest throughout May 2024.
+pub(crate) fn list() -> CertificateRevocationListParams {
+    CertificateRevocationListParams {
+        this_update: date_time_ymd(2024, 5, 1),
+        next_update: date_time_ymd(2024, 6, 1),
+        crl_number: SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    }
+}
+
+/// An entry of a list.
+pub(crate) fn revoked(certificate: &Certificate) -> RevokedCertParams {
+    RevokedCertParams {
+        serial_number: SerialNumber::from_slice(&certificate.serial),
+        revocation_time: date_time_ymd(2024, 5, 2),
+        reason_code: None,
+        invalidity_date: None,
+    }
+}
+
+/// A list that an authority signed.
+pub(crate) fn signed_list(list: CertificateRevocationListParams, by: &Authority) -> bytes::Bytes {
+    list.signed_by(&by.issuer).unwrap().der().to_vec().into()
 }
 
 /// The extension of who says what time it is; the purpose after its last number.

@@ -1,14 +1,15 @@
 //! What follows from each check, at each level, and what a verdict rests on.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use coset::TaggedCborSerializable as _;
 use futures_util::FutureExt as _;
 use ratify_core::{ErrorCode, executor::testing::MemoryHost};
-use rcgen::{CertificateParams, CrlDistributionPoint, date_time_ymd};
+use rcgen::{CertificateParams, CrlDistributionPoint, KeyPair, date_time_ymd};
 use serde_json::json;
 
+mod chain;
 mod plugin;
 
 use super::{plugin::VERIFICATION_PLUGIN, *};
@@ -51,6 +52,16 @@ impl<'a> Trial<'a> {
     fn at(mut self, now: &str) -> Self {
         self.now = moment(now);
         self
+    }
+
+    /// What becomes of a signature, the same in each form.
+    fn told(mut self, both: &[(&'static str, Vec<u8>); 2]) -> String {
+        let [of_jws, of_cose] = both.each_ref().map(|(media_type, bytes)| {
+            self.media_type = media_type;
+            self.run(bytes).map_or_else(|refusal| refusal, |_| "good".to_owned())
+        });
+        assert_eq!(of_jws, of_cose);
+        of_jws
     }
 
     fn run(&self, envelope: &[u8]) -> Result<Accepted, String> {
@@ -99,6 +110,30 @@ fn nobody_answers(_: &ratify_core::FetchRequest) -> ratify_core::Result<Bytes> {
 fn signed(root: &Authority, change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
     let leaf = root.issue("leaf", change);
     jws(&leaf.key, &[&leaf.certificate, &root.certificate], &headers(), PAYLOAD)
+}
+
+/// A signature in each form, which may have an end.
+fn both(
+    key: &KeyPair,
+    chain: &[&Certificate],
+    expiry: Option<Moment>,
+) -> [(&'static str, Vec<u8>); 2] {
+    let (scheme, end) = ("io.cncf.notary.signingScheme", "io.cncf.notary.expiry");
+    let mut headers = headers();
+    let mut labels = vec![
+        (scheme, coset::cbor::Value::Text("notary.x509".into())),
+        ("io.cncf.notary.signingTime", epoch(1_714_979_289)),
+    ];
+    let mut critical = vec![scheme];
+    if let Some(expiry) = expiry {
+        critical.push(end);
+        headers[end] = json!(expiry.rfc3339());
+        let since = expiry.to_clock().duration_since(UNIX_EPOCH).unwrap();
+        labels.push((end, epoch(since.as_secs().try_into().unwrap())));
+    }
+    headers["crit"] = json!(critical);
+    let of_cose = cose(key, chain, &critical, labels).to_tagged_vec().unwrap();
+    [(envelope::JWS, jws(key, chain, &headers, PAYLOAD)), (envelope::COSE, of_cose)]
 }
 
 #[test]

@@ -9,12 +9,11 @@ use futures_util::FutureExt as _;
 use ratify_core::{ErrorCode, FetchRequest, UrlSource, executor::testing::MemoryHost};
 use rcgen::{
     CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
-    CrlIssuingDistributionPoint, CrlScope, CustomExtension, ExtendedKeyUsagePurpose, KeyIdMethod,
-    RevokedCertParams, SerialNumber, date_time_ymd,
+    CrlIssuingDistributionPoint, CrlScope, CustomExtension, ExtendedKeyUsagePurpose, date_time_ymd,
 };
 
 use super::*;
-use crate::testing::{Authority, Issued, has_openssl, pem_of};
+use crate::testing::{Authority, Issued, has_openssl, list, pem_of, revoked, signed_list};
 
 const LIST: &str = "http://list.example.com/a.crl";
 const RESPONDER: &str = "http://ocsp.example.com";
@@ -45,31 +44,6 @@ fn with_list(leaf: &mut CertificateParams) {
     leaf.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![LIST.into()] }];
 }
 
-/// A list that is the newest throughout May 2024.
-fn list() -> CertificateRevocationListParams {
-    CertificateRevocationListParams {
-        this_update: date_time_ymd(2024, 5, 1),
-        next_update: date_time_ymd(2024, 6, 1),
-        crl_number: SerialNumber::from(1),
-        issuing_distribution_point: None,
-        revoked_certs: Vec::new(),
-        key_identifier_method: KeyIdMethod::Sha256,
-    }
-}
-
-fn revoked(certificate: &Certificate) -> RevokedCertParams {
-    RevokedCertParams {
-        serial_number: SerialNumber::from_slice(&certificate.serial),
-        revocation_time: date_time_ymd(2024, 5, 2),
-        reason_code: None,
-        invalidity_date: None,
-    }
-}
-
-fn signed(list: CertificateRevocationListParams, by: &Authority) -> Bytes {
-    list.signed_by(&by.issuer).unwrap().der().to_vec().into()
-}
-
 fn serving(bytes: Bytes) -> MemoryHost {
     MemoryHost::default().fetching(move |request| {
         assert_eq!(request.url_source, UrlSource::Document);
@@ -82,8 +56,9 @@ fn serving(bytes: Bytes) -> MemoryHost {
 fn a_list_says_who_is_revoked_and_until_when_that_is_known() {
     let root = Authority::root("root");
     let leaf = root.issue("leaf", with_list);
-    let run =
-        |list, now: &str| check(&serving(signed(list, &root)), &leaf, &root, moment(now), None);
+    let run = |list, now: &str| {
+        check(&serving(signed_list(list, &root)), &leaf, &root, moment(now), None)
+    };
     let other = root.leaf("other").certificate;
     let of_others = || CertificateRevocationListParams {
         revoked_certs: vec![revoked(&other), revoked(&root.certificate)],
@@ -108,7 +83,7 @@ fn what_became_invalid_after_an_authority_signed_is_good() {
     let mut entry = revoked(&leaf.certificate);
     entry.invalidity_date = Some(date_time_ymd(2024, 5, 2));
     let list = CertificateRevocationListParams { revoked_certs: vec![entry], ..list() };
-    let host = serving(signed(list, &root));
+    let host = serving(signed_list(list, &root));
     let at = |time: Option<&str>| check(&host, &leaf, &root, moment(NOW), time.map(moment));
     assert!(at(Some("2024-05-01T23:59:59Z")).is_ok());
     assert!(at(Some("2024-05-02T00:00:00Z")).unwrap_err().ends_with("is revoked"));
@@ -123,7 +98,7 @@ fn a_list_of_another_or_of_a_part_that_is_not_about_it_says_nothing() {
     let part = |uri: &str, scope: Option<CrlScope>| {
         let distribution_point = CrlDistributionPoint { uris: vec![uri.into()] };
         let part = CrlIssuingDistributionPoint { distribution_point, scope };
-        signed(
+        signed_list(
             CertificateRevocationListParams { issuing_distribution_point: Some(part), ..list() },
             &root,
         )
@@ -132,8 +107,8 @@ fn a_list_of_another_or_of_a_part_that_is_not_about_it_says_nothing() {
     assert!(run(part(LIST, Some(CrlScope::UserCertsOnly))).is_ok());
     let namesake = Authority::root("root");
     for (what, bytes) in [
-        ("another key", signed(list(), &namesake)),
-        ("another name", signed(list(), &Authority::root("other"))),
+        ("another key", signed_list(list(), &namesake)),
+        ("another name", signed_list(list(), &Authority::root("other"))),
         ("another place", part("http://list.example.com/b.crl", None)),
         ("authorities only", part(LIST, Some(CrlScope::CaCertsOnly))),
         ("nothing", Bytes::new()),
@@ -153,7 +128,7 @@ fn no_byte_of_a_list_that_is_changed_or_cut_off_makes_it_panic_or_good() {
         revoked_certs: vec![revoked(&leaf.certificate)],
         ..list()
     };
-    let bytes = signed(list, &root);
+    let bytes = signed_list(list, &root);
     for at in 0..bytes.len() {
         let mut changed = bytes.to_vec();
         changed[at] ^= 0x11;
@@ -170,7 +145,7 @@ fn no_byte_of_a_list_that_is_changed_or_cut_off_makes_it_panic_or_good() {
 fn lists_are_kept_until_their_next_update_where_they_are_to_be() {
     let root = Authority::root("root");
     let leaf = root.issue("leaf", with_list);
-    let host = serving(signed(list(), &root));
+    let host = serving(signed_list(list(), &root));
     let lists = ListCache::default();
     let chain = [leaf.certificate.clone(), root.certificate.clone()];
     let shared = host.shared();
@@ -196,9 +171,9 @@ fn lists_are_kept_until_their_next_update_where_they_are_to_be() {
 fn a_list_that_somebody_on_the_way_made_is_not_kept() {
     let root = Authority::root("root");
     let leaf = root.issue("leaf", with_list);
-    let forged = signed(list(), &Authority::root("root"));
+    let forged = signed_list(list(), &Authority::root("root"));
     let is_first = std::sync::atomic::AtomicBool::new(true);
-    let good = signed(list(), &root);
+    let good = signed_list(list(), &root);
     let host = MemoryHost::default().fetching(move |_| {
         let is_first = is_first.swap(false, std::sync::atomic::Ordering::Relaxed);
         Ok(if is_first { forged.clone() } else { good.clone() })
@@ -225,7 +200,7 @@ fn a_list_is_fetched_in_clear_alone_and_one_that_cannot_be_had_may_pass() {
         let leaf = root.issue("leaf", |leaf| {
             leaf.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![url.into()] }];
         });
-        let host = serving(signed(list(), &root));
+        let host = serving(signed_list(list(), &root));
         assert!(check(&host, &leaf, &root, moment(NOW), None).unwrap_err().starts_with("Unknown"));
         assert_eq!(host.asked(), Vec::<String>::new(), "{url}");
     }
@@ -408,7 +383,7 @@ fn an_answer_without_an_end_is_not_believed_and_lists_stand_in() {
     let responder = endless(&of_both);
     let mut newest = list();
     newest.next_update = date_time_ymd(2099, 1, 1);
-    let newest = signed(newest, &root);
+    let newest = signed_list(newest, &root);
     let host = MemoryHost::default().fetching(move |request| match request.url == LIST {
         true => Ok(newest.clone()),
         false => responder.answer(request),
