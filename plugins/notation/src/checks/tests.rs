@@ -11,6 +11,7 @@ use serde_json::json;
 
 mod chain;
 mod plugin;
+mod timestamp;
 
 use super::{plugin::VERIFICATION_PLUGIN, *};
 use crate::{
@@ -74,8 +75,11 @@ impl<'a> Trial<'a> {
         }
         let document = json!({"version": "1.0", "trustPolicies": [statement]});
         let policy = TrustPolicy::read(&document).unwrap();
-        let stores =
-            json!({"ca": {"certs": ["trusted"]}, "signingAuthority": {"authorities": ["trusted"]}});
+        let stores = json!({
+            "ca": {"certs": ["trusted"]},
+            "signingAuthority": {"authorities": ["trusted"]},
+            "tsa": {"clocks": ["clocks"]},
+        });
         let stores = CertificateStores::read(stores.as_object().unwrap()).unwrap();
         let trust = TrustStores::new(&[], stores, "/nowhere".as_ref());
         let lists = ListCache::default();
