@@ -13,6 +13,8 @@ pub(crate) struct Refusal {
     /// It is boxed as an error, since v1 shows the code of one that has a code.
     cause: Box<dyn StdError + Send + Sync>,
     lasts: Lasting,
+    /// What to do about it, beside v1's words; empty where they are enough.
+    remediation: String,
 }
 
 /// How long a refusal is true.
@@ -41,6 +43,17 @@ impl Refusal {
         self
     }
 
+    /// The same with what to do about it.
+    pub(crate) fn with_remediation(mut self, remediation: String) -> Self {
+        self.remediation = remediation;
+        self
+    }
+
+    /// What to do about it, where more is known than the cause says.
+    pub(crate) fn remediation(&self) -> &str {
+        &self.remediation
+    }
+
     /// How long it is true.
     pub(crate) fn lasts(&self) -> Lasting {
         self.lasts
@@ -48,8 +61,7 @@ impl Refusal {
 
     /// The same with words in front.
     pub(crate) fn within(self, words: &str) -> Self {
-        let lasts = self.lasts;
-        Self { cause: Box::new(Within { words: words.to_owned(), cause: self.cause }), lasts }
+        Self { cause: Box::new(Within { words: words.to_owned(), cause: self.cause }), ..self }
     }
 
     /// The cause alone, to stand behind an error with a code.
@@ -66,7 +78,7 @@ impl fmt::Display for Refusal {
 
 impl From<String> for Refusal {
     fn from(text: String) -> Self {
-        Self { cause: text.into(), lasts: Lasting::Found }
+        Self { cause: text.into(), lasts: Lasting::Found, remediation: String::new() }
     }
 }
 
@@ -79,7 +91,7 @@ impl From<&str> for Refusal {
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let lasts = if error.is_transient() { Lasting::Passing } else { Lasting::Unknown };
-        Self { cause: Box::new(error), lasts }
+        Self { cause: Box::new(error), lasts, remediation: String::new() }
     }
 }
 
@@ -99,9 +111,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_in_front_keep_the_code_and_how_long_it_lasts() {
+    fn words_in_front_keep_the_code_what_to_do_and_how_long_it_lasts() {
         let inner = ErrorCode::CertInvalid.detail("d").passing(true);
-        let refusal = Refusal::from(inner).within("failed: ");
+        let refusal = Refusal::from(inner).with_remediation("do".to_owned()).within("failed: ");
+        assert_eq!(refusal.remediation(), "do");
         assert_eq!(refusal.to_string(), "failed: CERT_INVALID: d");
         assert_eq!(refusal.lasts(), Lasting::Passing);
         let outer = ErrorCode::VerifyReferenceFailure.error().with_source(refusal.into_cause());

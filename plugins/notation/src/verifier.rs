@@ -99,6 +99,7 @@ impl NotationVerifier {
         let is_found = is_found(&refusal);
         let is_passing = refusal.lasts() == crate::refusal::Lasting::Passing;
         let error = self.failure(&request.referrer.descriptor);
+        let error = error.with_remediation(refusal.remediation());
         let error = error.with_source(refusal.into_cause()).passing(is_passing);
         let mut report = VerifierReport::from_error(&error);
         if is_found {

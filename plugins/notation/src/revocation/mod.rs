@@ -67,6 +67,12 @@ impl Trouble {
         Self { text: text.into(), is_passing: false }
     }
 
+    /// What to do about it. v1's answer says only that nothing is known.
+    fn remediation(&self) -> String {
+        let cause = ratify_core::capped_line(&self.text, 512);
+        format!("Mend what keeps revocation from being known: {cause}")
+    }
+
     fn of_host(words: &str, error: &Error) -> Self {
         Self { text: format!("{words}{error}"), is_passing: error.is_transient() }
     }
@@ -110,7 +116,8 @@ impl Revocation<'_> {
                 let text = format!(
                     "{of_whom} certificate with subject {subject} revocation status is unknown"
                 );
-                Err(Refusal::from(text).unknown().passing(trouble.is_passing))
+                let refusal = Refusal::from(text).unknown().passing(trouble.is_passing);
+                Err(refusal.with_remediation(trouble.remediation()))
             }
             (None, None) => Ok(until),
         }
@@ -139,16 +146,23 @@ impl Revocation<'_> {
                 self.in_lists(certificate, issuer, signing_time).await,
             );
         }
-        let status = self.of_responders(certificate, issuer, signing_time).await;
-        if !has_lists || !matches!(status, Status::Unknown(_)) {
-            return self.told(at, certificate, status);
-        }
+        let of_responders = match self.of_responders(certificate, issuer, signing_time).await {
+            Status::Unknown(trouble) if has_lists => trouble,
+            status => return self.told(at, certificate, status),
+        };
         tracing::warn!(
             "OCSP check failed with unknown error and fallback to CRL check for certificate #{} in chain with subject {}",
             at + 1,
             quoted(&certificate.subject)
         );
-        self.told(at, certificate, self.in_lists(certificate, issuer, signing_time).await)
+        let status = match self.in_lists(certificate, issuer, signing_time).await {
+            Status::Unknown(of_lists) => {
+                let text = format!("{}; {}", of_responders.text, of_lists.text);
+                Status::Unknown(Trouble { text, ..of_lists })
+            }
+            status => status,
+        };
+        self.told(at, certificate, status)
     }
 
     fn told(&self, at: usize, certificate: &Certificate, status: Status) -> Status {
@@ -170,6 +184,8 @@ fn is_http(url: &str) -> bool {
     url.split_once("://").is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("http"))
 }
 
+#[cfg(test)]
+mod cause_tests;
 #[cfg(test)]
 mod flights_tests;
 #[cfg(test)]

@@ -15,15 +15,15 @@ use rcgen::{
 use super::*;
 use crate::testing::{Authority, Issued, has_openssl, list, pem_of, revoked, signed_list};
 
-const LIST: &str = "http://list.example.com/a.crl";
-const RESPONDER: &str = "http://ocsp.example.com";
+pub(super) const LIST: &str = "http://list.example.com/a.crl";
+pub(super) const RESPONDER: &str = "http://ocsp.example.com";
 
-fn moment(text: &str) -> Moment {
+pub(super) fn moment(text: &str) -> Moment {
     Moment::parse_rfc3339(text).unwrap()
 }
 
 /// Within the time of the lists here.
-const NOW: &str = "2024-05-06T00:00:00Z";
+pub(super) const NOW: &str = "2024-05-06T00:00:00Z";
 
 fn check(
     host: &MemoryHost,
@@ -40,11 +40,11 @@ fn check(
     checked.map_err(|refusal| format!("{:?}: {refusal}", refusal.lasts()))
 }
 
-fn with_list(leaf: &mut CertificateParams) {
+pub(super) fn with_list(leaf: &mut CertificateParams) {
     leaf.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![LIST.into()] }];
 }
 
-fn serving(bytes: Bytes) -> MemoryHost {
+pub(super) fn serving(bytes: Bytes) -> MemoryHost {
     MemoryHost::default().fetching(move |request| {
         assert_eq!(request.url_source, UrlSource::Document);
         assert_eq!((request.max_bytes, request.timeout.as_secs()), (32 << 20, 5));
@@ -214,7 +214,7 @@ fn a_list_is_fetched_in_clear_alone_and_one_that_cannot_be_had_may_pass() {
 }
 
 /// A leaf that names a responder, and lists where there are some.
-fn with_responder(leaf: &mut CertificateParams, points: &[&str]) {
+pub(super) fn with_responder(leaf: &mut CertificateParams, points: &[&str]) {
     let uri = RESPONDER.as_bytes();
     let length = |bytes: &[u8]| u8::try_from(bytes.len()).unwrap();
     // AuthorityInfoAccessSyntax (RFC 5280, section 4.2.2.1) of one responder.
@@ -229,14 +229,14 @@ fn with_responder(leaf: &mut CertificateParams, points: &[&str]) {
 }
 
 /// What `openssl ocsp` answers to a request, with the status of a leaf as its index has it.
-struct Responder {
+pub(super) struct Responder {
     folder: tempfile::TempDir,
     more: &'static [&'static str],
 }
 
 impl Responder {
     /// A responder of an authority, or of somebody whom it named.
-    fn new(
+    pub(super) fn new(
         authority: &Authority,
         signer: Option<&Issued>,
         leaf: &Certificate,
@@ -276,12 +276,12 @@ impl Responder {
         Ok(fs::read(self.folder.path().join("response")).unwrap().into())
     }
 
-    fn host(self) -> MemoryHost {
+    pub(super) fn host(self) -> MemoryHost {
         MemoryHost::default().fetching(move |request| self.answer(request))
     }
 }
 
-fn now() -> Moment {
+pub(super) fn now() -> Moment {
     Moment::of_clock(std::time::SystemTime::now())
 }
 

@@ -119,6 +119,7 @@ fn what_is_found_out_is_a_decision_and_what_is_not_is_none() {
     let unknown = ask(&verifier(&json!({})), store(&jose(&lists)), &root).unwrap();
     assert!(unknown.error_reason.ends_with("revocation status is unknown"));
     assert_eq!(unknown.standing.certainty, Certainty::Failed);
+    insta::assert_snapshot!(unknown.remediation, @"Mend what keeps revocation from being known: failed to download CRL from http://list.example.com/a: failed to retrieve CRL: OPERATION_FORBIDDEN: http://list.example.com/a may not be fetched here");
     envelope.truncate(100);
     let cut = ask(&verifier(&json!({})), store(&jose(&envelope)), &root).unwrap();
     assert!(cut.error_reason.starts_with("unable to parse the digital signature, error : "));

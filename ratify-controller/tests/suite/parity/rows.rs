@@ -35,6 +35,7 @@ pub(super) const NOTATION_SKIP: &str = "C-notation-skip";
 pub(super) const NOTATION_MIXED: &str = "C-notation-mixed";
 pub(super) const NOTATION_PROVIDER: &str = "C-notation-provider";
 pub(super) const NOTATION_FILE: &str = "C-notation-file";
+pub(super) const NOTATION_REVOCATION: &str = "C-notation-revocation";
 pub(super) const NOTATION_TIME: &str = "C-notation-time";
 pub(super) const NOTATION_PLUGIN_ERROR: &str = "C-notation-plugin-error";
 
@@ -181,6 +182,13 @@ pub(super) const ROWS: &[Row] = &[
         is: |at| {
             let words = "error reading certificate file ";
             at.is_at("errorReason") && at.says(words, words) && at.says(": x509: ", ": x509: ")
+        },
+    },
+    Row {
+        id: NOTATION_REVOCATION,
+        is: |at| {
+            let words = "Mend what keeps revocation from being known: ";
+            at.is_at("remediation") && at.only_here() && at.here_text().starts_with(words)
         },
     },
     Row {
