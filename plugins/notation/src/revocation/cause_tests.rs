@@ -61,7 +61,7 @@ fn a_list_that_cannot_be_had() {
     let of = |error| lab.of_host(&failing(error));
     insta::assert_snapshot!(of(|| ErrorCode::ReferrerStoreFailure.detail("connection refused").passing(true)), @"failed to download CRL from http://list.example.com/a.crl: failed to retrieve CRL: REFERRER_STORE_FAILURE: connection refused");
     insta::assert_snapshot!(of(|| ErrorCode::ResourceNotFound.detail("404")), @"failed to download CRL from http://list.example.com/a.crl: failed to retrieve CRL: RESOURCE_NOT_FOUND: 404");
-    insta::assert_snapshot!(of(|| ErrorCode::ReferrerStoreFailure.detail("it has more than 33554432 bytes")), @"failed to download CRL from http://list.example.com/a.crl: failed to retrieve CRL: REFERRER_STORE_FAILURE: it has more than 33554432 bytes");
+    insta::assert_snapshot!(of(|| ErrorCode::ReferrerStoreFailure.detail("it has more than 33554431 bytes")), @"failed to download CRL from http://list.example.com/a.crl: failed to retrieve CRL: REFERRER_STORE_FAILURE: it has more than 33554431 bytes");
     insta::assert_snapshot!(of(|| ErrorCode::ReferrerStoreFailure.detail("it took longer than 5s")), @"failed to download CRL from http://list.example.com/a.crl: failed to retrieve CRL: REFERRER_STORE_FAILURE: it took longer than 5s");
     insta::assert_snapshot!(lab.of_host(&MemoryHost::default()), @"failed to download CRL from http://list.example.com/a.crl: failed to retrieve CRL: OPERATION_FORBIDDEN: nothing is fetched here");
     // Nothing in it is more than a line, or long, whoever wrote it.

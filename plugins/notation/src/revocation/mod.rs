@@ -189,4 +189,6 @@ mod cause_tests;
 #[cfg(test)]
 mod flights_tests;
 #[cfg(test)]
+mod long_tests;
+#[cfg(test)]
 mod tests;

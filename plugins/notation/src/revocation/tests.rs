@@ -47,7 +47,7 @@ pub(super) fn with_list(leaf: &mut CertificateParams) {
 pub(super) fn serving(bytes: Bytes) -> MemoryHost {
     MemoryHost::default().fetching(move |request| {
         assert_eq!(request.url_source, UrlSource::Document);
-        assert_eq!((request.max_bytes, request.timeout.as_secs()), (32 << 20, 5));
+        assert_eq!((request.max_bytes, request.timeout.as_secs()), ((32 << 20) - 1, 5));
         Ok(bytes.clone())
     })
 }
