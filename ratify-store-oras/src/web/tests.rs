@@ -273,3 +273,14 @@ async fn a_document_does_not_make_this_machine_be_asked_and_an_operator_may() {
     }
     assert!(asked.try_recv().is_err(), "it was asked");
 }
+
+#[tokio::test]
+async fn nobody_is_asked_when_the_time_is_over() {
+    let (at, mut asked) = server(ok("x")).await;
+    let request = WebRequest { timeout: Duration::ZERO, ..written(&at) };
+    let error = web().read(&request).await.unwrap_err();
+    assert!(matches!(error, OrasError::GaveUp { .. }), "{error}");
+    // Whoever is asked next is the first.
+    assert_eq!(web().read(&written(&format!("{at}/next"))).await.unwrap(), "x");
+    assert!(asked.recv().await.unwrap().starts_with("GET /next "));
+}

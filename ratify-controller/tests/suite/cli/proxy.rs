@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObjec
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinHandle,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -41,7 +41,14 @@ pub(super) enum Fate {
     Until(Arc<Notify>),
     /// So many bytes of the response arrive, and the client waits for more.
     After(u64),
+    /// Its head and so many bytes of its body do, and the client waits for more.
+    InBody(usize),
+    /// It arrives a byte at a time.
+    Drip,
 }
+
+/// How long after one byte the next arrives, of what arrives a byte at a time.
+const DRIP: Duration = Duration::from_millis(100);
 
 type Rule = Box<dyn FnMut(&Asked) -> Fate + Send>;
 
@@ -172,17 +179,15 @@ impl Shared {
     {
         let (mut from_client, mut to_client) = tokio::io::split(client);
         let (mut from_server, mut to_server) = tokio::io::split(server);
-        let (say, mut limit) = watch::channel(u64::MAX);
-        let (reply, mut replies) = tokio::sync::mpsc::channel::<String>(1);
+        let (say, fates) = watch::channel(Fate::Pass);
+        let (reply, replies) = mpsc::channel::<String>(1);
         let requests = async {
             let mut read = Vec::new();
             while let Some((bytes, asked)) = request(&mut from_client, &mut read).await? {
                 let fate = (self.rule.lock().unwrap())(&asked);
-                say.send_replace(u64::MAX);
+                say.send_replace(fate.clone());
                 match fate {
-                    Fate::Pass => to_server.write_all(&bytes).await?,
-                    Fate::After(count) => {
-                        say.send_replace(count);
+                    Fate::Pass | Fate::After(_) | Fate::InBody(_) | Fate::Drip => {
                         to_server.write_all(&bytes).await?;
                     }
                     Fate::Answer(response) => drop(reply.send(response).await),
@@ -200,42 +205,70 @@ impl Shared {
             }
             io::Result::Ok(())
         };
-        let responses = async {
-            let mut chunk = vec![0; 8192];
-            let mut left = u64::MAX;
-            loop {
-                let read = tokio::select! {
-                    Some(response) = replies.recv() => {
-                        to_client.write_all(response.as_bytes()).await?;
-                        continue;
-                    }
-                    read = from_server.read(&mut chunk) => read?,
-                };
-                if limit.has_changed().unwrap_or(false) {
-                    left = *limit.borrow_and_update();
-                }
-                if read == 0 {
-                    return io::Result::Ok(());
-                }
-                let passed = read.min(usize::try_from(left).unwrap_or(usize::MAX));
-                to_client.write_all(&chunk[..passed]).await?;
-                to_client.flush().await?;
-                if left != u64::MAX {
-                    left -= passed as u64;
-                    if left == 0 {
-                        // What arrived is dealt with, and nothing more comes.
-                        tokio::time::sleep(Duration::from_millis(10)).await;
-                        self.held.notify_one();
-                        pending::<()>().await;
-                    }
-                }
-            }
-        };
+        let responses = self.responses(&mut from_server, &mut to_client, fates, replies);
         tokio::select! {
             ended = requests => ended,
             ended = responses => ended,
         }
     }
+
+    /// What arrives of each response is what its request's fate says.
+    async fn responses(
+        &self,
+        from_server: &mut (impl AsyncRead + Unpin),
+        to_client: &mut (impl AsyncWrite + Unpin),
+        mut fates: watch::Receiver<Fate>,
+        mut replies: mpsc::Receiver<String>,
+    ) -> io::Result<()> {
+        let mut chunk = vec![0; 8192];
+        let (mut left, mut drips) = (usize::MAX, false);
+        loop {
+            let read = tokio::select! {
+                Some(response) = replies.recv() => {
+                    to_client.write_all(response.as_bytes()).await?;
+                    continue;
+                }
+                read = from_server.read(&mut chunk) => read?,
+            };
+            if read == 0 {
+                return Ok(());
+            }
+            if fates.has_changed().unwrap_or(false) {
+                (left, drips) = match *fates.borrow_and_update() {
+                    Fate::After(count) => (usize::try_from(count).unwrap(), false),
+                    Fate::InBody(count) => (head(&chunk[..read]).unwrap() + count, false),
+                    Fate::Drip => (usize::MAX, true),
+                    _ => (usize::MAX, false),
+                };
+            }
+            if drips {
+                self.held.notify_one();
+                for byte in &chunk[..read] {
+                    to_client.write_all(&[*byte]).await?;
+                    to_client.flush().await?;
+                    tokio::time::sleep(DRIP).await;
+                }
+                continue;
+            }
+            let passed = read.min(left);
+            to_client.write_all(&chunk[..passed]).await?;
+            to_client.flush().await?;
+            if left != usize::MAX {
+                left -= passed;
+                if left == 0 {
+                    // What arrived is dealt with, and nothing more comes.
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    self.held.notify_one();
+                    pending::<()>().await;
+                }
+            }
+        }
+    }
+}
+
+/// How many bytes the head has that is at the start.
+fn head(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4)
 }
 
 /// The next request, with its body; `None` where the client is done.
@@ -264,7 +297,7 @@ async fn request(
 
 /// The length of the request at the start, and what it is, if it is all there.
 fn whole(bytes: &[u8]) -> Option<(usize, Asked)> {
-    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let head = head(bytes)?;
     let text = String::from_utf8_lossy(&bytes[..head]).into_owned();
     let mut lines = text.split("\r\n");
     let mut words = lines.next()?.split(' ');

@@ -22,14 +22,14 @@ use tokio::net::TcpListener;
 const LONGEST_LIST: usize = 32 << 20;
 
 /// The authority; it ends with the test. Its folder has a folder for each certificate.
-pub(super) struct Authority {
-    pub(super) address: String,
+pub(crate) struct Authority {
+    pub(crate) address: String,
     server: tokio::task::JoinHandle<()>,
 }
 
 impl Authority {
     /// Starts to answer by what will be in a folder.
-    pub(super) async fn start(folder: PathBuf) -> Self {
+    pub(crate) async fn start(folder: PathBuf) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let router = Router::new().fallback(answer).with_state(Arc::new(folder));
@@ -70,6 +70,7 @@ async fn body_of(folder: &Path, uri: &Uri, body: Bytes) -> Result<Vec<u8>, Statu
             run(move || time(&folder, &accuracy, &body)).await
         }
         "crl" => fs::read(folder.join(rest).join("list")).map_err(|_| StatusCode::NOT_FOUND),
+        "file" => fs::read(folder.join(rest)).map_err(|_| StatusCode::NOT_FOUND),
         "long" => Ok(vec![0x30; LONGEST_LIST]),
         "hang" => {
             tokio::time::sleep(Duration::from_secs(3600)).await;

@@ -13,10 +13,10 @@
 // Helpers of tests count as tests.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-mod authority;
+pub(crate) mod authority;
 mod command_cases;
 mod compare;
-mod cosign;
+pub(crate) mod cosign;
 mod forms;
 mod images;
 mod lab;
@@ -28,7 +28,7 @@ mod plugin_cases;
 mod rego_cases;
 mod rows;
 mod serve_cases;
-mod signing;
+pub(crate) mod signing;
 mod verify_cases;
 
 use std::collections::BTreeSet;

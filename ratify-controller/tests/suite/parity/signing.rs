@@ -63,7 +63,7 @@ impl<'a> Signer<'a> {
         let at = |path: &str| format!("http://{}/{path}", authority.address);
         for (name, responder, list) in REVOCABLE {
             signer.issue(name, |leaf| {
-                leaf.custom_extensions.extend(responder.map(|path| responder_at(&at(path))));
+                leaf.custom_extensions.extend(responder.map(|path| responders_at(&[at(path)])));
                 let point = |path: &str| CrlDistributionPoint { uris: vec![at(path)] };
                 leaf.crl_distribution_points = list.map(point).into_iter().collect();
             });
@@ -209,18 +209,25 @@ fn parameters(name: &str) -> CertificateParams {
     parameters
 }
 
-/// The extension that names a responder (RFC 5280, section 4.2.2.1).
-fn responder_at(url: &str) -> CustomExtension {
-    let length = |bytes: &[u8]| u8::try_from(bytes.len()).unwrap();
-    let mut access = vec![6, 8, 0x2b, 6, 1, 5, 5, 7, 0x30, 1, 0x86, length(url.as_bytes())];
-    access.extend_from_slice(url.as_bytes());
-    let access = [&[0x30, length(&access)][..], &access].concat();
-    let access = [&[0x30, length(&access)][..], &access].concat();
-    CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], access)
+/// The extension that names responders (RFC 5280, section 4.2.2.1).
+pub(crate) fn responders_at(urls: &[String]) -> CustomExtension {
+    const OCSP: [u8; 10] = [6, 8, 0x2b, 6, 1, 5, 5, 7, 0x30, 1];
+    let access = |url: &String| der(0x30, &[&OCSP[..], &der(0x86, url.as_bytes())].concat());
+    let all: Vec<u8> = urls.iter().flat_map(access).collect();
+    CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], der(0x30, &all))
+}
+
+/// A value with its tag and its length.
+pub(super) fn der(tag: u8, value: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(value.len()).unwrap().to_be_bytes();
+    let length = &length[length.iter().position(|byte| *byte > 0).unwrap_or(3)..];
+    let is_short = length.len() == 1 && length[0] < 0x80;
+    let more = if is_short { Vec::new() } else { vec![0x80 | u8::try_from(length.len()).unwrap()] };
+    [&[tag], &more[..], length, value].concat()
 }
 
 /// The extension of who says what time it is, which must be critical (RFC 3161, section 2.3).
-fn for_timestamps() -> CustomExtension {
+pub(crate) fn for_timestamps() -> CustomExtension {
     let purposes = vec![0x30, 10, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 8];
     let mut extension = CustomExtension::from_oid_content(&[2, 5, 29, 37], purposes);
     extension.set_criticality(true);

@@ -10,18 +10,18 @@ use crate::parity::machines::Machines;
 pub(super) const PASSWORD: &str = "pass word";
 
 /// Signs with keys that it makes.
-pub(super) struct Cosign {
+pub(in crate::cli) struct Cosign {
     folder: tempfile::TempDir,
     machines: Machines,
 }
 
 impl Cosign {
-    pub(super) fn new() -> Self {
+    pub(in crate::cli) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap(), machines: Machines::find().unwrap() }
     }
 
     /// The public key of this name, which is made where it is not there.
-    pub(super) async fn public(&self, name: &str) -> PathBuf {
+    pub(in crate::cli) async fn public(&self, name: &str) -> PathBuf {
         let path = self.folder.path().join(format!("{name}.pub"));
         if !path.exists() {
             let prefix = self.folder.path().join(name).display().to_string();
@@ -31,7 +31,7 @@ impl Cosign {
     }
 
     /// Signs what a digest names, under cosign's tag.
-    pub(super) async fn sign(&self, program: &str, reference: &str, key: &str) {
+    pub(in crate::cli) async fn sign(&self, program: &str, reference: &str, key: &str) {
         self.public(key).await;
         let key = self.folder.path().join(format!("{key}.key")).display().to_string();
         let words =

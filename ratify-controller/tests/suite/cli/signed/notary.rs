@@ -6,7 +6,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, SerialNumber, date_time_ymd,
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -16,65 +17,84 @@ use crate::parity::machines::Machines;
 /// The year in which its certificates end.
 pub(in crate::cli) const LAST_YEAR: i32 = 2045;
 
-/// Signs, as whoever it is told to be.
+/// Signs, as whoever it is told to be. Each of its keys has a folder of its own, where also lies what an
+/// [`Authority`](crate::parity::authority::Authority) answers by.
 pub(crate) struct Notary {
     folder: tempfile::TempDir,
     program: PathBuf,
+    /// What `notation` knows of the keys.
+    keys: Vec<Value>,
 }
 
 impl Notary {
     /// A key for each of these names, each of an authority of its own, good until [`LAST_YEAR`].
     pub(crate) fn new(names: &[&str]) -> Self {
-        let program = Machines::find().unwrap().tool("notation");
-        let notary = Self { folder: tempfile::tempdir().unwrap(), program };
-        let keys: Vec<Value> = names.iter().map(|name| notary.issue(name)).collect();
-        let folder = notary.folder.path().join("notation");
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("signingkeys.json"), json!({"keys": keys}).to_string()).unwrap();
+        let mut notary = Self::without_keys();
+        for name in names {
+            notary.issue(name, |_| ());
+        }
         notary
     }
 
-    fn issue(&self, name: &str) -> Value {
-        let parameters = |name: &str, usages: &[KeyUsagePurpose]| {
-            let mut parameters = CertificateParams::default();
-            let subject = &mut parameters.distinguished_name;
-            for (type_, value) in [
-                (DnType::CountryName, "US"),
-                (DnType::StateOrProvinceName, "WA"),
-                (DnType::OrganizationName, "Plugins"),
-                (DnType::CommonName, name),
-            ] {
-                subject.push(type_, value);
-            }
-            parameters.key_usages = usages.to_vec();
-            parameters
-        };
-        let mut root = parameters("root", &[KeyUsagePurpose::KeyCertSign]);
+    pub(in crate::cli) fn without_keys() -> Self {
+        let program = Machines::find().unwrap().tool("notation");
+        Self { folder: tempfile::tempdir().unwrap(), program, keys: Vec::new() }
+    }
+
+    /// Where the folders of keys are.
+    pub(in crate::cli) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// One more key, whose certificate is changed before it is signed.
+    pub(in crate::cli) fn issue(
+        &mut self,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) {
+        let usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let mut root = parameters("root", usages);
         root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let root = CertifiedIssuer::self_signed(root, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
-        let mut leaf = parameters(name, &[KeyUsagePurpose::DigitalSignature]);
-        leaf.not_after = rcgen::date_time_ymd(LAST_YEAR, 1, 1);
+        let mut leaf = parameters(name, vec![KeyUsagePurpose::DigitalSignature]);
+        leaf.not_after = date_time_ymd(LAST_YEAR, 1, 1);
+        leaf.serial_number = Some(SerialNumber::from(0x1234_5678));
+        change(&mut leaf);
         let leaf = leaf.signed_by(&key, &root).unwrap();
-        let write = |file: &str, text: String| {
-            let path = self.folder.path().join(format!("{name}.{file}"));
-            fs::write(&path, text).unwrap();
-            path
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2024, 1, 1),
+            next_update: date_time_ymd(LAST_YEAR, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: KeyIdMethod::Sha256,
         };
-        write("root.pem", root.pem());
-        let key_path = write("key", key.serialize_pem());
-        let chain = write("chain", leaf.pem() + &root.pem());
-        json!({"name": name, "keyPath": key_path, "certPath": chain})
+        let folder = self.folder.path().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        let write = |file: &str, bytes: &[u8]| fs::write(folder.join(file), bytes).unwrap();
+        write("issuer.pem", root.pem().as_bytes());
+        write("issuer-key.pem", root.key().serialize_pem().as_bytes());
+        write("signer.pem", leaf.pem().as_bytes());
+        write("key.pem", key.serialize_pem().as_bytes());
+        write("chain.pem", (leaf.pem() + &root.pem()).as_bytes());
+        write("index.txt", b"V\t491231235959Z\t\t12345678\tunknown\t/CN=x\n");
+        write("list", list.signed_by(&root).unwrap().der());
+        let [key, chain] = self.files(name);
+        self.keys.push(json!({"name": name, "keyPath": key, "certPath": chain}));
+        let folder = self.folder.path().join("notation");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("signingkeys.json"), json!({"keys": self.keys}).to_string()).unwrap();
     }
 
     /// The certificate of the authority of a key.
     pub(crate) fn root(&self, name: &str) -> PathBuf {
-        self.folder.path().join(format!("{name}.root.pem"))
+        self.folder.path().join(name).join("issuer.pem")
     }
 
     /// The private key of a name, and its certificates up to the root.
     pub(super) fn files(&self, name: &str) -> [PathBuf; 2] {
-        ["key", "chain"].map(|kind| self.folder.path().join(format!("{name}.{kind}")))
+        ["key.pem", "chain.pem"].map(|file| self.folder.path().join(name).join(file))
     }
 
     /// Trusts the authority of a key, and nobody else.
@@ -126,13 +146,17 @@ impl Notary {
             let program = Machines::find().unwrap().tool("notation-plugin");
             std::os::unix::fs::symlink(program, signer.join("notation-signer")).unwrap();
         }
-        let of_key = folder.join(format!("{key}.folder"));
-        fs::create_dir_all(&of_key).unwrap();
-        for (from, to) in [("key", "key.pem"), ("chain", "chain.pem")] {
-            fs::copy(folder.join(format!("{key}.{from}")), of_key.join(to)).unwrap();
-        }
-        let (id, named) = (of_key.to_str().unwrap(), format!("plugin={plugin}"));
+        let (id, named) = (folder.join(key), format!("plugin={plugin}"));
+        let id = id.to_str().unwrap();
         self.run(&["--plugin", "signer", "--id", id, "--plugin-config", &named, reference]).await;
+    }
+
+    /// Signs with the time of an authority, whose certificate is that of a name.
+    pub(in crate::cli) async fn sign_stamped(&self, reference: &str, key: &str, tsa: [&str; 2]) {
+        let [url, name] = tsa;
+        let root = self.root(name);
+        let stamp = ["--timestamp-url", url, "--timestamp-root-cert", root.to_str().unwrap()];
+        self.run(&[&["--key", key][..], &stamp, &[reference]].concat()).await;
     }
 
     async fn run(&self, arguments: &[&str]) {
@@ -142,6 +166,22 @@ impl Notary {
         let ran = notation.output().await.unwrap();
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     }
+}
+
+/// What is said of who has a certificate.
+fn parameters(name: &str, usages: Vec<KeyUsagePurpose>) -> CertificateParams {
+    let mut parameters = CertificateParams::default();
+    let subject = &mut parameters.distinguished_name;
+    for (type_, value) in [
+        (DnType::CountryName, "US"),
+        (DnType::StateOrProvinceName, "WA"),
+        (DnType::OrganizationName, "Plugins"),
+        (DnType::CommonName, name),
+    ] {
+        subject.push(type_, value);
+    }
+    parameters.key_usages = usages;
+    parameters
 }
 
 fn statement() -> Value {

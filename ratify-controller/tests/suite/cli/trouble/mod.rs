@@ -3,6 +3,7 @@
 //!
 //! - `registry`: it hangs, before an answer or within it; `disk`: none is left, for any of the three
 //!   that are written to; `clock`: it jumps; `policy`: it computes without end; `paused`: no processor;
+//! - `responder`: whoever is asked about signatures hangs likewise;
 //! - `redis`: it is a stranger. (Plugins that hang are in `late` and `fair`, descriptors and an end
 //!   under load too.)
 
@@ -12,6 +13,7 @@ mod paused;
 mod policy;
 mod redis;
 mod registry;
+mod responder;
 
 use std::time::Duration;
 

@@ -10,7 +10,7 @@
 mod cases;
 mod clocks;
 mod signing;
-mod sigstore;
+pub(crate) mod sigstore;
 mod stamped;
 
 use super::{

@@ -32,8 +32,8 @@ const ISSUER_ID: &[u64] = &[1, 3, 6, 1, 4, 1, 57264, 1, 8];
 const OLDER_ISSUER_ID: &[u64] = &[1, 3, 6, 1, 4, 1, 57264, 1, 1];
 
 /// A log, which ends with the test.
-pub(super) struct Log {
-    pub(super) url: String,
+pub(crate) struct Log {
+    pub(crate) url: String,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -51,7 +51,7 @@ impl Drop for Log {
 
 impl Log {
     /// Starts a log whose public key is written into the folder as `log.pub`.
-    pub(super) async fn start(folder: &Path) -> Self {
+    pub(crate) async fn start(folder: &Path) -> Self {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
         fs::write(folder.join("log.pub"), pem("PUBLIC KEY", &spki(&key))).unwrap();
         let kept = Arc::new(Kept { key, entries: Mutex::default() });
