@@ -7,6 +7,7 @@
 
 #[path = "../../fuzz/src/targets/mod.rs"]
 mod targets;
+mod verdicts;
 
 use std::{
     fs,

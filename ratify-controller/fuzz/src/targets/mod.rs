@@ -6,9 +6,9 @@
 //! - `plugin_output`: what a plugin prints;
 //! - `rego_policy`, `config_policy`, `config`, `hosts`, `trust_policy`, `lock_file`: what an operator or a
 //!   tenant writes; `pem`, `pkcs12`: what their key management providers hold;
-//! - `notation_jws`, `notation_cose`, `timestamp`, `cosign_signature`, `sigstore_bundle`: what is attached to
-//!   images and says that they are signed; `ocsp`, `revocation_list`, `trusted_root`: what is asked about
-//!   it. Each has to have been signed by a key that is in nobody's hands any more;
+//! - `notation_jws`, `notation_cose`, `timestamp`, `cosign_signature`, `sigstore_bundle`, `keyless`,
+//!   `keyless_bundle`: what is attached to images and says that they are signed; `ocsp`, `revocation_list`,
+//!   `trusted_root`, `tuf`, `rekor_answer`, `notation_plugin_answer`: what is asked about it. Each has to have been signed by a key that is in nobody's hands any more;
 //! - `loads`: what may have happened to the record of loads.
 
 #![allow(clippy::unwrap_used)]
@@ -21,12 +21,15 @@ mod cosign_signature;
 mod engine;
 mod hosts;
 mod json;
+mod keyless;
+mod keyless_bundle;
 mod link;
 mod loads;
 mod lock_file;
 mod manifest;
 mod notation_cose;
 mod notation_jws;
+mod notation_plugin_answer;
 mod ocsp;
 mod pem;
 mod pkcs12;
@@ -34,6 +37,7 @@ mod plugin_output;
 mod reference;
 mod referrers;
 mod rego_policy;
+mod rekor_answer;
 mod request;
 mod revocation_list;
 mod sealed;
@@ -43,6 +47,7 @@ mod timestamp;
 mod token;
 mod trust_policy;
 mod trusted_root;
+mod tuf;
 
 /// One target.
 pub(crate) struct Target {
@@ -57,7 +62,7 @@ const fn target(name: &'static str, check: fn(&[u8])) -> Target {
 }
 
 /// Every target.
-pub(crate) const ALL: [Target; 26] = [
+pub(crate) const ALL: [Target; 31] = [
     target("request", request::check),
     target("reference", reference::check),
     target("manifest", manifest::check),
@@ -80,11 +85,45 @@ pub(crate) const ALL: [Target; 26] = [
     target("cosign_signature", cosign_signature::check),
     target("sigstore_bundle", sigstore_bundle::check),
     target("trusted_root", trusted_root::check),
+    target("keyless", keyless::check),
+    target("keyless_bundle", keyless_bundle::check),
+    target("rekor_answer", rekor_answer::check),
+    target("tuf", tuf::check),
+    target("notation_plugin_answer", notation_plugin_answer::check),
     target("pkcs12", pkcs12::check),
     target("pem", pem::check),
     target("lock_file", lock_file::check),
     target("loads", loads::check),
 ];
+
+/// A target that is judged, a name where it is judged by several policies, and what is said of an input.
+#[cfg(test)]
+pub(crate) type Judge = (&'static str, &'static str, fn(&[u8]) -> ratify_core::VerifierReport);
+
+/// Who says what of signatures, and of answers about them.
+#[cfg(test)]
+pub(crate) const JUDGES: [Judge; 18] = [
+    ("notation_jws", "", notation_jws::verdict),
+    ("notation_cose", "", notation_cose::verdict),
+    ("timestamp", "", timestamp::verdict),
+    ("ocsp", "", ocsp::verdict),
+    ("revocation_list", "", revocation_list::verdict),
+    ("cosign_signature", "", cosign_signature::unlogged),
+    ("cosign_signature", "logged", cosign_signature::logged),
+    ("sigstore_bundle", "", sigstore_bundle::unlogged),
+    ("sigstore_bundle", "logged", sigstore_bundle::logged),
+    ("trusted_root", "", trusted_root::verdict),
+    ("keyless", "", keyless::unlogged),
+    ("keyless", "certified", keyless::certified),
+    ("keyless", "logged", keyless::logged),
+    ("keyless_bundle", "", keyless_bundle::unlogged),
+    ("keyless_bundle", "logged", keyless_bundle::logged),
+    ("rekor_answer", "", rekor_answer::verdict),
+    ("tuf", "", tuf::verdict),
+    ("notation_plugin_answer", "", notation_plugin_answer::verdict),
+];
+#[cfg(test)]
+pub(crate) use signed::reason;
 
 /// The bytes before the first separator, and those behind it.
 fn split(input: &[u8], separator: u8) -> (&[u8], &[u8]) {

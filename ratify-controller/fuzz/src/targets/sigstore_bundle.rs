@@ -1,7 +1,8 @@
 //! A Sigstore bundle. Only the statement that the key has signed of the image is good, and where the log is
 //! asked for only what the log has signed too.
 
-use ratify_core::Descriptor;
+use ratify_core::{Descriptor, VerifierReport};
+use ratify_verifier_cosign::CosignVerifier;
 use serde_json::{Value, json};
 
 use super::{
@@ -14,16 +15,24 @@ const GOOD: [&[u8]; 2] = [
     include_bytes!("../../corpora/sigstore_bundle/logged"),
 ];
 
-pub(super) fn check(input: &[u8]) {
+/// What a verifier says of an artifact of the bundle.
+pub(super) fn judged_by(verifier: &CosignVerifier, input: &[u8]) -> VerifierReport {
     let type_ = "application/vnd.dev.sigstore.bundle.v0.3+json";
     let layer = Descriptor::new(type_, image(), input.len() as u64);
-    let passes = |policy| {
-        let host = host().with_blob(layer.clone(), input.to_vec());
-        judge(&verifier(policy).unwrap(), host).is_success
-    };
-    let unlogged = passes(json!({"tLogVerify": false}));
-    let logged = passes(json!({"rekorURL": "https://log.example.com"}));
-    if unlogged || logged {
+    judge(verifier, host().with_blob(layer, input.to_vec()))
+}
+
+pub(super) fn unlogged(input: &[u8]) -> VerifierReport {
+    judged_by(&verifier(json!({"tLogVerify": false})).unwrap(), input)
+}
+
+pub(super) fn logged(input: &[u8]) -> VerifierReport {
+    judged_by(&verifier(json!({"rekorURL": "https://log.example.com"})).unwrap(), input)
+}
+
+pub(super) fn check(input: &[u8]) {
+    let is_logged = logged(input).is_success;
+    if is_logged || unlogged(input).is_success {
         let of = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
         let said = of(input);
         let is_signed = |good: &&[u8]| {
@@ -33,6 +42,9 @@ pub(super) fn check(input: &[u8]) {
         };
         assert!(GOOD.iter().any(is_signed), "nobody has signed it");
         let entries = said["verificationMaterial"]["tlogEntries"].as_array();
-        assert!(!logged || entries.is_some_and(|entries| !entries.is_empty()), "it is in no log");
+        assert!(
+            !is_logged || entries.is_some_and(|entries| !entries.is_empty()),
+            "it is in no log"
+        );
     }
 }
