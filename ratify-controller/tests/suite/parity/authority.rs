@@ -2,6 +2,7 @@
 //! ocsp`, a time by `openssl ts`, lists of revoked certificates, and what an authority should not do.
 
 use std::{
+    convert::Infallible,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -11,15 +12,16 @@ use std::{
 
 use axum::{
     Router,
-    body::Bytes,
+    body::{Body, Bytes},
     extract::State,
     http::{HeaderName, StatusCode, Uri, header::CONTENT_TYPE},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures_util::stream;
 use tokio::net::TcpListener;
 
-/// A list is shorter than this.
-const LONGEST_LIST: usize = 32 << 20;
+/// How many bytes a chunk has, of what is sent in chunks.
+const CHUNK: usize = 1 << 16;
 
 /// The authority; it ends with the test. Its folder has a folder for each certificate.
 pub(crate) struct Authority {
@@ -48,10 +50,19 @@ async fn answer(
     State(folder): State<Arc<PathBuf>>,
     uri: Uri,
     body: Bytes,
-) -> Result<([(HeaderName, &'static str); 1], Vec<u8>), StatusCode> {
+) -> Result<([(HeaderName, &'static str); 1], Body), StatusCode> {
     // `notation` takes nothing else for a time; nobody asks for the type of the others.
     let body = body_of(&folder, &uri, body).await?;
+    let body = if uri.path().starts_with("/chunks/") { in_chunks(body) } else { body.into() };
     Ok(([(CONTENT_TYPE, "application/timestamp-reply")], body))
+}
+
+/// A body that does not say in front how long it is.
+fn in_chunks(body: Vec<u8>) -> Body {
+    let body = Bytes::from(body);
+    let chunks = (0..body.len()).step_by(CHUNK);
+    let chunks = chunks.map(move |at| body.slice(at..body.len().min(at + CHUNK)));
+    Body::from_stream(stream::iter(chunks.map(Ok::<_, Infallible>)))
 }
 
 async fn body_of(folder: &Path, uri: &Uri, body: Bytes) -> Result<Vec<u8>, StatusCode> {
@@ -69,9 +80,10 @@ async fn body_of(folder: &Path, uri: &Uri, body: Bytes) -> Result<Vec<u8>, Statu
             let (folder, accuracy) = (folder.join("tsa"), rest.to_owned());
             run(move || time(&folder, &accuracy, &body)).await
         }
-        "crl" => fs::read(folder.join(rest).join("list")).map_err(|_| StatusCode::NOT_FOUND),
+        "crl" | "chunks" => {
+            fs::read(folder.join(rest).join("list")).map_err(|_| StatusCode::NOT_FOUND)
+        }
         "file" => fs::read(folder.join(rest)).map_err(|_| StatusCode::NOT_FOUND),
-        "long" => Ok(vec![0x30; LONGEST_LIST]),
         "hang" => {
             tokio::time::sleep(Duration::from_secs(3600)).await;
             Err(StatusCode::NO_CONTENT)

@@ -21,12 +21,14 @@ pub(super) const FORMS: Forms = Forms {
         "responder-good",
         "responder-revoked",
         "list-good",
+        "list-long",
         "list-revoked",
         "list-stands-in",
         "responder-unsure",
         "responder-hangs",
         "list-missing",
         "list-too-long",
+        "list-too-long-in-chunks",
         "revocation that is not known, strict",
     ],
     unlike: "revocation status is unknown",
@@ -211,7 +213,7 @@ fn revocation() -> Vec<Case> {
         let subject: &'static str = format!("{{api}}/{name}:v1").leak();
         let case = Case::new(name, subject, with(name, json!({})));
         let is_known = name.ends_with("-good") || name.ends_with("-revoked");
-        match is_known || name == "list-stands-in" {
+        match is_known || ["list-stands-in", "list-long"].contains(&name) {
             true => case,
             false => case.differs(&[NOTATION_REVOCATION]),
         }

@@ -8,7 +8,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
     CrlDistributionPoint, CustomExtension, DistinguishedName, DnType, IsCa, KeyIdMethod, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512,
-    PKCS_RSA_SHA256, RevokedCertParams, RsaKeySize, SerialNumber, date_time_ymd,
+    PKCS_RSA_SHA256, RevokedCertParams, RsaKeySize, SerialNumber, SigningKey as _, date_time_ymd,
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -30,7 +30,7 @@ pub(super) const KEYS: [&str; 6] = ["rsa2048", "rsa3072", "rsa4096", "p256", "p3
 
 /// Keys whose certificates can be revoked: a name, which says what is answered, then where a responder
 /// is, and a list.
-pub(super) const REVOCABLE: [(&str, Option<&str>, Option<&str>); 9] = [
+pub(super) const REVOCABLE: [(&str, Option<&str>, Option<&str>); 11] = [
     ("responder-good", Some("ocsp/responder-good"), None),
     ("responder-revoked", Some("ocsp/responder-revoked"), None),
     ("responder-unsure", Some("ocsp/responder-unsure"), None),
@@ -38,9 +38,14 @@ pub(super) const REVOCABLE: [(&str, Option<&str>, Option<&str>); 9] = [
     ("list-revoked", None, Some("crl/list-revoked")),
     ("list-stands-in", Some("nobody"), Some("crl/list-stands-in")),
     ("list-missing", None, Some("crl/nobody")),
-    ("list-too-long", None, Some("long")),
+    ("list-long", None, Some("crl/list-long")),
+    ("list-too-long", None, Some("crl/list-too-long")),
+    ("list-too-long-in-chunks", None, Some("chunks/list-too-long-in-chunks")),
     ("responder-hangs", Some("hang"), None),
 ];
+
+/// A list is at most as long as this.
+const LONGEST_LIST: usize = 32 << 20;
 
 /// The real `notation` with a configuration of its own.
 pub(super) struct Signer<'a> {
@@ -118,7 +123,13 @@ impl<'a> Signer<'a> {
             revoked_certs: if name.ends_with("-revoked") { vec![entry] } else { Vec::new() },
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        fs::write(folder.join("list"), list.signed_by(&between).unwrap().der()).unwrap();
+        let list = list.signed_by(&between).unwrap().der().to_vec();
+        let list = match name {
+            "list-long" => lengthened(&list, LONGEST_LIST - 1000, between.key()),
+            _ if name.contains("-too-long") => lengthened(&list, LONGEST_LIST, between.key()),
+            _ => list,
+        };
+        fs::write(folder.join("list"), list).unwrap();
     }
 
     fn keep(&self, name: &str, key: &KeyPair, chain: &[String], trusted: &str) {
@@ -217,8 +228,35 @@ pub(crate) fn responders_at(urls: &[String]) -> CustomExtension {
     CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], der(0x30, &all))
 }
 
+/// The same list with so many bytes more, in an extension that nobody has to know.
+fn lengthened(list: &[u8], more: usize, key: &KeyPair) -> Vec<u8> {
+    let whole = values(values(list)[0].1);
+    let mut fields = values(whole[0].1);
+    let (_, extensions) = fields.pop().unwrap();
+    let unknown = [der(6, &[0x2a, 3, 4]), der(4, &vec![0; more])].concat();
+    let extensions = [values(extensions)[0].1, &der(0x30, &unknown)].concat();
+    let mut fields: Vec<u8> = fields.iter().flat_map(|(tag, value)| der(*tag, value)).collect();
+    fields.extend(der(0xa0, &der(0x30, &extensions)));
+    let signed = der(0x30, &fields);
+    let signature = [&[0][..], &key.sign(&signed).unwrap()].concat();
+    der(0x30, &[signed, der(0x30, whole[1].1), der(3, &signature)].concat())
+}
+
+/// The values of DER that follow each other, each with its tag.
+fn values(mut bytes: &[u8]) -> Vec<(u8, &[u8])> {
+    let mut found = Vec::new();
+    while let [tag, length, rest @ ..] = bytes {
+        let more = usize::from(length.saturating_sub(0x80));
+        let of_more = rest[..more].iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+        let length = if more == 0 { usize::from(*length) } else { of_more };
+        found.push((*tag, &rest[more..more + length]));
+        bytes = &rest[more + length..];
+    }
+    found
+}
+
 /// A value with its tag and its length.
-pub(super) fn der(tag: u8, value: &[u8]) -> Vec<u8> {
+fn der(tag: u8, value: &[u8]) -> Vec<u8> {
     let length = u32::try_from(value.len()).unwrap().to_be_bytes();
     let length = &length[length.iter().position(|byte| *byte > 0).unwrap_or(3)..];
     let is_short = length.len() == 1 && length[0] < 0x80;
