@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use ratify_core::capped_line;
 use reqwest::{
     Method, Response, StatusCode,
@@ -168,7 +168,7 @@ impl Web {
         if response.content_length().is_some_and(|length| length > limit) {
             return Err(too_large());
         }
-        let (mut body, mut place) = (BytesMut::new(), None);
+        let (mut body, mut place) = (Vec::new(), None);
         let broken = |error| unreachable_error(what.to_owned(), error);
         while let Some(chunk) = response.chunk().await.map_err(broken)? {
             let length = body.len() + chunk.len();
@@ -180,7 +180,9 @@ impl Web {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(body.freeze())
+        // Whoever keeps it counts its bytes, and not the room that they grew into.
+        body.shrink_to_fit();
+        Ok(body.into())
     }
 }
 

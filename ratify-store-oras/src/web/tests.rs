@@ -148,6 +148,16 @@ async fn the_longest_answer_is_read_whole_and_a_byte_more_is_none_announced_or_i
 }
 
 #[tokio::test]
+async fn an_answer_takes_no_more_room_than_it_has_bytes() {
+    for length in [10, LONG + 1] {
+        let at = streaming(None, length, Rest::Ends).await;
+        let request = WebRequest { max_bytes: 2 << 20, ..written(&at) };
+        let read = web().read(&request).await.unwrap();
+        assert_eq!(Vec::from(read).capacity(), length);
+    }
+}
+
+#[tokio::test]
 async fn a_long_answer_that_never_ends_is_given_up_in_time_and_gives_its_place_back() {
     let gives_up = async |announced, rest| {
         let web = web();

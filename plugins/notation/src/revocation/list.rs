@@ -9,14 +9,11 @@ use ratify_core::{ErrorCode, FetchRequest, Host, UrlSource};
 use x509_cert::{
     der::{
         Decode as _, Encode as _, Reader, SliceReader, Tag, Tagged as _,
-        asn1::{AnyRef, ObjectIdentifier},
+        asn1::{AnyRef, ObjectIdentifier, OctetStringRef},
     },
-    ext::{
-        Extensions,
-        pkix::{
-            IssuingDistributionPoint,
-            name::{DistributionPointName, GeneralName},
-        },
+    ext::pkix::{
+        IssuingDistributionPoint,
+        name::{DistributionPointName, GeneralName},
     },
     spki::AlgorithmIdentifierOwned,
     time::Time,
@@ -118,13 +115,13 @@ pub(crate) struct RevocationList {
     /// Places in the bytes.
     tbs: std::ops::Range<usize>,
     entries: std::ops::Range<usize>,
+    extensions: std::ops::Range<usize>,
     signature: Vec<u8>,
     algorithm: SignatureAlgorithm,
     issuer: Vec<u8>,
     this_update: Moment,
     /// Until when it is the newest.
     pub(crate) next_update: Option<Moment>,
-    extensions: Extensions,
 }
 
 impl RevocationList {
@@ -171,14 +168,15 @@ impl RevocationList {
         if self.this_update > now.plus_nanos(super::ocsp::MOST_AHEAD) {
             return Err("the CRL is of a time that is not yet".to_owned());
         }
-        self.extensions.iter().try_for_each(|extension| match extension.extn_id {
-            FRESHEST_CRL => Err("delta CRL is not supported".to_owned()),
-            ISSUING_DISTRIBUTION_POINT => covers(extension.extn_value.as_bytes(), certificate),
-            id if extension.critical => {
-                Err(format!("unsupported critical extension found in CRL: {id}"))
+        let mut extensions = Extensions::new(&self.bytes[self.extensions.clone()])?;
+        while let Some(extension) = extensions.next()? {
+            match extension.id {
+                FRESHEST_CRL => return Err("delta CRL is not supported".to_owned()),
+                ISSUING_DISTRIBUTION_POINT => covers(extension.value, certificate)?,
+                _ => extension.need_not_be_known()?,
             }
-            _ => Ok(()),
-        })
+        }
+        Ok(())
     }
 
     /// Whether it has an entry for a certificate, which counts at the time of signing.
@@ -202,35 +200,77 @@ impl RevocationList {
             }
             let _date: Time = fields.decode().map_err(malformed)?;
             let extensions = match fields.is_finished() {
-                true => Extensions::new(),
-                false => fields.decode().map_err(malformed)?,
+                true => &[],
+                false => fields.decode::<AnyRef<'_>>().and_then(values_of).map_err(malformed)?,
             };
-            return counts(&extensions, signing_time);
+            return counts(Extensions::new(extensions)?, signing_time);
         }
         Ok(false)
     }
 }
 
 /// Whether an entry counts for what was signed then.
-fn counts(extensions: &Extensions, signing_time: Option<Moment>) -> Result<bool, String> {
+fn counts(mut extensions: Extensions<'_>, signing_time: Option<Moment>) -> Result<bool, String> {
     let mut invalid_from = None;
-    for extension in extensions {
-        if extension.extn_id == INVALIDITY_DATE {
-            invalid_from = Some(
-                generalized(extension.extn_value.as_bytes())
-                    .ok_or("failed to parse invalidity date")?,
-            );
-        } else if extension.critical {
-            return Err(format!(
-                "unsupported critical extension found in CRL: {}",
-                extension.extn_id
-            ));
+    while let Some(extension) = extensions.next()? {
+        if extension.id == INVALIDITY_DATE {
+            let date = generalized(extension.value).ok_or("failed to parse invalidity date")?;
+            invalid_from = Some(date);
+        } else {
+            extension.need_not_be_known()?;
         }
     }
     Ok(match (signing_time, invalid_from) {
         (Some(signing_time), Some(invalid_from)) => signing_time >= invalid_from,
         _ => true,
     })
+}
+
+/// Extensions, read one after another: a list may have millions of them.
+struct Extensions<'a>(SliceReader<'a>);
+
+struct Extension<'a> {
+    id: ObjectIdentifier,
+    is_critical: bool,
+    value: &'a [u8],
+}
+
+impl<'a> Extensions<'a> {
+    fn new(bytes: &'a [u8]) -> Result<Self, String> {
+        SliceReader::new(bytes).map(Self).map_err(|error| error.to_string())
+    }
+
+    fn next(&mut self) -> Result<Option<Extension<'a>>, String> {
+        if self.0.is_finished() {
+            return Ok(None);
+        }
+        let read = self.0.decode().and_then(Extension::read);
+        read.map(Some).map_err(|error| format!("malformed extension: {error}"))
+    }
+}
+
+impl<'a> Extension<'a> {
+    fn read(whole: AnyRef<'a>) -> Result<Self, x509_cert::der::Error> {
+        whole.sequence(|reader| {
+            let id = reader.decode()?;
+            let is_critical = reader.peek_tag()? == Tag::Boolean && reader.decode()?;
+            let value: OctetStringRef<'a> = reader.decode()?;
+            Ok(Self { id, is_critical, value: value.as_bytes() })
+        })
+    }
+
+    fn need_not_be_known(&self) -> Result<(), String> {
+        match self.is_critical {
+            true => Err(format!("unsupported critical extension found in CRL: {}", self.id)),
+            false => Ok(()),
+        }
+    }
+}
+
+/// What is in a sequence.
+fn values_of(sequence: AnyRef<'_>) -> Result<&[u8], x509_cert::der::Error> {
+    sequence.tag().assert_eq(Tag::Sequence)?;
+    Ok(sequence.value())
 }
 
 /// A GeneralizedTime in DER.
@@ -299,26 +339,60 @@ fn read(bytes: &Bytes) -> Result<RevocationList, x509_cert::der::Error> {
     let next_update: Option<Time> = if has_time(&reader) { Some(reader.decode()?) } else { None };
     let has_entries = !reader.is_finished() && reader.peek_tag()? == Tag::Sequence;
     let entries: &[u8] = if has_entries { reader.decode::<AnyRef<'_>>()?.value() } else { &[] };
-    let extensions = if reader.is_finished() {
-        Extensions::new()
+    let extensions: &[u8] = if reader.is_finished() {
+        &[]
     } else {
         let explicit: AnyRef<'_> = reader.decode()?;
-        Extensions::from_der(explicit.value())?
+        values_of(AnyRef::from_der(explicit.value())?)?
     };
     reader.finish(())?;
     Ok(RevocationList {
         tbs: at(tbs),
         entries: if entries.is_empty() { 0..0 } else { at(entries) },
+        extensions: if extensions.is_empty() { 0..0 } else { at(extensions) },
         signature,
         algorithm: SignatureAlgorithm::of(&algorithm),
         issuer,
         this_update: moment(this_update),
         next_update: next_update.map(moment),
-        extensions,
         bytes: bytes.clone(),
     })
 }
 
 fn moment(time: Time) -> Moment {
     Moment::from_unix(i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An extension of one byte; critical where it says so.
+    const UNKNOWN: [u8; 10] = [0x30, 8, 6, 3, 0x2a, 3, 4, 4, 1, 0];
+    const CRITICAL: [u8; 13] = [0x30, 11, 6, 3, 0x2a, 3, 4, 1, 1, 0xff, 4, 1, 0];
+
+    fn walk(bytes: &[u8]) -> Result<usize, String> {
+        let (mut extensions, mut count) = (Extensions::new(bytes)?, 0);
+        while let Some(extension) = extensions.next()? {
+            extension.need_not_be_known()?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    #[test]
+    fn each_extension_is_read_where_it_lies_and_a_critical_one_has_to_be_known() {
+        let mut many = UNKNOWN.repeat(100_000);
+        let mut extensions = Extensions::new(&many).unwrap();
+        let first = extensions.next().unwrap().unwrap();
+        assert_eq!(first.value.as_ptr(), many[9..].as_ptr());
+        assert_eq!((walk(&[]), walk(&many)), (Ok(0), Ok(100_000)));
+        many.extend(CRITICAL);
+        let critical = "unsupported critical extension found in CRL: 1.2.3.4";
+        assert_eq!(walk(&many).unwrap_err(), critical);
+        for cut in 1..CRITICAL.len() {
+            let refusal = walk(&CRITICAL[..cut]).unwrap_err();
+            assert!(refusal.starts_with("malformed extension: "), "{refusal}");
+        }
+    }
 }
