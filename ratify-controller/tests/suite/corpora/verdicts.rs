@@ -45,15 +45,15 @@ fn what_is_good_passes_and_each_other_is_refused_for_its_own_reason() {
     timestamp/of-another: failed to get timestamp from timestamp countersignature with error: invalid TSTInfo: mismatched message
     ocsp/good: good
     ocsp/good-with-certificates: good
-    ocsp/of-another: signing certificate with subject "CN=responder,O=Lab,ST=WA,C=US" revocation status is unknown
+    ocsp/of-another: Mend what keeps revocation from being known: OCSP at http://ocsp.example.com: error checking revocation status via OCSP: no response matching the supplied certificate
     ocsp/revoked: signing certificate with subject "CN=responder,O=Lab,ST=WA,C=US" is revoked
-    ocsp/try-later: signing certificate with subject "CN=responder,O=Lab,ST=WA,C=US" revocation status is unknown
-    ocsp/unknown: signing certificate with subject "CN=responder,O=Lab,ST=WA,C=US" revocation status is unknown
-    revocation_list/empty: signing certificate with subject "CN=list,O=Lab,ST=WA,C=US" revocation status is unknown
+    ocsp/try-later: Mend what keeps revocation from being known: OCSP at http://ocsp.example.com: error checking revocation status via OCSP: OCSP TryLater
+    ocsp/unknown: Mend what keeps revocation from being known: certificate has unknown status via OCSP
+    revocation_list/empty: Mend what keeps revocation from being known: failed to download CRL from http://list.example.com/a.crl: failed to retrieve CRL: CERT_INVALID: x509: malformed crl: ASN.1 DER message is incomplete: expected 1, actual 0 at DER byte 0
     revocation_list/good: good
-    revocation_list/of-nobody: signing certificate with subject "CN=list,O=Lab,ST=WA,C=US" revocation status is unknown
+    revocation_list/of-nobody: Mend what keeps revocation from being known: the CRL from http://list.example.com/a.crl: CRL is not signed by CA CN=root,O=Lab,ST=WA,C=US: x509: ECDSA verification failure
     revocation_list/of-others: good
-    revocation_list/over: signing certificate with subject "CN=list,O=Lab,ST=WA,C=US" revocation status is unknown
+    revocation_list/over: Mend what keeps revocation from being known: the CRL from http://list.example.com/a.crl: expired CRL. Current time 2030-03-17T17:46:40Z is after CRL NextUpdate 2024-06-01T00:00:00Z
     revocation_list/revoked: signing certificate with subject "CN=list,O=Lab,ST=WA,C=US" is revoked
     cosign_signature/certified: invalid signature when validating ASN.1 encoded signature
     cosign_signature/empty-entry: Failed to parse Cosign signature with digest sha256:abababababababababababababababababababababababababababababababab: failed to unmarshal bundle from blob payload: missing field `SignedEntryTimestamp` at line 1 column 2
@@ -65,18 +65,18 @@ fn what_is_good_passes_and_each_other_is_refused_for_its_own_reason() {
     cosign_signature/other-key: invalid signature when validating ASN.1 encoded signature
     cosign_signature/timestamp: good
     cosign_signature/unsigned: ecdsa: Invalid IEEE_P1363 encoded bytes
-    cosign_signature/certified, logged: searching log query: OPERATION_FORBIDDEN: nothing is fetched here
+    cosign_signature/certified, logged: invalid signature when validating ASN.1 encoded signature
     cosign_signature/empty-entry, logged: Failed to parse Cosign signature with digest sha256:abababababababababababababababababababababababababababababababab: failed to unmarshal bundle from blob payload: missing field `SignedEntryTimestamp` at line 1 column 2
     cosign_signature/entry-of-another, logged: error verifying bundle: matching bundle to payload: the hashes differ
     cosign_signature/good, logged: searching log query: OPERATION_FORBIDDEN: nothing is fetched here
     cosign_signature/logged, logged: good
     cosign_signature/no-base64, logged: illegal base64 data in the signature
-    cosign_signature/other-image, logged: searching log query: OPERATION_FORBIDDEN: nothing is fetched here
-    cosign_signature/other-key, logged: searching log query: OPERATION_FORBIDDEN: nothing is fetched here
+    cosign_signature/other-image, logged: invalid or missing digest in claim: sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd
+    cosign_signature/other-key, logged: invalid signature when validating ASN.1 encoded signature
     cosign_signature/timestamp, logged: searching log query: OPERATION_FORBIDDEN: nothing is fetched here
-    cosign_signature/unsigned, logged: searching log query: OPERATION_FORBIDDEN: nothing is fetched here
+    cosign_signature/unsigned, logged: ecdsa: Invalid IEEE_P1363 encoded bytes
     sigstore_bundle/certified: the bundle is signed by a certificate, not by a key
-    sigstore_bundle/empty: Failed to parse Cosign signature with digest sha256:abababababababababababababababababababababababababababababababab: the bundle is malformed: missing field `verificationMaterial` at line 1 column 2
+    sigstore_bundle/empty: Failed to parse Cosign signature with digest sha256:abababababababababababababababababababababababababababababababab: the bundle is malformed: missing field `mediaType`
     sigstore_bundle/good: good
     sigstore_bundle/logged: good
     sigstore_bundle/message: invalid signature when validating ASN.1 encoded signature
@@ -84,7 +84,7 @@ fn what_is_good_passes_and_each_other_is_refused_for_its_own_reason() {
     sigstore_bundle/other-key: invalid signature when validating ASN.1 encoded signature
     sigstore_bundle/other-statement: the bundle is no signature of an image but says https://example.com/scan
     sigstore_bundle/certified, logged: the bundle is signed by a certificate, not by a key
-    sigstore_bundle/empty, logged: Failed to parse Cosign signature with digest sha256:abababababababababababababababababababababababababababababababab: the bundle is malformed: missing field `verificationMaterial` at line 1 column 2
+    sigstore_bundle/empty, logged: Failed to parse Cosign signature with digest sha256:abababababababababababababababababababababababababababababababab: the bundle is malformed: missing field `mediaType`
     sigstore_bundle/good, logged: Bundle error: application/vnd.dev.sigstore.bundle.v0.3+json bundle must have an inclusion proof
     sigstore_bundle/logged, logged: good
     sigstore_bundle/message, logged: invalid signature when validating ASN.1 encoded signature
@@ -153,7 +153,7 @@ fn what_is_good_passes_and_each_other_is_refused_for_its_own_reason() {
     keyless/stamp-of-a-stranger, logged: searching log query: OPERATION_FORBIDDEN: nothing is fetched here
     keyless/stamp-of-another, logged: searching log query: OPERATION_FORBIDDEN: nothing is fetched here
     keyless/stamped-too-late, logged: searching log query: OPERATION_FORBIDDEN: nothing is fetched here
-    keyless/unsigned, logged: searching log query: OPERATION_FORBIDDEN: nothing is fetched here
+    keyless/unsigned, logged: ecdsa: Invalid IEEE_P1363 encoded bytes
     keyless_bundle/ended: Bundle error: bundle must have at least one tlog entry or timestamp verification data
     keyless_bundle/entry-of-another: log entry does not match the bundle: DSSE signature in bundle does not match any signature in Rekor entry (signature or verifier mismatch)
     keyless_bundle/good: good
