@@ -4,7 +4,7 @@
 use ratify_core::VerifierReport;
 use serde_json::{Value, json};
 
-use super::{cosign::keyless, sigstore_bundle};
+use super::{cosign::keyless, signed::json_of, sigstore_bundle};
 
 const GOOD: &[u8] = include_bytes!("../../corpora/keyless_bundle/good");
 
@@ -20,7 +20,7 @@ pub(super) fn logged(input: &[u8]) -> VerifierReport {
 pub(super) fn check(input: &[u8]) {
     let (is_unlogged, is_logged) = (unlogged(input).is_success, logged(input).is_success);
     if is_unlogged || is_logged {
-        let of = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
+        let of = |bytes: &[u8]| json_of(bytes).unwrap();
         let said = of(input);
         for key in ["payload", "payloadType"] {
             assert_eq!(said["dsseEnvelope"][key], of(GOOD)["dsseEnvelope"][key], "nobody signed");

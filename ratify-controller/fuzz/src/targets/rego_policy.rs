@@ -53,7 +53,7 @@ fn decides(policy: Policy, text: &str) {
             continue;
         }
         let input = json!({"verifierReports": result.verifier_reports.of_artifacts()});
-        let value = evaluate(text, "ratify.policy.valid", &input);
+        let value = evaluate(text.trim(), "ratify.policy.valid", &input);
         if matches!(&value, Evaluated::Failed(why) if why.contains("time limit")) {
             continue;
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     cosign::{ENTRY, PAYLOAD, SIGNATURE, host, verifier},
-    signed::{image, judge},
+    signed::{has_signature_of, image, json_of, judge},
 };
 
 pub(super) fn verdict(input: &[u8]) -> VerifierReport {
@@ -22,8 +22,14 @@ pub(super) fn verdict(input: &[u8]) -> VerifierReport {
 
 pub(super) fn check(input: &[u8]) {
     if verdict(input).is_success {
-        let answer: Value = serde_json::from_slice(input).unwrap();
         let promised: Value = serde_json::from_str(ENTRY).unwrap();
+        let Some(answer) = json_of(input) else {
+            let body = promised["Payload"]["body"].as_str().unwrap();
+            return assert!(
+                has_signature_of(input, body.as_bytes()),
+                "the log has not promised it"
+            );
+        };
         let bytes = |text: &Value| STANDARD.decode(text.as_str().unwrap_or_default()).ok();
         let is_promised = |entry: &Value| {
             let is_same = |key: &str| entry[key] == promised["Payload"][key];

@@ -109,6 +109,11 @@ pub(super) fn envelope(type_: &str, bytes: &[u8]) -> MemoryHost {
     MemoryHost::default().with_blob(blob, bytes.to_vec()).with_certificates("trusted", [ROOT])
 }
 
+/// A document, where all of it is JSON: a text of a key that nobody knows need be none.
+pub(super) fn json_of(input: &[u8]) -> Option<Value> {
+    serde_json::from_str(&String::from_utf8_lossy(input)).ok()
+}
+
 /// Whether the end of what was signed, where its signature is, stands in the input.
 pub(super) fn has_signature_of(input: &[u8], signed: &[u8]) -> bool {
     let signature = &signed[signed.len() - 32..];

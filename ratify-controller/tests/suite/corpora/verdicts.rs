@@ -190,6 +190,7 @@ fn what_is_good_passes_and_each_other_is_refused_for_its_own_reason() {
     rekor_answer/log-of-a-stranger: verifying bundle: rekor log public key not found for payload
     rekor_answer/no-list: searching log query: DATA_DECODING_FAILURE: invalid type: map, expected a sequence at line 1 column 0
     rekor_answer/no-proof: inclusion proof not provided
+    rekor_answer/no-text: searching log query: DATA_DECODING_FAILURE: invalid unicode code point at line 1 column 966
     rekor_answer/none: signature not found in transparency log
     rekor_answer/of-another: matching bundle to payload: the hashes differ
     rekor_answer/of-the-future: the entry is of the future: 2096-10-02T07:06:40Z
