@@ -11,14 +11,14 @@ use sigstore_verify::{
     PublicKeyVerificationPolicy, VerificationPolicy,
     crypto::{SigningScheme, VerificationKey},
     types::{
-        Artifact, ArtifactDigest, Bundle, DerPublicKey, DigestBytes, DsseEnvelope, HashAlgorithm,
-        MessageDigest, SignatureContent, Statement, VerificationMaterial,
+        Artifact, ArtifactDigest, Bundle, DerCertificate, DerPublicKey, DigestBytes, DsseEnvelope,
+        HashAlgorithm, MessageDigest, SignatureContent, Statement, VerificationMaterial,
         VerificationMaterialContent,
     },
 };
 
 use crate::{
-    checks::{By, Checks, Found, Key},
+    checks::{By, Checks, Found, Key, check_length},
     classic::trusted,
     config::Keyless,
     identity, json,
@@ -52,10 +52,17 @@ impl SignedBundle {
     pub(crate) fn read(json: &[u8]) -> Result<Self, Refusal> {
         let bundle = parse(json)
             .map_err(|error| Refusal::other(format!("the bundle is malformed: {error}")))?;
-        let VerificationMaterial { tlog_entries, timestamp_verification_data: times, .. } =
-            &bundle.verification_material;
+        let VerificationMaterial {
+            tlog_entries, timestamp_verification_data: times, content, ..
+        } = &bundle.verification_material;
         check_each("entries of a log", tlog_entries)?;
         check_each("timestamps", &times.rfc3161_timestamps)?;
+        for time in &times.rfc3161_timestamps {
+            check_length("timestamp", time.signed_timestamp.as_bytes())?;
+        }
+        for certificate in certificates(content) {
+            check_length("certificate", certificate.as_bytes())?;
+        }
         Ok(Self(bundle))
     }
 
@@ -180,6 +187,16 @@ impl SignedBundle {
     fn has_timestamps(&self) -> bool {
         let timestamps = &self.0.verification_material.timestamp_verification_data;
         !timestamps.rfc3161_timestamps.is_empty()
+    }
+}
+
+fn certificates(content: &VerificationMaterialContent) -> Vec<&DerCertificate> {
+    match content {
+        VerificationMaterialContent::Certificate(one) => vec![&one.raw_bytes],
+        VerificationMaterialContent::X509CertificateChain { certificates } => {
+            certificates.iter().map(|one| &one.raw_bytes).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -9,7 +9,7 @@ use sigstore_verify::{
 };
 use webpki::{EndEntityCert, KeyUsage};
 
-use crate::{keys::PublicKey, refusal::Refusal, trust::Material};
+use crate::{checks::check_length, keys::PublicKey, refusal::Refusal, trust::Material};
 
 /// id-kp-codeSigning (RFC 5280, section 4.2.1.12), the contents of its DER.
 const CODE_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];
@@ -140,5 +140,9 @@ fn certificates(text: &str) -> Result<Vec<DerCertificate>, Refusal> {
     if blocks.is_empty() || !is_whole {
         return Err(malformed(&"it is not made of whole certificates"));
     }
-    Ok(blocks.into_iter().map(|block| DerCertificate::new(block.into_contents())).collect())
+    let read = |block: pem::Pem| {
+        check_length("certificate", block.contents())?;
+        Ok(DerCertificate::new(block.into_contents()))
+    };
+    blocks.into_iter().map(read).collect()
 }

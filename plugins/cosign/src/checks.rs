@@ -9,9 +9,14 @@ use crate::{
     config::Keyless,
     extensions::summary,
     keys::{PublicKey, SignatureError},
+    refusal::Refusal,
     rekor::Questions,
     trust::Material,
 };
+
+/// A certificate or a timestamp of more bytes is not read: the time to put the sets in it in order grows with
+/// the square of its length.
+const MOST_DER: usize = 64 << 10;
 
 /// What is asked of a signature besides that somebody made it.
 pub(crate) struct Checks<'a> {
@@ -105,5 +110,16 @@ impl Found {
             By::Certificate(_) => summary::CERTIFICATE,
         });
         all
+    }
+}
+
+/// Checks that a certificate or a timestamp is as short as any is.
+///
+/// # Errors
+/// Where it is not.
+pub(crate) fn check_length(what: &str, der: &[u8]) -> Result<(), Refusal> {
+    match der.len() {
+        0..=MOST_DER => Ok(()),
+        _ => Err(Refusal::other(format!("the {what} has more than {MOST_DER} bytes"))),
     }
 }

@@ -17,7 +17,7 @@ use sigstore_verify::{
 
 use crate::{
     chain::Chain,
-    checks::{By, Checks, Found, Key},
+    checks::{By, Checks, Found, Key, check_length},
     claims,
     config::Keyless,
     identity, json,
@@ -240,5 +240,6 @@ fn read_timestamp(annotation: &str) -> Result<TimestampToken, Refusal> {
     let kept: Kept = json::read(annotation.as_bytes()).map_err(|error| {
         Refusal::other(format!("failed to unmarshal RFC3161 timestamp bundle: {error}"))
     })?;
+    check_length("timestamp", kept.timestamp.as_bytes())?;
     Ok(kept.timestamp)
 }

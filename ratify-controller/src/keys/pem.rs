@@ -12,6 +12,9 @@ use super::spki;
 
 /// A certificate chain is no longer, nor a set of roots.
 const MAX_BYTES: usize = 4 << 20;
+/// A certificate of more bytes is not read: the time to put the sets in it in order grows with the square of
+/// its length.
+const MAX_CERTIFICATE_BYTES: usize = 64 << 10;
 
 /// One block: its label, and what is in it, which may be a private key and is shown to nobody.
 #[derive(PartialEq, Eq)]
@@ -51,9 +54,10 @@ pub(crate) fn certificates(text: &str) -> Result<Vec<Bytes>> {
 /// # Errors
 /// `CERT_INVALID`, with v1's text.
 pub(super) fn check_certificate(der: &[u8]) -> Result<()> {
-    match Certificate::from_der(der) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(ErrorCode::CertInvalid
+    let is_one = der.len() <= MAX_CERTIFICATE_BYTES && Certificate::from_der(der).is_ok();
+    match is_one {
+        true => Ok(()),
+        false => Err(ErrorCode::CertInvalid
             .detail("error parsing x509 certificate")
             .from_component(ComponentType::CertProvider, "")),
     }
@@ -173,6 +177,20 @@ mod tests {
         let other =
             format!("-----BEGIN CERTIFICATE-----\nA: b\n\n{line}\n-----END CERTIFICATE-----");
         assert_eq!(certificates(&other).unwrap(), [first]);
+    }
+
+    #[test]
+    fn what_is_longer_than_any_certificate_is_not_read() {
+        let of = |bytes: usize| {
+            let mut params = rcgen::CertificateParams::default();
+            let unknown = rcgen::CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![4; bytes]);
+            params.custom_extensions.push(unknown);
+            let key = rcgen::KeyPair::generate().unwrap();
+            check_certificate(params.self_signed(&key).unwrap().der())
+        };
+        assert!(of(MAX_CERTIFICATE_BYTES - 1000).is_ok());
+        let refused = of(MAX_CERTIFICATE_BYTES).unwrap_err().to_string();
+        assert_eq!(refused, "CERT_INVALID: error parsing x509 certificate");
     }
 
     #[test]

@@ -118,6 +118,11 @@ fn a_chain_has_to_lead_to_an_authority() {
         assert_eq!(refused[0], format!("{INVALID}{why}"));
         assert_eq!(refused[1..], [format!("{UNTRUSTED}{why}"), refused[1].clone()]);
     }
+    let long = "A".repeat(100_000);
+    let long = format!("-----BEGIN CERTIFICATE-----\n{long}\n-----END CERTIFICATE-----\n");
+    for refused in refusals(&lab, &certified, &long) {
+        assert!(refused.ends_with(": the certificate has more than 65536 bytes"), "{refused}");
+    }
     let malformed = "the certificate is malformed: it is not made of whole certificates";
     for chain in [
         between[..300].to_owned(),
@@ -323,6 +328,10 @@ fn a_log_is_asked_only_about_certificates_that_are_good_but_for_that() {
     assert_eq!(asked(lab.unlogged(&ended)).1, 1);
     let other =
         lab.authority.certify(&Wish { subject: "other@example.com".into(), ..Wish::default() });
+    // Whatever it brings to vouch for itself, and however long ago that ended.
+    let strangers = Authority::new().intermediate((2000, 2010));
+    let by_strangers = strangers.certify(&Wish::default());
+    let by_strangers = lab.unlogged(&by_strangers).with(CHAIN, strangers.pem());
     let no_code = lab.authority.certify(&Wish { may_sign: false, ..Wish::default() });
     let elsewhere = payload(&format!("sha256:{}", "cd".repeat(32)));
     let moved = Layer { bytes: elsewhere.clone(), ..good.clone() };
@@ -331,6 +340,7 @@ fn a_log_is_asked_only_about_certificates_that_are_good_but_for_that() {
             lab.unlogged(&other),
             "none of the expected identities matched what was in the certificate, got subjects [other@example.com]",
         ),
+        (by_strangers, "cert verification failed: "),
         (lab.unlogged(&no_code), "cert verification failed: RequiredEkuNotFoundContext"),
         (
             good.clone().signed_with(&other.key.sign(&good.bytes)),

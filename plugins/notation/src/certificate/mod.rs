@@ -70,9 +70,15 @@ pub(crate) struct Certificate {
     pub(crate) crl_points: Vec<String>,
 }
 
+/// A longer one is not read: the time to put the sets in it in order grows with the square of its length.
+pub(crate) const MOST_BYTES: usize = 64 << 10;
+
 /// Bytes that are no certificate.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CertificateError {
+    /// Longer than any, by far.
+    #[error("x509: certificate of more than {MOST_BYTES} bytes")]
+    Long,
     /// Not DER, or not of the form of a certificate.
     #[error("x509: malformed certificate")]
     Malformed,
@@ -97,6 +103,9 @@ impl From<x509_cert::der::Error> for CertificateError {
 impl Certificate {
     /// Reads one certificate that is all of the bytes.
     pub(crate) fn parse(der: &[u8]) -> Result<Self, CertificateError> {
+        if der.len() > MOST_BYTES {
+            return Err(CertificateError::Long);
+        }
         let (tbs, algorithm, signature) = parts(der)?;
         let body = TbsCertificate::from_der(tbs)?;
         if body.signature.to_der()? != algorithm {
@@ -313,7 +322,7 @@ fn uri(name: &GeneralName) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Authority;
+    use crate::testing::{Authority, parameters};
 
     #[test]
     fn reads_what_a_certificate_says_and_its_neighbours() {
@@ -329,6 +338,21 @@ mod tests {
         assert!(read[0].check_own_signature().is_err());
         assert!(read[1].check_signature_from(&read[0]).unwrap_err().contains("cannot sign"));
         assert_eq!(read[0].issuer, read[1].subject);
+    }
+
+    #[test]
+    fn what_is_longer_than_any_certificate_is_not_read() {
+        let root = Authority::root("root");
+        let of = |bytes: usize| {
+            let mut leaf = parameters("leaf");
+            let unknown = rcgen::CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![4; bytes]);
+            leaf.custom_extensions.push(unknown);
+            let key = rcgen::KeyPair::generate().unwrap();
+            Certificate::parse(leaf.signed_by(&key, &root.issuer).unwrap().der())
+        };
+        of(MOST_BYTES - 1000).unwrap();
+        let refused = of(MOST_BYTES).unwrap_err().to_string();
+        assert_eq!(refused, "x509: certificate of more than 65536 bytes");
     }
 
     #[test]

@@ -88,13 +88,15 @@ fn a_list_that_does_not_stand_for_the_certificate() {
     insta::assert_snapshot!(lab.of_list(signed_list(list(), &Authority::root("other"))), @"the CRL from http://list.example.com/a.crl: CRL is not signed by CA CN=root,O=Lab,ST=WA,C=US: it is another issuer's");
     insta::assert_snapshot!(lab.at("2024-06-01T00:00:01Z"), @"the CRL from http://list.example.com/a.crl: expired CRL. Current time 2024-06-01T00:00:01Z is after CRL NextUpdate 2024-06-01T00:00:00Z");
     insta::assert_snapshot!(lab.at("2024-04-30T00:00:00Z"), @"the CRL from http://list.example.com/a.crl: the CRL is of a time that is not yet");
-    let part = |uri: &str, scope| {
-        let distribution_point = CrlDistributionPoint { uris: vec![uri.into()] };
+    let of_places = |uris, scope| {
+        let distribution_point = CrlDistributionPoint { uris };
         let part = CrlIssuingDistributionPoint { distribution_point, scope };
         let issuing_distribution_point = Some(part);
         let list = CertificateRevocationListParams { issuing_distribution_point, ..list() };
         lab.of_list(signed_list(list, &lab.root))
     };
+    let part = |uri: &str, scope| of_places(vec![uri.to_owned()], scope);
+    insta::assert_snapshot!(of_places(vec![LIST.to_owned(); 3000], None), @"the CRL from http://list.example.com/a.crl: an issuing distribution point of more than 65536 bytes");
     insta::assert_snapshot!(part("http://list.example.com/b.crl", None), @"the CRL from http://list.example.com/a.crl: the CRL is of a distribution point that the certificate does not name");
     insta::assert_snapshot!(part(LIST, Some(CrlScope::CaCertsOnly)), @"the CRL from http://list.example.com/a.crl: the CRL is not about certificates of this kind");
 }

@@ -28,6 +28,8 @@ use crate::{
 
 /// The longest list: v1 refuses one that reaches 32 MiB.
 const MOST_BYTES: u64 = (32 << 20) - 1;
+/// What a list says of the part that it is has no more bytes: it becomes objects.
+const MOST_OF_PART: usize = 64 << 10;
 /// How long one list may take; v1 waits for ever.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The most places that a certificate may name.
@@ -203,7 +205,11 @@ impl RevocationList {
                 true => &[],
                 false => fields.decode::<AnyRef<'_>>().and_then(values_of).map_err(malformed)?,
             };
-            return counts(Extensions::new(extensions)?, signing_time);
+            fields.finish(()).map_err(malformed)?;
+            // One that does not count yet says nothing of those behind it.
+            if counts(Extensions::new(extensions)?, signing_time)? {
+                return Ok(true);
+            }
         }
         Ok(false)
     }
@@ -281,6 +287,9 @@ pub(super) fn generalized(der: &[u8]) -> Option<Moment> {
 
 /// Whether a list that is a part of the whole is about a certificate (RFC 5280, section 6.3.3, b).
 fn covers(extension: &[u8], certificate: &Certificate) -> Result<(), String> {
+    if extension.len() > MOST_OF_PART {
+        return Err(format!("an issuing distribution point of more than {MOST_OF_PART} bytes"));
+    }
     let part = IssuingDistributionPoint::from_der(extension)
         .map_err(|error| format!("malformed issuing distribution point: {error}"))?;
     let is_other_kind = match certificate.is_authority() {

@@ -91,6 +91,20 @@ fn what_became_invalid_after_an_authority_signed_is_good() {
 }
 
 #[test]
+fn an_entry_that_does_not_count_hides_none_behind_it() {
+    let root = Authority::root("root");
+    let leaf = root.issue("leaf", with_list);
+    let mut later = revoked(&leaf.certificate);
+    later.invalidity_date = Some(date_time_ymd(2024, 5, 2));
+    let revoked_certs = vec![later, revoked(&leaf.certificate)];
+    let list = CertificateRevocationListParams { revoked_certs, ..list() };
+    let before = Some(moment("2024-05-01T00:00:00Z"));
+    let host = serving(signed_list(list, &root));
+    let refused = check(&host, &leaf, &root, moment(NOW), before).unwrap_err();
+    assert!(refused.ends_with("is revoked"), "{refused}");
+}
+
+#[test]
 fn a_list_of_another_or_of_a_part_that_is_not_about_it_says_nothing() {
     let root = Authority::root("root");
     let leaf = root.issue("leaf", with_list);

@@ -112,6 +112,12 @@ fn lengths_may_be_longer_than_they_need_be_but_not_open() {
 }
 
 #[test]
+fn what_is_longer_than_any_token_is_not_read() {
+    let refused = Token::parse(&vec![0x30; (64 << 10) + 1]).err().unwrap();
+    assert_eq!(refused, "the timestamp has more than 65536 bytes");
+}
+
+#[test]
 fn no_byte_of_a_token_that_is_changed_or_cut_off_makes_it_panic_or_another_time() {
     if !has_openssl() {
         return;

@@ -34,6 +34,8 @@ const CERTIFICATES: u8 = 0xa0;
 const LISTS: u8 = 0xa1;
 /// The most certificates and signers of a token.
 const MOST: usize = 32;
+/// A longer token is not read, as with certificates. One with its chain has some 6,000.
+const MOST_BYTES: usize = 64 << 10;
 
 /// A token that was read and not yet proven.
 pub(crate) struct Token {
@@ -52,6 +54,9 @@ impl Token {
         let malformed = |error: x509_cert::der::Error| {
             format!("cms: syntax error: invalid signed data: {error}")
         };
+        if bytes.len() > MOST_BYTES {
+            return Err(format!("the timestamp has more than {MOST_BYTES} bytes"));
+        }
         let der = shortest(bytes).map_err(|error| {
             format!(
                 "cms: syntax error: invalid signed data: failed to convert from BER to DER: {error}"
