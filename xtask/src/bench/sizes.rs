@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::build::Programs;
 use super::figures::{Figure, Judged, Series, Shown, Target, Unit};
+use crate::image;
 
 /// Looks at the files; targets are in units of 1000.
 ///
@@ -15,7 +16,7 @@ use super::figures::{Figure, Judged, Series, Shown, Target, Unit};
 pub(super) fn measure(programs: &Programs) -> Result<Vec<Figure>> {
     let Programs { ratify, launcher, sample, sample_with_store, v1, v1_sample, .. } = programs;
     Ok(vec![
-        figure("`ratify`, static", 22e6, ratify, Some(v1))?,
+        figure("`ratify`, static", image::BUDGET as f64, ratify, Some(v1))?,
         Figure { target: Target::None, ..figure("`ratify-launch`, static", 0.0, launcher, None)? },
         figure("sample plugin, static", 600e3, sample, Some(v1_sample))?,
         figure("sample plugin with the store linked", 5e6, sample_with_store, Some(v1_sample))?,

@@ -23,7 +23,7 @@ use crate::process;
 use crate::workspace::{self, Platform};
 use archive::{Layer, Tree};
 use layout::{Image, Labels, Layout, Nothing, Run};
-pub(crate) use programs::within_budget;
+pub(crate) use programs::{BUDGET, within_budget};
 
 /// What `cargo xtask image` is told.
 #[derive(Args)]

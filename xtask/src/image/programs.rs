@@ -14,7 +14,7 @@ use crate::workspace::{self, Platform};
 
 /// The most bytes that a program of the controller may have, static and stripped. Signatures (X.509, CMS,
 /// COSE, Sigstore, PKCS#12) brought 3.5 MB of it.
-const BUDGET: usize = 26_000_000;
+pub(crate) const BUDGET: usize = 26_000_000;
 
 /// Builds every program and plugin of the image. A `ratify` that runs on this machine comes back.
 ///
