@@ -1,5 +1,5 @@
 //! `verify-notation` and `verify-cosign`, started as a host starts them: whose entry they have, as they are
-//! told, and so whether they read files for it.
+//! told, and so whether they read files for it; and what they say in the host's log.
 
 use std::{
     io::Write as _,
@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 use crate::parity::machines::Machines;
 
-/// Under these rules of a host, what a program says of an entry that names a file.
-fn said(program: &Path, rules: Option<&str>, entry: &Value) -> String {
+/// Under these rules of a host, what a program says of an entry that names a file, as an answer and for the
+/// log.
+fn told(program: &Path, rules: Option<&str>, entry: &Value) -> [String; 2] {
     let digest = format!("sha256:{}", "1".repeat(64));
     let question = json!({
         "config": entry,
@@ -28,11 +29,16 @@ fn said(program: &Path, rules: Option<&str>, entry: &Value) -> String {
     if let Some(rules) = rules {
         program.env("RATIFY_REGISTRY_RULES", rules);
     }
-    program.stdin(Stdio::piped()).stdout(Stdio::piped());
+    program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = program.spawn().unwrap();
     process.stdin.take().unwrap().write_all(question.to_string().as_bytes()).unwrap();
     let output = process.wait_with_output().unwrap();
-    String::from_utf8(output.stdout).unwrap()
+    [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap())
+}
+
+fn said(program: &Path, rules: Option<&str>, entry: &Value) -> String {
+    let [answer, _] = told(program, rules, entry);
+    answer
 }
 
 #[test]
@@ -75,5 +81,22 @@ fn a_file_is_read_for_an_administrators_entry_whoevers_the_store_is() {
         let unknown = r#"{"entry":"another","references":"anybody"}"#;
         let said = said(&program, Some(unknown), &entry);
         assert!(said.contains("RATIFY_REGISTRY_RULES cannot be used"), "{said}");
+    }
+}
+
+#[test]
+fn what_a_built_in_says_in_the_log_is_a_line_on_standard_error() {
+    let Some(machines) = Machines::find() else { return };
+    let entry = |type_: &str| json!({"name": "n", "type": type_, "artifactTypes": "a/b"});
+    let mut notation = entry("verify-notation");
+    notation["verificationCertStores"] = json!({"ca": {"certs": ["a"]}, "certs": ["a"]});
+    notation["trustPolicyDoc"] = json!({"version": "1.0", "trustPolicies": []});
+    for (program, entry, line) in [
+        ("verify-notation", notation, "is misconfigured with both legacy and new formats"),
+        ("verify-cosign", entry("verify-cosign"), "the verifier n has neither trustPolicies"),
+    ] {
+        let [_, log] = told(&machines.plugin(program, program), None, &entry);
+        let is_said = log.lines().any(|said| said.starts_with("WARN: ") && said.contains(line));
+        assert!(is_said, "{program}: {log}");
     }
 }
