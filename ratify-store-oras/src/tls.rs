@@ -239,18 +239,41 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// Reads all roots; what cannot be read is left out and said.
-pub(crate) fn load(roots: &TlsRoots) -> Vec<CertificateDer<'static>> {
-    let bundle = BUNDLES.iter().map(PathBuf::from).find(|path| path.is_file());
+/// Where roots are, or may come to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct RootPlaces {
+    /// What is read, in order.
+    pub(crate) files: Vec<PathBuf>,
+    /// What else decides which files are read: directories, and what may come to be a file.
+    pub(crate) beside: Vec<PathBuf>,
+}
+
+/// Looks up where roots are now.
+pub(crate) fn places(roots: &TlsRoots) -> RootPlaces {
+    let bundles = BUNDLES.iter().map(PathBuf::from);
+    let bundle = bundles.clone().find(|path| path.is_file());
     let mut files: Vec<PathBuf> = bundle.into_iter().chain(roots.file.clone()).collect();
-    let system = DIRECTORIES.iter().map(Path::new);
-    for directory in system.chain(roots.directories.iter().map(PathBuf::as_path)) {
-        for path in files_of(directory) {
-            if !files.contains(&path) {
-                files.push(path);
-            }
+    let directories: Vec<PathBuf> =
+        DIRECTORIES.iter().map(PathBuf::from).chain(roots.directories.iter().cloned()).collect();
+    let mut beside: Vec<PathBuf> = bundles.chain(directories.iter().cloned()).collect();
+    for path in directories.iter().flat_map(|directory| entries_of(directory)) {
+        match path.is_file() {
+            true if files.contains(&path) => {}
+            true => files.push(path),
+            // A link to what is not there may lead to a file later.
+            false => beside.push(path),
         }
     }
+    RootPlaces { files, beside }
+}
+
+/// Reads all roots; what cannot be read is left out and said.
+pub(crate) fn load(roots: &TlsRoots) -> Vec<CertificateDer<'static>> {
+    load_from(&places(roots).files)
+}
+
+/// The same of files that were looked up a moment ago.
+pub(crate) fn load_from(files: &[PathBuf]) -> Vec<CertificateDer<'static>> {
     let mut certificates: Vec<_> = files.iter().flat_map(|path| read(path)).collect();
     certificates.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
     certificates.dedup();
@@ -269,19 +292,18 @@ fn read(path: &Path) -> Vec<CertificateDer<'static>> {
     certificates.filter_map(Result::ok).collect()
 }
 
-/// The files of a directory, in order, as Go reads it: whatever their names are, but not the links
-/// within the directory, by which OpenSSL finds the same files once more.
-fn files_of(directory: &Path) -> Vec<PathBuf> {
+/// What is in a directory, in order, as Go reads it: whatever the names are, but not the links within
+/// the directory, by which OpenSSL finds the same files once more.
+fn entries_of(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
     let is_link_within = |path: &Path| {
         std::fs::read_link(path)
             .is_ok_and(|target| target.parent().is_some_and(|p| p.as_os_str().is_empty()))
     };
-    let mut files: Vec<PathBuf> =
-        paths.filter(|path| !is_link_within(path) && path.is_file()).collect();
-    files.sort_unstable();
-    files
+    let mut entries: Vec<PathBuf> = paths.filter(|path| !is_link_within(path)).collect();
+    entries.sort_unstable();
+    entries
 }
 
 /// Takes any certificate, but still checks that the server owns its key.
@@ -358,6 +380,12 @@ mod tests {
         std::fs::create_dir(at("directory")).unwrap();
         std::os::unix::fs::symlink("my-ca.crt", at("0123abcd.0")).unwrap();
         std::os::unix::fs::symlink(elsewhere.path().join("x.pem"), at("x.pem")).unwrap();
-        assert_eq!(files_of(directory.path()), [at("my-ca.crt"), at("x.pem")]);
+        let directories = vec![directory.path().to_owned()];
+        let found = places(&TlsRoots { file: None, directories });
+        let here = |paths: Vec<PathBuf>| -> Vec<PathBuf> {
+            paths.into_iter().filter(|path| path.starts_with(directory.path())).collect()
+        };
+        assert_eq!(here(found.files), [at("my-ca.crt"), at("x.pem")]);
+        assert_eq!(here(found.beside), [directory.path().to_owned(), at("directory")]);
     }
 }
