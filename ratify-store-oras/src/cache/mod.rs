@@ -5,14 +5,16 @@
 //! unfinished files and the lock. It can lie in the directory of a v1, whose `blobs`, `oci-layout`,
 //! `index.json` and `ingest` are neither read nor touched.
 //!
-//! A blob is read only together with its digest, and hashed at each read. It is found only by
+//! A blob is read only together with its digest, and hashed each time it comes from its file. It is found only by
 //! whoever could have fetched it: a manifest can name any digest, and a report quotes what it finds
 //! there. So the namespace whose store it is, the registry and the repository are in the path. A
 //! subject is always resolved, and its referrers listed, at the registry first.
 //!
-//! Processes may be killed at any moment. What is there never exceeds the cap: see `ledger`.
+//! Processes may be killed at any moment. What is there never exceeds the cap: see `ledger`. What
+//! is small and was proven a moment ago is in memory, too: see `recent`.
 
 mod ledger;
+mod recent;
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
@@ -20,7 +22,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -29,6 +31,7 @@ use rustix::fs::OFlags;
 
 use crate::digest_of;
 use ledger::{Ledger, Reservation};
+use recent::Recent;
 
 /// A blob that was read within this time counts as just used.
 const TOUCH_AFTER: Duration = Duration::from_secs(60);
@@ -71,6 +74,7 @@ pub struct Partition {
 struct Inner {
     blobs: PathBuf,
     ledger: Ledger,
+    recent: Recent,
 }
 
 impl BlobCache {
@@ -81,7 +85,7 @@ impl BlobCache {
     /// When a directory cannot be created or written to.
     pub fn open(path: &Path, cap: u64) -> Result<Self, CacheError> {
         let blobs = path.join(".ratify/blobs");
-        let inner = Inner { blobs, ledger: Ledger::new(path, cap) };
+        let inner = Inner { blobs, ledger: Ledger::new(path, cap), recent: Recent::default() };
         inner.make_directories()?;
         inner.ledger.check_writable()?;
         Ok(Self(Arc::new(inner)))
@@ -98,12 +102,23 @@ impl BlobCache {
 }
 
 impl Partition {
-    /// The bytes of a digest if they are here: hashed, of the size where one is given, and at most
+    /// The bytes of a digest if they are here: proven, of the size where one is given, and at most
     /// `limit`. What fails is a warning and a miss.
     pub async fn get(&self, digest: &Digest, size: Option<u64>, limit: u64) -> Option<Bytes> {
+        let place = self.path_of(digest);
+        if let Some(bytes) = self.cache.recent.get(&place, Instant::now()) {
+            let length = bytes.len() as u64;
+            let is_asked_for = length <= limit && size.is_none_or(|size| size == length);
+            return is_asked_for.then_some(bytes);
+        }
         let (partition, wanted) = (self.clone(), digest.clone());
         match on_a_thread(move || partition.read(&wanted, size, limit)).await {
-            Ok(found) => found,
+            Ok(found) => {
+                if let Some(bytes) = &found {
+                    self.cache.recent.put(place, bytes, Instant::now());
+                }
+                found
+            }
             Err(error) => {
                 tracing::warn!("failed to get blob [{digest}] from cache: {error}");
                 None
