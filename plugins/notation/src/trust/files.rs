@@ -5,10 +5,14 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::{self, Read as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-use super::pem;
+use super::{
+    known::{Anchor, Known},
+    pem,
+};
 use crate::certificate::Certificate;
 
 /// The most bytes of one file, which is many times the bundle of a system.
@@ -22,25 +26,25 @@ const MOST_DEPTH: usize = 16;
 ///
 /// # Errors
 /// When a file is no certificate, or there are too many.
-pub(crate) fn load(path: &Path) -> Result<Vec<Certificate>, String> {
-    let mut found = Found::default();
+pub(crate) fn load(path: &Path, known: &Known) -> Result<Vec<Anchor>, String> {
+    let mut found = Found { known, files: BTreeSet::new(), anchors: Vec::new() };
     found.walk(path, MOST_DEPTH)?;
     tracing::info!(
         "{} notation verification certificates loaded from path '{}'",
-        found.certificates.len(),
+        found.anchors.len(),
         path.display()
     );
-    Ok(found.certificates)
+    Ok(found.anchors)
 }
 
-#[derive(Default)]
-struct Found {
-    /// Files that were read, without links.
-    files: BTreeSet<PathBuf>,
-    certificates: Vec<Certificate>,
+struct Found<'a> {
+    known: &'a Known,
+    /// Files that were read, by device and inode.
+    files: BTreeSet<(u64, u64)>,
+    anchors: Vec<Anchor>,
 }
 
-impl Found {
+impl Found<'_> {
     fn walk(&mut self, path: &Path, depth: usize) -> Result<(), String> {
         let skipped = |error: io::Error| {
             tracing::warn!("Invalid path '{}' skipped, error {error}", path.display());
@@ -65,8 +69,8 @@ impl Found {
             };
             return entries.iter().try_for_each(|entry| self.walk(entry, depth - 1));
         }
-        let target = match fs::canonicalize(path) {
-            Ok(target) => target,
+        let file = match fs::metadata(path) {
+            Ok(metadata) => metadata,
             Err(error) => {
                 tracing::error!(
                     "Unable to resolve symbolic link {} , error '{error}'",
@@ -76,27 +80,30 @@ impl Found {
             }
         };
         // Not a directory behind a link, nor a device or a pipe, which might have no end.
-        let is_file = fs::metadata(&target).is_ok_and(|metadata| metadata.is_file());
-        if is_file && !self.files.contains(&target) {
-            self.read(&target).map_err(|error| {
+        let place = (file.dev(), file.ino());
+        if file.is_file() && !self.files.contains(&place) {
+            self.read(path, file.len()).map_err(|error| {
+                let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
                 format!("error reading certificate file {}: {error}", target.display())
             })?;
-            self.files.insert(target);
+            self.files.insert(place);
         }
         Ok(())
     }
 
-    fn read(&mut self, path: &Path) -> Result<(), String> {
+    fn read(&mut self, path: &Path, length: u64) -> Result<(), String> {
         if self.files.len() >= MOST_FILES {
             return Err(format!("there are more than {MOST_FILES} files"));
         }
-        let mut bytes = Vec::new();
+        // Room for one byte more, by which the end is seen.
+        let room = usize::try_from(length.min(MOST_BYTES) + 1).unwrap_or(0);
+        let mut bytes = Vec::with_capacity(room);
         let file = File::open(path).map_err(|error| error.to_string())?;
         file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
         if bytes.len() as u64 > MOST_BYTES {
             return Err(format!("it has more than {MOST_BYTES} bytes"));
         }
-        self.certificates.extend(certificates(&bytes)?);
+        self.anchors.extend(anchors(&bytes, self.known)?);
         Ok(())
     }
 }
@@ -115,11 +122,11 @@ fn names(path: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// The certificates of a file in PEM or, where there is no block of it, in DER.
-fn certificates(bytes: &[u8]) -> Result<Vec<Certificate>, String> {
+fn anchors(bytes: &[u8], known: &Known) -> Result<Vec<Anchor>, String> {
     let blocks = pem::blocks(bytes)?;
     let read = match blocks.as_slice() {
-        [] => Certificate::parse_all(bytes),
-        blocks => blocks.iter().map(|block| Certificate::parse(block)).collect(),
+        [] => Certificate::parse_all(bytes).map(|all| all.into_iter().map(Anchor::of).collect()),
+        blocks => blocks.iter().map(|block| known.parse(block)).collect(),
     };
     read.map_err(|error| error.to_string())
 }

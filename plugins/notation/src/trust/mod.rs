@@ -1,9 +1,10 @@
 //! [`TrustStores`]: whose signatures are trusted. Certificates are in key management providers, in
 //! legacy certificate stores, or in files. They are read at each verification, as in v1, so that a
-//! change counts at once.
+//! change counts at once; what the bytes say is kept (`known`).
 
 mod configured;
 mod files;
+mod known;
 mod pem;
 
 use std::path::PathBuf;
@@ -16,9 +17,9 @@ use crate::{
     refusal::{Refusal, Result},
 };
 
+use known::{Anchor, Known};
+
 pub(crate) use configured::{CertificateStores, StoresError};
-#[cfg(test)]
-pub(crate) use files::load as load_files;
 
 /// Where v1 keeps trusted certificates, below the home directory. It is looked into whatever else is
 /// configured.
@@ -29,6 +30,7 @@ const DEFAULT_PATH: &str = ".ratify/ratify-certs/notation/truststore";
 pub(crate) struct TrustStores {
     paths: Vec<PathBuf>,
     stores: CertificateStores,
+    known: Known,
 }
 
 impl TrustStores {
@@ -45,7 +47,7 @@ impl TrustStores {
         };
         let mut paths: Vec<PathBuf> = paths.iter().map(below_home).collect();
         paths.push(home.join(DEFAULT_PATH));
-        Self { paths, stores }
+        Self { paths, stores, known: Known::default() }
     }
 
     /// The certificates of a store: authorities, and those that signed themselves.
@@ -59,11 +61,12 @@ impl TrustStores {
         if group.is_empty() {
             tracing::warn!("unable to fetch certGroup from namedStore: {name} in type: {type_}");
         }
-        let mut certificates = match group {
+        let anchors = match group {
             [] => self.of_files()?,
-            group => of_providers(group, name, host)?,
+            group => self.of_providers(group, name, host)?,
         };
-        certificates.retain(|one| one.is_authority() || one.check_own_signature().is_ok());
+        let trusted = anchors.into_iter().filter(|anchor| anchor.may_be_trusted);
+        let certificates: Vec<_> = trusted.map(|anchor| anchor.certificate).collect();
         if certificates.is_empty() {
             return Err(Refusal::from(
                 "valid certificates must be provided, only CA certificates or self-signed signing certificates are supported",
@@ -74,22 +77,22 @@ impl TrustStores {
     }
 
     /// The certificates of the files. v1 takes them for every type and name that has no group.
-    fn of_files(&self) -> Result<Vec<Certificate>> {
-        let mut certificates = Vec::new();
+    fn of_files(&self) -> Result<Vec<Anchor>> {
+        let mut anchors = Vec::new();
         for path in &self.paths {
-            let of_path = files::load(path).map_err(|error| Refusal::from(error).unknown())?;
-            certificates.extend(of_path);
+            let of_path = files::load(path, &self.known);
+            anchors.extend(of_path.map_err(|error| Refusal::from(error).unknown())?);
         }
-        Ok(certificates)
+        Ok(anchors)
     }
 
     /// Adds the names of the files' places, and what is in the files.
     pub(crate) fn add_basis(&self, basis: &mut Basis) {
         for path in &self.paths {
             basis.add("certificates in", path.as_os_str().as_encoded_bytes());
-            match files::load(path) {
-                Ok(certificates) => {
-                    certificates.iter().for_each(|one| basis.add("certificate", one.der()));
+            match files::load(path, &self.known) {
+                Ok(anchors) => {
+                    anchors.iter().for_each(|one| basis.add("certificate", one.certificate.der()));
                 }
                 Err(error) => basis.add("error", error),
             }
@@ -97,68 +100,77 @@ impl TrustStores {
     }
 }
 
-fn of_providers(group: &[String], name: &str, host: &dyn Host) -> Result<Vec<Certificate>> {
-    let mut certificates = Vec::new();
-    for resource in group {
-        certificates.extend(of_provider(resource, host)?);
+impl TrustStores {
+    fn of_providers(&self, group: &[String], name: &str, host: &dyn Host) -> Result<Vec<Anchor>> {
+        let mut anchors = Vec::new();
+        for resource in group {
+            anchors.extend(self.of_provider(resource, host)?);
+        }
+        if anchors.is_empty() {
+            let text = format!("no certificates fetched in namedStore: {name}");
+            return Err(Refusal::from(text).unknown());
+        }
+        Ok(anchors)
     }
-    if certificates.is_empty() {
-        let text = format!("no certificates fetched in namedStore: {name}");
-        return Err(Refusal::from(text).unknown());
-    }
-    Ok(certificates)
-}
 
-/// The certificates of a key management provider, or else of the certificate store of that name.
-fn of_provider(resource: &str, host: &dyn Host) -> Result<Vec<Certificate>> {
-    let provider = host.certificates(resource);
-    let provider_error = match provider {
-        Ok(found) if !found.is_empty() => return parsed(resource, &found),
-        Ok(_) => None,
-        Err(error) => {
-            tracing::info!(
-                "unable to fetch certificates for Key Management Provider {resource}: {error}"
-            );
-            Some(error)
-        }
-    };
-    tracing::info!("no certificate fetched for Key Management Provider {resource}");
-    match (host.certificate_store(resource), provider_error) {
-        (Ok(found), _) if !found.is_empty() => {
-            tracing::info!(
-                "Certificate Store has been deprecated since v1.2.0, please migrate to Key Management Provider following: https://ratify.dev/docs/reference/custom%20resources/key-management-providers#migrating-from-certificatestore-to-kmp"
-            );
-            parsed(resource, &found)
-        }
-        (Err(store_error), Some(provider_error)) => {
-            // What went wrong with one that is there says more than that the other is not.
-            let cause = match went_wrong(&store_error) && !went_wrong(&provider_error) {
-                true => store_error,
-                false => provider_error,
-            };
-            let detail = format!(
-                "unable to fetch certificates from Key Management Provider and Certificate Store: {resource}"
-            );
-            Err(ErrorCode::CertInvalid.detail(detail).with_source(cause).into())
-        }
-        (store, _) => {
-            if let Err(error) = store {
-                tracing::warn!(
-                    "unable to fetch certificates for Certificate Store {resource}: {error}"
+    /// The certificates of a key management provider, or else of the certificate store of that name.
+    fn of_provider(&self, resource: &str, host: &dyn Host) -> Result<Vec<Anchor>> {
+        let provider = host.certificates(resource);
+        let provider_error = match provider {
+            Ok(found) if !found.is_empty() => return self.parsed(resource, &found),
+            Ok(_) => None,
+            Err(error) => {
+                tracing::info!(
+                    "unable to fetch certificates for Key Management Provider {resource}: {error}"
                 );
+                Some(error)
             }
-            tracing::warn!("no certificate fetched for Certificate Store {resource}");
-            Ok(Vec::new())
+        };
+        tracing::info!("no certificate fetched for Key Management Provider {resource}");
+        match (host.certificate_store(resource), provider_error) {
+            (Ok(found), _) if !found.is_empty() => {
+                tracing::info!(
+                    "Certificate Store has been deprecated since v1.2.0, please migrate to Key Management Provider following: https://ratify.dev/docs/reference/custom%20resources/key-management-providers#migrating-from-certificatestore-to-kmp"
+                );
+                self.parsed(resource, &found)
+            }
+            (Err(store_error), Some(provider_error)) => {
+                // What went wrong with one that is there says more than that the other is not.
+                let cause = match went_wrong(&store_error) && !went_wrong(&provider_error) {
+                    true => store_error,
+                    false => provider_error,
+                };
+                let detail = format!(
+                    "unable to fetch certificates from Key Management Provider and Certificate Store: {resource}"
+                );
+                Err(ErrorCode::CertInvalid.detail(detail).with_source(cause).into())
+            }
+            (store, _) => {
+                if let Err(error) = store {
+                    tracing::warn!(
+                        "unable to fetch certificates for Certificate Store {resource}: {error}"
+                    );
+                }
+                tracing::warn!("no certificate fetched for Certificate Store {resource}");
+                Ok(Vec::new())
+            }
         }
+    }
+
+    fn parsed(&self, resource: &str, found: &[RingCertificate]) -> Result<Vec<Anchor>> {
+        let anchors = found.iter().map(|one| self.known.parse(&one.der));
+        anchors.collect::<Result<_, _>>().map_err(|error| {
+            let detail = format!("a certificate of {resource} cannot be used");
+            ErrorCode::CertInvalid.detail(detail).with_source(error).into()
+        })
     }
 }
 
-fn parsed(resource: &str, found: &[RingCertificate]) -> Result<Vec<Certificate>> {
-    let certificates = found.iter().map(|one| Certificate::parse(&one.der));
-    certificates.collect::<Result<_, _>>().map_err(|error| {
-        let detail = format!("a certificate of {resource} cannot be used");
-        ErrorCode::CertInvalid.detail(detail).with_source(error).into()
-    })
+/// The certificates of the files below a path.
+#[cfg(test)]
+pub(crate) fn load_files(path: &std::path::Path) -> std::result::Result<Vec<Certificate>, String> {
+    let anchors = files::load(path, &Known::default())?;
+    Ok(anchors.into_iter().map(|anchor| anchor.certificate).collect())
 }
 
 /// Whether more is wrong than that there is no such thing, or no access to it.
