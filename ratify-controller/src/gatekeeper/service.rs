@@ -369,7 +369,7 @@ impl Service {
             let span = spans::work(name, &trace_id, &namespace, asker);
             spans::note(&span, "ratify.subject", &subject);
             spans::waited(&span, asked_at.elapsed());
-            work().instrument(span)
+            telemetry::together_until_it_waits(work().instrument(span))
         };
         let begun = self.flights.join(key, terms, asker, work);
         begun.map(Begun::Waiting).map_err(|full| not_done(&full))

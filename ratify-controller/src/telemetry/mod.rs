@@ -41,7 +41,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-pub(crate) use together::together;
+pub(crate) use together::{together, together_until_it_waits};
 use told::Told;
 
 /// How a line of the log looks.

@@ -1,7 +1,7 @@
 //! [`together`]: lines of the log that are written at once. A line costs a call of the kernel, so that
 //! ten verdicts of one request would cost ten.
 
-use std::{cell::RefCell, io::Write as _, marker::PhantomData};
+use std::{cell::RefCell, future::poll_fn, io::Write as _, marker::PhantomData};
 
 /// More than this is not held back.
 const MAX_HELD: usize = 64 << 10;
@@ -23,6 +23,15 @@ pub(crate) struct Together(PhantomData<*const ()>);
 pub(crate) fn together() -> Together {
     HELD.with_borrow_mut(|held| held.depth += 1);
     Together(PhantomData)
+}
+
+/// The same for work, as long as it goes on without waiting.
+pub(crate) fn together_until_it_waits<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    let mut work = Box::pin(work);
+    poll_fn(move |context| {
+        let _lines = together();
+        work.as_mut().poll(context)
+    })
 }
 
 /// Writes a line, now or with others.
@@ -65,6 +74,24 @@ mod tests {
 
     fn held() -> Vec<u8> {
         HELD.with_borrow(|held| held.lines.clone())
+    }
+
+    #[tokio::test]
+    async fn lines_of_work_are_held_until_it_waits_and_no_longer() {
+        let seen = || (HELD.with_borrow(|held| held.depth), held());
+        let mut work = Box::pin(together_until_it_waits(async {
+            write(b"a\n");
+            write(b"b\n");
+            assert_eq!(seen(), (1, b"a\nb\n".to_vec()));
+            tokio::task::yield_now().await;
+            write(b"c\n");
+            assert_eq!(seen(), (1, b"c\n".to_vec()));
+            7
+        }));
+        assert!(futures_util::poll!(&mut work).is_pending());
+        assert_eq!(seen(), (0, Vec::new()));
+        assert_eq!(work.await, 7);
+        assert_eq!(seen(), (0, Vec::new()));
     }
 
     #[test]
