@@ -18,6 +18,10 @@ pub fn is_printable_ascii(text: &str) -> bool {
 
 /// [`without_control_characters`], cut to at most `max_bytes` bytes; `...` marks the cut.
 pub fn capped_line(text: &str, max_bytes: usize) -> String {
+    let is_one_line = || !text.as_bytes().contains(&b'\n');
+    if text.len() <= max_bytes && is_printable_ascii(text) && is_one_line() {
+        return text.to_owned();
+    }
     // Each character becomes at most three bytes, so reading this much input is enough.
     let mut line = String::with_capacity(max_bytes.min(text.len()));
     for c in text.chars().map(|c| if is_control(c) { char::REPLACEMENT_CHARACTER } else { c }) {
@@ -65,6 +69,7 @@ mod tests {
         assert_eq!(capped_line("abcdef", 6), "abcdef");
         assert_eq!(capped_line("abcdefg", 6), "abc...");
         assert_eq!(capped_line("ääääää", 8), "ää...");
+        assert_eq!(capped_line("a\nb", 6), "a\u{fffd}b");
         assert!(capped_line(&"\n".repeat(100), 10).len() <= 10);
     }
 }

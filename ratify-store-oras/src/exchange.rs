@@ -13,7 +13,7 @@ use reqwest::{
     header::{AUTHORIZATION, HeaderName, HeaderValue, LOCATION},
 };
 use tracing::Instrument as _;
-use url::Url;
+use url::{Position, Url};
 
 use crate::{
     Connections, OrasError, RetryPolicy, Section, Transport,
@@ -105,11 +105,9 @@ impl Call {
         self.place.as_deref().filter(|_| url.origin() == self.url.origin())
     }
 
+    /// Without what a query may hold.
     fn label(&self, url: &Url) -> String {
-        let mut url = url.clone();
-        url.set_query(None);
-        url.set_fragment(None);
-        format!("{} {:?}", self.method, capped_line(url.as_str(), 500))
+        format!("{} {:?}", self.method, capped_line(&url[..Position::AfterPath], 500))
     }
 }
 
