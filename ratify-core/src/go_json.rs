@@ -6,7 +6,10 @@
 use std::io;
 
 use serde::Serialize;
-use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
+use serde_json::{
+    Map, Value,
+    ser::{CompactFormatter, Formatter, PrettyFormatter},
+};
 
 /// One line as Go's `json.Marshal` writes it: compact, HTML characters escaped.
 ///
@@ -57,6 +60,29 @@ pub fn is_key(name: &str, key: &str) -> bool {
         return name.eq_ignore_ascii_case(key);
     }
     name.replace('\u{17f}', "s").replace('\u{212a}', "k").eq_ignore_ascii_case(key)
+}
+
+/// The member of an object that Go's decoder takes for a key.
+///
+/// # Errors
+/// When there are two: which one is meant is a guess, and Go takes something of both.
+pub fn member<'a>(
+    object: &'a Map<String, Value>,
+    key: &str,
+) -> Result<Option<&'a Value>, TwoSpellings> {
+    let mut found = object.iter().filter(|(name, _)| is_key(name, key)).map(|(_, value)| value);
+    let first = found.next();
+    if found.next().is_none() { Ok(first) } else { Err(TwoSpellings(key.to_owned())) }
+}
+
+/// An object has a key in two spellings.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is there in two spellings")]
+pub struct TwoSpellings(String);
+
+/// Whether it is another spelling of a key: some readers take it for that one, others do not.
+pub fn is_misspelt(name: &str, key: &str) -> bool {
+    name != key && is_key(name, key)
 }
 
 fn write<F: Formatter>(value: &impl Serialize, formatter: F) -> serde_json::Result<String> {
@@ -148,7 +174,7 @@ fn go_float(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -160,6 +186,19 @@ mod tests {
         for name in ["task", "t\u{e4}sks", "tasks ", ""] {
             assert!(!is_key(name, "tasks"), "{name}");
         }
+    }
+
+    #[test]
+    fn of_a_key_in_two_spellings_none_is_taken() {
+        let object = json!({"Tasks": 1, "task": 2, "a": null, "ſ": 3, "S": 4});
+        let of = |key: &str| {
+            let found = member(object.as_object().unwrap(), key);
+            found.map(|found| found.map(Value::to_string)).map_err(|error| error.to_string())
+        };
+        assert_eq!(of("tasks"), Ok(Some("1".to_owned())));
+        assert_eq!(of("A"), Ok(Some("null".to_owned())));
+        assert_eq!(of("b"), Ok(None));
+        assert_eq!(of("s"), Err("s is there in two spellings".to_owned()));
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod verifier;
 pub mod config;
 pub mod duration;
 pub mod go_json;
+pub mod simple_signing;
 pub mod spans;
 pub mod strict_json;
 

@@ -201,7 +201,7 @@ const DESCRIPTOR_KEYS: [&str; 8] =
 
 /// Parses strictly and refuses a document that could be read in two ways.
 fn unambiguous(served_as: &str, bytes: &[u8]) -> Result<Value, ManifestError> {
-    let document = strict_json::parse(bytes)?;
+    let document: Value = strict_json::read(bytes)?;
     are_spelt_one_way(&document, &KNOWN_KEYS)?;
     for key in ["config", "subject", "layers", "blobs", "manifests"] {
         match document.get(key) {
@@ -242,8 +242,7 @@ fn are_spelt_one_way(value: &Value, known_keys: &[&'static str]) -> Result<(), M
         return Err(serde_json::Error::custom("expected an object").into());
     };
     for key in object.keys() {
-        let known = known_keys.iter().find(|known| go_json::is_key(key, known));
-        if let Some(known) = known.filter(|known| *known != key) {
+        if let Some(known) = known_keys.iter().find(|known| go_json::is_misspelt(key, known)) {
             return Err(ManifestError::Spelling(known));
         }
     }

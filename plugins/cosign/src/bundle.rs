@@ -4,9 +4,7 @@
 //! Of the statements that such a bundle may be about, only one says that an image is signed. Others,
 //! such as the report of a scanner, are signed too, by the same people, and must not pass for it.
 
-use ratify_core::{Algorithm, Digest};
-use serde::de::Error as _;
-use serde_json::Value;
+use ratify_core::{Algorithm, Digest, strict_json};
 use sigstore_verify::{
     PublicKeyVerificationPolicy, VerificationPolicy,
     crypto::{SigningScheme, VerificationKey},
@@ -201,25 +199,27 @@ fn certificates(content: &VerificationMaterialContent) -> Vec<&DerCertificate> {
 }
 
 fn parse(json: &[u8]) -> Result<Bundle, serde_json::Error> {
-    let document = json::message(json)?;
-    if document.get("mediaType").is_none() {
-        // The crate takes it for the oldest version then.
-        return Err(serde_json::Error::missing_field("mediaType"));
-    }
-    // The crate takes the first that it finds.
-    json::at_most_one(Some(&document), &["messageSignature", "dsseEnvelope"])?;
-    json::at_most_one(
-        document.get("verificationMaterial"),
-        &["certificate", "x509CertificateChain", "publicKey"],
-    )?;
-    serde_json::from_slice(json)
+    strict_json::read_by(json, &|within, names| {
+        json::in_camel_case(names)?;
+        match within {
+            // The crate takes it for the oldest version then.
+            [] if !names.contains("mediaType") => Err("missing field `mediaType`".to_owned()),
+            // Of several the crate takes the first that it finds.
+            [] => json::at_most_one(names, &["messageSignature", "dsseEnvelope"]),
+            [at] if at == "verificationMaterial" => {
+                json::at_most_one(names, &["certificate", "x509CertificateChain", "publicKey"])
+            }
+            _ => Ok(()),
+        }
+    })
 }
 
 fn parse_statement(json: &[u8]) -> Result<Statement, serde_json::Error> {
-    let document: Value = json::read(json)?;
     // It is a message of protobuf, too, but for what it says.
-    json::at_most_one(Some(&document), &["predicateType", "predicate_type"])?;
-    serde_json::from_value(document)
+    strict_json::read_by(json, &|within, names| match within {
+        [] => json::at_most_one(names, &["predicateType", "predicate_type"]),
+        _ => Ok(()),
+    })
 }
 
 /// Of what proves something there is not much, and each is there once.

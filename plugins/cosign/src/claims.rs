@@ -1,10 +1,6 @@
-//! What a signature says: the payload of a simple signing document (cosign, `specs/SIGNATURE_SPEC.md`).
+//! Whether what was signed is the image: its digest stands in the payload.
 
-use ratify_core::Digest;
-use serde::Deserialize;
-use serde_json::Value;
-
-use crate::json;
+use ratify_core::{Digest, simple_signing};
 
 /// Why a payload is not about the image.
 #[derive(Debug, thiserror::Error)]
@@ -17,34 +13,13 @@ pub(crate) enum ClaimError {
     Digest(String),
 }
 
-#[derive(Deserialize)]
-struct Payload {
-    critical: Critical,
-}
-
-#[derive(Deserialize)]
-struct Critical {
-    #[serde(default)]
-    image: Image,
-}
-
-#[derive(Deserialize, Default)]
-struct Image {
-    #[serde(default, rename = "docker-manifest-digest")]
-    digest: String,
-}
-
 /// Whether what was signed is this image. Under which name does not matter: the digest is the image,
 /// wherever it was copied to.
 ///
 /// # Errors
 /// Where the payload names another digest.
 pub(crate) fn check(payload: &[u8], image: &Digest) -> Result<(), ClaimError> {
-    let document: Value = json::read(payload)?;
-    json::check_spelling(Some(&document), "critical")?;
-    json::check_spelling(document.get("critical"), "image")?;
-    json::check_spelling(document.pointer("/critical/image"), "docker-manifest-digest")?;
-    let claimed = Payload::deserialize(document)?.critical.image.digest;
+    let claimed = simple_signing::named_digest(payload)?.unwrap_or_default();
     if claimed == image.as_str() {
         return Ok(());
     }
@@ -81,42 +56,13 @@ mod tests {
             let refused = claim(&of_digest(&digest)).unwrap_err();
             assert_eq!(refused, format!("invalid or missing digest in claim: {digest}"));
         }
-        assert_eq!(
-            claim(r#"{"critical":{}}"#).unwrap_err(),
-            "invalid or missing digest in claim: "
-        );
-    }
-
-    #[test]
-    fn a_payload_means_one_thing() {
-        let own = of_digest(&format!("sha256:{}", "ab".repeat(32)));
-        let twice = own.replacen("\"image\":", "\"image\":{},\"image\":", 1);
-        let other = format!("\"docker-manifest-digest\":\"sha256:{}\"", "cd".repeat(32));
-        for (key, spelling) in [
-            ("critical", "Critical"),
-            ("image", "IMAGE"),
-            ("docker-manifest-digest", "Docker-manifest-digest"),
-        ] {
-            let at = own.find(&format!("\"{key}\"")).unwrap();
-            let value = if key == "docker-manifest-digest" {
-                format!("\"sha256:{}\"", "cd".repeat(32))
-            } else {
-                format!("{{\"image\":{{{other}}},{other}}}")
-            };
-            let both = format!("{}\"{spelling}\":{value},{}", &own[..at], &own[at..]);
-            assert_eq!(
-                claim(&both).unwrap_err(),
-                format!("the payload is malformed: the name {spelling:?} is not written {key:?}"),
-            );
+        for none in ["{}", "[]", r#"{"critical":{}}"#] {
+            assert_eq!(claim(none).unwrap_err(), "invalid or missing digest in claim: ");
         }
-        let whole_twice = own.replacen("{\"critical\":", "{\"critical\":{},\"critical\":", 1);
-        for payload in
-            [twice, whole_twice, format!("{own}{own}"), "[]".into(), String::new(), "{}".into()]
-        {
-            assert!(
-                claim(&payload).unwrap_err().starts_with("the payload is malformed: "),
-                "{payload}"
-            );
+        let both = of_digest(&own).replacen("\"image\":", "\"Image\":{},\"image\":", 1);
+        for malformed in [String::new(), both] {
+            let refused = claim(&malformed).unwrap_err();
+            assert!(refused.starts_with("the payload is malformed: "), "{refused}");
         }
     }
 }

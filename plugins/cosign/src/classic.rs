@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ratify_core::Descriptor;
+use ratify_core::{Descriptor, strict_json};
 use serde::Deserialize;
 use sigstore_verify::{
     VerificationPolicy,
@@ -20,7 +20,7 @@ use crate::{
     checks::{By, Checks, Found, Key, check_length},
     claims,
     config::Keyless,
-    identity, json,
+    identity,
     keys::decode_signature,
     refusal::Refusal,
     rekor::{self, Signed, SignedBy},
@@ -237,7 +237,7 @@ fn read_timestamp(annotation: &str) -> Result<TimestampToken, Refusal> {
         #[serde(rename = "SignedRFC3161Timestamp")]
         timestamp: TimestampToken,
     }
-    let kept: Kept = json::read(annotation.as_bytes()).map_err(|error| {
+    let kept: Kept = strict_json::read(annotation.as_bytes()).map_err(|error| {
         Refusal::other(format!("failed to unmarshal RFC3161 timestamp bundle: {error}"))
     })?;
     check_length("timestamp", kept.timestamp.as_bytes())?;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ratify_core::{Error, ErrorCode, FetchRequest, UrlSource};
+use ratify_core::{Error, ErrorCode, FetchRequest, UrlSource, strict_json};
 use serde::{Deserialize, Serialize};
 use sigstore_rekor::{LogEntry, RekorEntryBody};
 use sigstore_verify::{
@@ -21,7 +21,7 @@ use sigstore_verify::{
     },
 };
 
-use crate::{checks::Checks, json, refusal::Refusal};
+use crate::{checks::Checks, refusal::Refusal};
 
 /// The most that a search may answer.
 const MOST_ANSWER: u64 = 1 << 20;
@@ -127,7 +127,7 @@ pub(crate) fn read_kept(annotation: &str) -> Result<TransparencyLogEntry, Refusa
         Refusal::other(format!("failed to unmarshal bundle from blob payload: {what}"))
     };
     let kept: Kept =
-        json::read(annotation.as_bytes()).map_err(|error| malformed(&error.to_string()))?;
+        strict_json::read(annotation.as_bytes()).map_err(|error| malformed(&error.to_string()))?;
     let promise = STANDARD
         .decode(&kept.promise)
         .map_err(|_| malformed("SignedEntryTimestamp is no base64"))?;
@@ -212,7 +212,7 @@ fn check_body(body: &[u8], signed: &Signed<'_>) -> Result<(), Refusal> {
     let malformed = |error: &dyn std::fmt::Display| {
         Refusal::other(format!("the entry of the log is malformed: {error}"))
     };
-    let Kind { kind, api_version } = json::read(body).map_err(|error| malformed(&error))?;
+    let Kind { kind, api_version } = strict_json::read(body).map_err(|error| malformed(&error))?;
     if (kind.as_str(), api_version.as_str()) != ("hashedrekord", "0.0.1") {
         return Err(Refusal::other("unsupported type"));
     }
@@ -307,7 +307,7 @@ async fn ask(
         Err(error) if error.root().code() == ErrorCode::ResourceNotFound => return Ok(Vec::new()),
         Err(error) => return Err(Refusal::Asked { context, error }),
     };
-    json::read(&answer).map_err(|error| Refusal::Asked {
+    strict_json::read(&answer).map_err(|error| Refusal::Asked {
         context,
         error: ErrorCode::DataDecodingFailure.error().with_source(error),
     })

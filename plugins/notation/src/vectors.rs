@@ -129,7 +129,7 @@ fn judge_envelope(clocks: &[Certificate], file: &Path, bytes: &[u8]) -> Result<S
     let is_cose = name.starts_with("cose") || name == "timestampAfterNotAfter.sig";
     let media_type = if is_cose { envelope::COSE } else { envelope::JWS };
     let opened = envelope::open(media_type, bytes).map_err(|error| error.to_string())?;
-    let payload = strict_json::parse(&opened.payload).unwrap();
+    let payload: serde_json::Value = strict_json::read(&opened.payload).unwrap();
     let subject: Descriptor = serde_json::from_value(payload["targetArtifact"].clone()).unwrap();
     let own = opened.certificates.last().unwrap();
     let trusted: Vec<&Certificate> = clocks.iter().chain([own]).collect();

@@ -3,11 +3,9 @@
 
 use crate::{
     Binding, ComponentType, Context, Descriptor, Error, ErrorCode, Manifest, Reference, Referrer,
-    ReferrerStore, Result, strict_json,
+    ReferrerStore, Result, simple_signing,
 };
 
-/// The media type of a payload that cosign signs ("simple signing").
-const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// A payload is a few hundred bytes.
 const MAX_PAYLOAD_BYTES: u64 = 1 << 20;
 /// cosign adds a layer for each signature.
@@ -75,7 +73,8 @@ async fn by_payload(
     manifest: &Manifest,
     context: &Context,
 ) -> Result<(), String> {
-    let payloads = manifest.blobs.iter().filter(|blob| blob.media_type == SIMPLE_SIGNING);
+    let payloads =
+        manifest.blobs.iter().filter(|blob| blob.media_type == simple_signing::MEDIA_TYPE);
     let mut reason = "it has no signature payload".to_owned();
     for (index, payload) in payloads.enumerate() {
         if index == MAX_PAYLOADS {
@@ -95,7 +94,7 @@ async fn by_payload(
     Err(reason)
 }
 
-/// What a payload says it signs: `critical.image.docker-manifest-digest`.
+/// The image that a payload says it signs.
 async fn named_digest(
     store: &dyn ReferrerStore,
     subject: &Reference,
@@ -110,12 +109,9 @@ async fn named_digest(
         .blob(subject, at, Some(payload.size), context)
         .await
         .map_err(|error| format!("its payload {at} could not be read: {error}"))?;
-    let document = strict_json::parse(&bytes)
-        .map_err(|error| format!("its payload {at} is malformed: {error}"))?;
-    match document.pointer("/critical/image/docker-manifest-digest") {
-        Some(serde_json::Value::String(named)) => Ok(named.clone()),
-        _ => Err(format!("its payload {at} names no image")),
-    }
+    simple_signing::named_digest(&bytes)
+        .map_err(|error| format!("its payload {at} is malformed: {error}"))?
+        .ok_or_else(|| format!("its payload {at} names no image"))
 }
 
 fn unbound(

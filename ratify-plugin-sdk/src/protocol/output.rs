@@ -15,12 +15,8 @@
 //!
 //! The caller bounds the bytes. Nesting is bounded by serde_json (128), log lines here.
 
-use std::fmt;
-
-use ratify_core::{Descriptor, Manifest, VerifierReport, go_json};
-use serde::de::{
-    Deserialize, DeserializeOwned, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor,
-};
+use ratify_core::{Descriptor, Manifest, VerifierReport, go_json, strict_json};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 use serde_json::{Map, Value};
 
 use super::{ListReferrersOutput, PluginError};
@@ -263,7 +259,7 @@ fn build_object(text: &str) -> serde_json::Result<Map<String, Value>> {
         let message = format!("it has {} bytes, and {MAX_OBJECT} are taken", text.len());
         return Err(serde_json::Error::custom(message));
     }
-    serde_json::from_str::<OneOfEach>(text).map(|object| object.0)
+    strict_json::read(text.as_bytes())
 }
 
 /// Refuses text behind an object that may have been a part of it: a string that ended too early,
@@ -281,37 +277,6 @@ fn refuse_more(behind: &str) -> serde_json::Result<()> {
 /// escape breaks such a line, and may bring lines of its own.
 fn has_a_key(line: &str) -> bool {
     line.trim_start().strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with('"'))
-}
-
-/// An object in which no key is given twice: readers could take either value.
-struct OneOfEach(Map<String, Value>);
-
-impl<'de> Deserialize<'de> for OneOfEach {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(OneOfEachVisitor)
-    }
-}
-
-struct OneOfEachVisitor;
-
-impl<'de> Visitor<'de> for OneOfEachVisitor {
-    type Value = OneOfEach;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<OneOfEach, A::Error> {
-        let mut object = Map::new();
-        while let Some((key, value)) = entries.next_entry::<String, Value>()? {
-            if object.contains_key(&key) {
-                let key = ratify_core::capped_line(&key, 100);
-                return Err(A::Error::custom(format_args!("it has the key {key} twice")));
-            }
-            object.insert(key, value);
-        }
-        Ok(OneOfEach(object))
-    }
 }
 
 #[cfg(test)]
@@ -433,7 +398,8 @@ mod tests {
         insta::assert_snapshot!(verdict(&huge, ""), @"the plugin printed a JSON object that cannot be read: it has 4194335 bytes, and 4194304 are taken");
         insta::assert_snapshot!(verdict(r#"{"IsSuccess":true,"isSuccess":false}"#, ""), @"the plugin's answer is malformed: it has the key isSuccess in two spellings");
         insta::assert_snapshot!(verdict("{\"isSuccess\":true,\"i\u{17f}Success\":false}", ""), @"the plugin's answer is malformed: it has the key isSuccess in two spellings");
-        insta::assert_snapshot!(verdict(r#"{"isSuccess":false,"isSuccess":true}"#, ""), @"the plugin printed a JSON object that cannot be read: it has the key isSuccess twice at line 1 column 36");
+        insta::assert_snapshot!(verdict(r#"{"isSuccess":false,"isSuccess":true}"#, ""), @r#"the plugin printed a JSON object that cannot be read: the key "isSuccess" is given twice at line 1 column 30"#);
+        insta::assert_snapshot!(verdict(r#"{"isSuccess":true,"extensions":[{"a":1,"a":2}]}"#, ""), @r#"the plugin printed a JSON object that cannot be read: the key "a" is given twice at line 1 column 42"#);
         insta::assert_snapshot!(verdict("{]", ""), @"the plugin printed a JSON object that cannot be read: key must be a string at line 1 column 2");
     }
 

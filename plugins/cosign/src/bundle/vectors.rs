@@ -16,7 +16,7 @@ use std::{
 };
 
 use ratify_core::Host;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::{

@@ -11,8 +11,7 @@ use crate::{json, keys::PublicKey};
 
 /// Reads a `trusted_root.json`.
 pub(super) fn parse(bytes: &[u8]) -> Result<TrustedRoot> {
-    let read = json::message(bytes).and_then(|_| serde_json::from_slice(bytes));
-    read.map_err(|error| {
+    json::message(bytes).map_err(|error| {
         ErrorCode::ConfigInvalid.detail("the trusted root is malformed").with_source(error)
     })
 }

@@ -142,7 +142,10 @@ fn any_one_valid_signature_is_enough_in_either_order_and_none_is_not() {
             good.clone().with("dev.sigstore.cosign/bundle", "{"),
             "failed to unmarshal bundle from blob payload: EOF while parsing an object at line 1 column 1",
         ),
-        (Layer::bundle("{}"), "the bundle is malformed: missing field `mediaType`"),
+        (
+            Layer::bundle("{}"),
+            "the bundle is malformed: missing field `mediaType` at line 1 column 2",
+        ),
     ];
     for (entry, parsing) in [
         (file.policy(), "Failed to parse Cosign signature with digest "),

@@ -7,7 +7,7 @@ mod timestamp;
 
 use std::sync::Arc;
 
-use ratify_core::{Context, Descriptor, Host};
+use ratify_core::{Context, Descriptor, Host, strict_json};
 use serde_json::Value;
 
 use crate::{
@@ -180,8 +180,8 @@ fn untrusted_revocation() -> Refusal {
 
 /// Whether the signature is about the image: its digest, its size and what it is.
 fn check_payload(payload: &[u8], subject: &Descriptor) -> Result<()> {
-    let payload = ratify_core::strict_json::parse(payload);
-    let payload = payload.map_err(|error| format!("the payload: {error}"))?;
+    let payload: Value =
+        strict_json::read(payload).map_err(|error| format!("the payload: {error}"))?;
     let target = payload.get("targetArtifact");
     let of_target = |key: &str| target.and_then(|target| target.get(key));
     let is_same = of_target("digest").and_then(Value::as_str) == Some(subject.digest.as_str())

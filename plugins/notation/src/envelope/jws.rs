@@ -5,6 +5,7 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
+use ratify_core::strict_json;
 use serde_json::{Map, Value};
 
 use super::{
@@ -25,8 +26,9 @@ pub(super) fn open(bytes: &[u8]) -> Result<Opened, EnvelopeError> {
     let protected = Protected::read(&raw.protected)?;
     let algorithm = protected.algorithm()?;
     let payload = decoded(&raw.payload).map_err(EnvelopeError::Integrity)?;
-    let is_object = ratify_core::strict_json::parse(&payload).map(|payload| payload.is_object());
-    if !is_object.map_err(|error| EnvelopeError::Integrity(format!("the payload: {error}")))? {
+    let read: Value = strict_json::read(&payload)
+        .map_err(|error| EnvelopeError::Integrity(format!("the payload: {error}")))?;
+    if !read.is_object() {
         return Err(EnvelopeError::Integrity("the payload is no JSON object".to_owned()));
     }
     let signature = decoded(&raw.signature).map_err(EnvelopeError::Integrity)?;
@@ -86,7 +88,7 @@ struct Raw {
 
 impl Raw {
     fn read(bytes: &[u8]) -> Result<Self, String> {
-        let document = ratify_core::strict_json::parse(bytes).map_err(|error| error.to_string())?;
+        let document = strict_json::read(bytes).map_err(|error| error.to_string())?;
         let Value::Object(document) = document else {
             return Err("the envelope is no JSON object".to_owned());
         };
@@ -146,9 +148,7 @@ impl Protected {
             ))
         };
         let bytes = decoded(encoded).map_err(refused)?;
-        let headers =
-            ratify_core::strict_json::parse(&bytes).map_err(|error| refused(error.to_string()))?;
-        match headers {
+        match strict_json::read(&bytes).map_err(|error| refused(error.to_string()))? {
             Value::Object(headers) => Ok(Self(headers)),
             _ => Err(refused("it is no JSON object".to_owned())),
         }

@@ -9,7 +9,7 @@ mod request;
 
 use std::{fmt, sync::Arc};
 
-use ratify_core::{Basis, BoxFuture, Context};
+use ratify_core::{Basis, BoxFuture, Context, go_json, strict_json};
 use serde_json::{Map, Value};
 
 use crate::refusal::{Refusal, Result};
@@ -129,10 +129,7 @@ pub(crate) struct Fields(Map<String, Value>);
 
 impl Fields {
     fn read(bytes: &[u8]) -> Option<Self> {
-        match ratify_core::strict_json::parse(bytes) {
-            Ok(Value::Object(object)) => Some(Self(object)),
-            _ => None,
-        }
+        strict_json::read(bytes).ok().map(Self)
     }
 
     /// A field; `None` where it is there in two spellings.
@@ -157,9 +154,7 @@ impl Fields {
 }
 
 fn field<'a>(object: &'a Map<String, Value>, key: &str) -> Option<Option<&'a Value>> {
-    let mut found = object.iter().filter(|(name, _)| ratify_core::go_json::is_key(name, key));
-    let first = found.next().map(|(_, value)| value);
-    found.next().is_none().then_some(first)
+    go_json::member(object, key).ok()
 }
 
 fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {

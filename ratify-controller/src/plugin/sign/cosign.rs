@@ -3,14 +3,12 @@
 //! of cosign). Pure.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ratify_core::{Algorithm, Descriptor, Digest, media_type::OCI_MANIFEST};
+use ratify_core::{Algorithm, Descriptor, Digest, media_type::OCI_MANIFEST, simple_signing};
 use ratify_store_oras::digest_of;
 use serde_json::{Value, json};
 
 use crate::plugin::install::artifact::Document;
 
-/// The media type of a payload.
-const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// The annotation that has the signature of a layer.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 /// The media type of what every image has, and cosign keeps.
@@ -46,7 +44,7 @@ pub(super) fn layers(manifest: &[u8]) -> Result<Vec<Value>, String> {
     let layers = manifest.get("layers").and_then(Value::as_array).ok_or("it has no layers")?;
     for layer in layers {
         let is_digest = layer["digest"].as_str().is_some_and(|text| text.parse::<Digest>().is_ok());
-        if layer["mediaType"] != PAYLOAD || !is_digest {
+        if layer["mediaType"] != simple_signing::MEDIA_TYPE || !is_digest {
             return Err("one of its layers is no signature of cosign".to_owned());
         }
     }
@@ -75,7 +73,8 @@ pub(super) fn list(
         return Err(format!("it has {} signatures", layers.len()));
     }
     let digest = digest_of(Algorithm::Sha256, payload);
-    let mut layer = json!(Descriptor::new(PAYLOAD, digest, payload.len() as u64));
+    let mut layer =
+        json!(Descriptor::new(simple_signing::MEDIA_TYPE, digest, payload.len() as u64));
     layer["annotations"] = json!({SIGNATURE: STANDARD.encode(signature)});
     layers.push(layer);
     // Layers are not compressed, so that these are their own digests.
@@ -133,7 +132,9 @@ mod tests {
             json!({"layers": [{"mediaType": "application/octet-stream", "digest": "sha256:1"}]});
         assert_eq!(refused(image), "one of its layers is no signature of cosign");
         assert_eq!(
-            refused(json!({"layers": [{"mediaType": PAYLOAD, "digest": "sha256:1"}]})),
+            refused(
+                json!({"layers": [{"mediaType": simple_signing::MEDIA_TYPE, "digest": "sha256:1"}]})
+            ),
             "one of its layers is no signature of cosign"
         );
         assert!(layers(b"{").is_err());

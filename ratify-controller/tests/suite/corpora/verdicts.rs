@@ -30,7 +30,7 @@ fn what_is_good_passes_and_each_other_is_refused_for_its_own_reason() {
     notation_jws/other-image: content descriptor mismatch
     notation_jws/other-root: signature is not produced by a trusted signer
     notation_jws/plugin: error while locating the verification plugin "p", make sure the plugin is installed successfully before verifying the signature. error: no plugins of Notation are run here
-    notation_jws/twice: unable to parse the digital signature, error : the key "header" is given twice at line 1 column 1186
+    notation_jws/twice: unable to parse the digital signature, error : the key "header" is given twice at line 1 column 21
     notation_cose/attribute: good
     notation_cose/empty: unable to parse the digital signature, error : empty signature
     notation_cose/expired: digital signature has expired on "Mon, 06 May 2024 07:08:10 +0000"
@@ -76,7 +76,7 @@ fn what_is_good_passes_and_each_other_is_refused_for_its_own_reason() {
     cosign_signature/timestamp, logged: searching log query: OPERATION_FORBIDDEN: nothing is fetched here
     cosign_signature/unsigned, logged: ecdsa: Invalid IEEE_P1363 encoded bytes
     sigstore_bundle/certified: the bundle is signed by a certificate, not by a key
-    sigstore_bundle/empty: Failed to parse Cosign signature with digest sha256:abababababababababababababababababababababababababababababababab: the bundle is malformed: missing field `mediaType`
+    sigstore_bundle/empty: Failed to parse Cosign signature with digest sha256:abababababababababababababababababababababababababababababababab: the bundle is malformed: missing field `mediaType` at line 1 column 2
     sigstore_bundle/good: good
     sigstore_bundle/logged: good
     sigstore_bundle/message: invalid signature when validating ASN.1 encoded signature
@@ -84,7 +84,7 @@ fn what_is_good_passes_and_each_other_is_refused_for_its_own_reason() {
     sigstore_bundle/other-key: invalid signature when validating ASN.1 encoded signature
     sigstore_bundle/other-statement: the bundle is no signature of an image but says https://example.com/scan
     sigstore_bundle/certified, logged: the bundle is signed by a certificate, not by a key
-    sigstore_bundle/empty, logged: Failed to parse Cosign signature with digest sha256:abababababababababababababababababababababababababababababababab: the bundle is malformed: missing field `mediaType`
+    sigstore_bundle/empty, logged: Failed to parse Cosign signature with digest sha256:abababababababababababababababababababababababababababababababab: the bundle is malformed: missing field `mediaType` at line 1 column 2
     sigstore_bundle/good, logged: Bundle error: application/vnd.dev.sigstore.bundle.v0.3+json bundle must have an inclusion proof
     sigstore_bundle/logged, logged: good
     sigstore_bundle/message, logged: invalid signature when validating ASN.1 encoded signature

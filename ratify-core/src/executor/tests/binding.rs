@@ -131,6 +131,7 @@ fn a_signature_of_something_else_or_of_nothing_is_refused() {
             "names no image".into(),
         ),
         (twice.into(), SIMPLE_SIGNING, 10, "is malformed".into()),
+        (twice.replacen('d', "D", 1), SIMPLE_SIGNING, 10, "is malformed".into()),
         ("<html>".into(), SIMPLE_SIGNING, 10, "is malformed".into()),
         (payload(digest(1).as_str()), "text/plain", 10, "it has no signature payload".into()),
         (
