@@ -117,12 +117,7 @@ fn paths(raw: &Map<String, Value>) -> Result<Vec<String>, String> {
 
 /// The value of a key in any case.
 fn value<'a>(raw: &'a Map<String, Value>, key: &str) -> Result<Option<&'a Value>, String> {
-    let mut found = raw.iter().filter(|(name, _)| go_json::is_key(name, key));
-    let first = found.next().map(|(_, value)| value);
-    match found.next() {
-        Some(_) => Err(format!("{key} is there in two spellings")),
-        None => Ok(first),
-    }
+    go_json::member(raw, key).map_err(|error| error.to_string())
 }
 
 fn wrong_stores(

@@ -196,12 +196,11 @@ impl Section {
     /// Takes a key in any case. `null` counts as absent. Of two spellings v1 takes something of
     /// both; here they are refused.
     fn take(&mut self, key: &'static str) -> Result<Option<Value>, ConfigError> {
-        let mut spellings = self.values.keys().filter(|name| go_json::is_key(name, key));
-        let Some(found) = spellings.next().cloned() else { return Ok(None) };
-        if spellings.next().is_some() {
-            return Err(ConfigError::Spellings { at: self.at.clone(), key });
-        }
-        Ok(self.values.remove(&found).filter(|value| !value.is_null()))
+        let found = go_json::member(&self.values, key)
+            .map_err(|_| ConfigError::Spellings { at: self.at.clone(), key })?
+            .cloned();
+        self.values.retain(|name, _| !go_json::is_key(name, key));
+        Ok(found.filter(|value| !value.is_null()))
     }
 
     fn key_path(&self, key: &str) -> String {

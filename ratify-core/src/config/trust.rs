@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::media_type;
+use crate::{go_json, media_type};
 
 use super::{ConfigError, PluginSource, Section, VerifierPluginConfig};
 
@@ -127,8 +127,8 @@ fn verifier(mut entry: Map<String, Value>) -> Result<VerifierPluginConfig, Strin
 /// read without regard to case, as by the verifier.
 fn names_signers(entry: &Map<String, Value>) -> bool {
     entry.iter().any(|(key, value)| match value {
-        Value::Array(policies) => key.eq_ignore_ascii_case("trustPolicies") && !policies.is_empty(),
-        Value::String(path) => key.eq_ignore_ascii_case("key") && !path.is_empty(),
+        Value::Array(policies) => go_json::is_key(key, "trustPolicies") && !policies.is_empty(),
+        Value::String(path) => go_json::is_key(key, "key") && !path.is_empty(),
         _ => false,
     })
 }

@@ -69,15 +69,10 @@ impl ConfigPolicy {
     }
 }
 
-/// Go's decoder matches a structure's keys in any case. Where two are there v1 takes the rules of
-/// both together; to drop those of one might allow what they deny.
+/// Where two spellings are there v1 takes the rules of both together; to drop those of one might
+/// allow what they deny.
 fn rules_of(entry: &Map<String, Value>) -> Result<Option<&Value>> {
-    let mut found = entry.iter().filter(|(key, _)| go_json::is_key(key, POLICIES_KEY));
-    let rules = found.next().map(|(_, rules)| rules);
-    match found.next() {
-        Some(_) => Err(undecodable(format!("{POLICIES_KEY} is there in two spellings"))),
-        None => Ok(rules),
-    }
+    go_json::member(entry, POLICIES_KEY).map_err(|error| undecodable(error.to_string()))
 }
 
 /// `None` is the empty rule: the default's default, and for any other type one nothing satisfies.

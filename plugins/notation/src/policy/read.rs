@@ -1,7 +1,7 @@
 //! From JSON to a policy. As with v1, keys are taken in any case and unknown ones are left alone; a
 //! key that is there in two spellings is refused.
 
-use ratify_core::go_json::is_key;
+use ratify_core::go_json;
 use serde_json::{Map, Value};
 
 use super::{
@@ -78,12 +78,9 @@ impl<'a> Fields<'a> {
     }
 
     fn get(&self, key: &str) -> Result<Option<&'a Value>, PolicyError> {
-        let mut found = self.0.into_iter().flatten().filter(|(name, _)| is_key(name, key));
-        let first = found.next().map(|(_, value)| value);
-        if found.next().is_some() {
-            return Err(PolicyError::Shape(format!("the trust policy has {key} in two spellings")));
-        }
-        Ok(first)
+        let Some(fields) = self.0 else { return Ok(None) };
+        go_json::member(fields, key)
+            .map_err(|_| PolicyError::Shape(format!("the trust policy has {key} in two spellings")))
     }
 
     fn text(&self, key: &str) -> Result<String, PolicyError> {

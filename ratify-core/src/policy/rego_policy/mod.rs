@@ -152,14 +152,8 @@ fn switch(entry: &Map<String, Value>, key: &str, absent: bool) -> Result<bool> {
     }
 }
 
-/// Go's decoder matches a structure's keys in any case; a key in two spellings is ambiguous.
 fn get<'a>(entry: &'a Map<String, Value>, key: &str) -> Result<Option<&'a Value>> {
-    let mut found = entry.iter().filter(|(name, _)| go_json::is_key(name, key));
-    let first = found.next().map(|(_, value)| value);
-    match found.next() {
-        Some(_) => Err(unparsed(&format!("{key} is there in two spellings"))),
-        None => Ok(first),
-    }
+    go_json::member(entry, key).map_err(|error| unparsed(&error.to_string()))
 }
 
 fn string(entry: &Map<String, Value>, key: &str) -> Result<String> {
