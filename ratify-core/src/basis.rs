@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::{Map, Value};
+
 /// All that decides: whoever takes part in a verdict adds what it goes by. Two bases with the same
 /// bytes come to the same verdicts; whoever keeps one makes a digest of them.
 ///
@@ -19,6 +21,15 @@ impl Basis {
         for part in [name.as_bytes(), value.as_ref()] {
             self.bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
             self.bytes.extend_from_slice(part);
+        }
+    }
+
+    /// Adds an entry of the configuration, as it is written.
+    pub fn add_entry(&mut self, entry: &Map<String, Value>) {
+        // The keys of a map are in their order, and all are strings: it cannot fail.
+        match serde_json::to_vec(entry) {
+            Ok(entry) => self.add("entry", entry),
+            Err(_) => self.add_unknown(),
         }
     }
 

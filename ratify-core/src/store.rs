@@ -98,11 +98,7 @@ impl StoreConfig {
     pub fn add_basis(&self, basis: &mut Basis) {
         basis.add("version", &self.version);
         basis.add("directories", format!("{:?}", self.plugin_bin_dirs));
-        // The keys of a map are in their order, and all are strings: it cannot fail.
-        match serde_json::to_vec(&self.store) {
-            Ok(entry) => basis.add("entry", entry),
-            Err(_) => basis.add_unknown(),
-        }
+        basis.add_entry(&self.store);
         basis.add("is a borrower's", [u8::from(self.is_borrowers)]);
     }
 }

@@ -101,10 +101,7 @@ impl Verifier for CosignVerifier {
 
     fn add_basis(&self, basis: &mut Basis) {
         basis.add("built-in", Self::TYPE);
-        match serde_json::to_vec(&self.entry.raw) {
-            Ok(entry) => basis.add("entry", entry),
-            Err(_) => basis.add_unknown(),
-        }
+        basis.add_entry(&self.entry.raw);
         match &self.config.mode {
             Mode::Policies(all) => policies::add_basis(all, basis),
             Mode::Legacy(legacy) => legacy::add_basis(legacy, basis),

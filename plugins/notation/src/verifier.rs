@@ -163,10 +163,7 @@ impl Verifier for NotationVerifier {
     }
 
     fn add_basis(&self, basis: &mut Basis) {
-        match serde_json::to_vec(&self.entry.raw) {
-            Ok(entry) => basis.add("entry", entry),
-            Err(_) => basis.add_unknown(),
-        }
+        basis.add_entry(&self.entry.raw);
         self.configuration.trust.add_basis(basis);
         if let Some(plugins) = &self.environment.plugins {
             plugins.add_basis(basis);

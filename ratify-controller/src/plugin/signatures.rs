@@ -96,7 +96,7 @@ impl Signatures {
             basis.add("of", tenant);
             basis.add("own", [u8::from(*is_own)]);
             for entry in &policy.verifiers {
-                basis.add("entry", serde_json::to_vec(&entry.raw).unwrap_or_default());
+                basis.add_entry(&entry.raw);
                 match (self.make)(entry.clone(), !tenant.is_empty()) {
                     Ok(verifier) => {
                         verifier.add_basis(&mut basis);

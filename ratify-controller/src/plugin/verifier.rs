@@ -184,10 +184,7 @@ impl Verifier for ExecVerifier {
         // Whatever else the entry says is made of what is written there.
         basis.add("version", &self.config.version);
         basis.add("is a namespace's", [u8::from(self.is_of_namespace)]);
-        match serde_json::to_vec(&self.config.raw) {
-            Ok(entry) => basis.add("entry", entry),
-            Err(_) => basis.add_unknown(),
-        }
+        basis.add_entry(&self.config.raw);
         self.runner.add_basis(&self.program, self.config.plugin_env, basis);
     }
 

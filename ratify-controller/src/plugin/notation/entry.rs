@@ -54,10 +54,7 @@ impl Verifier for NotationPluginEntry {
     }
 
     fn add_basis(&self, basis: &mut Basis) {
-        match serde_json::to_vec(&self.config.raw) {
-            Ok(entry) => basis.add("entry", entry),
-            Err(_) => basis.add_unknown(),
-        }
+        basis.add_entry(&self.config.raw);
         self.runner.add_basis(&self.program, self.config.plugin_env, basis);
     }
 
