@@ -24,6 +24,7 @@ mod store;
 mod text;
 mod verifier;
 
+pub mod ber;
 pub mod config;
 pub mod duration;
 pub mod go_json;

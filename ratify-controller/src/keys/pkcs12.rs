@@ -2,6 +2,7 @@
 //! are taken.
 
 use p12_keystore::Pkcs12Archive;
+use ratify_core::ber;
 
 /// A chain and its key are no longer; a vault's secret has at most 25 KB.
 const MAX_BYTES: usize = 64 << 10;
@@ -77,18 +78,9 @@ fn derived(mut der: &[u8], depth: usize) -> Derived {
 /// The first element: its tag, what is in it, and what is behind it.
 fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (tag, rest) = der.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..0x80 => (usize::from(*first), rest),
-        _ => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            let length = bytes.iter().try_fold(0_usize, |length, byte| {
-                length.checked_mul(256)?.checked_add(usize::from(*byte))
-            });
-            (length?, rest)
-        }
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
+    let (length, rest) = ber::length(rest)?;
+    // What has none is walked through as if it were behind it.
+    let (content, rest) = rest.split_at_checked(length.unwrap_or(0))?;
     Some((*tag, content, rest))
 }
 

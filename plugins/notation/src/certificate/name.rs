@@ -110,17 +110,7 @@ fn escaped(value: &str) -> String {
 fn der_hex(value: &str) -> String {
     let tag = if value.bytes().all(is_printable) { 0x13 } else { 0x0c };
     let mut der = vec![tag];
-    let length = value.len().to_be_bytes();
-    let length = &length[length.iter().take_while(|byte| **byte == 0).count()..];
-    match length {
-        [] => der.push(0),
-        [short] if *short < 0x80 => der.push(*short),
-        long => {
-            // A length has at most eight octets.
-            der.push(0x80 | u8::try_from(long.len()).unwrap_or(8));
-            der.extend_from_slice(long);
-        }
-    }
+    ratify_core::ber::push_length(value.len(), &mut der);
     der.extend_from_slice(value.as_bytes());
     der.iter().fold(String::new(), |mut hex, byte| {
         // A text takes whatever is written to it.

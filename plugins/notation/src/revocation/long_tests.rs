@@ -25,15 +25,10 @@ const SERIAL: Range<usize> = 4..20;
 
 /// A value of DER.
 fn value(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(content.len()).unwrap().to_be_bytes();
-    let head = match length {
-        [0, 0, 0, low @ 0..=0x7f] => vec![tag, low],
-        [0, 0, 0, low] => vec![tag, 0x81, low],
-        [0, 0, high, low] => vec![tag, 0x82, high, low],
-        [0, rest @ ..] => [&[tag, 0x83][..], &rest].concat(),
-        all => [&[tag, 0x84][..], &all].concat(),
-    };
-    [&head[..], content].concat()
+    let mut value = vec![tag];
+    ratify_core::ber::push_length(content.len(), &mut value);
+    value.extend_from_slice(content);
+    value
 }
 
 fn entry(serial: &[u8]) -> Vec<u8> {

@@ -1,6 +1,8 @@
 //! [`shortest`]: a token whose lengths are written longer than they need be (BER, X.690 section 8.1.3), as
 //! DER has them. Nothing else of BER is read.
 
+use ratify_core::ber;
+
 /// The deepest nesting. A token has some ten levels.
 const DEEPEST: usize = 32;
 /// Set in the first byte of what consists of parts.
@@ -27,54 +29,25 @@ fn write_all(mut bytes: &[u8], depth: usize, written: &mut Vec<u8>) -> Result<()
         if tag & LONG_TAG == LONG_TAG {
             return Err("it has a tag of more than one byte".to_owned());
         }
-        let (length, rest) = length(rest)?;
+        let (length, rest) = ber::length(rest).ok_or_else(cut_off)?;
+        let length = length.ok_or_else(|| {
+            "asn1: structure error: decoding BER length octets: indefinite length not supported"
+                .to_owned()
+        })?;
         let (content, rest) = rest.split_at_checked(length).ok_or_else(cut_off)?;
         written.push(tag);
         if tag & CONSTRUCTED == 0 {
-            write_length(content.len(), written);
+            ber::push_length(content.len(), written);
             written.extend_from_slice(content);
         } else {
             let mut parts = Vec::new();
             write_all(content, depth + 1, &mut parts)?;
-            write_length(parts.len(), written);
+            ber::push_length(parts.len(), written);
             written.append(&mut parts);
         }
         bytes = rest;
     }
     Ok(())
-}
-
-fn length(bytes: &[u8]) -> Result<(usize, &[u8]), String> {
-    let (&first, rest) = bytes.split_first().ok_or_else(cut_off)?;
-    match first {
-        0..0x80 => Ok((usize::from(first), rest)),
-        0x80 => Err(
-            "asn1: structure error: decoding BER length octets: indefinite length not supported"
-                .to_owned(),
-        ),
-        _ => {
-            let (octets, rest) =
-                rest.split_at_checked(usize::from(first & 0x7f)).ok_or_else(cut_off)?;
-            let length = octets.iter().try_fold(0_usize, |length, octet| {
-                length.checked_mul(256)?.checked_add(usize::from(*octet))
-            });
-            Ok((length.ok_or_else(cut_off)?, rest))
-        }
-    }
-}
-
-fn write_length(length: usize, written: &mut Vec<u8>) {
-    let octets = length.to_be_bytes();
-    let octets = &octets[length.leading_zeros() as usize / 8..];
-    match octets {
-        [] => written.push(0),
-        [short @ 0..0x80] => written.push(*short),
-        _ => {
-            // They are eight at most.
-            written.push(0x80 | u8::try_from(octets.len()).unwrap_or(8));
-            written.extend_from_slice(octets);
-        }
-    }
 }
 
 fn cut_off() -> String {
@@ -94,7 +67,7 @@ mod tests {
         assert_eq!(shortest(&short).unwrap(), short);
         for length in [0, 1, 127, 128, 255, 256, 65_536] {
             let mut whole = vec![4];
-            write_length(length, &mut whole);
+            ber::push_length(length, &mut whole);
             whole.resize(whole.len() + length, 0x80);
             assert_eq!(shortest(&whole).unwrap(), whole, "{length}");
         }
@@ -119,7 +92,7 @@ mod tests {
         let mut deep = vec![5, 0];
         for _ in 0..1000 {
             let mut outer = vec![0x30];
-            write_length(deep.len(), &mut outer);
+            ber::push_length(deep.len(), &mut outer);
             outer.append(&mut deep);
             deep = outer;
         }
