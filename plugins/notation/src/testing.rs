@@ -1,7 +1,7 @@
 //! Certificates, keys and envelopes for unit tests. Real signatures are made by the real
 //! programs, in the controller's suite.
 
-use ratify_core::executor::testing::MemoryHost;
+use ratify_core::executor::testing::{MemoryHost, openssl::timestamp_reply};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
     DistinguishedName, DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
@@ -9,6 +9,8 @@ use rcgen::{
 };
 
 use crate::certificate::Certificate;
+
+pub(crate) use ratify_core::executor::testing::openssl::{has_openssl, openssl};
 
 /// A certificate with its key.
 pub(crate) struct Issued {
@@ -162,30 +164,26 @@ pub(crate) fn for_timestamps(of: &mut CertificateParams) {
     of.custom_extensions.push(purpose(8, true));
 }
 
-/// A token of `openssl ts` over a message, with these certificates in it.
-pub(crate) fn token(signer: &Issued, chain: &[&Certificate], message: &[u8]) -> Vec<u8> {
-    use std::fs;
+/// An authority in a folder, with these certificates in what it answers.
+pub(crate) fn timestamp_authority(signer: &Issued, chain: &[&Certificate]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    fs::write(at("signer.pem"), pem_of(&[&signer.certificate])).unwrap();
-    fs::write(at("chain.pem"), pem_of(chain)).unwrap();
-    fs::write(at("key.pem"), signer.key.serialize_pem()).unwrap();
-    fs::write(at("message"), message).unwrap();
-    let config = "[t]\nserial = serial\nsigner_cert = signer.pem\ncerts = chain.pem\nsigner_key = key.pem\nsigner_digest = sha256\ndefault_policy = 1.2.3\ndigests = sha256\naccuracy = secs:1, millisecs:2, microsecs:3\ness_cert_id_alg = sha256\n";
-    fs::write(at("ts.cnf"), config).unwrap();
-    openssl(folder.path(), "ts -query -data message -sha256 -cert -out query");
-    openssl(
-        folder.path(),
-        "ts -reply -config ts.cnf -section t -queryfile query -token_out -out token",
-    );
-    fs::read(at("token")).unwrap()
+    let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
+    write("signer.pem", pem_of(&[&signer.certificate]));
+    write("chain.pem", pem_of(chain));
+    write("key.pem", signer.key.serialize_pem());
+    folder
 }
 
-/// Runs the real `openssl` in a folder.
-pub(crate) fn openssl(folder: &std::path::Path, arguments: &str) {
-    let mut program = std::process::Command::new("openssl");
-    let output = program.current_dir(folder).args(arguments.split(' ')).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+/// A token of `openssl ts` over a message, with these certificates in it.
+pub(crate) fn token(signer: &Issued, chain: &[&Certificate], message: &[u8]) -> Vec<u8> {
+    let authority = timestamp_authority(signer, chain);
+    let folder = authority.path();
+    std::fs::write(folder.join("message"), message).unwrap();
+    openssl(folder, "ts -query -data message -sha256 -cert -out query");
+    let query = std::fs::read(folder.join("query")).unwrap();
+    timestamp_reply(folder, folder, "secs:1, millisecs:2, microsecs:3", &query);
+    openssl(folder, "ts -reply -in reply -token_out -out token");
+    std::fs::read(folder.join("token")).unwrap()
 }
 
 /// A host of whose provider `trusted` these are the certificates.
@@ -283,16 +281,4 @@ pub(crate) fn sign(signer: &KeyPair, message: &[u8]) -> Vec<u8> {
     let key = EcdsaKeyPair::from_pkcs8(algorithm, &signer.serialize_der()).unwrap();
     let random = aws_lc_rs::rand::SystemRandom::new();
     key.sign(&random, message).unwrap().as_ref().to_vec()
-}
-
-/// Whether the real `openssl` is there. Where the tests are those of a commit it must be.
-pub(crate) fn has_openssl() -> bool {
-    let is_there = std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|folder| folder.join("openssl").is_file())
-    });
-    assert!(is_there || std::env::var_os("CI").is_none(), "openssl is missing, and this is CI");
-    if !is_there {
-        eprintln!("SKIPPED: openssl is missing");
-    }
-    is_there
 }

@@ -2,6 +2,7 @@
 //! are made of. Digests are made up here; nothing in memory is hashed.
 
 mod host;
+pub mod openssl;
 
 use std::{
     collections::{BTreeMap, VecDeque},

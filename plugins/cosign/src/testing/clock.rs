@@ -1,8 +1,9 @@
 //! An authority that says what time it is (RFC 3161), by the real openssl.
 
-use std::{fs, process::Command};
+use std::fs;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ratify_core::executor::testing::openssl::{has_openssl, openssl, timestamp_reply};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyPair,
     KeyUsagePurpose,
@@ -41,11 +42,6 @@ impl Clock {
         write("signer.pem", &signer.pem());
         write("key.pem", &key.serialize_pem());
         write("chain.pem", &root.pem());
-        write(
-            "ts.cnf",
-            "[t]\nserial = serial\nsigner_cert = signer.pem\ncerts = chain.pem\nsigner_key = key.pem\n\
-             signer_digest = sha256\ndefault_policy = 1.2.3.4.1\ndigests = sha256\ness_cert_id_alg = sha256\n",
-        );
         Some(Self { folder, certificates: vec![signer.der().to_vec(), root.der().to_vec()] })
     }
 
@@ -64,37 +60,10 @@ impl Clock {
     /// What the authority answers about a signature. Its certificates, which nobody signs there and the
     /// root of trust has, are not in it.
     pub(crate) fn stamp(&self, signature: &[u8]) -> Vec<u8> {
-        let file = |name: &str| self.folder.path().join(name);
-        let run = |arguments: &[&str]| {
-            let mut openssl = Command::new("openssl");
-            let output = openssl.current_dir(&self.folder).args(arguments).output().unwrap();
-            assert!(output.status.success(), "{output:?}");
-        };
-        fs::write(file("signature"), signature).unwrap();
-        run(&["ts", "-query", "-data", "signature", "-sha256", "-out", "query"]);
-        run(&[
-            "ts",
-            "-reply",
-            "-config",
-            "ts.cnf",
-            "-section",
-            "t",
-            "-queryfile",
-            "query",
-            "-out",
-            "reply",
-        ]);
-        fs::read(file("reply")).unwrap()
+        let folder = self.folder.path();
+        fs::write(folder.join("signature"), signature).unwrap();
+        openssl(folder, "ts -query -data signature -sha256 -out query");
+        let query = fs::read(folder.join("query")).unwrap();
+        timestamp_reply(folder, folder, "", &query)
     }
-}
-
-fn has_openssl() -> bool {
-    let is_there = std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|folder| folder.join("openssl").is_file())
-    });
-    assert!(is_there || std::env::var_os("CI").is_none(), "openssl is missing, and this is CI");
-    if !is_there {
-        eprintln!("SKIPPED: openssl is missing");
-    }
-    is_there
 }

@@ -1,7 +1,7 @@
 //! Answers of real responders, made by `openssl ocsp`, and lists of real authorities; then all that is
 //! wrong with them.
 
-use std::{fs, process::Command};
+use std::fs;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use rcgen::{
 };
 
 use super::*;
-use crate::testing::{Authority, Issued, has_openssl, list, pem_of, revoked, signed_list};
+use crate::testing::{Authority, Issued, has_openssl, list, openssl, pem_of, revoked, signed_list};
 
 pub(super) const LIST: &str = "http://list.example.com/a.crl";
 pub(super) const RESPONDER: &str = "http://ocsp.example.com";
@@ -245,7 +245,7 @@ pub(super) fn with_responder(leaf: &mut CertificateParams, points: &[&str]) {
 /// What `openssl ocsp` answers to a request, with the status of a leaf as its index has it.
 pub(super) struct Responder {
     folder: tempfile::TempDir,
-    more: &'static [&'static str],
+    more: &'static str,
 }
 
 impl Responder {
@@ -273,7 +273,7 @@ impl Responder {
             _ => String::new(),
         };
         write("index.txt", line);
-        Self { folder, more: &["-ndays", "1"] }
+        Self { folder, more: " -ndays 1" }
     }
 
     fn answer(&self, request: &FetchRequest) -> ratify_core::Result<Bytes> {
@@ -281,12 +281,9 @@ impl Responder {
         let encoded = request.url.strip_prefix(RESPONDER).unwrap().trim_start_matches('/');
         let encoded = encoded.replace("%2B", "+").replace("%2F", "/").replace("%3D", "=");
         fs::write(self.folder.path().join("request"), STANDARD.decode(encoded).unwrap()).unwrap();
-        let mut openssl = Command::new("openssl");
-        openssl.current_dir(self.folder.path()).args(["ocsp", "-index", "index.txt"]);
-        openssl.args(["-rsigner", "signer.pem", "-rkey", "key.pem", "-CA", "ca.pem"]);
-        openssl.args(["-reqin", "request", "-respout", "response"]).args(self.more);
-        let output = openssl.output().unwrap();
-        assert!(output.status.success(), "{output:?}");
+        let by = "-index index.txt -rsigner signer.pem -rkey key.pem -CA ca.pem";
+        let files = format!("-reqin request -respout response{}", self.more);
+        openssl(self.folder.path(), &format!("ocsp {by} {files}"));
         Ok(fs::read(self.folder.path().join("response")).unwrap().into())
     }
 
@@ -390,7 +387,7 @@ fn an_answer_without_an_end_is_not_believed_and_lists_stand_in() {
     let of_both = root.issue("leaf", |leaf| with_responder(leaf, &[LIST]));
     let of_one = root.issue("leaf", |leaf| with_responder(leaf, &[]));
     let endless = |leaf: &Issued| Responder {
-        more: &[],
+        more: "",
         ..Responder::new(&root, None, &leaf.certificate, "good")
     };
     assert!(check(&endless(&of_one).host(), &of_one, &root, now(), None).is_err());

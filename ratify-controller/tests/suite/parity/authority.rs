@@ -5,7 +5,6 @@ use std::{
     convert::Infallible,
     fs,
     path::{Path, PathBuf},
-    process::Command,
     sync::Arc,
     time::Duration,
 };
@@ -18,6 +17,7 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::stream;
+use ratify_core::executor::testing::openssl::{openssl, timestamp_reply};
 use tokio::net::TcpListener;
 
 /// How many bytes a chunk has, of what is sent in chunks.
@@ -73,8 +73,8 @@ async fn body_of(folder: &Path, uri: &Uri, body: Bytes) -> Result<Vec<u8>, Statu
             let (name, request) = rest.split_once('/').ok_or(StatusCode::BAD_REQUEST)?;
             let encoded = request.replace("%2B", "+").replace("%2F", "/").replace("%3D", "=");
             let request = STANDARD.decode(encoded).map_err(|_| StatusCode::BAD_REQUEST)?;
-            let (folder, name) = (folder.join(name), name.to_owned());
-            run(move || status(&folder, &name, &request)).await
+            let folder = folder.join(name);
+            run(move || status(&folder, &request)).await
         }
         "tsa" => {
             let (folder, accuracy) = (folder.join("tsa"), rest.to_owned());
@@ -97,49 +97,22 @@ async fn run(program: impl FnOnce() -> Vec<u8> + Send + 'static) -> Result<Vec<u
     tokio::task::spawn_blocking(program).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-fn status(folder: &Path, name: &str, request: &[u8]) -> Vec<u8> {
+fn status(folder: &Path, request: &[u8]) -> Vec<u8> {
     let scratch = tempfile::tempdir().unwrap();
-    let (request_file, response) =
-        (scratch.path().join("request"), scratch.path().join("response"));
-    fs::write(&request_file, request).unwrap();
-    let mut openssl = Command::new("openssl");
-    openssl.current_dir(folder).args([
-        "ocsp",
-        "-index",
-        "index.txt",
-        "-ndays",
-        "1",
-        "-resp_no_certs",
-    ]);
-    openssl.args(["-rsigner", "issuer.pem", "-rkey", "issuer-key.pem", "-CA", "issuer.pem"]);
-    openssl.arg("-reqin").arg(&request_file).arg("-respout").arg(&response);
-    let output = openssl.output().unwrap();
-    assert!(output.status.success(), "{name}: {output:?}");
-    fs::read(response).unwrap()
+    fs::write(scratch.path().join("request"), request).unwrap();
+    let shown = scratch.path().display();
+    let by = "-index index.txt -ndays 1 -resp_no_certs -rsigner issuer.pem -rkey issuer-key.pem";
+    let files = format!("-CA issuer.pem -reqin {shown}/request -respout {shown}/response");
+    openssl(folder, &format!("ocsp {by} {files}"));
+    fs::read(scratch.path().join("response")).unwrap()
 }
 
 /// A time that is exact to so many seconds, where they are given.
 pub(super) fn time(folder: &Path, accuracy: &str, query: &[u8]) -> Vec<u8> {
     let scratch = tempfile::tempdir().unwrap();
-    let (query_file, reply) = (scratch.path().join("query"), scratch.path().join("reply"));
-    fs::write(&query_file, query).unwrap();
     let accuracy = match accuracy {
         "" => String::new(),
-        seconds => format!("accuracy = secs:{seconds}, millisecs:500, microsecs:20\n"),
+        seconds => format!("secs:{seconds}, millisecs:500, microsecs:20"),
     };
-    let config = format!(
-        "[tsa]\ndefault_tsa = t\n[t]\nserial = {}/serial\nsigner_cert = signer.pem\n\
-         certs = chain.pem\nsigner_key = key.pem\nsigner_digest = sha256\n\
-         default_policy = 1.2.3.4.1\ndigests = sha256, sha384, sha512\n\
-         {accuracy}ess_cert_id_alg = sha256\n",
-        scratch.path().display()
-    );
-    fs::write(scratch.path().join("ts.cnf"), config).unwrap();
-    let mut openssl = Command::new("openssl");
-    openssl.current_dir(folder).args(["ts", "-reply", "-section", "t", "-config"]);
-    openssl.arg(scratch.path().join("ts.cnf"));
-    openssl.arg("-queryfile").arg(&query_file).arg("-out").arg(&reply);
-    let output = openssl.output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    fs::read(reply).unwrap()
+    timestamp_reply(folder, scratch.path(), &accuracy, query)
 }

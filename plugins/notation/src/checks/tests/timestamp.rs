@@ -5,12 +5,13 @@ use std::fs;
 
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine as _};
 use coset::{CoseSign1, Label};
+use ratify_core::executor::testing::openssl::signed_anew;
 use rcgen::{CertificateRevocationListParams, ExtendedKeyUsagePurpose};
 
 use super::*;
 use crate::testing::{
-    Issued, for_timestamps, has_openssl, list, openssl, pem_of, purpose, revoked, signed_list,
-    token,
+    Issued, for_timestamps, has_openssl, list, openssl, purpose, revoked, signed_list,
+    timestamp_authority, token,
 };
 
 const TIMESTAMP: &str = "io.cncf.notary.timestampSignature";
@@ -106,25 +107,8 @@ impl Lab {
 /// Signed data of `openssl cms` over what a real token says with another time, by whoever signs. It
 /// names the certificate as a token does.
 fn signed_by(signer: &Issued, chain: &[&Certificate], token: &[u8], time: Option<&str>) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    fs::write(at("token"), token).unwrap();
-    openssl(folder.path(), "cms -verify -noverify -binary -inform DER -in token -out info");
-    let mut info = fs::read(at("info")).unwrap();
-    if let Some(time) = time {
-        let is_time = |part: &[u8]| part.starts_with(b"\x18\x0f20") && part[16] == b'Z';
-        let place = info.windows(17).position(is_time).unwrap();
-        info[place + 2..place + 17].copy_from_slice(time.as_bytes());
-    }
-    fs::write(at("info"), info).unwrap();
-    fs::write(at("signer.pem"), pem_of(&[&signer.certificate])).unwrap();
-    fs::write(at("chain.pem"), pem_of(chain)).unwrap();
-    fs::write(at("key.pem"), signer.key.serialize_pem()).unwrap();
-    openssl(
-        folder.path(),
-        "cms -sign -binary -nodetach -cades -md sha256 -econtent_type 1.2.840.113549.1.9.16.1.4 -signer signer.pem -inkey key.pem -certfile chain.pem -in info -outform DER -out signed",
-    );
-    fs::read(at("signed")).unwrap()
+    let authority = timestamp_authority(signer, chain);
+    signed_anew(authority.path(), authority.path(), token, time)
 }
 
 #[test]
@@ -150,9 +134,7 @@ fn a_timestamp_that_is_none_or_of_something_else_is_refused() {
         let refusal = Trial { media_type, ..lab.trial(&lab.host) }.run(&bytes).unwrap_err();
         assert!(refusal.contains("trailing data at end of DER message"), "{refusal}");
     }
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("signer.pem"), pem_of(&[&clock.certificate])).unwrap();
-    fs::write(folder.path().join("key.pem"), clock.key.serialize_pem()).unwrap();
+    let folder = timestamp_authority(&clock, &[]);
     let other = |options: &str| {
         let sign = "cms -sign -binary -nodetach -signer signer.pem -inkey key.pem -in key.pem";
         openssl(folder.path(), &format!("{sign} -outform DER -out signed{options}"));

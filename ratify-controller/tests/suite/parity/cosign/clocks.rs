@@ -3,7 +3,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
     sync::Arc,
 };
 
@@ -13,6 +12,7 @@ use axum::{
     extract::State,
     http::{HeaderName, StatusCode, Uri, header::CONTENT_TYPE},
 };
+use ratify_core::executor::testing::openssl::{openssl, signed_anew};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyPair,
     KeyUsagePurpose,
@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use super::super::authority::time;
 
 /// A time at which a certificate was good that is over.
-const PAST: &[u8; 15] = b"20210601000000Z";
+const PAST: &str = "20210601000000Z";
 
 /// The authorities, one a path; they end with the test.
 pub(super) struct Clocks {
@@ -92,58 +92,12 @@ fn reply(folder: &Path, kind: &str, mut query: Vec<u8>) -> Vec<u8> {
 /// The same answer about another time, signed anew.
 fn past(folder: &Path, reply: &[u8]) -> Vec<u8> {
     let scratch = tempfile::tempdir().unwrap();
-    let file = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
-    let openssl = |arguments: &[&str]| {
-        let output = Command::new("openssl").current_dir(folder).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-    };
-    let [whole, token, info] = ["reply", "token", "info"].map(file);
-    fs::write(&whole, reply).unwrap();
-    openssl(&["ts", "-reply", "-in", &whole, "-token_out", "-out", &token]);
-    openssl(&[
-        "cms",
-        "-verify",
-        "-noverify",
-        "-nosigs",
-        "-certfile",
-        "signer.pem",
-        "-inform",
-        "DER",
-        "-in",
-        &token,
-        "-out",
-        &info,
-    ]);
-    let mut changed = fs::read(&info).unwrap();
-    // A GeneralizedTime of seconds.
-    let at = changed.windows(2).position(|two| two == [0x18, 15]).unwrap() + 2;
-    changed[at..at + 15].copy_from_slice(PAST);
-    fs::write(&info, changed).unwrap();
-    // id-ct-TSTInfo (RFC 3161, section 2.4.2).
-    openssl(&[
-        "cms",
-        "-sign",
-        "-binary",
-        "-nodetach",
-        "-cades",
-        "-md",
-        "sha256",
-        "-econtent_type",
-        "1.2.840.113549.1.9.16.1.4",
-        "-in",
-        &info,
-        "-signer",
-        "signer.pem",
-        "-inkey",
-        "key.pem",
-        "-certfile",
-        "chain.pem",
-        "-outform",
-        "DER",
-        "-out",
-        &token,
-    ]);
-    let granted = [&[0x30, 3, 2, 1, 0], fs::read(&token).unwrap().as_slice()].concat();
+    let path = scratch.path();
+    fs::write(path.join("reply"), reply).unwrap();
+    openssl(path, "ts -reply -in reply -token_out -out token");
+    let token = fs::read(path.join("token")).unwrap();
+    let token = signed_anew(folder, path, &token, Some(PAST));
+    let granted = [&[0x30, 3, 2, 1, 0], token.as_slice()].concat();
     let length = u16::try_from(granted.len()).unwrap().to_be_bytes();
     [&[0x30, 0x82], &length[..], &granted].concat()
 }
