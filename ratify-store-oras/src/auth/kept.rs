@@ -115,8 +115,9 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> Kept<K, V, E> {
         }
     }
 
-    /// As [`Kept::forget`], of the keys and values that are meant. It is asked about those alone
-    /// that would be forgotten, and others are served meanwhile: finding out may take a while.
+    /// Forgets what was read before an instant, of the keys and values that are meant. It is asked
+    /// about those alone that would be forgotten, and others are served meanwhile: finding out may take
+    /// a while.
     pub(super) fn forget_those(&self, before: Instant, is_meant: impl Fn(&K, &V) -> bool) {
         let older = |(key, slot): (&K, &Arc<Slot<V, E>>)| {
             let value = slot.read_before(before)?;
