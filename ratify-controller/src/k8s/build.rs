@@ -97,6 +97,11 @@ impl Built {
         }
     }
 
+    /// The same; what went wrong is the cause of an error.
+    fn failing_with(self, error: Error) -> Self {
+        Self { part: self.part.map_err(|cause| error.with_source(cause)), ..self }
+    }
+
     /// What keys come from.
     pub(super) fn of_keys(part: Part, keys: keys::Told) -> Self {
         Self { keys, ..Self::of(Ok(Some(part))) }
@@ -173,8 +178,12 @@ async fn build_part(
 ) -> Built {
     let building = Box::pin(async {
         match resource.key.kind.role {
-            Role::Verifier => verifier(shared, rules, resource, pin).await,
-            Role::Store => store(shared, rules, resource, pin).await,
+            Role::Verifier => verifier(shared, rules, resource, pin).await.failing_with(
+                ErrorCode::PluginInitFailure.detail("Unable to create verifier from verifier CR"),
+            ),
+            Role::Store => store(shared, rules, resource, pin).await.failing_with(
+                ErrorCode::ReferrerStoreFailure.detail("Unable to create store from store CR"),
+            ),
             Role::Policy => policy(resource),
             Role::Keys => keys::provider(shared, resource).await,
             Role::CertificateStore => keys::certificate_store(shared, resource).await,
@@ -200,15 +209,9 @@ async fn verifier(
     resource: &Resource,
     pin: Option<Pin>,
 ) -> Built {
-    let wrap = |error: Error| {
-        ErrorCode::PluginInitFailure
-            .detail("Unable to create verifier from verifier CR")
-            .with_source(error)
-    };
-    let refuse = |built: Built| Built { part: built.part.map_err(wrap), ..built };
     let made = match entry::verifier(resource) {
         Ok(made) => made,
-        Err(error) => return refuse(Built::failed(error, false)),
+        Err(error) => return Built::failed(error, false),
     };
     log_defaults(shared, made.is_default_version, made.address.as_deref(), ": ");
     let entry = made.entry;
@@ -217,7 +220,7 @@ async fn verifier(
     let source = entry.source.as_ref().filter(|_| built_in::takes_source(&entry));
     let ready = match prepare(shared, rules, resource, address, source, pin).await {
         Ok(ready) => ready,
-        Err(failed) => return refuse(*failed),
+        Err(failed) => return *failed,
     };
     let is_brought = is_notation_plugin(entry.binary_name());
     let made = assemble::verifier(entry, &ready.site(shared)).await;
@@ -227,7 +230,7 @@ async fn verifier(
         }
         _ => (Part::Verifier(verifier), installed),
     });
-    refuse(ready.built(shared, resource, made))
+    ready.built(shared, resource, made)
 }
 
 async fn store(
@@ -236,26 +239,20 @@ async fn store(
     resource: &Resource,
     pin: Option<Pin>,
 ) -> Built {
-    let wrap = |error: Error| {
-        ErrorCode::ReferrerStoreFailure
-            .detail("Unable to create store from store CR")
-            .with_source(error)
-    };
-    let refuse = |built: Built| Built { part: built.part.map_err(wrap), ..built };
     let made = match entry::store(resource) {
         Ok(made) => made,
-        Err(error) => return refuse(Built::failed(error, false)),
+        Err(error) => return Built::failed(error, false),
     };
     log_defaults(shared, made.is_default_version, made.address.as_deref(), " ");
     let entry = made.entry;
     let address = made.address.as_deref();
     let ready = match prepare(shared, rules, resource, address, entry.source.as_ref(), pin).await {
         Ok(ready) => ready,
-        Err(failed) => return refuse(*failed),
+        Err(failed) => return *failed,
     };
     let made = assemble::store(&entry, &ready.site(shared)).await;
     let made = made.map(|(store, installed)| (Part::Store(store), installed));
-    refuse(ready.built(shared, resource, made))
+    ready.built(shared, resource, made)
 }
 
 fn policy(resource: &Resource) -> Built {
