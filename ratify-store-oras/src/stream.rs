@@ -7,6 +7,7 @@ use std::{
     time::Instant,
 };
 
+use bytes::Bytes;
 use ratify_core::{Algorithm, Descriptor, Digest};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -15,7 +16,7 @@ use crate::{Hasher, OrasError, patience::within, resume::Download};
 /// How much is handed over at once, in bytes: so much that the hand-over costs nothing beside it.
 const PIECE: usize = 256 * 1024;
 /// How many pieces wait between the two; one more is filled, and one more written.
-const WAITING: usize = 7;
+const WAITING: usize = 3;
 
 /// Receives the blob of a descriptor, and gives the sink back that holds its bytes, proven.
 ///
@@ -58,22 +59,27 @@ async fn receive(
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<(), OrasError> {
     let mut piece = Vec::new();
-    while let Some(chunk) = download.next().await? {
-        if !piece.is_empty() && piece.len() + chunk.len() > PIECE {
+    while let Some(mut chunk) = download.next().await? {
+        while fill(&mut piece, &mut chunk) {
             if full.send(piece).await.is_err() {
                 return Ok(());
             }
             piece = empty.try_recv().unwrap_or_default();
         }
-        if piece.capacity() == 0 {
-            piece.reserve_exact(PIECE.max(chunk.len()));
-        }
-        piece.extend_from_slice(&chunk);
         progress(download.received());
     }
     // Where the writer has ended, it says why.
     let _ended = full.send(piece).await;
     Ok(())
+}
+
+/// Moves what there is room for from a chunk into a piece; whether the piece is full. A chunk may have
+/// any size, and no piece becomes larger for it.
+fn fill(piece: &mut Vec<u8>, chunk: &mut Bytes) -> bool {
+    piece.reserve_exact(PIECE - piece.len());
+    let part = chunk.split_to(chunk.len().min(PIECE - piece.len()));
+    piece.extend_from_slice(&part);
+    piece.len() == PIECE
 }
 
 fn write_pieces<S: Write>(
@@ -130,4 +136,26 @@ pub(crate) fn copy<S: Write>(
     }
     let expected = descriptor.digest.clone();
     Err(OrasError::Digest { what: what.to_owned(), expected, actual: actual.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_of_any_size_fill_pieces_of_one_size() {
+        let sent: Vec<u8> = (0..4 * PIECE + 7).map(|index| (index % 251) as u8).collect();
+        let mut rest = Bytes::from(sent.clone());
+        let (mut piece, mut received) = (Vec::new(), Vec::new());
+        for size in [1, 16 << 10, 2 * PIECE + 5, PIECE - 1, PIECE - (16 << 10) + 2] {
+            let mut chunk = rest.split_to(size);
+            while fill(&mut piece, &mut chunk) {
+                assert_eq!((piece.len(), piece.capacity()), (PIECE, PIECE));
+                received.append(&mut piece);
+            }
+            assert!(chunk.is_empty() && piece.capacity() == PIECE);
+        }
+        received.append(&mut piece);
+        assert!(rest.is_empty() && received == sent);
+    }
 }
