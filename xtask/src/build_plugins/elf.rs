@@ -1,20 +1,25 @@
-//! The few fields of an ELF header that say whether a program runs on any kernel of its
-//! architecture: 64 bits, the right machine, and no interpreter. Offsets are those of the
-//! ELF-64 object file format (System V ABI, "ELF Header" and "Program Header").
+//! The few fields of an ELF file that say whether a program runs on any kernel of its
+//! architecture: 64 bits, the right machine, and no interpreter; and whether it starts without
+//! reading megabytes of relocations. Offsets are those of the ELF-64 object file format (System V
+//! ABI, "ELF Header", "Program Header" and "Dynamic Section").
 
 use anyhow::{Context, Result, bail};
 
 use crate::workspace::Platform;
 
+/// The program header type of what is done at the start.
+const PT_DYNAMIC: u32 = 2;
 /// The program header type of a dynamic loader's path.
 const PT_INTERP: u32 = 3;
+/// The tag by which what is done at the start counts relocations that are not packed.
+const DT_RELACOUNT: u64 = 0x6fff_fff9;
 /// The part of a program header that is read: type and flags.
 const HEADER_START: usize = 4;
 
-/// Accepts a static program for this platform.
+/// Accepts a static program for this platform, whose relocations are packed if it has any.
 ///
 /// # Errors
-/// When it is no 64-bit little-endian ELF, is for another machine, or needs a loader.
+/// When it is no 64-bit little-endian ELF, is for another machine, needs a loader, or is not packed.
 pub(crate) fn check_static(bytes: &[u8], platform: Platform) -> Result<()> {
     if bytes.get(..6) != Some(b"\x7fELF\x02\x01".as_slice()) {
         bail!("it is no 64-bit little-endian ELF file");
@@ -27,8 +32,27 @@ pub(crate) fn check_static(bytes: &[u8], platform: Platform) -> Result<()> {
     let (size, count) = (usize::from(u16_at(bytes, 54)?), usize::from(u16_at(bytes, 56)?));
     for index in 0..count {
         let offset = table.checked_add(index * size).context("its program headers overflow")?;
-        if u32_at(bytes, offset)? == PT_INTERP {
-            bail!("it is linked dynamically (PT_INTERP); build it for a musl target");
+        match u32_at(bytes, offset)? {
+            PT_INTERP => bail!("it is linked dynamically (PT_INTERP); build it for a musl target"),
+            PT_DYNAMIC => check_packed(bytes, offset)?,
+            _ => (),
+        }
+    }
+    Ok(())
+}
+
+/// What is done at the start lies where a program header says: pairs of a tag and a value.
+fn check_packed(bytes: &[u8], header: usize) -> Result<()> {
+    let [from, size] = [8, 32].map(|field| u64_at(bytes, header + field));
+    let from = usize::try_from(from?)?;
+    let whole = from.checked_add(usize::try_from(size?)?).and_then(|end| bytes.get(from..end));
+    for pair in whole.context(SHORT)?.chunks_exact(16) {
+        let (tag, value) = (u64_at(pair, 0)?, u64_at(pair, 8)?);
+        if tag == DT_RELACOUNT && value > 0 {
+            bail!(
+                "{value} of its relocations are not packed (DT_RELACOUNT); build it with the flags \
+                 of .cargo/config.toml, and a linker that knows -z pack-relative-relocs"
+            );
         }
     }
     Ok(())
@@ -77,6 +101,26 @@ mod tests {
     fn a_program_that_names_a_loader_is_refused() {
         let error = check_static(&program(62, PT_INTERP), Platform::Amd64).unwrap_err();
         assert!(error.to_string().contains("PT_INTERP"), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_would_read_all_its_relocations_is_refused() {
+        let with = |count: u64| {
+            let mut bytes = program(62, PT_DYNAMIC);
+            let end = bytes.len() as u64;
+            bytes[72..80].copy_from_slice(&end.to_le_bytes());
+            bytes[96..104].copy_from_slice(&32_u64.to_le_bytes());
+            for word in [0x24, 1 << 12, DT_RELACOUNT, count] {
+                bytes.extend(word.to_le_bytes());
+            }
+            bytes
+        };
+        check_static(&with(0), Platform::Amd64).unwrap();
+        let error = check_static(&with(9), Platform::Amd64).unwrap_err().to_string();
+        assert!(error.starts_with("9 of its relocations are not packed"), "{error}");
+        let mut outside = with(0);
+        outside[72..80].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert!(check_static(&outside, Platform::Amd64).is_err());
     }
 
     #[test]
