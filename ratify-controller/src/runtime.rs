@@ -288,7 +288,8 @@ impl Runtime {
             SecretScope::Cluster => "",
             SecretScope::Namespace(namespace) => namespace,
         };
-        let built_ins = self.built_ins();
+        // A plugin is asked about every few hours, and by what is known then.
+        let built_ins = BuiltIns { lists: Arc::default(), ..self.built_ins() };
         let make = move |entry: VerifierPluginConfig, is_of_namespace| {
             built_ins.verifier(&entry, is_of_namespace, None).unwrap_or_else(|| {
                 let type_ = entry.binary_name();

@@ -28,6 +28,7 @@ use super::{
     refused,
     resource::{Pin, Resource},
     tenant,
+    trusted::Asked,
 };
 use crate::{
     assemble::{self, Site},
@@ -35,7 +36,7 @@ use crate::{
     plugin::{
         confined::Confinement,
         install::Ran,
-        inventory::{InstalledPlugin, LoadedFor},
+        inventory::{InstalledPlugin, LoadedFor, Record},
         notation::is_notation_plugin,
         rules::{is_denial, is_untrusted},
     },
@@ -74,8 +75,10 @@ pub(super) struct Built {
     pub(super) directory: Option<PathBuf>,
     /// What is to be told of keys.
     pub(super) keys: keys::Told,
-    /// Whether a trust policy was asked about its plugin.
-    pub(super) is_signed: bool,
+    /// What trust policies ask of its plugin.
+    pub(super) asked: Option<Asked>,
+    /// What was installed.
+    pub(super) installed: Option<Record>,
 }
 
 impl Built {
@@ -93,7 +96,8 @@ impl Built {
             tag: None,
             directory: None,
             keys: keys::Told::default(),
-            is_signed: false,
+            asked: None,
+            installed: None,
         }
     }
 
@@ -218,9 +222,10 @@ async fn verifier(
     let address = made.address.as_deref();
     // What is built in is pulled from nowhere, but for a plugin of it.
     let source = entry.source.as_ref().filter(|_| built_in::takes_source(&entry));
+    let asked = source.and_then(|source| Asked::of(shared, rules, resource, source));
     let ready = match prepare(shared, rules, resource, address, source, pin).await {
         Ok(ready) => ready,
-        Err(failed) => return *failed,
+        Err(failed) => return Built { asked, ..*failed },
     };
     let is_brought = is_notation_plugin(entry.binary_name());
     let made = assemble::verifier(entry, &ready.site(shared)).await;
@@ -230,7 +235,7 @@ async fn verifier(
         }
         _ => (Part::Verifier(verifier), installed),
     });
-    ready.built(shared, resource, made)
+    Built { asked, ..ready.built(shared, resource, made) }
 }
 
 async fn store(
@@ -246,13 +251,15 @@ async fn store(
     log_defaults(shared, made.is_default_version, made.address.as_deref(), " ");
     let entry = made.entry;
     let address = made.address.as_deref();
-    let ready = match prepare(shared, rules, resource, address, entry.source.as_ref(), pin).await {
+    let source = entry.source.as_ref();
+    let asked = source.and_then(|source| Asked::of(shared, rules, resource, source));
+    let ready = match prepare(shared, rules, resource, address, source, pin).await {
         Ok(ready) => ready,
-        Err(failed) => return *failed,
+        Err(failed) => return Built { asked, ..*failed },
     };
     let made = assemble::store(&entry, &ready.site(shared)).await;
     let made = made.map(|(store, installed)| (Part::Store(store), installed));
-    ready.built(shared, resource, made)
+    Built { asked, ..ready.built(shared, resource, made) }
 }
 
 fn policy(resource: &Resource) -> Built {
@@ -289,8 +296,6 @@ struct Ready {
     /// The directory of a namespace that programs may not lead out of.
     own: Option<Confinement>,
     loaded_for: LoadedFor,
-    /// Whether a trust policy is asked about it.
-    is_signed: bool,
     /// What the status says that ran.
     ran: Option<Ran>,
 }
@@ -337,10 +342,10 @@ impl Ready {
         let installed = made.as_ref().ok().and_then(|(_, installed)| installed.as_deref());
         let plugin = plugin_status(shared, resource, self.pin.as_ref(), installed);
         let directory = self.pin.as_ref().and_then(|_| self.dirs.into_iter().next());
+        let installed = installed.map(|installed| installed.record().clone());
         let part = made.map(|(part, _)| Some(part));
         let (pin, tag) = (self.pin, self.tag);
-        let is_signed = self.is_signed;
-        Built { retry, pin, plugin, tag, directory, is_signed, ..Built::of(part) }
+        Built { retry, pin, plugin, tag, directory, installed, ..Built::of(part) }
     }
 }
 
@@ -356,19 +361,9 @@ async fn prepare(
     let denied = |denial: Denial| failed(ErrorCode::ConfigInvalid.error().with_source(denial));
     let (dirs, own) = directories(shared, rules, resource, address).map_err(denied)?;
     let (scope, loaded_for) = (scope(resource), loaded_for(shared, resource));
-    let mut ready = Ready {
-        dirs,
-        pin: None,
-        tag: None,
-        scope,
-        own,
-        loaded_for,
-        is_signed: false,
-        ran: ran(resource),
-    };
+    let mut ready =
+        Ready { dirs, pin: None, tag: None, scope, own, loaded_for, ran: ran(resource) };
     let Some(source) = source else { return Ok(ready) };
-    let of_cluster = rules.trust_policy.as_ref();
-    ready.is_signed = !source.trust_policies(of_cluster, resource.key.kind.namespaced).is_empty();
     if resource.key.kind.namespaced {
         tenant::check_source(rules, source, ready.own.as_ref()).await.map_err(denied)?;
     }

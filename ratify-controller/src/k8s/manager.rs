@@ -5,6 +5,7 @@ mod count;
 mod force;
 mod open;
 mod tags;
+mod trust;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -35,6 +36,7 @@ use super::{
     resource::{Key, Pin, Resource},
     resource_counts::ResourceCounts,
     tried::Tried,
+    trusted::{Again, Asked},
     volume,
     watch::{self, Seen},
     write::{Verdict, write},
@@ -42,7 +44,7 @@ use super::{
 use crate::{
     health::Check,
     plugin::{
-        inventory::Inventory,
+        inventory::{Inventory, Record},
         rules::{self, Rules},
     },
     runtime::Runtime,
@@ -74,6 +76,8 @@ pub struct ManagerOptions {
 enum Step {
     /// With the rules that it was built by.
     Built(Box<(Resource, Built, Arc<Rules>)>),
+    /// Who signed what runs, asked again.
+    Asked(Resource, Again),
     /// What a tag stands for now.
     Looked(Resource, ratify_core::Result<Digest>),
     /// Whether this was said in the status.
@@ -102,8 +106,12 @@ struct Done {
     next_look: Option<Instant>,
     /// Where its plugin is recorded.
     directory: Option<PathBuf>,
-    /// Whether a trust policy was asked about its plugin, so that other keys may mean another answer.
-    is_signed: bool,
+    /// What trust policies ask of its plugin.
+    asked: Option<Asked>,
+    /// What of it is in force that was installed.
+    admitted: Option<Record>,
+    /// When it is asked again who signed that.
+    next_check: Option<Instant>,
 }
 
 struct Manager {
@@ -334,8 +342,9 @@ impl Manager {
     fn finish(&mut self, key: &Key, is_told: bool) {
         let done = self.done.get(key);
         if is_told && done.is_none_or(|done| done.settled) {
-            let next_look = done.and_then(|done| done.next_look);
-            self.queue.succeeded(key, next_look);
+            let next =
+                done.and_then(|done| done.next_look.into_iter().chain(done.next_check).min());
+            self.queue.succeeded(key, next);
         } else {
             self.queue.failed(key, Instant::now());
         }
@@ -362,8 +371,13 @@ impl Manager {
             Ok((_, Step::Looked(resource, found))) if self.is_current(&resource) => {
                 self.looked(resource, found);
             }
+            Ok((_, Step::Asked(resource, again))) if self.is_current(&resource) => {
+                self.was_asked_again(resource, again);
+            }
             // What was built of is no more; what is instead is waiting.
-            Ok((_, Step::Built(_) | Step::Looked(..))) => self.queue.succeeded(&key, None),
+            Ok((_, Step::Built(_) | Step::Looked(..) | Step::Asked(..))) => {
+                self.queue.succeeded(&key, None)
+            }
             Ok((_, Step::Written(verdict, is_told))) => {
                 // There may be something else to be said by now.
                 let is_latest = |done: &&mut Done| Arc::ptr_eq(&done.verdict, &verdict);
@@ -387,21 +401,23 @@ impl Manager {
         let before = self.take_done(&key).filter(|done| done.uid == resource.uid);
         // What is denied is not kept as the last good one.
         let is_denied = built.part.as_ref().is_err_and(rules::is_denial);
-        let kept = before.as_ref().is_some_and(|done| done.in_force) && !is_denied;
-        let Built { part, stand_in, retry, pin, plugin, tag, directory, keys, is_signed } = built;
+        let kept = before.as_ref().is_some_and(|done| done.lets_run(&built)) && !is_denied;
+        let Built { part, stand_in, retry, pin, plugin, tag, directory, keys, asked, installed } =
+            built;
         let error = self.put_in_force(&resource, part, stand_in, kept).err();
         let in_force = error.is_none() || kept;
         // A pin that this process did not make may be old.
         let is_old_pin = before.is_none() && resource.pin().is_some() && resource.pin() == pin;
-        let (ran_before, kept_directory) = before
+        let (ran_before, kept_directory, admitted_before) = before
             .as_ref()
-            .map(|done| (done.runs.clone(), done.directory.clone()))
+            .map(|done| (done.runs.clone(), done.directory.clone(), done.admitted.clone()))
             .unwrap_or_default();
         if error.is_none() && kept_directory != directory {
             kept_directory.iter().for_each(|left| volume::forget(&key, left.clone()));
         }
         let runs = if error.is_none() { plugin.clone() } else { ran_before.clone() };
         let runs = runs.filter(|_| !is_denied);
+        let admitted = if error.is_none() { installed } else { admitted_before.filter(|_| kept) };
         let directory = if error.is_none() { directory } else { directory.or(kept_directory) };
         let kept = kept && error.is_some();
         let is_by_tag = tag.is_some();
@@ -440,7 +456,9 @@ impl Manager {
             },
             tag,
             directory,
-            is_signed,
+            next_check: asked.as_ref().filter(|_| admitted.is_some()).and_then(|a| a.next(now)),
+            asked,
+            admitted,
         };
         self.put_done(key.clone(), done);
         // The latest status counts: the claim changed it meanwhile.

@@ -6,7 +6,7 @@
 //! `status` says how a resource stands, which `write` writes, with the Events of `events`. `queue`
 //! says what is to be done next; `manager` does what `watch` saw, by the jobs in `build`; `tried`
 //! says when it has done so once. `pins` and `claim` settle which digest runs, `known` what ran, `follow` looks after
-//! tags, `keys` gets keys and certificates, `volume` looks after what is left. `rotation` makes the certificates that the server shows, `waits`
+//! tags, `trusted` asks again who signed what runs, `keys` gets keys and certificates, `volume` looks after what is left. `rotation` makes the certificates that the server shows, `waits`
 //! sees how long others wait for its answers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +35,7 @@ pub mod secrets;
 pub mod status;
 mod tenant;
 mod tried;
+mod trusted;
 mod volume;
 pub mod waits;
 mod watch;

@@ -175,7 +175,15 @@ fn plugin_field(resource: &Resource, plugin: &PluginStatus, now: &str) -> Value 
         loaded_time: plugin.program.is_some().then(|| now.to_owned()),
         ..plugin.clone()
     });
-    serde_json::to_value(plugin).unwrap_or_default()
+    let mut field = serde_json::to_value(plugin).unwrap_or_default();
+    // What a merge is to take away has to be named.
+    let known = resource.status.get("plugin");
+    for key in ["signers", "version"] {
+        if known.is_some_and(|known| known[key] != Value::Null) && field[key] == Value::Null {
+            field[key] = Value::Null;
+        }
+    }
+    field
 }
 
 fn ready(resource: &Resource, standing: &Standing<'_>) -> Condition {
@@ -376,6 +384,20 @@ mod tests {
         let condition = &patch["status"]["conditions"][1];
         assert_eq!((&condition["type"], &condition["status"]), (&json!(CURRENT), &json!("False")));
         assert!(condition["message"].as_str().unwrap().contains("r/p:1 stands for sha256:0909"));
+    }
+
+    #[test]
+    fn who_signed_is_taken_away_where_nobody_is_trusted_any_more() {
+        let signed = PluginStatus { signers: Some(vec!["a".into()]), ..plugin("pod") };
+        let of = |plugin| Standing { plugin: Some(plugin), ..standing(Outcome::Active) };
+        let first =
+            patch(&resource(Role::Verifier, json!({})), &of(signed.clone()), at(0)).unwrap();
+        let seen = resource(Role::Verifier, applied(&first));
+        assert_eq!(patch(&seen, &of(signed), at(9)), None);
+        let second = patch(&seen, &of(plugin("pod")), at(9)).unwrap();
+        let plugin = second["status"]["plugin"].as_object().unwrap();
+        assert_eq!(plugin.get("signers"), Some(&Value::Null), "{second}");
+        assert_eq!(plugin.get("version"), None, "{second}");
     }
 
     #[test]

@@ -4,11 +4,17 @@
 //! What is decided is remembered with the installation, so that a restart while the registry is away
 //! runs what was admitted by the same policies and keys, and nothing else.
 
-use std::{fmt, sync::Arc, time::Instant};
+mod outside;
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use ratify_core::{
-    Algorithm, Basis, Context, Digest, Error, Reference, ReferrerStore, Result, Verifier,
-    VerifierReport, VerifyResult, capped_line,
+    Algorithm, Basis, Certainty, Context, Digest, Error, Reference, ReferrerStore, Result,
+    Verifier, VerifierReport, VerifyResult, capped_line,
     config::{Config, Denial, PluginSource, TrustMode, TrustPolicy, VerifierPluginConfig},
     executor::{Doors, Executor, VerifyParameters},
     policy::Policy,
@@ -17,6 +23,7 @@ use ratify_store_oras::{Origin, digest_of};
 use serde_json::Value;
 
 use super::install::InstallError;
+use outside::Outside;
 
 /// What is said of why a plugin is not trusted is cut to this.
 const MAX_WHY: usize = 1000;
@@ -56,13 +63,20 @@ pub(crate) struct Admission {
     pub(crate) signers: Vec<String>,
     /// Why it should not run, where it runs nevertheless.
     pub(crate) warnings: Vec<String>,
+    /// When the first of what it rests on ends: a certificate, or what is known of whether it was
+    /// revoked; `None` where nothing of it ends.
+    pub(crate) until: Option<SystemTime>,
 }
 
 /// What a policy makes of a plugin.
 enum Finding {
-    Signed(Vec<String>),
-    /// Why nobody signed it who is trusted.
-    Unsigned(String),
+    Signed(Vec<String>, Option<SystemTime>),
+    /// Why nobody signed it who is trusted; whether that is so is not known where somebody outside of
+    /// registries did not say what he was asked.
+    Unsigned {
+        why: String,
+        is_unasked: bool,
+    },
 }
 
 impl Signatures {
@@ -118,6 +132,17 @@ impl Signatures {
         Some(digest_of(Algorithm::Sha256, basis.bytes()?))
     }
 
+    /// How often it is asked again while the plugin runs; `None` where nobody asks.
+    pub(crate) fn recheck_interval(&self) -> Option<Duration> {
+        let asking = self.policies.iter().filter(|applied| applied.policy.mode != TrustMode::None);
+        asking.map(|applied| applied.policy.recheck_interval).min()
+    }
+
+    /// Whether a plugin that nobody signed who is trusted may not run.
+    pub(crate) fn is_enforced(&self) -> bool {
+        self.policies.iter().any(|applied| applied.policy.mode == TrustMode::Enforce)
+    }
+
     /// Judges what is attached to a plugin: to what its reference stands for, or else to the manifest
     /// of this platform.
     ///
@@ -141,11 +166,18 @@ impl Signatures {
                 continue;
             }
             match self.ask(applied, origin, reference, root, manifest, give_up_at).await? {
-                Finding::Signed(signers) => admission.signers.extend(signers),
-                Finding::Unsigned(why) => {
+                Finding::Signed(signers, until) => {
+                    admission.signers.extend(signers);
+                    admission.until = earlier(admission.until, until);
+                }
+                Finding::Unsigned { why, is_unasked } => {
+                    let is_warned = applied.policy.mode == TrustMode::Warn;
+                    if is_unasked && !is_warned {
+                        return Err(InstallError::Unasked(why));
+                    }
                     let (digest, is_own) = (root.clone(), applied.is_own);
                     let denial = Denial::Untrusted { digest, why, is_own };
-                    if applied.policy.mode != TrustMode::Warn {
+                    if !is_warned {
                         return Err(denial.into());
                     }
                     admission.warnings.push(format!("it runs, for the mode is warn: {denial}"));
@@ -167,8 +199,10 @@ impl Signatures {
         manifest: &Digest,
         give_up_at: Option<Instant>,
     ) -> std::result::Result<Finding, InstallError> {
-        let executor = self.executor(applied, origin).map_err(cannot)?;
-        let mut why = Vec::new();
+        let outside = self.doors.fetch.clone().map(Outside::new).map(Arc::new);
+        let executor = self.executor(applied, origin, outside.clone()).map_err(cannot)?;
+        let was_asked = || outside.as_ref().is_some_and(|outside| outside.was_asked());
+        let (mut why, mut is_unasked) = (Vec::new(), false);
         let subjects = [root, manifest];
         let subjects = if root == manifest { &subjects[..1] } else { &subjects[..] };
         for digest in subjects {
@@ -177,25 +211,39 @@ impl Signatures {
             let parameters = VerifyParameters::new(&subject).with_context(context);
             let result = executor.verify(&parameters, &|_| ()).await.map_err(cannot)?;
             if result.is_success {
-                return Ok(Finding::Signed(signers(&result)));
+                return Ok(Finding::Signed(signers(&result), until(&result)));
+            }
+            let reasons = reasons(&result);
+            if result.is_transient() && was_asked() {
+                return Err(InstallError::Unasked(reasons));
             }
             if result.is_transient() {
-                let text = format!("whether it is signed was not found out: {}", reasons(&result));
+                let text = format!("whether it is signed was not found out: {reasons}");
                 return Err(InstallError::Registry(text));
             }
-            why.push(reasons(&result));
+            is_unasked |= result.standing().certainty != Certainty::Decided && was_asked();
+            why.push(reasons);
         }
         why.dedup();
-        Ok(Finding::Unsigned(capped_line(&why.join("; "), MAX_WHY)))
+        Ok(Finding::Unsigned { why: capped_line(&why.join("; "), MAX_WHY), is_unasked })
     }
 
-    fn executor(&self, applied: &Applied, origin: &Origin) -> Result<Executor> {
+    fn executor(
+        &self,
+        applied: &Applied,
+        origin: &Origin,
+        outside: Option<Arc<Outside>>,
+    ) -> Result<Executor> {
         let make =
             |entry: &VerifierPluginConfig| (self.make)(entry.clone(), !applied.tenant.is_empty());
         let verifiers: Result<Vec<_>> = applied.policy.verifiers.iter().map(make).collect();
         let policy = any_of_them()?;
         let executor = Executor::new(vec![(self.open)(origin)?], verifiers?, Some(policy));
-        Ok(executor.with_doors(self.doors.clone()))
+        let doors = Doors::new(Arc::clone(&self.doors.key_rings));
+        Ok(executor.with_doors(match outside {
+            Some(outside) => doors.with_fetch(outside),
+            None => doors,
+        }))
     }
 }
 
@@ -234,6 +282,21 @@ fn cannot(error: Error) -> InstallError {
 fn signers(result: &VerifyResult) -> Vec<String> {
     let accepted = result.verifier_reports.of_verifiers().iter().filter(|report| report.is_success);
     accepted.map(|report| capped_line(&signer(report), MAX_SIGNER)).collect()
+}
+
+/// When what is accepted ends: one signature is enough, so the one that lasts longest counts.
+fn until(result: &VerifyResult) -> Option<SystemTime> {
+    let accepted = result.verifier_reports.of_verifiers().iter().filter(|report| report.is_success);
+    let ends = accepted.map(|report| report.standing.valid_until);
+    // What has no end outlasts all that have one.
+    ends.reduce(|one, another| Some(one?.max(another?))).flatten()
+}
+
+fn earlier(one: Option<SystemTime>, another: Option<SystemTime>) -> Option<SystemTime> {
+    match (one, another) {
+        (Some(one), Some(another)) => Some(one.min(another)),
+        (one, another) => one.or(another),
+    }
 }
 
 /// The subject of notation's certificate, or the key or identity of cosign's signature; else who

@@ -1,9 +1,11 @@
 //! [`TrustPolicy`]: what a plugin has to prove before it may run. An addition to v1: the key
 //! `plugins.trustPolicy`, and `trustPolicy` of a `source`.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
-use crate::{go_json, media_type};
+use crate::{duration, go_json, media_type};
 
 use super::{ConfigError, PluginSource, Section, VerifierPluginConfig};
 
@@ -15,6 +17,11 @@ const BUILT_IN: [(&str, &str); 2] = [
 ];
 /// The version of entries, which for built-in verifiers means nothing.
 const VERSION: &str = "1.0.0";
+/// How often a plugin that runs is asked about again, where nobody says how often.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(4 * 60 * 60);
+/// The shortest and the longest that may be said.
+const RECHECK_INTERVALS: [Duration; 2] =
+    [Duration::from_secs(5), Duration::from_secs(24 * 60 * 60)];
 
 /// What becomes of a plugin that is signed by nobody who is trusted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,13 +37,15 @@ pub enum TrustMode {
 }
 
 /// What a plugin has to prove.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct TrustPolicy {
     /// What becomes of one that does not.
     pub mode: TrustMode,
     /// Who judges its signatures; one that accepts is enough.
     pub verifiers: Vec<VerifierPluginConfig>,
+    /// How often it is asked about again while it runs.
+    pub recheck_interval: Duration,
 }
 
 impl TrustMode {
@@ -80,8 +89,15 @@ impl TrustPolicy {
         if verifiers.is_empty() && mode != TrustMode::None {
             return wrong(&section, "verifiers", "nobody could trust a plugin".to_owned());
         }
+        let recheck_interval = match section.string("recheckInterval")? {
+            None => RECHECK_INTERVAL,
+            Some(text) => match recheck_interval(&text) {
+                Ok(interval) => interval,
+                Err(why) => return wrong(&section, "recheckInterval", why),
+            },
+        };
         section.refuse_rest()?;
-        Ok(Self { mode, verifiers })
+        Ok(Self { mode, verifiers, recheck_interval })
     }
 }
 
@@ -99,6 +115,15 @@ impl PluginSource {
             None => of_cluster.into_iter().collect(),
         }
     }
+}
+
+fn recheck_interval(text: &str) -> Result<Duration, String> {
+    let interval = duration::parse(text)?;
+    let [shortest, longest] = RECHECK_INTERVALS;
+    if (shortest..=longest).contains(&interval) {
+        return Ok(interval);
+    }
+    Err(format!("{text:?} is not between 5s and 24h"))
 }
 
 fn verifier(mut entry: Map<String, Value>) -> Result<VerifierPluginConfig, String> {
@@ -161,6 +186,18 @@ mod tests {
         assert_eq!(policy.mode, TrustMode::Warn);
         assert!(policy.verifiers[0].artifact_types.as_ref().unwrap().cover("x"));
         assert_eq!(read(json!({"mode": "none"})).unwrap().mode, TrustMode::None);
+    }
+
+    #[test]
+    fn what_runs_is_asked_about_again_every_four_hours_or_as_often_as_is_said_in_bounds() {
+        let of = |interval: Value| read(json!({"mode": "none", "recheckInterval": interval}));
+        let default = read(json!({"mode": "none"})).unwrap().recheck_interval;
+        assert_eq!(default.as_secs(), 4 * 3600);
+        assert_eq!(of(json!("1h30m")).unwrap().recheck_interval.as_secs(), 5400);
+        insta::assert_snapshot!(of(json!("4s")).unwrap_err(), @r#"p.recheckInterval: "4s" is not between 5s and 24h"#);
+        for wrong in [json!("0"), json!("25h"), json!(""), json!("soon"), json!(5), json!(null)] {
+            assert!(of(wrong.clone()).unwrap_err().starts_with("p.recheckInterval: "), "{wrong}");
+        }
     }
 
     #[test]

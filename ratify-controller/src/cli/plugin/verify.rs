@@ -135,7 +135,7 @@ impl OfPlatform {
         judged: Result<Admission, InstallError>,
     ) -> Self {
         let error = judged.as_ref().err().map(ToString::to_string);
-        let Admission { signers, warnings } = judged.unwrap_or_default();
+        let Admission { signers, warnings, .. } = judged.unwrap_or_default();
         Self { platform, manifest, is_admitted: error.is_none(), signers, warnings, error }
     }
 

@@ -1,10 +1,8 @@
 //! What the manager puts in force and takes out of it.
 
-use std::time::Instant;
-
 use ratify_core::{Error, Result, capped_line};
 
-use super::{Manager, work};
+use super::Manager;
 use crate::k8s::{
     kind::Role,
     log,
@@ -57,17 +55,6 @@ impl Manager {
             Role::Policy => self.parts.remove_policy(&key.namespace, &key.name),
             Role::Keys => self.parts.remove_keys(&key.namespace, &key.name),
             Role::CertificateStore => self.parts.remove_certificates(&key.namespace, &key.name),
-        }
-    }
-
-    /// Keys changed that trust policies may use: what was admitted by others is admitted anew.
-    fn judge_plugins_again(&mut self) {
-        let now = Instant::now();
-        for (key, done) in self.done.iter_mut().filter(|(_, done)| done.is_signed) {
-            done.settled = false;
-            if let Some(resource) = self.resources.get(key) {
-                self.queue.push(key.clone(), work(resource), now);
-            }
         }
     }
 

@@ -16,9 +16,13 @@ use crate::k8s::{
 impl Manager {
     /// Nothing is to be tried: what was not told yet is, and a tag is looked up where it is time.
     pub(super) fn look_after(&mut self, key: Key, resource: Resource) {
-        let Some(done) = self.done.get(&key).filter(|done| done.told) else {
+        if self.done.get(&key).is_none_or(|done| !done.told) {
             return self.tell(resource);
-        };
+        }
+        if self.asks_again(&key, &resource) {
+            return;
+        }
+        let Some(done) = self.done.get(&key) else { return self.finish(&key, true) };
         let is_due = done.next_look.is_some_and(|at| at <= Instant::now());
         if is_due && key.kind.role == Role::Keys {
             log::start(&key);

@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use ratify_core::{ReferenceError, config::Denial};
 use ratify_store_oras::OrasError;
 
 use super::PlanError;
-use crate::plugin::{inventory::InventoryError, trust::Distrust};
+use crate::plugin::{
+    inventory::{InventoryError, Record},
+    trust::Distrust,
+};
 
 /// What went wrong on the way from a reference to a proven program.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +26,10 @@ pub enum InstallError {
     /// inner error would otherwise be the one shown, where v1 shows `DOWNLOAD_PLUGIN_FAILURE`.
     #[error("{0}")]
     Registry(String),
+    /// Somebody outside of registries did not say what is needed to know whether it is signed, such as
+    /// a responder or who has a list of revoked certificates.
+    #[error("whether it is signed was not found out: {0}")]
+    Unasked(String),
     /// A rule of the administrators forbids it.
     #[error(transparent)]
     Denied(#[from] Denial),
@@ -46,6 +54,18 @@ pub enum InstallError {
     /// A step on another thread ended abnormally.
     #[error("an inner step failed: {0}")]
     Task(String),
+}
+
+impl Record {
+    /// Whether what it was admitted by counts though it was not found out again, for this reason. What
+    /// nobody outside of registries says counts until the last answer ends; that a registry is away says
+    /// nothing about signatures.
+    pub(crate) fn is_admitted_in_spite_of(&self, cause: &InstallError, now: Timestamp) -> bool {
+        match cause {
+            InstallError::Unasked(_) => self.admitted_until.is_none_or(|until| now < until),
+            _ => true,
+        }
+    }
 }
 
 impl From<OrasError> for InstallError {

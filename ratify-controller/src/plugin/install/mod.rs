@@ -15,15 +15,18 @@ mod walk;
 
 use std::{path::Path, sync::Arc, time::Instant};
 
+use jiff::Timestamp;
 use ratify_core::{
     ComponentType, Digest, Error, ErrorCode, Platform, Reference, Result, capped_line,
-    config::{Candidate, PluginRules, PluginSource},
+    config::{Candidate, Denial, PluginRules, PluginSource},
 };
 use ratify_store_oras::Origin;
 use tracing::Instrument as _;
 
 use super::{
-    inventory::{InstalledPlugin, Inventory, InventoryError, Kind, Load, LoadedFor, Resource},
+    inventory::{
+        InstalledPlugin, Inventory, InventoryError, Kind, Load, LoadedFor, Record, Resource,
+    },
     lock::LockFile,
     signatures::Signatures,
 };
@@ -188,10 +191,15 @@ async fn install_traced(
     let mut walk = Walk::new(request, options, &inventory, &reference, Some(connect));
     let outcome = match walk.online(progress).await {
         Ok(found) => found,
-        Err(cause @ InstallError::Denied(_)) => return Err(failed(cause)),
+        Err(InstallError::Denied(denial)) => {
+            withdraw(&inventory, &resource, options, &denial);
+            return Err(failed(denial.into()));
+        }
         Err(cause) => {
             let known = inventory.record(&resource).filter(|_| reference.tag().is_some());
             let known = known.filter(|known| known.artifact == request.source.artifact);
+            let known =
+                known.filter(|known| known.is_admitted_in_spite_of(&cause, Timestamp::now()));
             let Some(known) = known else { return Err(failed(cause)) };
             let mut walk = Walk::new(request, options, &inventory, &reference, None);
             let found = match walk.offline(&known).await {
@@ -239,6 +247,19 @@ fn is_type(text: &str) -> bool {
         && !text.starts_with('.')
         && !text.contains(['/', '\\'])
         && !text.chars().any(char::is_control)
+}
+
+/// What was admitted by these policies and keys, and is refused by them now, is not what was admitted any
+/// more: not where a registry or a responder is away at the next start either.
+fn withdraw(inventory: &Inventory, resource: &Resource, options: &InstallOptions, denial: &Denial) {
+    let Denial::Untrusted { digest, .. } = denial else { return };
+    let by = options.signatures.as_ref().and_then(Signatures::basis);
+    let known = inventory.record(resource);
+    let known = known.filter(|known| known.root.digest == *digest && known.admitted_by == by);
+    let Some(known) = known.filter(|known| known.admitted_by.is_some()) else { return };
+    if let Err(error) = inventory.publish(&Record { admitted_by: None, ..known }) {
+        tracing::warn!("that {} is trusted no more is not recorded: {error}", resource.name);
+    }
 }
 
 /// What is not in the record of loads is not loaded. A file system that is mounted read-only is an

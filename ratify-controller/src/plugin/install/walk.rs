@@ -155,6 +155,7 @@ impl<'a> Walk<'a> {
             }
             record.signers.clone_from(&known.signers);
             record.admitted_by = basis;
+            record.admitted_until = known.admitted_until;
             return Ok(());
         }
         let (origin, give_up_at) = (self.origin()?, self.options.give_up_at);
@@ -168,6 +169,7 @@ impl<'a> Walk<'a> {
         }
         record.signers = judged.signers;
         record.admitted_by = basis;
+        record.admitted_until = judged.until.and_then(|until| Timestamp::try_from(until).ok());
         Ok(())
     }
 
@@ -242,6 +244,7 @@ impl<'a> Walk<'a> {
             documents: self.documents.clone(),
             signers: Vec::new(),
             admitted_by: None,
+            admitted_until: None,
             installed_at: format!("{:.0}", Timestamp::now()),
         }
     }

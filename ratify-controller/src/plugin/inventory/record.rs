@@ -2,6 +2,7 @@
 
 use std::{fmt, fs, path::Path};
 
+use jiff::Timestamp;
 use ratify_core::{Algorithm, Descriptor, Digest, capped_line};
 use ratify_store_oras::digest_of;
 use serde::{Deserialize, Serialize};
@@ -106,6 +107,10 @@ pub struct Record {
     /// By what policies and keys it was admitted, as a hash; `None` where nobody asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admitted_by: Option<Digest>,
+    /// When what it was admitted by ends, such as a list of revoked certificates; `None` where it does
+    /// not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admitted_until: Option<Timestamp>,
     /// When it was installed (RFC 3339).
     pub installed_at: String,
 }

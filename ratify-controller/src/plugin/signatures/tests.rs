@@ -2,7 +2,10 @@
 
 use std::{path::Path, sync::Mutex, time::Duration};
 
-use ratify_core::{ErrorCode, Platform, executor::testing::FunctionVerifier};
+use ratify_core::{
+    BoxFuture, ErrorCode, FetchRequest, Platform, Request, UrlSource,
+    executor::testing::FunctionVerifier,
+};
 use ratify_store_oras::{Client, ClientOptions, OrasStore, RetryPolicy, Transport};
 use serde_json::json;
 
@@ -38,8 +41,35 @@ struct Site {
 enum Says {
     Yes,
     No,
-    /// A responder is away.
+    /// The registry is away.
     Later,
+    /// Until some seconds from now.
+    YesFor(i64),
+    /// A responder is away, or answers what is no answer.
+    Unasked {
+        is_passing: bool,
+    },
+}
+
+/// Nobody outside of registries answers.
+struct Away;
+
+impl ratify_core::Fetch for Away {
+    fn fetch<'a>(
+        &'a self,
+        _: &'a FetchRequest,
+        _: &'a Context,
+    ) -> BoxFuture<'a, Result<bytes::Bytes>> {
+        Box::pin(async { Err(ErrorCode::ReferrerStoreFailure.detail("no responder")) })
+    }
+}
+
+async fn ask(request: &Request, is_passing: bool) -> Result<VerifierReport> {
+    let minute = Duration::from_secs(60);
+    let responder = FetchRequest::new("http://r.example.com", UrlSource::Document, 10, minute);
+    let asked = request.host.fetch(&responder).await;
+    let asked = asked.map_err(|error| ErrorCode::VerifyReferenceFailure.error().with_source(error));
+    Err(asked.unwrap_err().passing(is_passing))
 }
 
 fn client() -> Result<Client> {
@@ -99,9 +129,16 @@ impl Site {
                 SIGNATURE,
                 Arc::new(move |request| {
                     asked.lock().unwrap().push(request.subject.digest().unwrap().to_string());
+                    let signed = VerifierReport::success("signed")
+                        .with_extensions(json!({"SN": "CN=release"}));
                     let answer = match says {
-                        Says::Yes => Ok(VerifierReport::success("signed")
-                            .with_extensions(json!({"SN": "CN=release"}))),
+                        Says::Yes => Ok(signed),
+                        Says::YesFor(seconds) => {
+                            let until = jiff::Timestamp::now().as_second() + seconds;
+                            let until = jiff::Timestamp::from_second(until).unwrap();
+                            Ok(signed.valid_until(until.into()))
+                        }
+                        Says::Unasked { is_passing } => return Box::pin(ask(request, is_passing)),
                         Says::No => Ok(VerifierReport::failure("by somebody else")),
                         Says::Later => Err(ErrorCode::VerifyReferenceFailure
                             .detail("no responder")
@@ -120,7 +157,8 @@ impl Site {
             Origin::Layout(_) => Err(ErrorCode::ReferrerStoreFailure.detail("a layout")),
         };
         let (make, open) = (Arc::new(make), Arc::new(open));
-        Signatures::of(&self.source(), Some(policy), "", make, open, Doors::default()).unwrap()
+        let doors = Doors::default().with_fetch(Arc::new(Away));
+        Signatures::of(&self.source(), Some(policy), "", make, open, doors).unwrap()
     }
 
     async fn judge(&self, signatures: &Signatures) -> Result<Admission, InstallError> {
@@ -156,7 +194,7 @@ impl Site {
 }
 
 fn signed_by_release() -> Admission {
-    Admission { signers: vec!["notation CN=release".into()], warnings: Vec::new() }
+    Admission { signers: vec!["notation CN=release".into()], ..Admission::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -226,4 +264,47 @@ async fn what_nobody_signed_is_not_fetched_and_what_was_admitted_outlives_the_re
     assert!(matches!(kept.outcome, Outcome::KeptLastGood(_)));
     assert_eq!(kept.plugin.record().signers, ["notation CN=release"]);
     assert!(site.install(enforced(&site, Says::Yes, "keys 2")).await.is_err(), "by other keys");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_outside_says_is_no_finding_and_the_last_answer_counts_until_it_ends() {
+    let site = Site::start().await;
+    site.sign(&site.root).await;
+    let install = async |says| site.install(site.signatures(&policy("enforce"), says, "b")).await;
+    let away = [true, false].map(|is_passing| Says::Unasked { is_passing });
+    for says in away {
+        let nobody = site.judge(&site.signatures(&policy("enforce"), says, "b")).await;
+        assert!(matches!(nobody, Err(InstallError::Unasked(_))), "{nobody:?}");
+        assert!(install(says).await.is_err(), "it never ran");
+    }
+    let installed = install(Says::YesFor(3600)).await.unwrap();
+    assert!(installed.plugin.record().admitted_until.is_some());
+    for says in away {
+        let kept = install(says).await.unwrap();
+        assert!(matches!(kept.outcome, Outcome::KeptLastGood(_)));
+        assert_eq!(kept.plugin.record().admitted_until, installed.plugin.record().admitted_until);
+    }
+    install(Says::YesFor(-1)).await.unwrap();
+    for says in away {
+        let error = install(says).await.unwrap_err().to_string();
+        assert!(error.contains("whether it is signed was not found out"), "{error}");
+    }
+    assert!(install(Says::Later).await.is_ok(), "a registry says nothing about signers");
+    install(Says::Yes).await.unwrap();
+    assert!(install(away[0]).await.is_ok(), "it rests on nothing that ends");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_denied_is_not_run_because_nobody_can_be_asked_any_more() {
+    let site = Site::start().await;
+    site.sign(&site.root).await;
+    let install = async |says| site.install(site.signatures(&policy("enforce"), says, "b")).await;
+    install(Says::YesFor(3600)).await.unwrap();
+    install(Says::Later).await.unwrap();
+    assert!(install(Says::No).await.unwrap_err().to_string().contains("by somebody else"));
+    for says in [Says::Later, Says::Unasked { is_passing: true }] {
+        assert!(install(says).await.is_err());
+    }
+    install(Says::YesFor(3600)).await.unwrap();
+    install(Says::Later).await.unwrap();
 }

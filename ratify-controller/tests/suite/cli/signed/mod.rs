@@ -3,6 +3,7 @@
 
 pub(super) mod cosign;
 pub(crate) mod notary;
+mod revoked;
 mod signing;
 
 use ratify_controller::dev::{RegistryOptions, RunningRegistry};

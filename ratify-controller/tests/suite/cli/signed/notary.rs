@@ -87,6 +87,31 @@ impl Notary {
         fs::write(folder.join("signingkeys.json"), json!({"keys": self.keys}).to_string()).unwrap();
     }
 
+    /// The list of who was revoked of a name's authority, by the real `openssl`, which counts for so many
+    /// seconds; whether the name itself was.
+    pub(in crate::cli) fn list_by_openssl(&self, name: &str, is_revoked: bool, seconds: u32) {
+        let folder = self.folder.path().join(name);
+        let entry = if is_revoked {
+            "R\t491231235959Z\t240102030405Z\t12345678\tunknown\t/CN=x\n"
+        } else {
+            "V\t491231235959Z\t\t12345678\tunknown\t/CN=x\n"
+        };
+        fs::write(folder.join("index.txt"), entry).unwrap();
+        let config = "[ca]\ndefault_ca = a\n[a]\ndatabase = index.txt\ndefault_md = sha256\ncrlnumber = number\ncrl_extensions = e\n[e]\nauthorityKeyIdentifier = keyid\n";
+        fs::write(folder.join("ca.cnf"), config).unwrap();
+        fs::write(folder.join("number"), "02\n").unwrap();
+        let openssl = |arguments: &str| {
+            let mut openssl = std::process::Command::new("openssl");
+            let ran = openssl.current_dir(&folder).args(arguments.split(' ')).output().unwrap();
+            assert!(ran.status.success(), "{ran:?}");
+        };
+        openssl(&format!(
+            "ca -gencrl -config ca.cnf -keyfile issuer-key.pem -cert issuer.pem -crlsec {seconds} -out list.pem"
+        ));
+        openssl("crl -in list.pem -outform DER -out list.new");
+        fs::rename(folder.join("list.new"), folder.join("list")).unwrap();
+    }
+
     /// The certificate of the authority of a key.
     pub(crate) fn root(&self, name: &str) -> PathBuf {
         self.folder.path().join(name).join("issuer.pem")

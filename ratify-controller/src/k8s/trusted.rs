@@ -1,0 +1,123 @@
+//! [`Asked`]: what trust policies ask of a resource's plugin. A plugin that runs is asked about again every
+//! few hours, and by nothing that judges an image: a certificate may be revoked meanwhile.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use ratify_core::{
+    Algorithm, Digest, Error, ErrorCode, Reference,
+    config::{PluginRules, PluginSource},
+};
+use ratify_store_oras::{Origin, digest_of};
+
+use super::{
+    build::{Shared, scope},
+    resource::Resource,
+};
+use crate::plugin::{install::InstallError, inventory::Record, signatures::Admission};
+
+/// How long asking may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is asked, and how often.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    source: PluginSource,
+    /// The policies and keys; `None` where they are not known.
+    by: Option<Digest>,
+    is_enforced: bool,
+    /// `None` where no signature is asked for.
+    interval: Option<Duration>,
+}
+
+/// What was said when it was asked again.
+pub(super) enum Again {
+    /// The same; until when that counts.
+    Same(Option<Timestamp>),
+    /// It may not run.
+    Denied(Error),
+    /// Something else, or nothing: what it comes to is found out by building it.
+    Other,
+}
+
+impl Asked {
+    /// What is asked of the plugin of a source; `None` where nobody asks for anything.
+    pub(super) fn of(
+        shared: &Shared,
+        rules: &PluginRules,
+        resource: &Resource,
+        source: &PluginSource,
+    ) -> Option<Self> {
+        let of_cluster = rules.trust_policy.as_ref();
+        let signatures = shared.runtime.signatures(source, of_cluster, &scope(resource))?;
+        let interval = signatures.recheck_interval();
+        Some(Self {
+            source: source.clone(),
+            by: signatures.basis(),
+            is_enforced: signatures.is_enforced(),
+            interval: interval.map(|interval| spread(interval, &shared.identity, &resource.uid)),
+        })
+    }
+
+    /// When it is asked again.
+    pub(super) fn next(&self, now: Instant) -> Option<Instant> {
+        self.interval.and_then(|interval| now.checked_add(interval))
+    }
+
+    /// Whether what runs goes on where what the spec says was not had, for a reason that is no denial: it
+    /// has to have been admitted by the same policies and keys.
+    pub(super) fn lets_run(&self, runs: Option<&Record>, error: &Error, now: Timestamp) -> bool {
+        let Some(runs) = runs.filter(|_| self.is_enforced) else { return true };
+        let is_by_these = self.by.is_some() && runs.admitted_by == self.by;
+        let counts = |cause: &InstallError| runs.is_admitted_in_spite_of(cause, now);
+        is_by_these && error.find().is_none_or(counts)
+    }
+
+    /// Asks who signed what runs. Nothing of the plugin is fetched.
+    pub(super) async fn again(&self, shared: &Shared, resource: &Resource, runs: &Record) -> Again {
+        match self.judge(shared, resource, runs).await {
+            Ok(admission) if admission.signers == runs.signers => {
+                for warning in &admission.warnings {
+                    tracing::warn!("{}: {warning}", resource.key);
+                }
+                Again::Same(admission.until.and_then(|until| Timestamp::try_from(until).ok()))
+            }
+            Err(InstallError::Denied(denial)) => {
+                let error = ErrorCode::DownloadPluginFailure
+                    .detail("the plugin that runs may not run any more")
+                    .with_source(InstallError::Denied(denial));
+                Again::Denied(error)
+            }
+            Ok(_) | Err(_) => Again::Other,
+        }
+    }
+
+    async fn judge(
+        &self,
+        shared: &Shared,
+        resource: &Resource,
+        runs: &Record,
+    ) -> Result<Admission, InstallError> {
+        let (rules, scope) = (shared.runtime.rules.now(), scope(resource));
+        let of_cluster = rules.plugins.trust_policy.as_ref();
+        let signatures = shared.runtime.signatures(&self.source, of_cluster, &scope);
+        let Some(signatures) = signatures else { return Ok(Admission::default()) };
+        let client = shared.runtime.plugin_client(Some(&self.source), &scope);
+        let client = client.map_err(|error| InstallError::Registry(error.to_string()))?;
+        let origin = Origin::from(client);
+        let reference = Reference::parse_exact(&runs.artifact)?;
+        let (root, manifest) = (&runs.root.digest, &runs.manifest);
+        let give_up_at = Some(Instant::now() + PATIENCE);
+        signatures.judge(&origin, &reference, root, manifest, give_up_at).await
+    }
+}
+
+/// A tenth more or less, by which pod asks and about what: so not all of them ask at once.
+fn spread(interval: Duration, identity: &str, uid: &str) -> Duration {
+    let digest = digest_of(Algorithm::Sha256, format!("{identity} {uid}").as_bytes());
+    let byte = u8::from_str_radix(digest.hex().get(..2).unwrap_or_default(), 16);
+    interval.mul_f64(0.9 + 0.2 * f64::from(byte.unwrap_or_default()) / 255.0)
+}
+
+#[cfg(test)]
+mod tests;

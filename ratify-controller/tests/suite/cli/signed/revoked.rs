@@ -1,0 +1,201 @@
+//! A plugin's certificate is revoked while the plugin runs: lists of `openssl ca`, behind a proxy that can be
+//! away, asked for by a controller on a real API server.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use super::{
+    super::{
+        cluster::LOOKS,
+        proxy::{Fate, Proxy},
+    },
+    *,
+};
+use crate::parity::authority::Authority;
+use rcgen::CrlDistributionPoint;
+
+const NAME: &str = "verifier-dynamic";
+/// For how long a list is the newest that ends while it is watched.
+const SOON: u32 = 30;
+const LATER: u32 = 86_400;
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A controller whose plugin is signed, and who may revoke that.
+struct Scene {
+    controller: Controller,
+    cluster: Cluster,
+    registry: RunningRegistry,
+    place: Place,
+    notary: Notary,
+    lists: Proxy,
+    /// How often somebody asked for a list.
+    asked: Arc<Mutex<usize>>,
+    _authority: Authority,
+}
+
+impl Scene {
+    async fn start(mode: &str) -> Option<Self> {
+        let cluster = Cluster::start(ClusterOptions::default()).await?;
+        let (registry, place, _) = place(RegistryOptions::default()).await;
+        let mut notary = Notary::without_keys();
+        let authority = Authority::start(notary.folder().to_owned()).await;
+        let lists = Proxy::plain(&authority.address).await;
+        let uris = vec![format!("http://{}/crl/release", lists.address())];
+        notary.issue("release", |leaf| {
+            leaf.crl_distribution_points = vec![CrlDistributionPoint { uris }];
+        });
+        notary.list_by_openssl("release", false, LATER);
+        notary.sign(&place.plugin(":1.0.0"), "release", false).await;
+        let mut policy = trusting(&notary, mode, "release");
+        policy["recheckInterval"] = "5s".into();
+        place.home.configure(&json!({"plugins": {"trustPolicy": policy}}));
+        define(&place.home, &cluster).await;
+        let controller = Controller::start_configured(&place.home, &cluster).await;
+        apply_store_and_policy(&cluster, &controller).await;
+        let (asked, _authority) = (Arc::default(), authority);
+        let scene = Self { controller, cluster, registry, place, notary, lists, asked, _authority };
+        scene.answer(&Fate::Pass);
+        scene.cluster.apply(&verifier(&scene.place.plugin(":1.0.0"))).await;
+        scene.until("Active", "").await;
+        Some(scene)
+    }
+
+    /// The same with another process, on the same volume.
+    async fn restarted(self) -> Self {
+        drop(self.controller);
+        let controller = Controller::start_configured(&self.place.home, &self.cluster).await;
+        let scene = Self { controller, ..self };
+        // Nothing is judged before the first look.
+        let is_listening = || scene.controller.said().contains("revocation status is unknown");
+        scene.controller.until(is_listening).await;
+        scene
+    }
+
+    /// Whoever asks for a list is answered so from now on.
+    fn answer(&self, fate: &Fate) {
+        let (asked, fate) = (Arc::clone(&self.asked), fate.clone());
+        self.lists.rule(move |_| {
+            *asked.lock().unwrap() += 1;
+            fate.clone()
+        });
+    }
+
+    /// Waits until a list was asked for so many times more.
+    async fn until_asked(&self, times: usize) {
+        let before = *self.asked.lock().unwrap();
+        self.controller.until(|| *self.asked.lock().unwrap() >= before + times).await;
+    }
+
+    /// Waits until the verifier stands so, with these words in its status.
+    async fn until(&self, reason: &str, why: &str) -> Value {
+        // A minute between two tries is the longest.
+        for look in 0.. {
+            let object = self.cluster.get_json("verifiers", None, NAME).await;
+            let status = &object["status"];
+            if status["conditions"][0]["reason"] == reason && status.to_string().contains(why) {
+                return object;
+            }
+            assert!(look < 4 * LOOKS, "never {reason} {why}: {object} {}", self.controller.said());
+            tokio::time::sleep(LOOK).await;
+        }
+        unreachable!()
+    }
+
+    async fn decides(&self, is_success: bool, why: &str) {
+        self.controller.until_judged(&self.place.image(), is_success, why).await;
+    }
+
+    /// How many loads are on record.
+    async fn loads(&self) -> usize {
+        let loads = self.place.home.must(&["plugin", "log", "-o", "json"]).await;
+        let loads: Value = serde_json::from_str(&loads).unwrap();
+        loads.as_array().unwrap().len()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_is_revoked_takes_the_plugin_that_runs_out_of_force() {
+    let Some(scene) = Scene::start("enforce").await else { return };
+    scene.decides(true, "").await;
+    let object = scene.until("Active", "").await;
+    let program = object["status"]["plugin"]["program"].as_str().unwrap().to_owned();
+
+    // It is asked about again and again, and neither fetched nor loaded.
+    let loads = scene.loads().await;
+    scene.registry.forget_requests();
+    scene.until_asked(2).await;
+    let paths: Vec<_> = scene.registry.requests().into_iter().map(|asked| asked.path).collect();
+    assert!(paths.iter().any(|path| path.contains("/referrers/")), "{paths:?}");
+    assert!(!paths.iter().any(|path| path.contains(&program)), "{paths:?}");
+    assert_eq!(scene.loads().await, loads);
+
+    // That nobody answers is told, and ends nothing for as long as the last list counts.
+    scene.answer(&Fate::Cut);
+    scene.until("KeptLastGood", "revocation status is unknown").await;
+    scene.until_asked(2).await;
+    scene.decides(true, "").await;
+    scene.answer(&Fate::Pass);
+    scene.until("Active", "").await;
+
+    scene.notary.list_by_openssl("release", true, LATER);
+    scene.until("Refused", "is revoked").await;
+    scene.decides(false, "is revoked").await;
+    let selector = format!("--field-selector=involvedObject.name={NAME}");
+    let output = "jsonpath={range .items[*]}{.reason}: {.message}{'\\n'}{end}";
+    let events = ["get", "events", "-n", "default", &selector, "-o", output];
+    let events = scene.cluster.must(&events).await;
+    let is_told = |line: &str| line.starts_with("Refused: ") && line.contains("is revoked");
+    assert!(events.lines().any(is_told), "{events}");
+    let said = scene.controller.said();
+    assert!(said.contains("the plugin that runs may not run any more"), "{said}");
+
+    // What is known does not get lost where nobody answers any more, nor by a restart.
+    scene.answer(&Fate::Cut);
+    scene.until_asked(1).await;
+    scene.decides(false, "is not in force").await;
+    let scene = scene.restarted().await;
+    scene.until_asked(1).await;
+    scene.decides(false, "revocation status is unknown").await;
+
+    scene.answer(&Fate::Pass);
+    scene.notary.list_by_openssl("release", false, LATER);
+    scene.until("Active", "").await;
+    scene.decides(true, "").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_runs_no_longer_than_the_last_list_counts_and_a_registry_that_is_away_ends_none() {
+    let Some(scene) = Scene::start("enforce").await else { return };
+    scene.notary.list_by_openssl("release", false, SOON);
+    scene.until_asked(1).await;
+    scene.answer(&Fate::Cut);
+    scene.until("Refused", "revocation status is unknown").await;
+    scene.decides(false, "is not in force").await;
+    scene.answer(&Fate::Pass);
+    scene.notary.list_by_openssl("release", false, LATER);
+    scene.until("Active", "").await;
+
+    let Scene { controller, cluster, registry, .. } = scene;
+    registry.shutdown().await;
+    let is_kept = |status: &Value| {
+        let why = "whether it is signed was not found out";
+        status["conditions"][0]["reason"] == "KeptLastGood" && status.to_string().contains(why)
+    };
+    until(&cluster, &controller, "verifiers", NAME, is_kept).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_a_policy_warns_a_revoked_certificate_is_told_and_the_plugin_runs_on() {
+    let Some(scene) = Scene::start("warn").await else { return };
+    scene.notary.list_by_openssl("release", true, LATER);
+    let is_told = || {
+        let said = scene.controller.said();
+        said.contains("it runs, for the mode is warn: ") && said.contains("is revoked")
+    };
+    scene.controller.until(is_told).await;
+    let is_unsigned = |status: &Value| status["plugin"]["signers"].is_null();
+    until(&scene.cluster, &scene.controller, "verifiers", NAME, is_unsigned).await;
+    scene.decides(true, "").await;
+}
