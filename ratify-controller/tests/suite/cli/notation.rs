@@ -2,6 +2,8 @@
 //! resource that v1 takes for a verifier, by the entry of the verifier itself, or put there as a file; and
 //! plugins that never end. What they are asked, and what follows, is compared with v1 in `parity`.
 
+mod tenants;
+
 use std::{
     fs,
     path::Path,
