@@ -181,4 +181,4 @@ impl Verifier for NotationVerifier {
 #[cfg(test)]
 mod bad_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,5 +1,5 @@
 //! Signatures that are really made by a key, by an algorithm that is not the one of its kind. Each is as it
-//! must be, but for that: what refuses it is the algorithm.
+//! must be, but for that: what refuses it is the algorithm, and the verifier's report says the same.
 
 use std::fs;
 
@@ -9,14 +9,18 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use coset::{RegisteredLabelWithPrivate, TaggedCborSerializable as _, cbor::Value as Cbor, iana};
+use ratify_core::Certainty;
 use rcgen::{
     KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize, SignatureAlgorithm,
 };
 use serde_json::json;
 
 use super::*;
-use crate::testing::{
-    Authority, Issued, PAYLOAD as SIGNED, cose, epoch, has_openssl, headers, jws, openssl,
+use crate::{
+    testing::{
+        Authority, Issued, PAYLOAD as SIGNED, cose, epoch, has_openssl, headers, jws, openssl,
+    },
+    verifier::tests::{ask, store, verifier},
 };
 
 /// Who signs, with a key of any kind.
@@ -61,14 +65,22 @@ impl Signer {
         let mut message = cose(&other, &chain, &[SCHEME], labels);
         message.protected.header.alg = Some(RegisteredLabelWithPrivate::Assigned(number));
         message.signature = sign(&message.tbs_data(&[]));
-        let told = |opened: Result<Envelope, EnvelopeError>| match opened {
-            Ok(_) => "good".to_owned(),
-            Err(error) => error.to_string(),
-        };
         [
-            told(open(JWS, envelope.to_string().as_bytes())),
-            told(open(COSE, &message.to_tagged_vec().unwrap())),
+            self.told(JWS, envelope.to_string().as_bytes()),
+            self.told(COSE, &message.to_tagged_vec().unwrap()),
         ]
+    }
+
+    /// What an envelope is refused for, which the report of a verifier that trusts the signer says too.
+    fn told(&self, media_type: &str, bytes: &[u8]) -> String {
+        let layer = [(media_type, bytes.len() as u64, bytes)];
+        let report = ask(&verifier(&json!({})), store(&layer), &self.root).unwrap();
+        assert_eq!(report.standing.certainty, Certainty::Decided, "{report:?}");
+        let opened = open(media_type, bytes);
+        assert_eq!(report.is_success, opened.is_ok(), "{report:?}");
+        let told = opened.map_or_else(|error| error.to_string(), |_| String::new());
+        assert_eq!(report.error_reason, told, "{report:?}");
+        if told.is_empty() { "good".to_owned() } else { told }
     }
 
     fn sign_by_rsa(&self, encoding: &'static dyn RsaEncoding, message: &[u8]) -> Vec<u8> {

@@ -30,7 +30,7 @@ fn clock() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_715_040_000)
 }
 
-pub(super) fn verifier(changes: &Value) -> NotationVerifier {
+pub(crate) fn verifier(changes: &Value) -> NotationVerifier {
     let mut entry = json!({
         "name": "signatures", "type": "notation", "artifactTypes": TYPE,
         "verificationCertStores": {"certs": ["trusted"]},
@@ -48,7 +48,7 @@ pub(super) fn verifier(changes: &Value) -> NotationVerifier {
 }
 
 /// A store with one signed image.
-pub(super) fn store(layers: &[(&str, u64, &[u8])]) -> MemoryStore {
+pub(crate) fn store(layers: &[(&str, u64, &[u8])]) -> MemoryStore {
     let mut manifest = Manifest::new(media_type::OCI_MANIFEST, TYPE);
     let mut store = MemoryStore::new("memory").image("reg.io/a:v1", IMAGE);
     for (number, (media_type, size, bytes)) in (1..).zip(layers) {
@@ -58,7 +58,7 @@ pub(super) fn store(layers: &[(&str, u64, &[u8])]) -> MemoryStore {
     store.artifact(IMAGE, SIGNATURE, TYPE).manifest_of(SIGNATURE, manifest)
 }
 
-pub(super) fn ask(
+pub(crate) fn ask(
     verifier: &NotationVerifier,
     store: MemoryStore,
     root: &Authority,
