@@ -3,7 +3,7 @@
 //! specification, "Pushing Manifests with Subject").
 //! [`Client::change_tag`]: what a tag stands for becomes something else, though others change it, too.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ratify_core::{Descriptor, Digest, Index, Reference, capped_line, media_type};
@@ -27,8 +27,11 @@ const MAX_WRITES: u32 = 5;
 const MAX_REFUSALS: u32 = 20;
 /// Among how many pauses' time those who were slower spread at most.
 const MAX_SPREAD: u32 = 6;
-/// How long another writer may take from reading what a tag stands for to writing it.
+/// How long another writer may take from reading what a tag stands for to writing it, at least and at most.
 const SETTLE: Duration = Duration::from_millis(150);
+const MAX_SETTLE: Duration = Duration::from_secs(3);
+/// So many times as long as this one took, since others have the same registry and the same machine.
+const SLOWER: u32 = 4;
 
 /// What a tag is to stand for ([`Client::change_tag`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,8 +102,8 @@ impl Client {
     /// Nothing locks a tag. It is written on the condition that it still stands for what was read,
     /// which some registries know of; and it is read again to see whether another writer was faster.
     /// Clones of one client take turns. Where the registry knows of no conditions, or never agrees with
-    /// its own marks, a writer in another process that is very slow between reading and writing can still
-    /// undo a change, after it was seen there.
+    /// its own marks, it is read once more right before it is written, and again after a writer that is some
+    /// times slower than this one must have written; one that is slower than that can still undo a change.
     ///
     /// # Errors
     /// Those of `change`; when the tag stands for a document of another media type, the registry
@@ -114,8 +117,9 @@ impl Client {
         let _turn = self.attaching().lock().await;
         let (mut written, mut refused, mut refused_for) = (0, 0, None);
         loop {
+            let began = Instant::now();
             let State { bytes, is_still } = self.state_of(tagged, media_type).await?;
-            let Some(Changed { document, blobs }) = change(bytes)? else { return Ok(()) };
+            let Some(Changed { document, blobs }) = change(bytes.clone())? else { return Ok(()) };
             let given_up = |why: String| E::from(OrasError::invalid(tagged.as_str(), why));
             if written == MAX_WRITES {
                 let why = format!("{written} times another writer took off what was added to it");
@@ -127,28 +131,37 @@ impl Client {
                 );
                 return Err(given_up(why));
             }
-            for blob in blobs {
-                self.push_blob(tagged, blob).await?;
+            if !blobs.is_empty() {
+                for blob in blobs {
+                    self.push_blob(tagged, blob).await?;
+                }
+                // That took its time, which was another writer's as well.
+                if self.state_of(tagged, media_type).await?.bytes != bytes {
+                    refused += 1;
+                    tokio::time::sleep(spread(SETTLE, refused)).await;
+                    continue;
+                }
             }
             // The very mark that was refused is there still: nobody was faster, but something
             // between here and there never agrees with a mark. Else it would undo what another writer
             // has seen there.
             let condition = is_still.filter(|mark| refused_for.as_ref() != Some(mark));
             let put = self.put_manifest(tagged, media_type, document, condition.clone());
-            let pauses = match put.await {
+            let pause = match put.await {
                 // Whoever read before this was written may write without this change.
                 Ok(_) => {
                     (written, refused_for) = (written + 1, None);
-                    f64::from(written - 1) + jitter()
+                    let settle = began.elapsed().saturating_mul(SLOWER).clamp(SETTLE, MAX_SETTLE);
+                    settle + spread(settle, written)
                 }
                 Err(OrasError::Status { status: 412, .. }) if condition.is_some() => {
                     tracing::debug!("{}: another writer was faster", tagged.as_str());
                     (refused, refused_for) = (refused + 1, condition);
-                    f64::from(refused.min(MAX_SPREAD)) * jitter()
+                    spread(SETTLE, refused)
                 }
                 Err(error) => return Err(error.into()),
             };
-            tokio::time::sleep(SETTLE.mul_f64(pauses)).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -168,6 +181,11 @@ impl Client {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Some time among those who were slower, more of it each time.
+fn spread(settle: Duration, times: u32) -> Duration {
+    settle.mul_f64(f64::from(times.min(MAX_SPREAD)) * jitter())
 }
 
 /// A list with one more entry; `None` where it has it already. Whatever else is in it stays.

@@ -1,7 +1,10 @@
 //! The real `cosign`, with keys of its own and no transparency log.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rcgen::KeyPair;
+use serde_json::json;
 use tokio::process::Command;
 
 use crate::parity::machines::Machines;
@@ -28,6 +31,24 @@ impl Cosign {
             self.run("cosign", &["generate-key-pair", "--output-key-prefix", &prefix]).await;
         }
         path
+    }
+
+    /// A key of this name that is not encrypted, in PEM, and its public one.
+    pub(super) fn add_key(&self, name: &str) -> PathBuf {
+        let key = KeyPair::generate().unwrap();
+        let path = self.folder.path().join(format!("{name}.pem"));
+        fs::write(&path, key.serialize_pem()).unwrap();
+        fs::write(self.folder.path().join(format!("{name}.pub")), key.public_key_pem()).unwrap();
+        path
+    }
+
+    /// Has a password for a registry from now on.
+    pub(super) fn log_in(&self, registry: &str, user: &str, password: &str) {
+        let auth = STANDARD.encode(format!("{user}:{password}"));
+        let folder = self.folder.path().join(".docker");
+        fs::create_dir_all(&folder).unwrap();
+        let auths = json!({"auths": {registry: {"auth": auth}}});
+        fs::write(folder.join("config.json"), auths.to_string()).unwrap();
     }
 
     /// Signs what a digest names, under cosign's tag.

@@ -1,6 +1,7 @@
 //! T26: a plugin proves who signed it before it runs, by the real `notation` and `cosign`: on the command line, and
 //! by custom resources on a real API server, where the keys are resources too.
 
+mod at_once;
 pub(super) mod cosign;
 pub(crate) mod notary;
 mod revoked;
