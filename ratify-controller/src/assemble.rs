@@ -7,7 +7,7 @@ use anyhow::bail;
 use ratify_core::{
     ComponentType, Context, Descriptor, Digest, Error, ErrorCode, Reference, ReferrerStore, Result,
     Verifier,
-    config::{Config, PluginSource, StorePluginConfig, VerifierPluginConfig},
+    config::{Config, PluginEnv, PluginSource, StorePluginConfig, VerifierPluginConfig},
     executor::{Executor, Notice},
     policy::Policy,
 };
@@ -169,13 +169,19 @@ impl<'a> Site<'a> {
         entry: &VerifierPluginConfig,
         of_entry: Option<Arc<InstalledPlugin>>,
     ) -> NotationPlugins {
+        // Who writes a resource of a namespace has not what opens Ratify's services to Ratify.
+        let lends = self.runtime.rules.now().namespaces.cluster_credentials;
+        let plugin_env = match self.scope {
+            SecretScope::Namespace(_) if !lends => PluginEnv::Minimal,
+            _ => entry.plugin_env,
+        };
         NotationPlugins {
             runner: Arc::clone(&self.runtime.runner),
             in_force: Arc::clone(&self.runtime.notation),
             dirs: self.dirs.to_vec(),
             own: self.own.cloned(),
             of_entry,
-            plugin_env: entry.plugin_env,
+            plugin_env,
             runs_any_installed: self.runtime.asking() == Asking::Operator,
         }
     }

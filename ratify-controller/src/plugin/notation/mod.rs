@@ -3,7 +3,8 @@
 //! resource comes to that brings such a program, and `in_force` has those that are brought.
 //!
 //! They are run as all plugins are, by [`ExecRunner`]: proven, by the rules in force, bounded and ended with
-//! all their processes. They have the environment and the network of this process, for they ask services.
+//! all their processes. They have the network of this process, for they ask services, and its environment where
+//! no namespace's verifier asks them.
 
 mod entry;
 mod in_force;

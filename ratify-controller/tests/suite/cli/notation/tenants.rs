@@ -47,16 +47,24 @@ fn is_active(status: &Value) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_namespace_asks_the_administrators_plugin_that_is_locked() {
+async fn a_namespace_asks_the_plugin_that_is_locked_and_which_has_not_what_opens_ratifys_services()
+{
     let Some(cluster) = Cluster::start(ClusterOptions::default()).await else { return };
-    let Some(place) = Place::new().await else { return };
+    let Some(mut place) = Place::new().await else { return };
     let image = place.image("both-yes").await;
     let artifact = place.push("1", &place.program()).await;
     let lock = place.home.path().join("ratify.lock").display().to_string();
     place.home.must(&["plugin", "lock", &artifact, "--output", &lock]).await;
     // What the tag stands for by then is no such plugin.
     place.push("1", &sample()).await;
-    place.home.configure(&json!({"plugins": {"lockFile": lock}}));
+    // The plugin tells by its name whether it sees this.
+    place.home.set("TEST_NOTATION_PLUGIN", "both-no");
+    let rule = |lent: bool| {
+        let namespaces = json!({"clusterCredentials": lent});
+        let config = json!({"plugins": {"lockFile": lock}, "namespaces": namespaces});
+        place.home.configure(&config);
+    };
+    rule(false);
     let controller = controlled(&place, &cluster).await;
     cluster.apply(&resource(PLUGIN, &Place::fake(&artifact))).await;
     let object = until(&cluster, &controller, "verifiers", PLUGIN, is_active).await;
@@ -70,6 +78,14 @@ async fn a_namespace_asks_the_administrators_plugin_that_is_locked() {
     until_in(&cluster, &controller, kind, team, "signatures", is_active).await;
     let key = format!("[team]{image}");
     controller.until_judged(&key, true, "Notation signature verification success").await;
+    // The cluster's own verifier has all of it, as in v1.
+    cluster.apply(&resource("verifier-notation", &place.verifier())).await;
+    let misnamed = r#"must be \"notation-both-no\""#;
+    controller.until_judged(&image, false, misnamed).await;
+    rule(true);
+    controller.until_judged(&key, false, misnamed).await;
+    rule(false);
+    controller.until_judged(&key, true, "").await;
 
     // What is not locked does not run, and what ran before does not either.
     let other = place.push("2", &place.program()).await;
