@@ -19,8 +19,8 @@ const FRESH: Duration = Duration::from_secs(1);
 const FORM: &str = "1";
 
 /// What decides in a view.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fingerprint(pub(super) [u8; 32]);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Fingerprint(pub(super) [u8; 32]);
 
 /// What the fingerprint of a view was a moment ago.
 #[derive(Default)]
@@ -36,7 +36,7 @@ struct Seen {
 impl Fingerprint {
     /// The fingerprint of a view, at most a second old. `None` where not all that decides is known:
     /// nothing is kept of such a view.
-    pub(super) fn of(view: &View, rules: &Arc<Rules>) -> Option<Self> {
+    pub(crate) fn of(view: &View, rules: &Arc<Rules>) -> Option<Self> {
         let seen = view.fingerprint.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(seen) = &*seen
             && seen.at.elapsed() < FRESH
@@ -49,7 +49,7 @@ impl Fingerprint {
     }
 
     /// The same as it is now.
-    pub(super) fn now(view: &View, rules: &Arc<Rules>) -> Option<Self> {
+    pub(crate) fn now(view: &View, rules: &Arc<Rules>) -> Option<Self> {
         let at = Instant::now();
         let mut basis = Basis::default();
         basis.add("form", FORM);

@@ -26,13 +26,12 @@ use crate::{
     plugin::rules::{Rules, RulesInForce},
     state::View,
 };
-use fingerprint::Fingerprint;
 use memory::{Memory, Now, Until};
 use shared::Shared;
 
 pub use address::{SharedAddress, SharedOptions};
 pub use counters::{Counters, Counts, LinkStanding};
-pub(crate) use fingerprint::Memo;
+pub(crate) use fingerprint::{Fingerprint, Memo};
 pub use options::{CacheError, CacheOptions, Ttl};
 #[cfg(feature = "redis")]
 #[doc(hidden)]

@@ -29,7 +29,7 @@ use super::{
     wire::Item,
 };
 use crate::{
-    cache::{Found, LookUps, VerdictCache},
+    cache::{Fingerprint, Found, LookUps, VerdictCache},
     metrics::{Measures, Told},
     plugin::rules::RulesInForce,
     state::{Active, Snapshot, View},
@@ -382,9 +382,11 @@ impl Service {
     }
 
     fn flight_key(&self, asking: &Asking, asked: &Asked, subject: &str) -> FlightKey {
+        let rules = self.rules.now();
         FlightKey {
             snapshot: Arc::downgrade(&asking.snapshot),
-            rules: self.rules.now(),
+            decides: Fingerprint::of(asking.snapshot.view(asked.namespace()), &rules),
+            rules,
             is_mutation: asking.operation == Operation::Mutate,
             namespace: asked.namespace().into(),
             subject: subject.to_owned(),

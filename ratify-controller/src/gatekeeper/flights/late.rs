@@ -22,8 +22,8 @@ pub(in crate::gatekeeper) struct Keep {
     pub(in crate::gatekeeper) bytes: usize,
 }
 
-/// Outcomes by their question. A question names the snapshot that answered it, so that nothing
-/// outlives a change of the configuration.
+/// Outcomes by their question. A question names the snapshot that answered it and all that decided in
+/// it, so that nothing outlives a change of the configuration, or of a file that it rests on.
 pub(super) struct Late<T> {
     keep: Keep,
     kept: HashMap<Arc<FlightKey>, Kept<T>>,

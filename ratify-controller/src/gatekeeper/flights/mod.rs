@@ -31,7 +31,7 @@ use tokio::{
 use tracing::Span;
 
 use super::asked::Source;
-use crate::{plugin::rules::Rules, state::Snapshot, telemetry::spans::Spot};
+use crate::{cache::Fingerprint, plugin::rules::Rules, state::Snapshot, telemetry::spans::Spot};
 pub(super) use late::Keep;
 use late::Late;
 pub(crate) use load::Load;
@@ -51,6 +51,9 @@ pub(super) struct FlightKey {
     pub(super) snapshot: Weak<Snapshot>,
     /// What administrators allow while it answers.
     pub(super) rules: Arc<Rules>,
+    /// All that decides in that snapshot, with the programs and files that its parts have when it is
+    /// asked; `None` where not all of it is known.
+    pub(super) decides: Option<Fingerprint>,
     pub(super) is_mutation: bool,
     /// Whose question it is.
     pub(super) namespace: Arc<str>,
@@ -245,15 +248,16 @@ impl<T: Send + Sync + 'static> Flights<T> {
         let now = Instant::now();
         let mut state = self.lock();
         let landed = state.end(id, landing);
-        let kept = landed.as_ref().and_then(|landed| landed.to_keep(self.weigh));
-        let late = kept.map(|(key, outcome, bytes)| {
-            state.late.put(Arc::clone(&key), outcome, bytes, now);
-            state.tally.late_kept += 1;
-            key
-        });
         let overdue = self.begin(&mut state, now);
         drop(state);
-        late.iter().for_each(|key| log_late(key));
+        // Files are read for it, so not with the lock held. Who asks in between begins anew.
+        let kept = landed.as_ref().and_then(|landed| landed.to_keep(self.weigh));
+        if let Some((key, outcome, bytes)) = kept {
+            log_late(&key);
+            let mut state = self.lock();
+            state.late.put(key, outcome, bytes, now);
+            state.tally.late_kept += 1;
+        }
         landed.into_iter().chain(overdue).for_each(Landed::tell);
     }
 
@@ -308,10 +312,12 @@ impl<T> State<T> {
 }
 
 impl<T> Landed<T> {
-    /// What is kept for who asks again: only what somebody has waited for in vain.
+    /// What is kept for who asks again: only what somebody has waited for in vain, and where all that
+    /// decided about it is as it was.
     fn to_keep(&self, weigh: fn(&T) -> Option<usize>) -> Option<(Arc<FlightKey>, Arc<T>, usize)> {
         let outcome = self.landing.as_ref().ok().filter(|_| self.under_way.is_late)?;
-        Some((Arc::clone(&self.under_way.key), Arc::clone(outcome), weigh(outcome)?))
+        let (key, bytes) = (&self.under_way.key, weigh(outcome)?);
+        key.still_decides().then(|| (Arc::clone(key), Arc::clone(outcome), bytes))
     }
 
     fn tell(self) {
@@ -379,9 +385,17 @@ impl FlightKey {
         size_of::<Self>() + self.namespace.len() + self.subject.len()
     }
 
-    fn parts(&self) -> (*const Snapshot, *const Rules, bool, &str, &str) {
+    /// Whether what decides is known, and the same as when it was asked: a program or a file may have
+    /// been exchanged while it was worked on. It reads files.
+    fn still_decides(&self) -> bool {
+        let now =
+            |snapshot: Arc<Snapshot>| Fingerprint::now(snapshot.view(&self.namespace), &self.rules);
+        self.decides.is_some() && self.snapshot.upgrade().and_then(now) == self.decides
+    }
+
+    fn parts(&self) -> (*const Snapshot, *const Rules, Option<Fingerprint>, bool, &str, &str) {
         let (snapshot, rules) = (self.snapshot.as_ptr(), Arc::as_ptr(&self.rules));
-        (snapshot, rules, self.is_mutation, &self.namespace, &self.subject)
+        (snapshot, rules, self.decides, self.is_mutation, &self.namespace, &self.subject)
     }
 }
 

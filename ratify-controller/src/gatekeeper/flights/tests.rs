@@ -42,6 +42,7 @@ impl Bench {
         FlightKey {
             snapshot: Arc::downgrade(&self.snapshot),
             rules: Arc::clone(&self.rules),
+            decides: Fingerprint::now(self.snapshot.view(""), &self.rules),
             is_mutation: false,
             namespace: namespace.into(),
             subject: subject.into(),
@@ -157,6 +158,33 @@ async fn what_must_not_be_kept_is_not() {
         sleep(5 * SECOND).await;
     }
     assert_eq!(bench.worked(), 2);
+}
+
+/// A program or a file that decides was exchanged, which no snapshot tells.
+#[tokio::test(start_paused = true)]
+async fn what_something_else_decides_about_now_is_neither_joined_nor_kept_nor_found() {
+    let bench = Bench::new(BOUNDS);
+    let (takes, within) = (5 * SECOND, Duration::from_millis(2900));
+    let mut others = Rules::default();
+    others.namespaces.tighten_only = true;
+    let others = Fingerprint::now(bench.snapshot.view(""), &Arc::new(others));
+    let now = || bench.key("", "a");
+    let before = || FlightKey { decides: others, ..bench.key("", "a") };
+    assert_ne!(now(), before());
+    // It was exchanged while it was worked on, so that nobody knows which of them decided.
+    assert_eq!(bench.within(within, before(), takes).await, None);
+    assert_eq!(bench.within(within, now(), takes).await, None);
+    sleep(takes).await;
+    assert_eq!((bench.worked(), bench.flights.lock().late.size().0), (2, 1));
+    assert_eq!(bench.within(within, now(), takes).await, Some(2));
+    assert_eq!(bench.within(10 * SECOND, before(), takes).await, Some(3), "not kept for it either");
+    // Where it is not known what decides, nothing is kept.
+    for worked in [4, 5] {
+        let unknown = FlightKey { decides: None, ..bench.key("", "b") };
+        assert_eq!(bench.within(within, unknown, takes).await, None);
+        sleep(takes).await;
+        assert_eq!(bench.worked(), worked);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@
 //! - `credentials`: several registries, several passwords, and programs that give them out;
 //!   `registries`: when a change of the files about registries counts.
 //! - `image`: the image, as it runs in a cluster; `layout`: a layout in place of a registry.
-//! - `late`: what is judged late, under every policy.
+//! - `late`: what is judged late, under every policy; `again`: who asks again for it.
 //! - `fair`: a registry that answers late or never, no descriptors, an end under load; `trouble`: what
 //!   else can fail around a server, which is then right again by itself; `proxy`: what lets it fail.
 //! - `lies`: a registry that lies about the image and what is attached to it, on each path.
@@ -29,6 +29,7 @@
 // Helpers of tests count as tests.
 #![allow(clippy::unwrap_used)]
 
+mod again;
 mod answers;
 mod cache;
 mod cluster;

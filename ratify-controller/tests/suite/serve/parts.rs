@@ -61,6 +61,7 @@ pub(super) fn policy_of(rules: &serde_json::Value) -> Policy {
 
 pub(super) fn store() -> MemoryStore {
     MemoryStore::new("oras")
+        .resting_on("a test's")
         .image(SIGNED, 1)
         .image(UNSIGNED, 2)
         .image(SLOW, 3)
@@ -78,15 +79,17 @@ pub(super) fn slow(takes: Duration) -> FunctionVerifier {
             Ok(VerifierReport::success("at last"))
         })
     });
-    FunctionVerifier::new("slow", "slow", answer)
+    FunctionVerifier::new("slow", "slow", answer).resting_on("a test's")
 }
 
 fn sick() -> FunctionVerifier {
-    FunctionVerifier::new("sick", "sick", Arc::new(|_| Box::pin(async { panic!("on purpose") })))
+    let answer: Answer = Arc::new(|_| Box::pin(async { panic!("on purpose") }));
+    FunctionVerifier::new("sick", "sick", answer).resting_on("a test's")
 }
 
 pub(super) fn executor(store: impl ReferrerStore + 'static, slow: FunctionVerifier) -> Executor {
-    let verifiers = [FunctionVerifier::passing("good", "good"), slow, sick()];
+    let good = FunctionVerifier::passing("good", "good").resting_on("a test's");
+    let verifiers = [good, slow, sick()];
     Executor::new(
         vec![Arc::new(store)],
         verifiers.into_iter().map(|one| Arc::new(one) as Arc<dyn Verifier>).collect(),

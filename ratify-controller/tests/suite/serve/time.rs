@@ -87,7 +87,8 @@ async fn work_goes_on_after_a_late_answer_and_who_asks_again_gets_its_verdict() 
             Ok(VerifierReport::success("at last"))
         })
     });
-    let executor = executor(store(), FunctionVerifier::new("slow", "slow", answer));
+    let verifier = FunctionVerifier::new("slow", "slow", answer).resting_on("a test's");
+    let executor = executor(store(), verifier);
     let server = Server::start(executor, within(Duration::from_millis(1500))).await;
     server.verify(&[SLOW]).await.nothing();
     for _ in 0..2 {
