@@ -7,7 +7,7 @@ use std::{
     collections::{HashMap, VecDeque},
     mem::size_of,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use crate::gatekeeper::verdict::Verdict;
@@ -69,6 +69,14 @@ impl Now {
 }
 
 impl Until {
+    /// For so long, and no longer than to the end of what it rests on: by the clock on the wall, and by
+    /// the other one as well, so that who sets back the first prolongs nothing.
+    pub(super) fn after(lifetime: Duration, end: Option<SystemTime>, now: Now) -> Self {
+        let left = end.map(|end| end.duration_since(now.wall).unwrap_or_default());
+        let lifetime = left.map_or(lifetime, |left| left.min(lifetime));
+        Self { instant: now.instant + lifetime, wall: end }
+    }
+
     fn is_ahead(self, now: Now) -> bool {
         now.instant < self.instant && self.wall.is_none_or(|end| now.wall < end)
     }
@@ -171,8 +179,6 @@ impl Shelf {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn verdict(bytes: usize) -> Arc<Verdict> {
@@ -209,6 +215,11 @@ mod tests {
         assert_eq!(memory.get(&key(1), jumped), None, "the clock on the wall was put on");
         let back = Now { wall: now.wall - Duration::from_secs(9999), ..later(now, 11) };
         assert_eq!(memory.get(&key(1), back), None, "and put back");
+        let until = Until::after(Duration::from_secs(10), wall, now);
+        memory.put(key(1), verdict(5), until, now);
+        let back = |seconds| Now { wall: back.wall, ..later(now, seconds) };
+        assert_eq!(memory.get(&key(1), back(2)), Some(verdict(5)));
+        assert_eq!(memory.get(&key(1), back(3)), None, "put back before what it rests on ended");
         assert!(!memory.put(key(1), verdict(5), in_seconds(now, 0), now));
         assert_eq!(memory.get(&key(1), now), None, "what replaces it has ended already");
     }

@@ -199,7 +199,7 @@ impl Place {
         let shared = cache.shared.as_ref().filter(|_| *is_pinned)?;
         let (verdict, ends) = shared.get(key).await?;
         let (verdict, now) = (Arc::new(verdict), Now::read());
-        let until = Until { instant: now.instant + cache.ttl, wall: Some(ends) };
+        let until = Until::after(cache.ttl, Some(ends), now);
         cache.memory.put(key.clone(), Arc::clone(&verdict), until, now);
         Some(verdict)
     }
@@ -216,7 +216,7 @@ impl Place {
         }
         let lifetime = lifetime(cache.ttl, verdict.is_success, *is_pinned);
         let now = Now::read();
-        let until = Until { instant: now.instant + lifetime, wall: standing.valid_until };
+        let until = Until::after(lifetime, standing.valid_until, now);
         if cache.memory.put(key.clone(), Arc::clone(verdict), until, now) {
             cache.counters.stored.add();
         }

@@ -109,25 +109,35 @@ async fn what_is_kept_ends_although_the_clock_is_set_back() {
     until(&server, &good, true).await;
 }
 
-/// T21: no allow outlives what it rests on, here the certificate that signed.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_kept_ends_with_the_certificate_that_it_rests_on() {
-    let notary = Notary::new(&["release"]);
-    let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
+/// A server with a clock of its own, a cache that keeps for as long as can be said, and an image that is
+/// good until the certificate ends that signed it; and how far the clock is from that.
+async fn signed(
+    notary: &Notary,
+    registry: &RunningRegistry,
+    home: &mut Home,
+) -> (Clock, Server, String, i64) {
     let image = registry.put_image("app", "v1", "layer").unwrap();
     let image = format!("{}/app@{}", registry.host(), image.digest);
     notary.sign(&image, "release", false).await;
     let stores = json!({"verificationCerts": [notary.root("release")]});
     let mut notation = policy("enforce", stores)["verifiers"][0].clone();
     notation["artifactTypes"] = "application/vnd.cncf.notary.signature".into();
-    let mut home = Home::new();
     home.configure(&config(&notation));
-    let clock = Clock::of(&mut home);
+    let clock = Clock::of(home);
     let flags = ["serve", "--http", "127.0.0.1:0", "--cache-enabled", "--cache-ttl=24h"];
     let server = Server::run(home.command(&flags)).await;
+    let end: jiff::Timestamp = format!("{LAST_YEAR}-01-01T00:00:00Z").parse().unwrap();
+    (clock, server, image, end.as_second() - jiff::Timestamp::now().as_second())
+}
+
+/// T21: no allow outlives what it rests on, here the certificate that signed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_ends_with_the_certificate_that_it_rests_on() {
+    let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
+    let (notary, mut home) = (Notary::new(&["release"]), Home::new());
+    let (clock, server, image, end) = signed(&notary, &registry, &mut home).await;
     until(&server, &image, true).await;
-    let after = i64::from(LAST_YEAR - 2020) * YEAR;
-    clock.set(after);
+    clock.set(end + YEAR);
     let expired = server.ask(&image).await;
     assert!(expired.to_string().contains("it was expired at"), "{expired}");
     assert!(!allows(&expired), "{expired}");
@@ -137,7 +147,34 @@ async fn what_is_kept_ends_with_the_certificate_that_it_rests_on() {
     registry.shutdown().await;
     let kept = server.ask(&image).await;
     assert!(allows(&kept), "{kept}");
-    clock.set(after);
+    clock.set(end + YEAR);
     let ended = server.ask(&image).await;
     assert!(!allows(&ended), "{ended}");
+}
+
+/// The same where the clock never gets there, since it is set back before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sets_the_clock_back_prolongs_nothing_that_is_kept() {
+    let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
+    let (notary, mut home) = (Notary::new(&["release"]), Home::new());
+    let (clock, server, image, end) = signed(&notary, &registry, &mut home).await;
+    // Time enough to say it once, and to wait for.
+    clock.set(end - 12);
+    until(&server, &image, true).await;
+    registry.shutdown().await;
+    clock.set(0);
+    let kept = server.ask(&image).await;
+    assert!(allows(&kept), "{kept}");
+    let mut looks = 0;
+    while allows(&server.ask(&image).await) {
+        looks += 1;
+        assert!(looks < LOOKS, "it is kept for as long as the clock was set back");
+        tokio::time::sleep(INTERVAL).await;
+    }
+    // Wherever the clock is set now, it is not found again.
+    for shift in [end - 12, -YEAR, 0] {
+        clock.set(shift);
+        let said = server.ask(&image).await;
+        assert!(!allows(&said), "{said}");
+    }
 }
