@@ -15,7 +15,7 @@ use super::{
 };
 
 /// A small disk, seen by one server alone.
-struct Disk {
+pub(super) struct Disk {
     /// Where the server has it.
     place: PathBuf,
     /// Where everybody else does.
@@ -24,7 +24,7 @@ struct Disk {
 
 impl Disk {
     /// Has the commands of a home run with a disk of this size at a place in it.
-    async fn mount(home: &mut Home, name: &str, options: &str) -> Option<PathBuf> {
+    pub(super) async fn mount(home: &mut Home, name: &str, options: &str) -> Option<PathBuf> {
         let place = home.path().join(name);
         fs::create_dir_all(&place).unwrap();
         let mount = format!("mount -t tmpfs -o {options} none {}", place.display());
@@ -37,13 +37,13 @@ impl Disk {
         }
     }
 
-    fn of(server: &Server, place: &Path) -> Self {
+    pub(super) fn of(server: &Server, place: &Path) -> Self {
         let root = PathBuf::from(format!("/proc/{}/root", server.process.id().unwrap()));
         Self { place: place.to_owned(), seen: root.join(place.strip_prefix("/").unwrap()) }
     }
 
     /// Takes all that is left, of bytes and of names.
-    fn fill(&self) {
+    pub(super) fn fill(&self) {
         for number in 0..100 {
             let path = self.seen.join(format!("filler-{number}"));
             let Ok(mut file) = fs::File::create(&path) else { break };

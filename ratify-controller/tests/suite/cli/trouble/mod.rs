@@ -4,11 +4,12 @@
 //! - `registry`: it hangs, before an answer or within it; `disk`: none is left, for any of the three
 //!   that are written to; `clock`: it jumps; `policy`: it computes without end; `paused`: no processor;
 //! - `responder`: whoever is asked about signatures hangs likewise;
-//! - `redis`: it is a stranger. (Plugins that hang are in `late` and `fair`, descriptors and an end
-//!   under load too.)
+//! - `redis`: it is a stranger; `ending`: what fails while the server ends. (Plugins that hang are in
+//!   `late` and `fair`, descriptors and an end under load too.)
 
 mod clock;
 mod disk;
+mod ending;
 mod paused;
 mod policy;
 mod redis;

@@ -20,6 +20,11 @@ fn configuration(rules: &str) -> Value {
     file
 }
 
+/// A configuration whose policy never comes to an end by itself.
+pub(super) fn endless() -> Value {
+    configuration(ENDLESS)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_policy_without_an_end_allows_nothing_and_holds_nobody_up() {
     let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
