@@ -123,6 +123,11 @@ impl Serve {
         let watcher = Watcher::new(path, file, Arc::clone(&active)).with_rules(rules.clone());
         let runtime = Arc::clone(&context.runtime);
         let watching = watcher.watch(|config| rebuild(config, Arc::clone(&runtime)));
+        if context.environment.cert_rotation() {
+            tracing::warn!(
+                "RATIFY_CERT_ROTATION has no effect without --enable-crd-manager: nobody makes or renews the certificates"
+            );
+        }
         tracing::info!("starting server at {}", listener.local_addr()?);
         let (tls, renewing) = self.tls(&Readiness::default(), false)?;
         board.show_serving(Serving {

@@ -63,8 +63,16 @@ pub(super) struct Where<'a> {
     pub(super) context: Option<&'a str>,
     pub(super) namespace: &'a str,
     /// The server's environment and its rights are this process's: it runs in its pod.
-    pub(super) inside: Option<&'a Environment>,
+    pub(super) inside: Option<Inside<'a>>,
 }
+
+/// Of the server in whose pod this runs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Inside<'a> {
+    pub(super) environment: &'a Environment,
+    pub(super) has_manager: bool,
+}
+
 
 /// All that was read.
 #[derive(Debug)]
@@ -87,7 +95,7 @@ pub(super) struct Cluster {
     /// `config.json` of a ConfigMap that a Deployment mounts, and where it is.
     pub(super) configuration: Option<(String, String)>,
     pub(super) rights: Vec<(Right, Read<bool>)>,
-    /// Where the server makes its certificates.
+    /// Where the server is told to make its certificates.
     pub(super) rotation: Option<Rotation>,
 }
 
@@ -173,15 +181,24 @@ pub(super) async fn read(place: &Where<'_>) -> anyhow::Result<Cluster> {
     if place.inside.is_none() && account.is_none() {
         return Ok(cluster);
     }
-    let environment = deployments.and_then(|all| super::resources::environment(all.first()?));
-    let options = rotation::options(place.inside.or(environment.as_ref()), namespace);
+    let of_deployment = deployments.and_then(|all| super::resources::environment(all.first()?));
+    let inside = place.inside.map(|inside| inside.environment);
+    let options = rotation::options(inside.or(of_deployment.as_ref()), namespace);
     let user = account.filter(|_| place.inside.is_none());
     let user = user.map(|name| format!("system:serviceaccount:{namespace}:{name}"));
     cluster.rights = reviewed(&client, super::rights::needed(namespace), user.as_deref()).await;
-    if let Some(options) = options {
-        let rights = reviewed(&client, rotation::needed(&options), user.as_deref()).await;
-        cluster.rotation = Some(Rotation { options, rights });
-    }
+    let has_manager = match place.inside {
+        Some(inside) => inside.has_manager,
+        None => deployments.and_then(|all| all.first()).is_some_and(super::resources::has_manager),
+    };
+    cluster.rotation = match options {
+        Some(_) if !has_manager => Some(Rotation::Nobody),
+        Some(options) => {
+            let rights = reviewed(&client, rotation::needed(&options), user.as_deref()).await;
+            Some(Rotation::Made { options, rights })
+        }
+        None => None,
+    };
     Ok(cluster)
 }
 

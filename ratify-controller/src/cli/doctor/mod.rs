@@ -35,7 +35,7 @@ use serde_json::{Map, Value};
 
 use self::{
     chain::{Chain, InFront, Question},
-    cluster::{Cluster, Where},
+    cluster::{Cluster, Inside, Where},
     configuration::Origin,
     finding::{Finding, Report, State},
     gather::Entries,
@@ -118,7 +118,7 @@ impl Doctor {
         let runtime = &context.runtime;
         let mut findings = Vec::new();
         let beside = server::beside();
-        let cluster = self.read_cluster(context, beside.is_some(), &mut findings).await;
+        let cluster = self.read_cluster(context, beside.as_ref(), &mut findings).await;
         let server = Server::of(beside, cluster.as_ref());
         let (config, of_config) = self.configuration(&server, cluster.as_ref(), context);
         findings.extend(of_config);
@@ -161,7 +161,7 @@ impl Doctor {
     async fn read_cluster(
         &self,
         context: &Context,
-        is_inside: bool,
+        beside: Option<&Serve>,
         findings: &mut Vec<Finding>,
     ) -> Option<Cluster> {
         let is_named = self.cluster || self.kubeconfig.is_some() || self.context.is_some();
@@ -177,7 +177,10 @@ impl Doctor {
             kubeconfig: self.kubeconfig.as_deref(),
             context: self.context.as_deref(),
             namespace: namespace.unwrap_or_else(|| context.environment.namespace_or_default()),
-            inside: is_inside.then_some(&context.environment),
+            inside: beside.map(|serve| Inside {
+                environment: &context.environment,
+                has_manager: serve.enable_crd_manager,
+            }),
         };
         let read = Box::pin(cluster::read(&place));
         match tokio::time::timeout(CLUSTER_PATIENCE, read).await {
@@ -271,7 +274,9 @@ impl Doctor {
             };
         }
         let environment = &runtime.environment;
-        let files = server::Files::read(&cert_dir, &ca_cert_file, environment.cert_rotation());
+        let has_manager = here.is_none_or(|serve| serve.enable_crd_manager);
+        let is_rotated = environment.cert_rotation() && has_manager;
+        let files = server::Files::read(&cert_dir, &ca_cert_file, is_rotated);
         let namespace = environment.namespace.as_ref();
         let name = namespace.map(|namespace| format!("{}.{namespace}", environment.service_name));
         let now = Timestamp::now();

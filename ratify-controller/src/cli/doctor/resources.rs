@@ -193,6 +193,13 @@ pub(super) fn serve_line(deployment: &Value) -> Option<Vec<String>> {
     serving(deployment).map(|(_, line)| line)
 }
 
+/// Whether that container's server makes what custom resources say, and its own certificates.
+pub(super) fn has_manager(deployment: &Value) -> bool {
+    let line = serve_line(deployment).unwrap_or_default();
+    let line: Vec<&str> = line.iter().map(String::as_str).collect();
+    crate::cli::serve_of(&line).is_some_and(|serve| serve.enable_crd_manager)
+}
+
 /// The environment of that container, as far as its Deployment says it itself.
 pub(super) fn environment(deployment: &Value) -> Option<Environment> {
     let (container, _) = serving(deployment)?;
@@ -309,5 +316,9 @@ mod tests {
         assert_eq!(serve_line(&found[0]).unwrap()[..2], ["/app/ratify", "serve"]);
         assert_eq!(account(&found).unwrap(), "ratify-admin");
         assert_eq!(config_map(&found).unwrap(), "ratify-configuration");
+        let line = |flag: &str| json!(["serve", "--http", ":6001", flag]);
+        let has = |flag| has_manager(&deployment(json!(["/app/ratify"]), line(flag), "x"));
+        assert!(has("--enable-crd-manager") && has("--enable-crd-manager=true"));
+        assert!(!has("--enable-crd-manager=false") && !has("--health-port=0"));
     }
 }

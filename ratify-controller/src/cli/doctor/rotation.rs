@@ -15,11 +15,13 @@ const ROTATION: &str = "cluster.rotation";
 const SECRETS: &str = "secrets";
 const GATEKEEPER: &str = "externaldata.gatekeeper.sh";
 
-/// Of a server that makes its certificates: which, and what it may do for it.
+/// Of a server whose environment says that it makes its certificates.
 #[derive(Debug)]
-pub(super) struct Rotation {
-    pub(super) options: RotationOptions,
-    pub(super) rights: Vec<(Right, Read<bool>)>,
+pub(super) enum Rotation {
+    /// Which, and what it may do for it.
+    Made { options: RotationOptions, rights: Vec<(Right, Read<bool>)> },
+    /// Its command line does not.
+    Nobody,
 }
 
 /// Which certificates a server of this environment makes, if any.
@@ -65,7 +67,14 @@ pub(super) fn needed(of: &RotationOptions) -> Vec<Right> {
 impl Rotation {
     /// What is to be said of the Secret, and of the Providers. The account is the server's.
     pub(super) fn judge(&self, account: Option<&str>) -> Vec<Finding> {
-        let Self { options, rights } = self;
+        let Self::Made { options, rights } = self else {
+            let seen =
+                "RATIFY_CERT_ROTATION is set, and `ratify serve` runs without --enable-crd-manager";
+            let finding = Finding::warning(ROTATION, "", seen)
+                .why("nobody makes or renews its certificates: it does not start without any, and Gatekeeper cannot ask when they have ended")
+                .fix("run it with --enable-crd-manager, as the chart does; or bring certificates, and unset RATIFY_CERT_ROTATION");
+            return vec![finding];
+        };
         let (namespace, secret) = (&options.namespace, options.secret());
         let account = format!("{namespace}:{}", account.unwrap_or("ACCOUNT"));
         let helm = "helm upgrade of Ratify with --reuse-values --set rbac.create=true, or else:";
@@ -98,7 +107,7 @@ mod tests {
             let has = has(&right);
             (right, Read::Seen(has))
         });
-        Rotation { rights: rights.collect(), options }
+        Rotation::Made { rights: rights.collect(), options }
     }
 
     #[test]
@@ -110,6 +119,8 @@ mod tests {
         assert_eq!(states(|_| true), [State::Ok, State::Ok]);
         assert_eq!(states(|right| right.verb != "update"), [State::Failure, State::Ok]);
         assert_eq!(states(|right| right.verb != "patch"), [State::Ok, State::Failure]);
+        let nobody = Rotation::Nobody.judge(None);
+        assert_eq!((nobody.len(), nobody[0].state), (1, State::Warning), "{nobody:?}");
         let findings = rotation(|right| right.verb == "get").judge(Some("a"));
         let text =
             |finding: &Finding| [&finding.on, &finding.seen, &finding.fix].map(String::clone);

@@ -4,9 +4,11 @@
 use std::{fs, net::TcpListener, path::Path, time::Duration};
 
 use ratify_controller::dev::{RegistryOptions, RunningRegistry};
+use rcgen::ExtendedKeyUsagePurpose::ServerAuth;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::{Home, Server, YES, config, put_app, verifier};
+use crate::tls::parts::Authority;
 
 fn home() -> Home {
     let home = Home::new();
@@ -46,6 +48,27 @@ async fn an_address_that_cannot_be_had_is_an_error() {
     [1] Error: cannot listen on 127.0.0.1: invalid socket address
     [1] Error: cannot listen on 127.0.0.1:<port>: invalid port value
     ");
+}
+
+/// As in v1; and who waits for certificates that nobody makes learns why.
+#[tokio::test]
+async fn without_the_manager_nobody_makes_certificates_and_that_is_said() {
+    let mut home = home();
+    home.set("RATIFY_CERT_ROTATION", "1");
+    fs::create_dir(home.path().join("tls")).unwrap();
+    let serve = ["serve", "--http", "127.0.0.1:0", "--cert-dir", "tls"];
+    let ran = home.run(&serve).await;
+    let said = "RATIFY_CERT_ROTATION has no effect without --enable-crd-manager";
+    assert!(ran.code == Some(1) && ran.stderr.contains(said), "{ran:?}");
+    assert!(ran.error().contains("tls/tls.crt"), "{ran:?}");
+    // Somebody else brought them.
+    let own = Authority::new("ratify").issue_for(vec![ServerAuth]);
+    own.write(&home.path().join("tls"));
+    let server = Server::run(home.command(&serve)).await;
+    assert!(server.log().contains(said), "{}", server.log());
+    home.set("RATIFY_CERT_ROTATION", "0");
+    let server = Server::run(home.command(&serve)).await;
+    assert!(!server.log().contains("RATIFY_CERT_ROTATION"), "{}", server.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

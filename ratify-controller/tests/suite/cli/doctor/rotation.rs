@@ -90,4 +90,17 @@ async fn rights_that_certificates_need_are_found_missing_and_the_fix_and_the_cha
     cluster.must(&["delete", "role", "ratify-manager-role", "-n", NAMESPACE]).await;
     let report = lab.until_found("no Secret", &[("cluster.rotation", "failure")]).await;
     assert!(report.contains(secret), "{report}");
+
+    // Its environment says that it makes them, and its command line does not.
+    let mut without = deployment;
+    let container = &mut without["spec"]["template"]["spec"]["containers"][0];
+    container["args"].as_array_mut().unwrap().retain(|word| word != "--enable-crd-manager");
+    cluster.apply(&without.to_string()).await;
+    let (ran, _) = lab.examine_as(ADMIN).await;
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let mut found = report["findings"].as_array().unwrap().clone();
+    found.retain(|finding| finding["id"] == "cluster.rotation");
+    let seen = found[0]["seen"].as_str().unwrap();
+    assert!(found.len() == 1 && found[0]["state"] == "warning", "{found:?}");
+    assert!(seen.ends_with("without --enable-crd-manager"), "{seen}");
 }
