@@ -22,6 +22,7 @@ use ratify_core::capped_line;
 use serde_json::Value;
 
 use super::{
+    finding::{Finding, shown},
     rights::Right,
     rotation::{self, Rotation},
 };
@@ -49,8 +50,21 @@ pub(super) enum Read<T> {
     Seen(T),
     /// There is none, or no such kind.
     Absent,
-    /// It was not read, and why.
-    Unread(String),
+    Unread(Unread),
+}
+
+/// Why something was not read, and how it can be; the latter empty where that is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unread {
+    why: String,
+    fix: String,
+}
+
+/// Asks the API server, each question within its time.
+struct Asker {
+    client: Client,
+    /// What helps where a right is missing.
+    rights: String,
 }
 
 /// A kind of Kubernetes: group, version, kind, plural.
@@ -72,7 +86,6 @@ pub(super) struct Inside<'a> {
     pub(super) environment: &'a Environment,
     pub(super) has_manager: bool,
 }
-
 
 /// All that was read.
 #[derive(Debug)]
@@ -100,6 +113,11 @@ pub(super) struct Cluster {
 }
 
 impl<T> Read<T> {
+    /// It was not read for this reason.
+    pub(super) fn unread(why: String) -> Self {
+        Self::Unread(Unread { why, fix: String::new() })
+    }
+
     pub(super) fn seen(&self) -> Option<&T> {
         match self {
             Self::Seen(found) => Some(found),
@@ -116,11 +134,37 @@ impl<T> Read<T> {
     }
 }
 
+impl Where<'_> {
+    /// What helps where a right is missing.
+    fn of_rights(&self) -> String {
+        let namespace = self.namespace;
+        let elsewhere = format!("as an administrator: ratify doctor --cluster -n {namespace}");
+        match self.inside {
+            None => elsewhere,
+            Some(_) => format!(
+                "helm upgrade of Ratify with --reuse-values --set rbac.create=true,rbac.doctor=true; or from a desk, {elsewhere}"
+            ),
+        }
+    }
+}
+
+impl Unread {
+    /// The finding of a check that could not be made.
+    pub(super) fn finding(&self, id: &'static str, on: &str) -> Finding {
+        self.finding_of(id, on, "")
+    }
+
+    /// The same, about a part of what is checked.
+    pub(super) fn finding_of(&self, id: &'static str, on: &str, part: &str) -> Finding {
+        Finding::not_checked(id, on, format!("{part}{}", shown(&self.why))).fix(self.fix.clone())
+    }
+}
+
 impl Group {
-    fn api(&self, client: &Client) -> Api<DynamicObject> {
+    fn api(&self, asker: &Asker) -> Api<DynamicObject> {
         let Self(group, version, kind, plural) = self;
         let kind = GroupVersionKind::gvk(group, version, kind);
-        Api::all_with(client.clone(), &ApiResource::from_gvk_with_plural(&kind, plural))
+        Api::all_with(asker.client.clone(), &ApiResource::from_gvk_with_plural(&kind, plural))
     }
 }
 
@@ -129,8 +173,8 @@ impl Group {
 /// # Errors
 /// When there is no cluster to be asked.
 pub(super) async fn read(place: &Where<'_>) -> anyhow::Result<Cluster> {
-    let client = client(place).await?;
-    let namespace = place.namespace;
+    let asker = Asker { client: client(place).await?, rights: place.of_rights() };
+    let (client, namespace) = (&asker.client, place.namespace);
     let version = match tokio::time::timeout(PATIENCE, client.apiserver_version()).await {
         Ok(Ok(version)) => Ok(capped_line(&version.git_version, 60)),
         Ok(Err(error)) => Err(why(&error)),
@@ -164,18 +208,18 @@ pub(super) async fn read(place: &Where<'_>) -> anyhow::Result<Cluster> {
         cluster.deployments,
         cluster.gatekeeper,
     ) = tokio::join!(
-        resources(&client),
-        definitions(&client),
-        waiting(&client),
-        list(TEMPLATES.api(&client)),
-        list(ASSIGNS.api(&client)),
-        list(deployments.clone()),
-        get(deployments, "gatekeeper-controller-manager"),
+        resources(&asker),
+        definitions(&asker),
+        waiting(&asker),
+        asker.list(TEMPLATES.api(&asker)),
+        asker.list(ASSIGNS.api(&asker)),
+        asker.list(deployments.clone()),
+        asker.get(deployments, "gatekeeper-controller-manager"),
     );
     cluster.deployments = cluster.deployments.map(super::resources::of_ratify);
     let asked = cluster.templates.seen().map(|all| super::gatekeeper::kinds_that_ask(all));
-    cluster.constraints = constraints(&client, asked.unwrap_or_default()).await;
-    cluster.configuration = configuration(&client, &cluster).await;
+    cluster.constraints = constraints(&asker, asked.unwrap_or_default()).await;
+    cluster.configuration = configuration(&asker, &cluster).await;
     let deployments = cluster.deployments.seen();
     let account = deployments.and_then(|all| super::resources::account(all));
     if place.inside.is_none() && account.is_none() {
@@ -186,7 +230,7 @@ pub(super) async fn read(place: &Where<'_>) -> anyhow::Result<Cluster> {
     let options = rotation::options(inside.or(of_deployment.as_ref()), namespace);
     let user = account.filter(|_| place.inside.is_none());
     let user = user.map(|name| format!("system:serviceaccount:{namespace}:{name}"));
-    cluster.rights = reviewed(&client, super::rights::needed(namespace), user.as_deref()).await;
+    cluster.rights = reviewed(&asker, super::rights::needed(namespace), user.as_deref()).await;
     let has_manager = match place.inside {
         Some(inside) => inside.has_manager,
         None => deployments.and_then(|all| all.first()).is_some_and(super::resources::has_manager),
@@ -194,7 +238,7 @@ pub(super) async fn read(place: &Where<'_>) -> anyhow::Result<Cluster> {
     cluster.rotation = match options {
         Some(_) if !has_manager => Some(Rotation::Nobody),
         Some(options) => {
-            let rights = reviewed(&client, rotation::needed(&options), user.as_deref()).await;
+            let rights = reviewed(&asker, rotation::needed(&options), user.as_deref()).await;
             Some(Rotation::Made { options, rights })
         }
         None => None,
@@ -217,10 +261,10 @@ async fn client(place: &Where<'_>) -> anyhow::Result<Client> {
     Ok(Client::try_from(config)?)
 }
 
-async fn resources(client: &Client) -> Vec<(Kind, Read<Vec<Resource>>)> {
+async fn resources(asker: &Asker) -> Vec<(Kind, Read<Vec<Resource>>)> {
     let reading = Kind::ALL.into_iter().map(|kind| async move {
-        let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind.api_resource());
-        let found = within(api.list(&ListParams::default().limit(MOST))).await;
+        let api: Api<DynamicObject> = Api::all_with(asker.client.clone(), &kind.api_resource());
+        let found = asker.within(api.list(&ListParams::default().limit(MOST))).await;
         let read = |found: kube::core::ObjectList<DynamicObject>| {
             found.items.into_iter().map(|object| Resource::read(kind, object)).collect()
         };
@@ -229,54 +273,54 @@ async fn resources(client: &Client) -> Vec<(Kind, Read<Vec<Resource>>)> {
     stream::iter(reading).buffered(AT_ONCE).collect().await
 }
 
-async fn definitions(client: &Client) -> Vec<(Kind, Read<Value>)> {
-    let api = DEFINITIONS.api(client);
+async fn definitions(asker: &Asker) -> Vec<(Kind, Read<Value>)> {
+    let api = DEFINITIONS.api(asker);
     let reading = Kind::ALL.into_iter().map(|kind| {
         let api = api.clone();
         async move {
             let name = format!("{}.{}", kind.plural(), crate::k8s::crd::GROUP);
-            (kind, get(api, &name).await)
+            (kind, asker.get(api, &name).await)
         }
     });
     stream::iter(reading).buffered(AT_ONCE).collect().await
 }
 
-async fn waiting(client: &Client) -> Vec<(&'static waits::Source, Read<Value>)> {
-    let reading = waits::SOURCES
-        .iter()
-        .map(|source| async move { (source, get(source.api(client.clone()), source.name).await) });
+async fn waiting(asker: &Asker) -> Vec<(&'static waits::Source, Read<Value>)> {
+    let reading = waits::SOURCES.iter().map(|source| async move {
+        (source, asker.get(source.api(asker.client.clone()), source.name).await)
+    });
     stream::iter(reading).buffered(AT_ONCE).collect().await
 }
 
-async fn constraints(client: &Client, kinds: Vec<String>) -> Vec<(String, Read<Vec<Value>>)> {
+async fn constraints(asker: &Asker, kinds: Vec<String>) -> Vec<(String, Read<Vec<Value>>)> {
     let reading = kinds.into_iter().map(|kind| async move {
         let of = GroupVersionKind::gvk("constraints.gatekeeper.sh", "v1beta1", &kind);
         let resource = ApiResource::from_gvk_with_plural(&of, &kind.to_lowercase());
-        let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-        (kind, list(api).await)
+        let api: Api<DynamicObject> = Api::all_with(asker.client.clone(), &resource);
+        (kind, asker.list(api).await)
     });
     stream::iter(reading).buffered(AT_ONCE).collect().await
 }
 
 /// The configuration that a Deployment of Ratify mounts.
-async fn configuration(client: &Client, cluster: &Cluster) -> Option<(String, String)> {
+async fn configuration(asker: &Asker, cluster: &Cluster) -> Option<(String, String)> {
     let name = super::resources::config_map(cluster.deployments.seen()?)?;
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &cluster.namespace);
-    let found = within(api.get_opt(&name)).await;
+    let api: Api<ConfigMap> = Api::namespaced(asker.client.clone(), &cluster.namespace);
+    let found = asker.within(api.get_opt(&name)).await;
     let text = found.seen().cloned().flatten()?.data?.remove(CONFIG)?;
     Some((format!("ConfigMap {}/{}", cluster.namespace, capped_line(&name, 100)), text))
 }
 
 /// Whether the server may do what it needs: this process in its pod, or else its account.
 async fn reviewed(
-    client: &Client,
+    asker: &Asker,
     needed: Vec<Right>,
     user: Option<&str>,
 ) -> Vec<(Right, Read<bool>)> {
     let asking = needed.into_iter().map(|right| {
-        let (client, user) = (client.clone(), user.map(str::to_owned));
+        let user = user.map(str::to_owned);
         async move {
-            let allowed = ask(client, attributes(&right), user).await;
+            let allowed = ask(asker, attributes(&right), user).await;
             (right, allowed)
         }
     });
@@ -284,15 +328,15 @@ async fn reviewed(
 }
 
 /// A review is asked and stored nowhere.
-async fn ask(client: Client, of: ResourceAttributes, user: Option<String>) -> Read<bool> {
-    let post = PostParams::default();
+async fn ask(asker: &Asker, of: ResourceAttributes, user: Option<String>) -> Read<bool> {
+    let (client, post) = (asker.client.clone(), PostParams::default());
     match user {
         None => {
             let spec =
                 SelfSubjectAccessReviewSpec { resource_attributes: Some(of), ..Default::default() };
             let review = SelfSubjectAccessReview { spec, ..Default::default() };
             let api: Api<SelfSubjectAccessReview> = Api::all(client);
-            let asked = within(api.create(&post, &review)).await;
+            let asked = asker.within(api.create(&post, &review)).await;
             asked.map(|answer| answer.status.is_some_and(|status| status.allowed))
         }
         Some(user) => {
@@ -303,7 +347,7 @@ async fn ask(client: Client, of: ResourceAttributes, user: Option<String>) -> Re
             };
             let review = SubjectAccessReview { spec, ..Default::default() };
             let api: Api<SubjectAccessReview> = Api::all(client);
-            let asked = within(api.create(&post, &review)).await;
+            let asked = asker.within(api.create(&post, &review)).await;
             asked.map(|answer| answer.status.is_some_and(|status| status.allowed))
         }
     }
@@ -322,42 +366,45 @@ fn attributes(right: &Right) -> ResourceAttributes {
     }
 }
 
-async fn get<K>(api: Api<K>, name: &str) -> Read<Value>
-where
-    K: Clone + serde::de::DeserializeOwned + serde::Serialize + std::fmt::Debug,
-{
-    match within(api.get_opt(name)).await {
-        Read::Seen(Some(found)) => value(&found),
-        Read::Seen(None) | Read::Absent => Read::Absent,
-        Read::Unread(why) => Read::Unread(why),
+impl Asker {
+    async fn get<K>(&self, api: Api<K>, name: &str) -> Read<Value>
+    where
+        K: Clone + serde::de::DeserializeOwned + serde::Serialize + std::fmt::Debug,
+    {
+        match self.within(api.get_opt(name)).await {
+            Read::Seen(Some(found)) => value(&found),
+            Read::Seen(None) | Read::Absent => Read::Absent,
+            Read::Unread(why) => Read::Unread(why),
+        }
     }
-}
 
-async fn list<K>(api: Api<K>) -> Read<Vec<Value>>
-where
-    K: Clone + serde::de::DeserializeOwned + serde::Serialize + std::fmt::Debug,
-{
-    let found = within(api.list(&ListParams::default().limit(MOST))).await;
-    found.map(|list| {
-        let values = list.items.iter().map(value);
-        values.filter_map(|read| read.seen().cloned()).collect()
-    })
+    async fn list<K>(&self, api: Api<K>) -> Read<Vec<Value>>
+    where
+        K: Clone + serde::de::DeserializeOwned + serde::Serialize + std::fmt::Debug,
+    {
+        let found = self.within(api.list(&ListParams::default().limit(MOST))).await;
+        found.map(|list| {
+            let values = list.items.iter().map(value);
+            values.filter_map(|read| read.seen().cloned()).collect()
+        })
+    }
+
+    async fn within<T>(&self, asked: impl Future<Output = kube::Result<T>>) -> Read<T> {
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(Ok(found)) => Read::Seen(found),
+            Ok(Err(kube::Error::Api(answer))) if answer.code == 404 => Read::Absent,
+            Ok(Err(kube::Error::Api(answer))) if answer.is_forbidden() => Read::Unread(Unread {
+                why: "the right to read it is missing".to_owned(),
+                fix: self.rights.clone(),
+            }),
+            Ok(Err(error)) => Read::unread(why(&error)),
+            Err(_) => Read::unread(late()),
+        }
+    }
 }
 
 fn value(found: &impl serde::Serialize) -> Read<Value> {
-    serde_json::to_value(found).map_or_else(|error| Read::Unread(error.to_string()), Read::Seen)
-}
-
-async fn within<T>(asked: impl Future<Output = kube::Result<T>>) -> Read<T> {
-    match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(Ok(found)) => Read::Seen(found),
-        Ok(Err(kube::Error::Api(answer))) if answer.code == 404 => Read::Absent,
-        Ok(Err(kube::Error::Api(answer))) if answer.is_forbidden() => {
-            Read::Unread("the right to read it is missing".to_owned())
-        }
-        Ok(Err(error)) => Read::Unread(why(&error)),
-        Err(_) => Read::Unread(late()),
-    }
+    serde_json::to_value(found).map_or_else(|error| Read::unread(error.to_string()), Read::Seen)
 }
 
 fn late() -> String {

@@ -81,7 +81,7 @@ pub(super) fn trusts(cluster: &Cluster) -> Vec<Trust> {
 fn provider(source: &Source, read: &Read<Value>, now: Timestamp) -> Option<Finding> {
     let on = source.name;
     let seen = match read {
-        Read::Unread(why) => return Some(Finding::not_checked(PROVIDER, on, shown(why))),
+        Read::Unread(why) => return Some(why.finding(PROVIDER, on)),
         // Whether tags become digests is a finding of its own.
         Read::Absent if on == MUTATE => return None,
         Read::Absent => {
@@ -130,7 +130,7 @@ fn provider(source: &Source, read: &Read<Value>, now: Timestamp) -> Option<Findi
 fn webhook(source: &Source, read: &Read<Value>) -> Vec<Finding> {
     let on = source.webhook;
     let seen = match read {
-        Read::Unread(why) => return vec![Finding::not_checked(WEBHOOK, on, shown(why))],
+        Read::Unread(why) => return vec![why.finding(WEBHOOK, on)],
         Read::Absent if source.is_mutation => {
             return vec![Finding::not_checked(
                 WEBHOOK,
@@ -246,7 +246,8 @@ fn templates(cluster: &Cluster) -> Vec<Finding> {
                 .fix("install it as docs/GATEKEEPER.md tells");
             return vec![finding];
         }
-        Read::Unread(why) => return vec![Finding::not_checked(TEMPLATE, "", shown(why))],
+        // Which constraints there are to look at is told by the templates.
+        Read::Unread(why) => return [TEMPLATE, CONSTRAINT].map(|id| why.finding(id, "")).into(),
     };
     let asking: Vec<&Value> = templates.iter().filter(|template| asks(template)).collect();
     if asking.is_empty() {
@@ -281,7 +282,7 @@ fn template(template: &Value) -> Finding {
 fn constraints(kind: &str, read: &Read<Vec<Value>>) -> Vec<Finding> {
     let on = kind;
     match read {
-        Read::Unread(why) => vec![Finding::not_checked(CONSTRAINT, on, shown(why))],
+        Read::Unread(why) => vec![why.finding(CONSTRAINT, on)],
         Read::Seen(all) if !all.is_empty() => all.iter().map(|one| constraint(kind, one)).collect(),
         _ => {
             let finding = Finding::warning(CONSTRAINT, on, "there is no constraint of this kind")
@@ -316,7 +317,7 @@ fn mutation(cluster: &Cluster) -> Option<Finding> {
     let is_there =
         cluster.waiting.iter().any(|(source, read)| source.name == MUTATE && read.seen().is_some());
     let assigns = match &cluster.assigns {
-        Read::Unread(why) => return Some(Finding::not_checked(MUTATION, "", shown(why))),
+        Read::Unread(why) => return Some(why.finding(MUTATION, "")),
         Read::Absent => 0,
         Read::Seen(assigns) => {
             let asks = |assign: &&Value| {
@@ -339,7 +340,7 @@ fn mutation(cluster: &Cluster) -> Option<Finding> {
 fn cache(gatekeeper: &Read<Value>) -> Option<Finding> {
     let deployment = match gatekeeper {
         Read::Absent => return None,
-        Read::Unread(why) => return Some(Finding::not_checked(CACHE, "", shown(why))),
+        Read::Unread(why) => return Some(why.finding(CACHE, "")),
         Read::Seen(deployment) => deployment,
     };
     let containers = deployment["spec"]["template"]["spec"]["containers"].as_array();

@@ -34,9 +34,7 @@ pub(super) fn judge(cluster: &Cluster) -> Vec<Finding> {
             Read::Seen(resources) => findings.extend(resources.iter().map(resource)),
             // Of the definitions.
             Read::Absent => {}
-            Read::Unread(why) => {
-                findings.push(Finding::not_checked(RESOURCE, kind.plural(), shown(why)));
-            }
+            Read::Unread(why) => findings.push(why.finding(RESOURCE, kind.plural())),
         }
     }
     findings.extend(replicas(cluster));
@@ -90,7 +88,7 @@ fn definitions(cluster: &Cluster) -> Finding {
         (false, _) => Finding::warning(DEFINITIONS, "", format!("of another version: {}", others.join(", ")))
             .why("what these do not name is not kept: the pins of plugins, conditions, new keys of a spec")
             .fix(apply),
-        (true, Some(why)) => Finding::not_checked(DEFINITIONS, "", format!("which version they are of: {}", shown(why))),
+        (true, Some(why)) => why.finding_of(DEFINITIONS, "", "which version they are of: "),
         (true, None) => Finding::ok(DEFINITIONS, "", format!("all {} are this version's", Kind::ALL.len())),
     }
 }
@@ -147,7 +145,7 @@ fn replicas(cluster: &Cluster) -> Vec<Finding> {
     let deployments = match &cluster.deployments {
         Read::Seen(deployments) => deployments,
         Read::Absent => return Vec::new(),
-        Read::Unread(why) => return vec![Finding::not_checked(REPLICAS, "", shown(why))],
+        Read::Unread(why) => return vec![why.finding(REPLICAS, "")],
     };
     if deployments.is_empty() {
         let seen = format!("no Deployment of Ratify is in {}", shown(&cluster.namespace));

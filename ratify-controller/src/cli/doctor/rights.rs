@@ -78,7 +78,7 @@ pub(super) fn judge_as<'a>(
         Read::Unread(why) => Some(why),
         _ => None,
     }) {
-        return Some(Finding::not_checked(id, on, why.clone()));
+        return Some(why.finding(id, on));
     }
     let missing: Vec<&Right> = rights
         .iter()

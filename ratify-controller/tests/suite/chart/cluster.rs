@@ -16,7 +16,7 @@ const EVERYTHING: &str = r#"{
     "vulnerabilityreport":{"enabled":true}, "sbom":{"enabled":true}, "policy":{"useRego":true},
     "azurekeyvault":{"enabled":true,"vaultURI":"https://v.example.com","tenantId":"t","keys":[{"name":"k"}]},
     "azureWorkloadIdentity":{"clientId":"id"}, "oras":{"authProviders":{"k8secretsEnabled":true}},
-    "rbac":{"readSecretsIn":["default"]}, "upgradeCRDs":{"extraRules":[]}, "hooks":{"enabled":false},
+    "rbac":{"readSecretsIn":["default"],"doctor":true}, "upgradeCRDs":{"extraRules":[]}, "hooks":{"enabled":false},
     "featureFlags":{"RATIFY_CERT_ROTATION":true}, "imagePullSecrets":["a"],
     "image":{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000"},
     "tolerations":{"key":"k","operator":"Exists"}, "nodeSelector":{"a":"b"},

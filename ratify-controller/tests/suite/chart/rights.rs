@@ -64,3 +64,19 @@ async fn rotation_and_secrets_need_more_where_they_are_used() {
     ratify-secret-reader: get /secrets,serviceaccounts named *
     ");
 }
+
+#[tokio::test]
+async fn what_the_doctor_reads_in_the_pod_is_read_and_no_more_where_that_is_wanted() {
+    let Some(helm) = Helm::find() else { return };
+    let plain = rights(&helm, &json!({})).await;
+    let more = rights(&helm, &json!({"rbac": {"doctor": true}})).await;
+    let more: Vec<&str> =
+        more.lines().filter(|line| !plain.lines().any(|plain| plain == *line)).collect();
+    insta::assert_snapshot!(more.join("\n"), @r"
+    ratify-manager-cluster-role: get apiextensions.k8s.io/customresourcedefinitions named certificatestores.config.ratify.deislabs.io,keymanagementproviders.config.ratify.deislabs.io,namespacedkeymanagementproviders.config.ratify.deislabs.io,namespacedpolicies.config.ratify.deislabs.io,namespacedstores.config.ratify.deislabs.io,namespacedverifiers.config.ratify.deislabs.io,policies.config.ratify.deislabs.io,stores.config.ratify.deislabs.io,verifiers.config.ratify.deislabs.io
+    ratify-manager-cluster-role: list templates.gatekeeper.sh/constrainttemplates named *
+    ratify-manager-cluster-role: list constraints.gatekeeper.sh/* named *
+    ratify-manager-cluster-role: list mutations.gatekeeper.sh/assign named *
+    ratify-doctor: get,list apps/deployments named *
+    ");
+}

@@ -201,7 +201,7 @@ impl Site {
     }
 
     /// Does the kubelet's part: each volume becomes files below `root`.
-    async fn mount(&self, pod: &Value, root: &Path) {
+    pub(crate) async fn mount(&self, pod: &Value, root: &Path) {
         for mount in pod["containers"][0]["volumeMounts"].as_array().unwrap() {
             let path = placed(root, mount["mountPath"].as_str().unwrap());
             fs::create_dir_all(&path).unwrap();
@@ -214,7 +214,8 @@ impl Site {
             };
             let object = self.cluster.get_json(kind, Some(NAMESPACE), name.as_str().unwrap()).await;
             let items = volume[kind]["items"].as_array();
-            for (key, value) in object["data"].as_object().unwrap() {
+            // What is made later is empty until then.
+            for (key, value) in object["data"].as_object().into_iter().flatten() {
                 let item = items.and_then(|items| items.iter().find(|item| item["key"] == **key));
                 let name = item.map_or(key.as_str(), |item| item["path"].as_str().unwrap());
                 let text = value.as_str().unwrap();
@@ -265,7 +266,7 @@ pub(crate) fn placed(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }
 
-fn words(list: &Value) -> impl Iterator<Item = &str> {
+pub(crate) fn words(list: &Value) -> impl Iterator<Item = &str> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 

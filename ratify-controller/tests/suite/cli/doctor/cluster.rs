@@ -39,7 +39,7 @@ subjects: [{kind: ServiceAccount, name: ratify-admin, namespace: gatekeeper-syst
 "#;
 
 /// What Gatekeeper would make of the template.
-const CONSTRAINTS: &str = "
+pub(super) const CONSTRAINTS: &str = "
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: ratifyverification.constraints.gatekeeper.sh}
@@ -153,7 +153,7 @@ impl Lab {
 }
 
 /// As Gatekeeper's chart makes it with the values of the document, and kube-system exempt.
-fn webhook(kind: &str, name: &str, seconds: u32) -> Value {
+pub(super) fn webhook(kind: &str, name: &str, seconds: u32) -> Value {
     let expressions = json!([
         {"key": "admission.gatekeeper.sh/ignore", "operator": "DoesNotExist"},
         {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", NAMESPACE]},
@@ -195,7 +195,7 @@ fn assign() -> Value {
     })
 }
 
-fn constraint() -> Value {
+pub(super) fn constraint() -> Value {
     json!({
         "apiVersion": "constraints.gatekeeper.sh/v1beta1", "kind": "RatifyVerification",
         "metadata": {"name": "ratify-constraint"},
@@ -213,7 +213,7 @@ fn configuration() -> Value {
     })
 }
 
-fn deployment(name: &str, command: &[&str], arguments: &[&str]) -> Value {
+pub(super) fn deployment(name: &str, command: &[&str], arguments: &[&str]) -> Value {
     let labels = json!({"app": name});
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
