@@ -376,7 +376,7 @@ impl Manager {
             }
             // What was built of is no more; what is instead is waiting.
             Ok((_, Step::Built(_) | Step::Looked(..) | Step::Asked(..))) => {
-                self.queue.succeeded(&key, None)
+                self.queue.succeeded(&key, None);
             }
             Ok((_, Step::Written(verdict, is_told))) => {
                 // There may be something else to be said by now.

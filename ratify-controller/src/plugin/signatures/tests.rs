@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Mutex, time::Duration};
 
 use ratify_core::{
-    BoxFuture, ErrorCode, FetchRequest, Platform, Request, UrlSource,
+    BoxFuture, ErrorCode, FetchRequest, Host, Platform, UrlSource,
     executor::testing::FunctionVerifier,
 };
 use ratify_store_oras::{Client, ClientOptions, OrasStore, RetryPolicy, Transport};
@@ -64,10 +64,10 @@ impl ratify_core::Fetch for Away {
     }
 }
 
-async fn ask(request: &Request, is_passing: bool) -> Result<VerifierReport> {
+async fn ask(host: Arc<dyn Host>, is_passing: bool) -> Result<VerifierReport> {
     let minute = Duration::from_secs(60);
     let responder = FetchRequest::new("http://r.example.com", UrlSource::Document, 10, minute);
-    let asked = request.host.fetch(&responder).await;
+    let asked = host.fetch(&responder).await;
     let asked = asked.map_err(|error| ErrorCode::VerifyReferenceFailure.error().with_source(error));
     Err(asked.unwrap_err().passing(is_passing))
 }
@@ -138,7 +138,9 @@ impl Site {
                             let until = jiff::Timestamp::from_second(until).unwrap();
                             Ok(signed.valid_until(until.into()))
                         }
-                        Says::Unasked { is_passing } => return Box::pin(ask(request, is_passing)),
+                        Says::Unasked { is_passing } => {
+                            return Box::pin(ask(request.host.clone(), is_passing));
+                        }
                         Says::No => Ok(VerifierReport::failure("by somebody else")),
                         Says::Later => Err(ErrorCode::VerifyReferenceFailure
                             .detail("no responder")
