@@ -161,6 +161,8 @@ const ADDITIONS: &[Addition] = &[
     on(PROVIDERS, "registries>credentialProviders>programs>subPath", r#""usr/bin""#, POD,
         "/spec/template/spec/containers/ratify/volumeMounts/~1usr~1local~1lib~1ratify~1credential-providers/subPath", r#""usr/bin""#),
     to("oras>authProviders>rules", RULES, "Store/store-oras", "/spec/parameters/authProviders", RULES),
+    to("rbac>doctor", "true", "Role/ratify-doctor", "/rules/0",
+        r#"{"apiGroups":["apps"],"resources":["deployments"],"verbs":["get","list"]}"#),
     to("rbac>readSecretsIn", r#"["team"]"#, "Role/ratify-secret-reader", "/metadata/namespace", r#""team""#),
     to("rbac>readSecretsIn", r#"["*"]"#, "ClusterRole/ratify-manager-cluster-role", "/rules/3",
         r#"{"apiGroups":[""],"resources":["secrets","serviceaccounts"],"verbs":["get"]}"#),
