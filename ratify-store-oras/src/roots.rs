@@ -75,15 +75,14 @@ impl SeenRoots {
     /// The roots that are there now. They are read again only where something of them was changed:
     /// whoever asks once a second would pay for it each time.
     fn now(&self, roots: &TlsRoots) -> Digest {
-        let known = self.lock().now.take();
-        let read = match known {
+        // Whoever asks meanwhile waits for it and reads nothing.
+        let mut seen = self.lock();
+        let read = match seen.now.take() {
             Some(read) if read.at.elapsed() < FRESH => read,
             Some(read) if read.is_as_it_was() => Read { at: Instant::now(), ..read },
             _ => Read::of(roots),
         };
-        let digest = read.digest.clone();
-        self.lock().now = Some(read);
-        digest
+        seen.now.insert(read).digest.clone()
     }
 
     fn note(&self, digest: Digest) {

@@ -369,6 +369,30 @@ mod tests {
         assert!(!finds("a", "r.example.com:5000/team/app:1"));
     }
 
+    #[tokio::test]
+    async fn what_is_in_memory_is_found_by_whoever_fetched_it_alone_and_as_it_is_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = BlobCache::open(directory.path(), 1 << 20).unwrap();
+        let reference = Reference::parse("r.example.com/app:1").unwrap();
+        let (own, other) = (cache.of("a", &reference), cache.of("b", &reference));
+        let (digest, bytes) = blob(1, 100);
+        own.put(&digest, &bytes.clone().into()).await;
+        assert_eq!(own.get(&digest, None, 1000).await.unwrap(), bytes);
+        fs::remove_file(own.path_of(&digest)).unwrap();
+        assert_eq!(own.get(&digest, Some(100), 100).await.unwrap(), bytes, "without its file");
+        assert_eq!(own.get(&digest, Some(99), 1000).await, None);
+        assert_eq!(own.get(&digest, None, 99).await, None);
+        assert_eq!(own.get(&blob(2, 100).0, None, 1000).await, None);
+        assert_eq!(other.get(&digest, None, 1000).await, None);
+        // What was not what its name says is not kept.
+        let (digest, bytes) = blob(3, 100);
+        own.put(&digest, &bytes.into()).await;
+        fs::remove_file(own.path_of(&digest)).unwrap();
+        fs::write(own.path_of(&digest), [1; 100]).unwrap();
+        assert_eq!(own.get(&digest, None, 1000).await, None);
+        assert_eq!(own.get(&digest, None, 1000).await, None);
+    }
+
     #[test]
     fn a_directory_that_lost_its_last_blob_is_removed() {
         let directory = tempfile::tempdir().unwrap();
