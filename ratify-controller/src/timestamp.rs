@@ -1,7 +1,6 @@
 //! Times as v1 writes them, Go's RFC3339Nano: the shortest fraction, UTC as `Z`.
 
 use std::cell::RefCell;
-use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
@@ -27,16 +26,39 @@ pub(crate) fn push(at: Timestamp, to: &mut String) {
         to.push_str(&known.1);
     });
     if nanoseconds > 0 {
-        // Writing to a String cannot fail.
-        let _ = write!(to, ".{nanoseconds:09}");
-        to.truncate(to.trim_end_matches('0').len());
+        to.push('.');
+        let fraction = u64::from(nanoseconds.unsigned_abs());
+        to.push_str(decimal(fraction, 9, &mut Digits::default()).trim_end_matches('0'));
     }
     to.push('Z');
+}
+
+/// Room for the digits of a number.
+pub(crate) type Digits = [u8; 20];
+
+/// A number, with so many digits at least. There are several on each line of the log, where `fmt`
+/// would cost as much as the rest of the line.
+pub(crate) fn decimal(mut number: u64, at_least: usize, digits: &mut Digits) -> &str {
+    let mut start = digits.len();
+    while start > 0 && (number > 0 || digits.len() - start < at_least) {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    str::from_utf8(&digits[start..]).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_have_as_many_digits_as_they_need_or_more() {
+        for (number, at_least) in [(0, 1), (0, 3), (7, 3), (1234, 3), (u64::MAX, 1), (5, 20)] {
+            let expected = format!("{number:0at_least$}");
+            assert_eq!(decimal(number, at_least, &mut Digits::default()), expected);
+        }
+    }
 
     #[test]
     fn times_are_as_they_are_written_elsewhere() {

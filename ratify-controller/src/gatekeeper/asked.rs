@@ -11,7 +11,10 @@ use super::{
     verdict::Verdict,
     wire::{Item, ItemValue},
 };
-use crate::metrics::Told;
+use crate::{
+    metrics::Told,
+    timestamp::{Digits, decimal},
+};
 
 /// A longer line of the log is cut.
 const MAX_LINE_BYTES: usize = 4096;
@@ -119,7 +122,7 @@ impl<'a> RequestKey<'a> {
 impl Asked {
     /// A key as it was sent. v1 takes line breaks out of it.
     pub(super) fn new(mut key: String, trace_id: &Arc<str>, began: Instant) -> Self {
-        if key.contains(['\n', '\r']) {
+        if key.bytes().any(|byte| matches!(byte, b'\n' | b'\r')) {
             key = key.replace(['\n', '\r'], "");
         }
         Self { key, trace_id: Arc::clone(trace_id), began }
@@ -398,8 +401,11 @@ struct Milliseconds(Duration);
 
 impl fmt::Display for Milliseconds {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let microseconds = self.0.as_micros();
-        write!(formatter, "{}.{:03}ms", microseconds / 1000, microseconds % 1000)
+        let microseconds = u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX);
+        formatter.write_str(decimal(microseconds / 1000, 1, &mut Digits::default()))?;
+        formatter.write_str(".")?;
+        formatter.write_str(decimal(microseconds % 1000, 3, &mut Digits::default()))?;
+        formatter.write_str("ms")
     }
 }
 

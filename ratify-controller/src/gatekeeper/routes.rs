@@ -74,8 +74,8 @@ impl fmt::Debug for Endpoints {
 }
 
 impl Answers for Endpoints {
-    async fn answer(&self, request: Request<Incoming>) -> Response {
-        Self::answer(self, request).await
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response> + Send {
+        Self::answer(self, request)
     }
 }
 
@@ -100,12 +100,18 @@ async fn traced<B: Readable>(
 }
 
 /// Whatever happens there is an answer that says why: a bug of ours, too, is no item.
-async fn one_document(operation: Operation, answer: impl Future<Output = Response>) -> Response {
-    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
-        let bug = "a part of Ratify panicked while it answered";
-        tracing::error!(component_type = "server", "{bug}");
-        let text = ErrorCode::ExecutorFailure.detail(bug).to_string();
-        failed(StatusCode::INTERNAL_SERVER_ERROR, &text, operation)
+fn one_document(
+    operation: Operation,
+    answer: impl Future<Output = Response>,
+) -> impl Future<Output = Response> {
+    // An `async fn` would have the answer's state twice, and copy it.
+    AssertUnwindSafe(answer).catch_unwind().map(move |answer| {
+        answer.unwrap_or_else(|_| {
+            let bug = "a part of Ratify panicked while it answered";
+            tracing::error!(component_type = "server", "{bug}");
+            let text = ErrorCode::ExecutorFailure.detail(bug).to_string();
+            failed(StatusCode::INTERNAL_SERVER_ERROR, &text, operation)
+        })
     })
 }
 

@@ -43,7 +43,9 @@ pub(super) fn with_line(
         let (level, now) = (*event.metadata().level(), Timestamp::now());
         if format == Format::Text && line.comes_in_order(event.metadata()) {
             push_head(level, now, &mut line.written);
+            let start = line.written.len();
             event.record(&mut InOrder(&mut line.written));
+            clean(&mut line.written, start);
             line.written.push('\n');
         } else {
             event.record(line);
@@ -189,30 +191,32 @@ impl field::Visit for Line {
     }
 }
 
-/// Writes fields as text, as they come.
+/// Writes fields as text, as they come. Who has it write cleans them, all at once.
 struct InOrder<'a>(&'a mut String);
 
 impl InOrder<'_> {
-    fn add(&mut self, name: &str, write: impl FnOnce(&mut String)) {
-        if name != "message" {
-            push_field(name, self.0);
+    fn name(&mut self, field: &field::Field) {
+        if field.name() != "message" {
+            push_field(field.name(), self.0);
         }
-        let start = self.0.len();
-        write(self.0);
-        clean(self.0, start);
     }
 }
 
 impl field::Visit for InOrder<'_> {
     fn record_str(&mut self, field: &field::Field, value: &str) {
-        self.add(field.name(), |to| to.push_str(value));
+        self.name(field);
+        self.0.push_str(value);
+    }
+
+    fn record_bool(&mut self, field: &field::Field, value: bool) {
+        self.name(field);
+        self.0.push_str(if value { "true" } else { "false" });
     }
 
     fn record_debug(&mut self, field: &field::Field, value: &dyn fmt::Debug) {
+        self.name(field);
         // Writing to a String cannot fail.
-        self.add(field.name(), |to| {
-            let _ = write!(to, "{value:?}");
-        });
+        let _ = write!(self.0, "{value:?}");
     }
 }
 
