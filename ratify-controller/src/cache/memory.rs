@@ -27,17 +27,17 @@ pub(super) struct Memory {
 
 /// When it is, by the clock that only goes on and by the one on the wall.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Now {
-    pub(super) instant: Instant,
-    pub(super) wall: SystemTime,
+pub(crate) struct Now {
+    pub(crate) instant: Instant,
+    pub(crate) wall: SystemTime,
 }
 
 /// Until when something is kept. Both must be ahead.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Until {
-    pub(super) instant: Instant,
+pub(crate) struct Until {
+    instant: Instant,
     /// When the first of what it rests on ends.
-    pub(super) wall: Option<SystemTime>,
+    wall: Option<SystemTime>,
 }
 
 /// How much is kept.
@@ -71,13 +71,14 @@ impl Now {
 impl Until {
     /// For so long, and no longer than to the end of what it rests on: by the clock on the wall, and by
     /// the other one as well, so that who sets back the first prolongs nothing.
-    pub(super) fn after(lifetime: Duration, end: Option<SystemTime>, now: Now) -> Self {
+    pub(crate) fn after(lifetime: Duration, end: Option<SystemTime>, now: Now) -> Self {
         let left = end.map(|end| end.duration_since(now.wall).unwrap_or_default());
         let lifetime = left.map_or(lifetime, |left| left.min(lifetime));
         Self { instant: now.instant + lifetime, wall: end }
     }
 
-    fn is_ahead(self, now: Now) -> bool {
+    /// Whether it is not over.
+    pub(crate) fn is_ahead(self, now: Now) -> bool {
         now.instant < self.instant && self.wall.is_none_or(|end| now.wall < end)
     }
 }

@@ -26,12 +26,13 @@ use crate::{
     plugin::rules::{Rules, RulesInForce},
     state::View,
 };
-use memory::{Memory, Now, Until};
+use memory::Memory;
 use shared::Shared;
 
 pub use address::{SharedAddress, SharedOptions};
 pub use counters::{Counters, Counts, LinkStanding};
 pub(crate) use fingerprint::{Fingerprint, Memo};
+pub(crate) use memory::{Now, Until};
 pub use options::{CacheError, CacheOptions, Ttl};
 #[cfg(feature = "redis")]
 #[doc(hidden)]
@@ -197,9 +198,8 @@ impl Place {
     pub(crate) async fn of_others(&self) -> Option<Arc<Verdict>> {
         let Empty { cache, key, is_pinned, .. } = self.0.as_ref()?;
         let shared = cache.shared.as_ref().filter(|_| *is_pinned)?;
-        let (verdict, ends) = shared.get(key).await?;
-        let (verdict, now) = (Arc::new(verdict), Now::read());
-        let until = Until::after(cache.ttl, Some(ends), now);
+        let (verdict, now) = (Arc::new(shared.get(key).await?), Now::read());
+        let until = Until::after(cache.ttl, verdict.ends, now);
         cache.memory.put(key.clone(), Arc::clone(&verdict), until, now);
         Some(verdict)
     }

@@ -25,7 +25,7 @@ impl Shared {
         LinkStanding::default()
     }
 
-    pub(super) async fn get(&self, _: &[u8]) -> Option<(Verdict, SystemTime)> {
+    pub(super) async fn get(&self, _: &[u8]) -> Option<Verdict> {
         None
     }
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::{
+    flights::Weight,
     verdict::Verdict,
     wire::{Item, ItemValue},
 };
@@ -322,16 +323,16 @@ impl Answer {
 }
 
 impl Outcome {
-    /// How many bytes it has, about; `None` where it is true of one moment only, or until a time that
-    /// nobody heeds who would keep it here.
-    pub(super) fn bytes_to_keep(&self) -> Option<usize> {
+    /// What it takes to keep it; `None` where it is true of one moment only.
+    pub(super) fn to_keep(&self) -> Option<Weight> {
+        let without_end = |bytes| Weight { bytes, ends: None };
         match self {
             Self::Verified(Ok(verdict)) | Self::Shared(verdict) => {
-                (!verdict.has_end).then(|| verdict.bytes())
+                Some(Weight { bytes: verdict.bytes(), ends: verdict.ends })
             }
-            Self::Mutated(Ok(reference)) => Some(reference.len()),
+            Self::Mutated(Ok(reference)) => Some(without_end(reference.len())),
             Self::Verified(Err(failure)) | Self::Mutated(Err(failure)) => {
-                (!failure.is_transient).then_some(failure.text.len())
+                (!failure.is_transient).then(|| without_end(failure.text.len()))
             }
         }
     }

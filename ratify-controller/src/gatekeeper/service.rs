@@ -111,7 +111,7 @@ impl Service {
             waiting_bytes: config.waiting_bytes,
         };
         let keep = Keep { for_: config.keep_late, bytes: config.late_bytes };
-        let flights = Arc::new(Flights::new(bounds, keep, Outcome::bytes_to_keep));
+        let flights = Arc::new(Flights::new(bounds, keep, Outcome::to_keep));
         let (_, times) = watch::channel(config.times());
         let (rules, hurry) = (RulesInForce::default(), watch::Sender::new(None));
         let (verdicts, measures) = (VerdictCache::default(), Arc::default());

@@ -2,6 +2,8 @@
 //! written once; an answer differs in trace id and time alone, so a kept verdict is answered byte
 //! for byte as a fresh one.
 
+use std::time::SystemTime;
+
 use jiff::Timestamp;
 use ratify_core::{
     NestedVerifierReport, Reports, VerifierReport, VerifyResult, capped_line, go_json,
@@ -21,9 +23,8 @@ pub(crate) struct Verdict {
     pub(crate) is_success: bool,
     /// The reports: an array of JSON as Go writes it, or empty where there is none.
     pub(crate) reports: Box<str>,
-    /// Whether something that it rests on ends at a time that is known. The cache heeds the time;
-    /// who does not keeps no such verdict.
-    pub(crate) has_end: bool,
+    /// When the first of what it rests on ends. Who keeps it heeds that.
+    pub(crate) ends: Option<SystemTime>,
     /// For the log: what the image stood for, where that was found out here.
     pub(crate) digest: Box<str>,
     /// For the log: who judged, and how.
@@ -41,19 +42,21 @@ impl Verdict {
             false => go_json::to_string(&result.verifier_reports)?,
         };
         let (version, reports) = (version.into(), reports.into_boxed_str());
-        let has_end = result.standing().valid_until.is_some();
+        let ends = result.standing().valid_until;
         let (digest, verifiers) = (Box::default(), who_judged(&result.verifier_reports));
-        Ok(Self { version, is_success: result.is_success, reports, has_end, digest, verifiers })
+        Ok(Self { version, is_success: result.is_success, reports, ends, digest, verifiers })
     }
 
-    /// A success whose reports were written before; `None` where they are none.
-    pub(crate) fn of_written(version: &str, reports: &str) -> Option<Self> {
+    /// A success whose reports were written before, and which counts until then; `None` where they
+    /// are none.
+    pub(crate) fn of_written(version: &str, reports: &str, ends: SystemTime) -> Option<Self> {
         let verifiers = match reports {
             "" => Box::default(),
             reports => who_judged(&serde_json::from_str(reports).ok()?),
         };
         let (version, reports) = (version.into(), reports.into());
-        Some(Self { version, is_success: true, reports, verifiers, ..Self::default() })
+        let ends = Some(ends);
+        Some(Self { version, is_success: true, reports, ends, verifiers, ..Self::default() })
     }
 
     /// The same of an image that stands for this.
@@ -137,11 +140,13 @@ mod tests {
         for result in [config, rego] {
             let verdict = Verdict::new("0.2.0", &result).unwrap();
             assert_eq!(&*verdict.verifiers, "sbom:true,scan:false");
-            assert_eq!(Verdict::of_written("0.2.0", &verdict.reports), Some(verdict));
+            let ends = SystemTime::UNIX_EPOCH;
+            let expected = Verdict { ends: Some(ends), ..verdict };
+            assert_eq!(Verdict::of_written("0.2.0", &expected.reports, ends), Some(expected));
         }
         let many = vec![report("x", true); 1000];
         let many = Verdict::new("", &VerifyResult::new(true, many)).unwrap();
         assert_eq!(many.verifiers.len(), MAX_VERIFIERS_BYTES);
-        assert_eq!(Verdict::of_written("0.2.0", "{"), None);
+        assert_eq!(Verdict::of_written("0.2.0", "{", SystemTime::UNIX_EPOCH), None);
     }
 }

@@ -41,6 +41,6 @@ impl Seal {
         now: SystemTime,
     ) -> Option<(String, SystemTime)> {
         let opened = self.0.open(question, entry, now).ok()?;
-        Some((opened.verdict.reports.into(), opened.ends))
+        Some((opened.reports.into(), opened.ends?))
     }
 }

@@ -80,7 +80,7 @@ impl Shared {
     }
 
     /// What another replica decided, and until when that counts.
-    pub(super) async fn get(&self, key: &[u8]) -> Option<(Verdict, SystemTime)> {
+    pub(super) async fn get(&self, key: &[u8]) -> Option<Verdict> {
         let open = self.link.open()?;
         let entry = match self.link.read(&open, &open.seal.name(key)).await {
             Ok(Some(entry)) if !entry.is_empty() => entry,
@@ -95,9 +95,9 @@ impl Shared {
             }
         };
         match open.seal.open(key, &entry, SystemTime::now()) {
-            Ok(opened) => {
+            Ok(verdict) => {
                 self.counters.shared_hits.add();
-                Some((opened.verdict, opened.ends))
+                Some(verdict)
             }
             Err(refused) => {
                 self.counters.refused.add();

@@ -30,13 +30,6 @@ const TIMES_BYTES: usize = 8 + 8 + 1;
 /// The key that replicas share.
 pub(super) struct SealKey(hmac::Key);
 
-/// A verdict that another replica reached.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Opened {
-    pub(super) verdict: Verdict,
-    pub(super) ends: SystemTime,
-}
-
 /// Why an entry counts for nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
@@ -96,7 +89,7 @@ impl SealKey {
         key: &[u8],
         entry: &[u8],
         now: SystemTime,
-    ) -> Result<Opened, Refused> {
+    ) -> Result<Verdict, Refused> {
         if entry.len() < HEAD_BYTES + TIMES_BYTES || entry.len() > MAX_ENTRY_BYTES {
             return Err(Refused::Form);
         }
@@ -115,8 +108,7 @@ impl SealKey {
         if !is_of_now {
             return Err(Refused::Time);
         }
-        let verdict = read(text, usize::from(times[16])).ok_or(Refused::Form)?;
-        Ok(Opened { verdict, ends })
+        read(text, usize::from(times[16]), ends).ok_or(Refused::Form)
     }
 
     fn tag(&self, key: &[u8], body: &[u8]) -> hmac::Context {
@@ -129,14 +121,14 @@ impl SealKey {
     }
 }
 
-fn read(text: &[u8], version_bytes: usize) -> Option<Verdict> {
+fn read(text: &[u8], version_bytes: usize, ends: SystemTime) -> Option<Verdict> {
     let text = std::str::from_utf8(text).ok()?;
     let (version, reports) = text.split_at_checked(version_bytes)?;
     let is_array = serde_json::from_str::<Vec<IgnoredAny>>(reports).is_ok();
     if !is_array && !reports.is_empty() {
         return None;
     }
-    Verdict::of_written(version, reports)
+    Verdict::of_written(version, reports, ends)
 }
 
 fn milliseconds(at: SystemTime) -> Option<u64> {
@@ -175,7 +167,7 @@ mod tests {
     #[test]
     fn what_one_replica_seals_another_opens() {
         let opened = seal_key(1).open(KEY, &sealed(), at(50));
-        assert_eq!(opened, Ok(Opened { verdict: verdict(), ends: at(100) }));
+        assert_eq!(opened, Ok(Verdict { ends: Some(at(100)), ..verdict() }));
         assert_eq!(seal_key(1).name(KEY), seal_key(1).name(KEY));
         assert!(!seal_key(1).name(KEY).contains("image"));
     }

@@ -4,11 +4,11 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    time::{Duration, SystemTime},
 };
 
-use tokio::time::{Duration, Instant};
-
 use super::FlightKey;
+use crate::cache::{Now, Until};
 
 /// What an entry costs besides what it keeps.
 const ENTRY_BYTES: usize = 256;
@@ -20,6 +20,15 @@ pub(in crate::gatekeeper) struct Keep {
     pub(in crate::gatekeeper) for_: Duration,
     /// At most this many bytes.
     pub(in crate::gatekeeper) bytes: usize,
+}
+
+/// What it takes to keep an outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::gatekeeper) struct Weight {
+    /// About.
+    pub(in crate::gatekeeper) bytes: usize,
+    /// When the first of what it rests on ends.
+    pub(in crate::gatekeeper) ends: Option<SystemTime>,
 }
 
 /// Outcomes by their question. A question names the snapshot that answered it and all that decided in
@@ -34,7 +43,7 @@ pub(super) struct Late<T> {
 
 struct Kept<T> {
     outcome: Arc<T>,
-    until: Instant,
+    until: Until,
     bytes: usize,
 }
 
@@ -50,22 +59,29 @@ impl<T> Late<T> {
     }
 
     /// What is kept for a question.
-    pub(super) fn get(&mut self, key: &FlightKey, now: Instant) -> Option<Arc<T>> {
+    pub(super) fn get(&mut self, key: &FlightKey, now: Now) -> Option<Arc<T>> {
         let kept = self.kept.get(key)?;
-        if now < kept.until {
+        if kept.until.is_ahead(now) {
             return Some(Arc::clone(&kept.outcome));
         }
         self.drop_old(now);
         None
     }
 
-    /// Keeps an outcome of so many bytes. Where there is no room the tenant that has most loses
-    /// what it has kept for longest.
-    pub(super) fn put(&mut self, key: Arc<FlightKey>, outcome: Arc<T>, bytes: usize, now: Instant) {
+    /// Keeps an outcome, and no longer than what it rests on; whether it does. Where there is no room
+    /// the tenant that has most loses what it has kept for longest.
+    pub(super) fn put(
+        &mut self,
+        key: Arc<FlightKey>,
+        outcome: Arc<T>,
+        weight: Weight,
+        now: Now,
+    ) -> bool {
         self.drop_old(now);
-        let bytes = bytes + key.bytes() + ENTRY_BYTES;
-        if bytes > self.keep.bytes || self.kept.contains_key(&key) {
-            return;
+        let bytes = weight.bytes + key.bytes() + ENTRY_BYTES;
+        let until = Until::after(self.keep.for_, weight.ends, now);
+        if bytes > self.keep.bytes || !until.is_ahead(now) || self.kept.contains_key(&key) {
+            return false;
         }
         while self.bytes + bytes > self.keep.bytes {
             let most = self.tenants.iter().max_by_key(|(_, tenant)| tenant.bytes);
@@ -76,8 +92,8 @@ impl<T> Late<T> {
         tenant.keys.push_back(Arc::clone(&key));
         tenant.bytes += bytes;
         self.bytes += bytes;
-        let until = now + self.keep.for_;
         self.kept.insert(key, Kept { outcome, until, bytes });
+        true
     }
 
     /// How many are kept, those included that nobody will find any more, and how many bytes those take.
@@ -85,7 +101,7 @@ impl<T> Late<T> {
         (self.kept.len(), self.bytes)
     }
 
-    fn drop_old(&mut self, now: Instant) {
+    fn drop_old(&mut self, now: Now) {
         let names: Vec<_> = self.tenants.keys().cloned().collect();
         for name in names {
             while self.is_first_old(&name, now) {
@@ -94,11 +110,11 @@ impl<T> Late<T> {
         }
     }
 
-    /// All are kept for the same time, so the first of a tenant ends first.
-    fn is_first_old(&self, tenant: &Arc<str>, now: Instant) -> bool {
+    /// None is kept for longer than the others, so those that end earlier go soon.
+    fn is_first_old(&self, tenant: &Arc<str>, now: Now) -> bool {
         let first = self.tenants.get(tenant).and_then(|tenant| tenant.keys.front());
         let Some(first) = first else { return false };
-        let is_over = self.kept.get(first).is_none_or(|kept| kept.until <= now);
+        let is_over = self.kept.get(first).is_none_or(|kept| !kept.until.is_ahead(now));
         // Nobody asks by a configuration that is gone.
         is_over || first.snapshot.strong_count() == 0
     }

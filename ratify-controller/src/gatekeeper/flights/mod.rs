@@ -17,6 +17,7 @@ use std::{
     hash::{Hash, Hasher},
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::SystemTime,
 };
 
 use futures_util::FutureExt as _;
@@ -31,9 +32,14 @@ use tokio::{
 use tracing::Span;
 
 use super::asked::Source;
-use crate::{cache::Fingerprint, plugin::rules::Rules, state::Snapshot, telemetry::spans::Spot};
-pub(super) use late::Keep;
+use crate::{
+    cache::{Fingerprint, Now},
+    plugin::rules::Rules,
+    state::Snapshot,
+    telemetry::spans::Spot,
+};
 use late::Late;
+pub(super) use late::{Keep, Weight};
 pub(crate) use load::Load;
 use load::Tally;
 use queue::{Ask, Id, Next, Queue};
@@ -74,8 +80,8 @@ pub(super) struct Flights<T> {
     state: Mutex<State<T>>,
     /// Where work is done, wherever it is asked for.
     threads: Handle,
-    /// How many bytes an outcome has; `None` where it must not be kept.
-    weigh: fn(&T) -> Option<usize>,
+    /// What it takes to keep an outcome; `None` where it must not be kept.
+    weigh: fn(&T) -> Option<Weight>,
     /// How long it was until work began, in seconds.
     waited: Histogram,
 }
@@ -142,7 +148,7 @@ impl<T: Send + Sync + 'static> Flights<T> {
     ///
     /// # Panics
     /// Outside of a runtime.
-    pub(super) fn new(bounds: Bounds, keep: Keep, weigh: fn(&T) -> Option<usize>) -> Self {
+    pub(super) fn new(bounds: Bounds, keep: Keep, weigh: fn(&T) -> Option<Weight>) -> Self {
         let state = State {
             queue: Queue::new(bounds),
             ids: HashMap::new(),
@@ -176,7 +182,7 @@ impl<T: Send + Sync + 'static> Flights<T> {
     {
         let now = Instant::now();
         let mut state = self.lock();
-        if let Some(outcome) = state.late.get(&key, now) {
+        if let Some(outcome) = state.late.get(&key, of_both_clocks(now)) {
             state.tally.late_found += 1;
             return Ok(Waiting(Place::Landed(outcome), Source::Late));
         }
@@ -252,11 +258,14 @@ impl<T: Send + Sync + 'static> Flights<T> {
         drop(state);
         // Files are read for it, so not with the lock held. Who asks in between begins anew.
         let kept = landed.as_ref().and_then(|landed| landed.to_keep(self.weigh));
-        if let Some((key, outcome, bytes)) = kept {
-            log_late(&key);
+        if let Some((key, outcome, weight)) = kept {
             let mut state = self.lock();
-            state.late.put(key, outcome, bytes, now);
-            state.tally.late_kept += 1;
+            let is_kept = state.late.put(Arc::clone(&key), outcome, weight, of_both_clocks(now));
+            state.tally.late_kept += u64::from(is_kept);
+            drop(state);
+            if is_kept {
+                log_late(&key);
+            }
         }
         landed.into_iter().chain(overdue).for_each(Landed::tell);
     }
@@ -314,10 +323,10 @@ impl<T> State<T> {
 impl<T> Landed<T> {
     /// What is kept for who asks again: only what somebody has waited for in vain, and where all that
     /// decided about it is as it was.
-    fn to_keep(&self, weigh: fn(&T) -> Option<usize>) -> Option<(Arc<FlightKey>, Arc<T>, usize)> {
+    fn to_keep(&self, weigh: fn(&T) -> Option<Weight>) -> Option<(Arc<FlightKey>, Arc<T>, Weight)> {
         let outcome = self.landing.as_ref().ok().filter(|_| self.under_way.is_late)?;
-        let (key, bytes) = (&self.under_way.key, weigh(outcome)?);
-        key.still_decides().then(|| (Arc::clone(key), Arc::clone(outcome), bytes))
+        let (key, weight) = (&self.under_way.key, weigh(outcome)?);
+        key.still_decides().then(|| (Arc::clone(key), Arc::clone(outcome), weight))
     }
 
     fn tell(self) {
@@ -366,6 +375,11 @@ impl<T: Send + Sync + 'static> Drop for Ending<T> {
         // Nothing happens where it has landed.
         self.flights.land(self.id, Err(Lost::PushedOut));
     }
+}
+
+/// The same moment by the clock on the wall as well.
+fn of_both_clocks(now: Instant) -> Now {
+    Now { instant: now.into_std(), wall: SystemTime::now() }
 }
 
 /// Whoever looks why an image was refused and then was not finds it here.

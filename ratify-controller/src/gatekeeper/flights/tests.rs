@@ -13,6 +13,9 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 const BOUNDS: Bounds = Bounds { at_once: 8, behind: 8, waiting: 40, waiting_bytes: 1 << 20 };
+/// What this rests on ends in nine seconds, and what that rests on has just ended.
+const SOON_OVER: usize = 1000;
+const OVER: usize = 1001;
 const KEEP: Keep = Keep { for_: Duration::from_secs(30), bytes: 10_000 };
 
 struct Bench {
@@ -28,8 +31,13 @@ fn snapshot() -> Arc<Snapshot> {
 
 impl Bench {
     fn new(bounds: Bounds) -> Self {
-        // What is 0 must not be kept.
-        let weigh = |outcome: &usize| (*outcome > 0).then_some(100);
+        let weigh = |outcome: &usize| match *outcome {
+            // What is 0 must not be kept.
+            0 => None,
+            SOON_OVER => Some(Weight { bytes: 100, ends: Some(SystemTime::now() + 9 * SECOND) }),
+            OVER => Some(Weight { bytes: 100, ends: Some(SystemTime::now()) }),
+            _ => Some(Weight { bytes: 100, ends: None }),
+        };
         Self {
             flights: Arc::new(Flights::new(bounds, KEEP, weigh)),
             snapshot: snapshot(),
@@ -142,22 +150,40 @@ async fn who_asks_again_while_it_is_worked_on_waits_for_the_same() {
     assert_eq!(bench.worked(), 1);
 }
 
+/// Asks for what comes five seconds later, and waits for one.
+async fn late_by_four(bench: &Bench, outcome: usize) {
+    let terms = Terms { images: 1, give_up_at: Instant::now() + 30 * SECOND };
+    let worked = Arc::clone(&bench.worked);
+    let work = move || async move {
+        sleep(5 * SECOND).await;
+        worked.fetch_add(1, Ordering::SeqCst);
+        outcome
+    };
+    let waiting = bench.flights.join(bench.key("", "a"), terms, Spot::default(), work).unwrap();
+    assert!(timeout(SECOND, waiting.landed()).await.is_err());
+    sleep(5 * SECOND).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_must_not_be_kept_is_not() {
     let bench = Bench::new(BOUNDS);
-    for _ in 0..2 {
-        let terms = Terms { images: 1, give_up_at: Instant::now() + 30 * SECOND };
-        let worked = Arc::clone(&bench.worked);
-        let work = move || async move {
-            sleep(5 * SECOND).await;
-            worked.fetch_add(1, Ordering::SeqCst);
-            0
-        };
-        let waiting = bench.flights.join(bench.key("", "a"), terms, Spot::default(), work).unwrap();
-        assert!(timeout(SECOND, waiting.landed()).await.is_err());
-        sleep(5 * SECOND).await;
+    for outcome in [0, OVER] {
+        for _ in 0..2 {
+            late_by_four(&bench, outcome).await;
+        }
     }
-    assert_eq!(bench.worked(), 2);
+    assert_eq!((bench.worked(), bench.flights.load().0.tally.late_kept), (4, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_too_late_is_kept_no_longer_than_what_it_rests_on() {
+    let bench = Bench::new(BOUNDS);
+    late_by_four(&bench, SOON_OVER).await;
+    let again = || bench.within(SECOND, bench.key("", "a"), 5 * SECOND);
+    sleep(6 * SECOND).await;
+    assert_eq!(again().await, Some(SOON_OVER));
+    sleep(3 * SECOND).await;
+    assert_eq!(again().await, None, "it is worked on anew");
 }
 
 /// A program or a file that decides was exchanged, which no snapshot tells.

@@ -7,9 +7,11 @@ use ratify_controller::dev::{RegistryOptions, RunningRegistry};
 use serde_json::{Value, json};
 
 use super::{
-    Home, Server,
+    Home, STATEMENT, Server,
     cluster::{Controller, LOOKS, POLICY, STORE, define, documents, until},
-    config, put_app, verifier,
+    config, put_app,
+    signed::notary::{Notary, policy},
+    verifier,
 };
 use crate::{
     cluster::server::{Cluster, ClusterOptions},
@@ -128,6 +130,29 @@ async fn who_asks_again_gets_what_was_found_out_where_nothing_has_changed() {
         let item = server.ask(&image).await;
         assert!(is_allowed(&item), "{item} {}", server.log());
     }
+    assert_eq!(fs::read_to_string(home.path().join("calls")).unwrap(), "x\n", "it was asked once");
+}
+
+/// Most signatures count until their certificate ends, so that what rests on them has an end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_again_about_what_is_signed_gets_what_was_found_out() {
+    let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
+    let (home, image, notary) = (home(), put_app(&registry), Notary::new(&["release"]));
+    notary.sign(&image, "release", false).await;
+    let mut file = file(&home);
+    let stores = json!({"verificationCerts": [notary.root("release")]});
+    let mut notation = policy("enforce", stores)["verifiers"][0].clone();
+    notation["artifactTypes"] = json!("application/vnd.cncf.notary.signature");
+    file["verifier"]["plugins"][0]["artifactTypes"] = json!(STATEMENT);
+    file["verifier"]["plugins"].as_array_mut().unwrap().push(notation);
+    home.configure(&file);
+    let server = asked_in_vain(&home, &image).await;
+    let_go(&home);
+    until_said(|| server.log(), &[KEPT]).await;
+    let item = server.ask(&image).await;
+    assert!(is_allowed(&item), "{item} {}", server.log());
+    let reports = item["value"]["verifierReports"].as_array().unwrap();
+    assert!(reports.iter().any(|report| report["verifierName"] == "notation"), "{item}");
     assert_eq!(fs::read_to_string(home.path().join("calls")).unwrap(), "x\n", "it was asked once");
 }
 
