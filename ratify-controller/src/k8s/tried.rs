@@ -1,6 +1,6 @@
 //! [`Tried`]: whether every kind was listed, and everything that was listed then tried once. What
-//! is made later counts no more, and what belongs to a tenant is waited for in bounds: nobody but
-//! who administers the cluster keeps a pod from being ready.
+//! is made later counts no more, and what was listed is waited for in bounds: what is not tried yet
+//! denies, so that a registry that is away need not keep a pod from answering about everything else.
 
 use std::{
     collections::BTreeSet,
@@ -10,7 +10,10 @@ use std::{
 use super::{kind::Kind, resource::Key};
 use crate::health::Check;
 
-/// How long resources of namespaces are waited for.
+/// How long resources of the cluster are waited for: less than Helm waits for a release, 300 s.
+const CLUSTER_PATIENCE: Duration = Duration::from_secs(120);
+/// How long resources of namespaces are waited for: nobody but who administers the cluster keeps a
+/// pod from being ready for longer.
 const TENANTS_PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct Tried {
@@ -55,7 +58,8 @@ impl Tried {
         let Some((awaited, since)) = &self.awaited else { return };
         let of_cluster = awaited.iter().filter(|key| key.namespace.is_empty()).count();
         if of_cluster > 0 {
-            self.check.waiting(format!("{of_cluster} cluster-wide resources are not tried yet"));
+            let text = format!("{of_cluster} cluster-wide resources are not tried yet");
+            self.check.ready_from(*since + CLUSTER_PATIENCE, text);
         } else if awaited.is_empty() {
             self.check.ready("every kind is listed, every resource was tried");
         } else {
@@ -93,6 +97,20 @@ mod tests {
         assert!(readiness.is_ready());
         // Later ones do not count.
         tried.listed(&BTreeSet::new(), [key(store, "", "late")].iter());
+        assert!(readiness.is_ready());
+    }
+
+    #[test]
+    fn a_registry_that_is_away_keeps_a_pod_from_being_ready_in_bounds() {
+        let readiness = Readiness::default();
+        let mut tried = Tried::new(readiness.check("resources"));
+        let slow = key(Kind::ALL[3], "", "slow");
+        tried.listed(&BTreeSet::new(), [slow].iter());
+        tried.awaited.as_mut().unwrap().1 -= TENANTS_PATIENCE;
+        tried.tell();
+        assert!(!readiness.is_ready());
+        tried.awaited.as_mut().unwrap().1 -= CLUSTER_PATIENCE - TENANTS_PATIENCE;
+        tried.tell();
         assert!(readiness.is_ready());
     }
 
