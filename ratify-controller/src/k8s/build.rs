@@ -28,7 +28,6 @@ use super::{
     refused,
     resource::{Pin, Resource},
     tenant,
-    trusted::Asked,
 };
 use crate::{
     assemble::{self, Site},
@@ -39,6 +38,7 @@ use crate::{
         inventory::{InstalledPlugin, LoadedFor, Record},
         notation::is_notation_plugin,
         rules::{is_denial, is_untrusted},
+        trusted::Asked,
     },
     policy_file,
     runtime::Runtime,
@@ -222,7 +222,7 @@ async fn verifier(
     let address = made.address.as_deref();
     // What is built in is pulled from nowhere, but for a plugin of it.
     let source = entry.source.as_ref().filter(|_| built_in::takes_source(&entry));
-    let asked = source.and_then(|source| Asked::of(shared, rules, resource, source));
+    let asked = source.and_then(|source| asked(shared, rules, resource, source));
     let ready = match prepare(shared, rules, resource, address, source, pin).await {
         Ok(ready) => ready,
         Err(failed) => return Built { asked, ..*failed },
@@ -252,7 +252,7 @@ async fn store(
     let entry = made.entry;
     let address = made.address.as_deref();
     let source = entry.source.as_ref();
-    let asked = source.and_then(|source| Asked::of(shared, rules, resource, source));
+    let asked = source.and_then(|source| asked(shared, rules, resource, source));
     let ready = match prepare(shared, rules, resource, address, source, pin).await {
         Ok(ready) => ready,
         Err(failed) => return Built { asked, ..*failed },
@@ -387,6 +387,17 @@ async fn prepare(
     };
     ready.pin = Some(pin);
     Ok(ready)
+}
+
+/// What trust policies ask of a resource's plugin.
+fn asked(
+    shared: &Shared,
+    rules: &PluginRules,
+    resource: &Resource,
+    source: &PluginSource,
+) -> Option<Asked> {
+    let who = format!("{} {}", shared.identity, resource.uid);
+    Asked::of(&shared.runtime, rules, &scope(resource), source, &who)
 }
 
 fn loaded_for(shared: &Shared, resource: &Resource) -> LoadedFor {

@@ -1,6 +1,7 @@
 //! The manager: watches the nine kinds and keeps what is in force as they say. One task owns the
 //! state; jobs build and write beside it, so that a slow registry holds up no other resource.
 
+mod apply;
 mod count;
 mod force;
 mod open;
@@ -36,7 +37,6 @@ use super::{
     resource::{Key, Pin, Resource},
     resource_counts::ResourceCounts,
     tried::Tried,
-    trusted::{Again, Asked},
     volume,
     watch::{self, Seen},
     write::{Verdict, write},
@@ -45,7 +45,8 @@ use crate::{
     health::Check,
     plugin::{
         inventory::{Inventory, Record},
-        rules::{self, Rules},
+        rules::Rules,
+        trusted::{Again, Asked},
     },
     runtime::Runtime,
     state::Active,
@@ -393,87 +394,6 @@ impl Manager {
                 self.queue.failed(&key, Instant::now());
             }
         }
-    }
-
-    /// Puts what was built in force, and then says so in the status.
-    fn apply(&mut self, resource: Resource, built: Built, rules: Arc<Rules>) {
-        let key = resource.key.clone();
-        let before = self.take_done(&key).filter(|done| done.uid == resource.uid);
-        // What is denied is not kept as the last good one.
-        let is_denied = built.part.as_ref().is_err_and(rules::is_denial);
-        let kept = before.as_ref().is_some_and(|done| done.lets_run(&built)) && !is_denied;
-        let Built { part, stand_in, retry, pin, plugin, tag, directory, keys, asked, installed } =
-            built;
-        let error = self.put_in_force(&resource, part, stand_in, kept).err();
-        let in_force = error.is_none() || kept;
-        // A pin that this process did not make may be old.
-        let is_old_pin = before.is_none() && resource.pin().is_some() && resource.pin() == pin;
-        let (ran_before, kept_directory, admitted_before) = before
-            .as_ref()
-            .map(|done| (done.runs.clone(), done.directory.clone(), done.admitted.clone()))
-            .unwrap_or_default();
-        if error.is_none() && kept_directory != directory {
-            kept_directory.iter().for_each(|left| volume::forget(&key, left.clone()));
-        }
-        let runs = if error.is_none() { plugin.clone() } else { ran_before.clone() };
-        let runs = runs.filter(|_| !is_denied);
-        let admitted = if error.is_none() { installed } else { admitted_before.filter(|_| kept) };
-        let directory = if error.is_none() { directory } else { directory.or(kept_directory) };
-        let kept = kept && error.is_some();
-        let is_by_tag = tag.is_some();
-        let remark = self.composition.remark(key.kind, self.open);
-        let (now, properties) = (Instant::now(), keys.properties);
-        let refreshed = keys.refresh.and_then(|interval| now.checked_add(interval));
-        let verdict = Verdict {
-            kept,
-            error,
-            plugin,
-            is_by_tag,
-            remark,
-            moved_to: None,
-            ran_before,
-            properties,
-        };
-        // A failure is said once: what v1 makes of the status is not answered at each try.
-        let told = verdict.error.is_some()
-            && before.is_some_and(|before| {
-                let is_same = before.generation == resource.generation && before.pin == pin;
-                before.told && is_same && before.verdict.is_same(&verdict)
-            });
-        let done = Done {
-            uid: resource.uid.clone(),
-            generation: resource.generation,
-            in_force,
-            settled: !retry,
-            rules,
-            pin,
-            verdict: Arc::new(verdict),
-            told,
-            runs,
-            next_look: match &tag {
-                Some(tag) => tag.next_look(now, is_old_pin),
-                None => refreshed,
-            },
-            tag,
-            directory,
-            next_check: asked.as_ref().filter(|_| admitted.is_some()).and_then(|a| a.next(now)),
-            asked,
-            admitted,
-        };
-        self.put_done(key.clone(), done);
-        // The latest status counts: the claim changed it meanwhile.
-        let (seen, resource) =
-            (resource.pin(), self.resources.get(&key).cloned().unwrap_or(resource));
-        let agreed = resource.pin().filter(|agreed| is_by_tag && Some(agreed) != seen.as_ref());
-        if agreed.is_some_and(|agreed| !self.is_done_as(&key, &agreed)) {
-            // Others agreed on another digest while this was built: it is built instead.
-            return self.queue.succeeded(&key, Some(Instant::now()));
-        }
-        self.tell(resource);
-    }
-
-    fn is_done_as(&self, key: &Key, agreed: &Pin) -> bool {
-        self.done.get(key).is_some_and(|done| done.pin.as_ref() == Some(agreed))
     }
 
     /// What was deleted is in force no more, whatever else is being done.

@@ -35,7 +35,6 @@ pub mod secrets;
 pub mod status;
 mod tenant;
 mod tried;
-mod trusted;
 mod volume;
 pub mod waits;
 mod watch;

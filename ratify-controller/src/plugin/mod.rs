@@ -17,4 +17,5 @@ pub mod sign;
 pub mod signatures;
 pub mod store;
 pub mod trust;
+pub(crate) mod trusted;
 pub mod verifier;

@@ -6,11 +6,13 @@ use std::{sync::Arc, time::Instant};
 use jiff::Timestamp;
 
 use super::{Done, Manager, Step, work};
-use crate::k8s::{
-    build::Built,
-    refused,
-    resource::{Key, Resource},
-    trusted::Again,
+use crate::{
+    k8s::{
+        build::Built,
+        refused,
+        resource::{Key, Resource},
+    },
+    plugin::trusted::Again,
 };
 
 impl Done {
@@ -43,7 +45,7 @@ impl Manager {
         let Some((asked, runs)) = asked.filter(|_| is_due) else { return false };
         let (shared, resource) = (Arc::clone(&self.shared), resource.clone());
         self.spawn(key.clone(), async move {
-            let again = asked.again(&shared, &resource, &runs).await;
+            let again = asked.again(&shared.runtime, &resource.key, &runs).await;
             Step::Asked(resource, again)
         });
         true

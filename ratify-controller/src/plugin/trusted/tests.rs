@@ -11,7 +11,8 @@ fn digest(byte: u8) -> Digest {
 fn asked(is_enforced: bool) -> Asked {
     let entry = json!({"source": {"artifact": "r.example.com/p:1"}});
     let source = PluginSource::from_entry(entry.as_object().unwrap()).unwrap().unwrap();
-    Asked { source, by: Some(digest(1)), is_enforced, interval: None }
+    let scope = SecretScope::Cluster;
+    Asked { source, scope, by: Some(digest(1)), is_enforced, interval: None }
 }
 
 fn at(second: i64) -> Timestamp {
@@ -61,7 +62,7 @@ fn what_the_same_policies_admitted_goes_on_until_what_they_know_of_its_signer_en
 fn each_pod_asks_about_each_plugin_in_its_own_time_a_tenth_more_or_less() {
     let hour = Duration::from_secs(3600);
     let times: std::collections::BTreeSet<_> =
-        (0..50).map(|n| spread(hour, &format!("pod-{}", n % 5), &n.to_string())).collect();
+        (0..50).map(|n| spread(hour, &format!("pod-{} {n}", n % 5))).collect();
     assert!(times.len() > 25, "{times:?}");
     assert!(times.iter().all(|time| (3240..=3960).contains(&time.as_secs())), "{times:?}");
 }

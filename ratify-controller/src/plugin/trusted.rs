@@ -1,28 +1,29 @@
-//! [`Asked`]: what trust policies ask of a resource's plugin. A plugin that runs is asked about again every
-//! few hours, and by nothing that judges an image: a certificate may be revoked meanwhile.
+//! [`Asked`]: what trust policies ask of a plugin. One that runs is asked about again every few hours,
+//! and by nothing that judges an image: a certificate may be revoked meanwhile.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Display,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use ratify_core::{
     Algorithm, Digest, Error, ErrorCode, Reference,
     config::{PluginRules, PluginSource},
 };
-use ratify_store_oras::{Origin, digest_of};
+use ratify_store_oras::{Origin, auth::SecretScope, digest_of};
 
-use super::{
-    build::{Shared, scope},
-    resource::Resource,
-};
-use crate::plugin::{install::InstallError, inventory::Record, signatures::Admission};
+use super::{install::InstallError, inventory::Record, signatures::Admission};
+use crate::runtime::Runtime;
 
 /// How long asking may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is asked, and how often.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     source: PluginSource,
+    scope: SecretScope,
     /// The policies and keys; `None` where they are not known.
     by: Option<Digest>,
     is_enforced: bool,
@@ -31,7 +32,7 @@ pub(super) struct Asked {
 }
 
 /// What was said when it was asked again.
-pub(super) enum Again {
+pub(crate) enum Again {
     /// The same; until when that counts.
     Same(Option<Timestamp>),
     /// It may not run.
@@ -41,32 +42,34 @@ pub(super) enum Again {
 }
 
 impl Asked {
-    /// What is asked of the plugin of a source; `None` where nobody asks for anything.
-    pub(super) fn of(
-        shared: &Shared,
+    /// What is asked of the plugin of a source; `None` where nobody asks for anything. `who` tells
+    /// one that asks about one plugin from all others.
+    pub(crate) fn of(
+        runtime: &Runtime,
         rules: &PluginRules,
-        resource: &Resource,
+        scope: &SecretScope,
         source: &PluginSource,
+        who: &str,
     ) -> Option<Self> {
-        let of_cluster = rules.trust_policy.as_ref();
-        let signatures = shared.runtime.signatures(source, of_cluster, &scope(resource))?;
+        let signatures = runtime.signatures(source, rules.trust_policy.as_ref(), scope)?;
         let interval = signatures.recheck_interval();
         Some(Self {
             source: source.clone(),
+            scope: scope.clone(),
             by: signatures.basis(),
             is_enforced: signatures.is_enforced(),
-            interval: interval.map(|interval| spread(interval, &shared.identity, &resource.uid)),
+            interval: interval.map(|interval| spread(interval, who)),
         })
     }
 
     /// When it is asked again.
-    pub(super) fn next(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn next(&self, now: Instant) -> Option<Instant> {
         self.interval.and_then(|interval| now.checked_add(interval))
     }
 
     /// Whether what runs goes on where what the spec says was not had, for a reason that is no denial: it
     /// has to have been admitted by the same policies and keys.
-    pub(super) fn lets_run(&self, runs: Option<&Record>, error: &Error, now: Timestamp) -> bool {
+    pub(crate) fn lets_run(&self, runs: Option<&Record>, error: &Error, now: Timestamp) -> bool {
         let Some(runs) = runs.filter(|_| self.is_enforced) else { return true };
         let is_by_these = self.by.is_some() && runs.admitted_by == self.by;
         let counts = |cause: &InstallError| runs.is_admitted_in_spite_of(cause, now);
@@ -74,11 +77,16 @@ impl Asked {
     }
 
     /// Asks who signed what runs. Nothing of the plugin is fetched.
-    pub(super) async fn again(&self, shared: &Shared, resource: &Resource, runs: &Record) -> Again {
-        match self.judge(shared, resource, runs).await {
+    pub(crate) async fn again(
+        &self,
+        runtime: &Runtime,
+        of: &(dyn Display + Sync),
+        runs: &Record,
+    ) -> Again {
+        match self.judge(runtime, runs).await {
             Ok(admission) if admission.signers == runs.signers => {
                 for warning in &admission.warnings {
-                    tracing::warn!("{}: {warning}", resource.key);
+                    tracing::warn!("{of}: {warning}");
                 }
                 Again::Same(admission.until.and_then(|until| Timestamp::try_from(until).ok()))
             }
@@ -92,17 +100,12 @@ impl Asked {
         }
     }
 
-    async fn judge(
-        &self,
-        shared: &Shared,
-        resource: &Resource,
-        runs: &Record,
-    ) -> Result<Admission, InstallError> {
-        let (rules, scope) = (shared.runtime.rules.now(), scope(resource));
+    async fn judge(&self, runtime: &Runtime, runs: &Record) -> Result<Admission, InstallError> {
+        let (rules, scope) = (runtime.rules.now(), &self.scope);
         let of_cluster = rules.plugins.trust_policy.as_ref();
-        let signatures = shared.runtime.signatures(&self.source, of_cluster, &scope);
+        let signatures = runtime.signatures(&self.source, of_cluster, scope);
         let Some(signatures) = signatures else { return Ok(Admission::default()) };
-        let client = shared.runtime.plugin_client(Some(&self.source), &scope);
+        let client = runtime.plugin_client(Some(&self.source), scope);
         let client = client.map_err(|error| InstallError::Registry(error.to_string()))?;
         let origin = Origin::from(client);
         let reference = Reference::parse_exact(&runs.artifact)?;
@@ -113,8 +116,8 @@ impl Asked {
 }
 
 /// A tenth more or less, by which pod asks and about what: so not all of them ask at once.
-fn spread(interval: Duration, identity: &str, uid: &str) -> Duration {
-    let digest = digest_of(Algorithm::Sha256, format!("{identity} {uid}").as_bytes());
+fn spread(interval: Duration, who: &str) -> Duration {
+    let digest = digest_of(Algorithm::Sha256, who.as_bytes());
     let byte = u8::from_str_radix(digest.hex().get(..2).unwrap_or_default(), 16);
     interval.mul_f64(0.9 + 0.2 * f64::from(byte.unwrap_or_default()) / 255.0)
 }
