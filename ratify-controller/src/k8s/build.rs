@@ -35,10 +35,10 @@ use crate::{
     plugin::{
         confined::Confinement,
         install::Ran,
-        inventory::{InstalledPlugin, LoadedFor, Record},
+        inventory::{InstalledPlugin, LoadedFor},
         notation::is_notation_plugin,
         rules::{is_denial, is_untrusted},
-        trusted::Asked,
+        trusted::{Asked, Running},
     },
     policy_file,
     runtime::Runtime,
@@ -78,7 +78,7 @@ pub(super) struct Built {
     /// What trust policies ask of its plugin.
     pub(super) asked: Option<Asked>,
     /// What was installed.
-    pub(super) installed: Option<Record>,
+    pub(super) installed: Option<Running>,
 }
 
 impl Built {
@@ -292,6 +292,7 @@ struct Ready {
     dirs: Vec<PathBuf>,
     pin: Option<Pin>,
     tag: Option<Tag>,
+    source: Option<PluginSource>,
     scope: SecretScope,
     /// The directory of a namespace that programs may not lead out of.
     own: Option<Confinement>,
@@ -342,7 +343,8 @@ impl Ready {
         let installed = made.as_ref().ok().and_then(|(_, installed)| installed.as_deref());
         let plugin = plugin_status(shared, resource, self.pin.as_ref(), installed);
         let directory = self.pin.as_ref().and_then(|_| self.dirs.into_iter().next());
-        let installed = installed.map(|installed| installed.record().clone());
+        let record = installed.map(|installed| installed.record().clone());
+        let installed = self.source.zip(record).map(|(source, record)| Running { source, record });
         let part = made.map(|(part, _)| Some(part));
         let (pin, tag) = (self.pin, self.tag);
         Built { retry, pin, plugin, tag, directory, installed, ..Built::of(part) }
@@ -361,8 +363,9 @@ async fn prepare(
     let denied = |denial: Denial| failed(ErrorCode::ConfigInvalid.error().with_source(denial));
     let (dirs, own) = directories(shared, rules, resource, address).map_err(denied)?;
     let (scope, loaded_for) = (scope(resource), loaded_for(shared, resource));
+    let ran = ran(resource);
     let mut ready =
-        Ready { dirs, pin: None, tag: None, scope, own, loaded_for, ran: ran(resource) };
+        Ready { dirs, pin: None, tag: None, source: source.cloned(), scope, own, loaded_for, ran };
     let Some(source) = source else { return Ok(ready) };
     if resource.key.kind.namespaced {
         tenant::check_source(rules, source, ready.own.as_ref()).await.map_err(denied)?;
@@ -396,8 +399,13 @@ fn asked(
     resource: &Resource,
     source: &PluginSource,
 ) -> Option<Asked> {
-    let who = format!("{} {}", shared.identity, resource.uid);
+    let who = who_asks(shared, resource);
     Asked::of(&shared.runtime, rules, &scope(resource), source, &who)
+}
+
+/// Tells this pod that asks about a resource's plugin from all others.
+pub(super) fn who_asks(shared: &Shared, resource: &Resource) -> String {
+    format!("{} {}", shared.identity, resource.uid)
 }
 
 fn loaded_for(shared: &Shared, resource: &Resource) -> LoadedFor {

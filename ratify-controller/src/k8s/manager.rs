@@ -44,9 +44,9 @@ use super::{
 use crate::{
     health::Check,
     plugin::{
-        inventory::{Inventory, Record},
+        inventory::Inventory,
         rules::Rules,
-        trusted::{Again, Asked},
+        trusted::{Again, Asked, Running, Still},
     },
     runtime::Runtime,
     state::Active,
@@ -79,6 +79,8 @@ enum Step {
     Built(Box<(Resource, Built, Arc<Rules>)>),
     /// Who signed what runs, asked again.
     Asked(Resource, Again),
+    /// The same of what runs of an older spec; when it was begun.
+    AskedOfOlder(Resource, Instant, Still),
     /// What a tag stands for now.
     Looked(Resource, ratify_core::Result<Digest>),
     /// Whether this was said in the status.
@@ -110,9 +112,13 @@ struct Done {
     /// What trust policies ask of its plugin.
     asked: Option<Asked>,
     /// What of it is in force that was installed.
-    admitted: Option<Record>,
+    admitted: Option<Running>,
+    /// The generation that this was built of.
+    admitted_of: i64,
     /// When it is asked again who signed that.
     next_check: Option<Instant>,
+    /// Why what ran of an older spec does not any more.
+    ended: Option<String>,
 }
 
 struct Manager {
@@ -262,6 +268,7 @@ impl Manager {
             done.in_force = false;
         }
         let now = Instant::now();
+        self.done.values_mut().for_each(|done| done.check_by(now));
         for (key, resource) in &self.resources {
             self.abandon(key);
             self.queue.push(key.clone(), work(resource), now);
@@ -305,6 +312,7 @@ impl Manager {
             let Some(key) = self.queue.pop(Instant::now()) else { return };
             match self.resources.get(&key).cloned() {
                 None => self.queue.succeeded(&key, None),
+                Some(resource) if self.asks_of_older(&key, &resource) => {}
                 Some(resource) if self.is_tried(&resource) && self.done[&key].settled => {
                     self.look_after(key, resource);
                 }
@@ -348,6 +356,11 @@ impl Manager {
             self.queue.succeeded(key, next);
         } else {
             self.queue.failed(key, Instant::now());
+            // What runs of an older spec is asked about in its own time.
+            let check = done.filter(|done| done.runs_older()).and_then(|done| done.next_check);
+            if let Some((check, resource)) = check.zip(self.resources.get(key)) {
+                self.queue.push(key.clone(), work(resource), check);
+            }
         }
     }
 
@@ -375,8 +388,14 @@ impl Manager {
             Ok((_, Step::Asked(resource, again))) if self.is_current(&resource) => {
                 self.was_asked_again(resource, again);
             }
+            Ok((_, Step::AskedOfOlder(resource, begun, still))) if self.is_current(&resource) => {
+                self.was_asked_of_older(resource, begun, still);
+            }
             // What was built of is no more; what is instead is waiting.
-            Ok((_, Step::Built(_) | Step::Looked(..) | Step::Asked(..))) => {
+            Ok((
+                _,
+                Step::Built(_) | Step::Looked(..) | Step::Asked(..) | Step::AskedOfOlder(..),
+            )) => {
                 self.queue.succeeded(&key, None);
             }
             Ok((_, Step::Written(verdict, is_told))) => {

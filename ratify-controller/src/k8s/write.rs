@@ -36,6 +36,20 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
+    /// The same of a resource of which nothing is in force any more.
+    pub(super) fn refused(&self, error: Option<Error>) -> Self {
+        Self {
+            error,
+            kept: false,
+            plugin: None,
+            is_by_tag: self.is_by_tag,
+            moved_to: None,
+            remark: self.remark,
+            ran_before: None,
+            properties: None,
+        }
+    }
+
     /// The same of a resource in force, with its tag at another digest.
     pub(super) fn with_tag_at(&self, moved_to: Option<Digest>) -> Self {
         let plugin = self.plugin.clone();

@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use ratify_core::{
-    Algorithm, Digest, Error, ErrorCode, Reference,
+    Algorithm, Digest, Error, ErrorCode, Reference, capped_line,
     config::{PluginRules, PluginSource},
 };
 use ratify_store_oras::{Origin, auth::SecretScope, digest_of};
@@ -18,6 +18,10 @@ use crate::runtime::Runtime;
 
 /// How long asking may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How soon it is asked again what was not found out, or what ended a plugin.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+/// Why it was not found out is cut to this.
+const MAX_WHY: usize = 1000;
 
 /// What is asked, and how often.
 #[derive(Debug, Clone)]
@@ -35,10 +39,47 @@ pub(crate) struct Asked {
 pub(crate) enum Again {
     /// The same; until when that counts.
     Same(Option<Timestamp>),
+    /// It is admitted, but signed by others.
+    Other(Admission),
     /// It may not run.
     Denied(Error),
-    /// Something else, or nothing: what it comes to is found out by building it.
-    Other,
+    /// It was not found out.
+    Unknown(InstallError),
+}
+
+/// What runs, and what it was pulled by.
+#[derive(Debug, Clone)]
+pub(crate) struct Running {
+    pub(crate) source: PluginSource,
+    pub(crate) record: Record,
+}
+
+/// What comes of asking about what runs, where nothing else is built in its place.
+pub(crate) enum Still {
+    /// It runs on, admitted as this says; how soon it is asked about again.
+    Runs(Box<Record>, Option<Duration>),
+    /// It may not run.
+    Ends(Error),
+}
+
+impl Running {
+    /// Asks who signed it by the rules and keys of now, and decides by what is said.
+    pub(crate) async fn ask(
+        &self,
+        runtime: &Runtime,
+        scope: &SecretScope,
+        who: &str,
+        of: &(dyn Display + Sync),
+    ) -> Still {
+        let (rules, record) = (runtime.rules.now(), self.record.clone());
+        match Asked::of(runtime, &rules.plugins, scope, &self.source, who) {
+            None => Still::Runs(Box::new(record), None),
+            Some(asked) => {
+                let again = asked.again(runtime, of, &record).await;
+                asked.decide(again, record, of, Timestamp::now())
+            }
+        }
+    }
 }
 
 impl Asked {
@@ -90,13 +131,44 @@ impl Asked {
                 }
                 Again::Same(admission.until.and_then(|until| Timestamp::try_from(until).ok()))
             }
-            Err(InstallError::Denied(denial)) => {
-                let error = ErrorCode::DownloadPluginFailure
-                    .detail("the plugin that runs may not run any more")
-                    .with_source(InstallError::Denied(denial));
-                Again::Denied(error)
+            Ok(admission) => Again::Other(admission),
+            Err(denied @ InstallError::Denied(_)) => Again::Denied(no_more(denied)),
+            Err(cause) => Again::Unknown(cause),
+        }
+    }
+
+    /// What follows for what runs: a registry that is away ends nothing, and neither does a responder,
+    /// as long as the last answer counts.
+    fn decide(
+        &self,
+        again: Again,
+        record: Record,
+        of: &(dyn Display + Sync),
+        now: Timestamp,
+    ) -> Still {
+        let admitted = |signers, admitted_until| {
+            let admitted_by = self.by.clone();
+            let record = Record { signers, admitted_by, admitted_until, ..record.clone() };
+            Still::Runs(Box::new(record), self.interval)
+        };
+        match again {
+            Again::Same(until) => admitted(record.signers.clone(), until),
+            Again::Other(Admission { signers, warnings, until }) => {
+                for warning in &warnings {
+                    tracing::warn!("{of}: {warning}");
+                }
+                admitted(signers, until.and_then(|until| Timestamp::try_from(until).ok()))
             }
-            Ok(_) | Err(_) => Again::Other,
+            Again::Denied(error) => Still::Ends(error),
+            Again::Unknown(cause) => {
+                let error = no_more(cause);
+                if !self.lets_run(Some(&record), &error, now) {
+                    return Still::Ends(error);
+                }
+                let why = capped_line(&error.to_string(), MAX_WHY);
+                tracing::warn!("{of} runs on, though it was not found out who signed it: {why}");
+                Still::Runs(Box::new(record), self.interval.map(|interval| interval.min(SOON)))
+            }
         }
     }
 
@@ -113,6 +185,12 @@ impl Asked {
         let give_up_at = Some(Instant::now() + PATIENCE);
         signatures.judge(&origin, &reference, root, manifest, give_up_at).await
     }
+}
+
+fn no_more(cause: InstallError) -> Error {
+    ErrorCode::DownloadPluginFailure
+        .detail("the plugin that runs may not run any more")
+        .with_source(cause)
 }
 
 /// A tenth more or less, by which pod asks and about what: so not all of them ask at once.

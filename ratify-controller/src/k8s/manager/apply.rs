@@ -21,8 +21,11 @@ impl Manager {
         // What is denied is not kept as the last good one.
         let is_denied = built.part.as_ref().is_err_and(rules::is_denial);
         let kept = before.as_ref().is_some_and(|done| done.lets_run(&built)) && !is_denied;
+        let ended = before.as_ref().and_then(|done| done.ended.clone());
+        let built = built.after(&resource, ended.as_deref());
         let Built { part, stand_in, retry, pin, plugin, tag, directory, keys, asked, installed } =
             built;
+        let now = Instant::now();
         let error = self.put_in_force(&resource, part, stand_in, kept).err();
         let in_force = error.is_none() || kept;
         // A pin that this process did not make may be old.
@@ -36,12 +39,21 @@ impl Manager {
         }
         let runs = if error.is_none() { plugin.clone() } else { ran_before.clone() };
         let runs = runs.filter(|_| !is_denied);
+        let checked = before.as_ref().map(|done| (done.next_check, done.admitted_of));
+        let checked = checked.filter(|_| kept && error.is_some());
         let admitted = if error.is_none() { installed } else { admitted_before.filter(|_| kept) };
+        let next_check = asked.as_ref().filter(|_| admitted.is_some()).and_then(|a| a.next(now));
+        // What runs of an older spec is asked about when it would have been anyway.
+        let (next_check, admitted_of) = match checked {
+            Some((known, of)) if of != resource.generation => (known, of),
+            _ => (next_check, resource.generation),
+        };
+        let ended = ended.filter(|_| error.is_some());
         let directory = if error.is_none() { directory } else { directory.or(kept_directory) };
         let kept = kept && error.is_some();
         let is_by_tag = tag.is_some();
         let remark = self.composition.remark(key.kind, self.open);
-        let (now, properties) = (Instant::now(), keys.properties);
+        let properties = keys.properties;
         let refreshed = keys.refresh.and_then(|interval| now.checked_add(interval));
         let verdict = Verdict {
             kept,
@@ -75,9 +87,11 @@ impl Manager {
             },
             tag,
             directory,
-            next_check: asked.as_ref().filter(|_| admitted.is_some()).and_then(|a| a.next(now)),
+            next_check,
             asked,
             admitted,
+            admitted_of,
+            ended,
         };
         self.put_done(key.clone(), done);
         // The latest status counts: the claim changed it meanwhile.

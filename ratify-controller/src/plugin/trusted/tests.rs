@@ -66,3 +66,38 @@ fn each_pod_asks_about_each_plugin_in_its_own_time_a_tenth_more_or_less() {
     assert!(times.len() > 25, "{times:?}");
     assert!(times.iter().all(|time| (3240..=3960).contains(&time.as_secs())), "{times:?}");
 }
+
+#[test]
+fn what_runs_is_ended_by_a_denial_and_by_what_nobody_knows_any_more_and_by_no_outage() {
+    let (by, of) = (Some(digest(1)), "verifier sample");
+    let signed = Record { signers: vec!["a".into()], ..runs(by.clone(), Some(at(100))) };
+    let minute = Some(Duration::from_secs(60));
+    let asked = |is_enforced| Asked { interval: minute.map(|m| m * 60), ..asked(is_enforced) };
+    let decide = |again, now| asked(true).decide(again, signed.clone(), &of, at(now));
+    let goes_on = |still: Still| match still {
+        Still::Runs(record, soon) => Some((*record, soon)),
+        Still::Ends(_) => None,
+    };
+    let (record, soon) = goes_on(decide(Again::Same(Some(at(200))), 1)).unwrap();
+    assert_eq!(
+        (record.admitted_until, record.signers, soon),
+        (Some(at(200)), vec!["a".into()], minute.map(|m| m * 60))
+    );
+    let others = Admission { signers: vec!["b".into()], ..Admission::default() };
+    let (record, _) = goes_on(decide(Again::Other(others), 1)).unwrap();
+    assert_eq!((record.admitted_by, record.signers), (by, vec!["b".to_owned()]));
+
+    let denial = no_more(InstallError::Registry("revoked".to_owned()));
+    assert!(goes_on(decide(Again::Denied(denial), 1)).is_none());
+    let away = || Again::Unknown(InstallError::Registry("away".to_owned()));
+    let silent = || Again::Unknown(InstallError::Unasked("away".to_owned()));
+    let (record, soon) = goes_on(decide(away(), 1000)).unwrap();
+    assert_eq!((record, soon), (signed.clone(), minute), "it is asked again soon");
+    assert!(goes_on(decide(silent(), 99)).is_some());
+    let Still::Ends(error) = decide(silent(), 100) else { panic!("it is not known any more") };
+    assert!(error.to_string().contains("may not run any more: whether it is signed"), "{error}");
+    // Other policies or keys hold by now, and they were not asked.
+    let other = Record { admitted_by: Some(digest(9)), ..signed.clone() };
+    assert!(goes_on(asked(true).decide(away(), other.clone(), &of, at(1))).is_none());
+    assert!(goes_on(asked(false).decide(away(), other, &of, at(1))).is_some());
+}

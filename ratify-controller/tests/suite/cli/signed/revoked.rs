@@ -107,6 +107,15 @@ impl Scene {
         self.controller.until_judged(&self.place.image(), is_success, why).await;
     }
 
+    async fn has_event(&self, reason: &str, why: &str) {
+        let selector = format!("--field-selector=involvedObject.name={NAME}");
+        let output = "jsonpath={range .items[*]}{.reason}: {.message}{'\\n'}{end}";
+        let events = ["get", "events", "-n", "default", &selector, "-o", output];
+        let events = self.cluster.must(&events).await;
+        let is_told = |line: &str| line.starts_with(reason) && line.contains(why);
+        assert!(events.lines().any(is_told), "{events}");
+    }
+
     /// How many loads are on record.
     async fn loads(&self) -> usize {
         let loads = self.place.home.must(&["plugin", "log", "-o", "json"]).await;
@@ -142,12 +151,7 @@ async fn a_certificate_that_is_revoked_takes_the_plugin_that_runs_out_of_force()
     scene.notary.list_by_openssl("release", true, LATER);
     scene.until("Refused", "is revoked").await;
     scene.decides(false, "is revoked").await;
-    let selector = format!("--field-selector=involvedObject.name={NAME}");
-    let output = "jsonpath={range .items[*]}{.reason}: {.message}{'\\n'}{end}";
-    let events = ["get", "events", "-n", "default", &selector, "-o", output];
-    let events = scene.cluster.must(&events).await;
-    let is_told = |line: &str| line.starts_with("Refused: ") && line.contains("is revoked");
-    assert!(events.lines().any(is_told), "{events}");
+    scene.has_event("Refused: ", "is revoked").await;
     let said = scene.controller.said();
     assert!(said.contains("the plugin that runs may not run any more"), "{said}");
 
@@ -184,6 +188,50 @@ async fn a_plugin_runs_no_longer_than_the_last_list_counts_and_a_registry_that_i
         status["conditions"][0]["reason"] == "KeptLastGood" && status.to_string().contains(why)
     };
     until(&cluster, &controller, "verifiers", NAME, is_kept).await;
+}
+
+/// Whatever the newer spec lacks: what ran goes on as long as its signer is trusted, and no longer.
+async fn is_ended_where_a_newer_spec_is_broken(newer: &str, why: &str) {
+    let Some(scene) = Scene::start("enforce").await else { return };
+    scene.cluster.apply(newer).await;
+    scene.until("KeptLastGood", why).await;
+    scene.registry.forget_requests();
+    scene.until_asked(2).await;
+    let is_signatures = |path: &str| path.contains("/referrers/");
+    assert!(scene.registry.requests().iter().any(|asked| is_signatures(&asked.path)));
+    scene.answer(&Fate::Cut);
+    let runs_on = "runs on, though it was not found out who signed it";
+    scene.controller.until(|| scene.controller.said().contains(runs_on)).await;
+    scene.decides(true, "").await;
+    scene.answer(&Fate::Pass);
+    scene.notary.list_by_openssl("release", true, LATER);
+    let object = scene.until("Refused", "is revoked").await;
+    assert!(object["status"]["error"].as_str().unwrap().contains(why), "{object}");
+    scene.decides(false, "is revoked").await;
+    scene.has_event("Refused: ", "is revoked").await;
+    let said = scene.controller.said();
+    assert!(said.contains("what ran of an older spec was ended: "), "{said}");
+
+    // Not even a list that says otherwise brings it back, which nothing in the cluster names any more.
+    scene.notary.list_by_openssl("release", false, LATER);
+    scene.decides(false, "is revoked").await;
+    scene.cluster.apply(&verifier(&scene.place.plugin(":1.0.0"))).await;
+    scene.until("Active", "").await;
+    scene.decides(true, "").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_runs_of_an_older_spec_is_asked_about_while_the_newer_one_cannot_be_read() {
+    let newer =
+        verifier("r.example.com/p:1").replace("source:", "parameters: {pluginEnv: x}, source:");
+    is_ended_where_a_newer_spec_is_broken(&newer, "pluginEnv").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_runs_of_an_older_spec_is_asked_about_while_the_newer_ones_plugin_cannot_be_had() {
+    // Nobody listens there.
+    let newer = verifier("127.0.0.1:1/plugins/sample:2.0.0");
+    is_ended_where_a_newer_spec_is_broken(&newer, "127.0.0.1:1").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
