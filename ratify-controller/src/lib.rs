@@ -28,6 +28,7 @@ pub mod keys;
 pub mod metrics;
 pub mod plugin;
 mod policy_file;
+mod refused;
 pub mod reload;
 pub mod runtime;
 pub mod state;
