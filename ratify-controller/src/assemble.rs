@@ -16,6 +16,7 @@ use ratify_store_oras::{LAYOUT_STORE, LayoutStore, Limits, OrasStore, auth::Secr
 use crate::{
     built_in,
     metrics::measured,
+    of_file::{FromFile, Place},
     plugin::{
         confined::Confinement,
         exec::{Program, ProgramError},
@@ -81,7 +82,7 @@ pub fn log_notice(notice: Notice) {
 /// When a section is missing or wrong, or a plugin cannot be had; the texts are v1's.
 pub async fn executor(config: &Config, runtime: &Runtime) -> Result<Executor> {
     let stores = stores(config, runtime).await?;
-    let (verifiers, brought) = verifiers(config, runtime).await?;
+    let (verifiers, brought, _) = verifiers(config, runtime).await?;
     let executor = Executor::new(stores, verifiers, Some(policy(config)?));
     runtime.notation.put(brought.into());
     Ok(executor.with_doors(runtime.doors()))
@@ -99,16 +100,19 @@ fn policy(config: &Config) -> Result<Policy> {
 /// # Errors
 /// As [`executor`], with v1's words about the section in front.
 pub async fn snapshot(config: &Config, runtime: &Runtime) -> Result<Snapshot, SnapshotError> {
-    let stores = stores(config, runtime).await.map_err(SnapshotError::Stores)?;
+    let stores = stores_of(config, runtime).await.map_err(SnapshotError::Stores)?;
+    let (stores, mut plugins) = stores;
     tracing::info!("stores successfully created. number of stores {}", stores.len());
     let made = verifiers(config, runtime).await.map_err(SnapshotError::Verifiers)?;
-    let (verifiers, brought) = made;
+    let (verifiers, brought, of_verifiers) = made;
+    plugins.extend(of_verifiers);
     tracing::info!("verifiers successfully created. number of verifiers {}", verifiers.len());
     let policy = policy(config).map_err(SnapshotError::Policy)?;
     tracing::info!("policies successfully created.");
     collect_unused(config, runtime);
     let executor = Executor::new(stores, verifiers, Some(policy));
-    Ok(Snapshot::new(executor.with_doors(runtime.doors())).with_brought(brought))
+    let snapshot = Snapshot::new(executor.with_doors(runtime.doors()));
+    Ok(snapshot.with_brought(brought).with_plugins(plugins))
 }
 
 /// Removes installed plugins that nothing names and nobody runs. What fails here costs space only.
@@ -192,6 +196,14 @@ impl<'a> Site<'a> {
 /// # Errors
 /// As [`executor`].
 pub async fn stores(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn ReferrerStore>>> {
+    Ok(stores_of(config, runtime).await?.0)
+}
+
+/// The same, and which plugins were installed for them.
+async fn stores_of(
+    config: &Config,
+    runtime: &Runtime,
+) -> Result<(Vec<Arc<dyn ReferrerStore>>, Vec<FromFile>)> {
     runtime.rules.put(Rules::of(config));
     let section = config.store.clone().unwrap_or_default();
     let entries = section.entries()?;
@@ -201,10 +213,14 @@ pub async fn stores(config: &Config, runtime: &Runtime) -> Result<Vec<Arc<dyn Re
     let dirs = runtime.environment.with_shipped(dirs);
     let site = Site::of_file(&dirs, runtime);
     let mut stores: Vec<Arc<dyn ReferrerStore>> = Vec::new();
+    let mut plugins = Vec::new();
     for entry in &entries {
-        stores.push(store(entry, &site).await?.0);
+        let (store, plugin) = store(entry, &site).await?;
+        let place = Place::Store(stores.len());
+        plugins.extend(FromFile::of(place, entry.source.clone(), plugin, &dirs));
+        stores.push(store);
     }
-    Ok(stores)
+    Ok((stores, plugins))
 }
 
 /// Builds one store, and says which plugin was installed for it.
@@ -250,12 +266,12 @@ fn check_layout_scope(scope: &SecretScope) -> Result<()> {
     }
 }
 
-/// Builds the verifiers, and says which plugins of Notation are brought. What the configuration forbids
-/// is forbidden from here on.
+/// Builds the verifiers, and says which plugins of Notation are brought, and which plugins were installed
+/// for any of them. What the configuration forbids is forbidden from here on.
 async fn verifiers(
     config: &Config,
     runtime: &Runtime,
-) -> Result<(Vec<Arc<dyn Verifier>>, Vec<Brought>)> {
+) -> Result<(Vec<Arc<dyn Verifier>>, Vec<Brought>, Vec<FromFile>)> {
     runtime.rules.put(Rules::of(config));
     runtime.revocation_lists.keep(config.crl_cache_enabled);
     let section = config.verifier.clone().unwrap_or_default();
@@ -268,17 +284,20 @@ async fn verifiers(
     let dirs = runtime.environment.with_shipped(dirs);
     let site = Site::of_file(&dirs, runtime);
     let mut verifiers: Vec<Arc<dyn Verifier>> = Vec::new();
-    let mut brought = Vec::new();
+    let (mut brought, mut plugins) = (Vec::new(), Vec::new());
     for entry in entries {
+        let source = entry.source.clone();
         let (name, is_brought) = (entry.name.clone(), is_notation_plugin(entry.binary_name()));
         let verifier = verifier(entry, &site).await;
         let (verifier, installed) =
             verifier.map_err(|error| ErrorCode::PluginInitFailure.error().with_source(error))?;
+        let place = Place::Verifier(verifiers.len());
+        plugins.extend(FromFile::of(place, source, installed.clone(), &dirs));
         verifiers.push(verifier);
         let plugin = installed.filter(|_| is_brought);
         brought.extend(plugin.map(|plugin| Brought { namespace: String::new(), name, plugin }));
     }
-    Ok((verifiers, brought))
+    Ok((verifiers, brought, plugins))
 }
 
 /// Builds one verifier, and says which plugin was installed for it.

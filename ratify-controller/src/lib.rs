@@ -26,6 +26,7 @@ pub mod health;
 pub mod k8s;
 pub mod keys;
 pub mod metrics;
+mod of_file;
 pub mod plugin;
 mod policy_file;
 mod refused;

@@ -33,6 +33,15 @@ impl RefusedVerifier {
     }
 }
 
+impl RefusedVerifier {
+    /// Stands in for this one.
+    pub(crate) fn of(verifier: &dyn Verifier, error: &Error) -> Self {
+        let types =
+            verifier.artifact_types().map_or_else(|| "*".to_owned(), |types| types.join(","));
+        Self::new(verifier.name(), verifier.type_(), &types, error)
+    }
+}
+
 impl Verifier for RefusedVerifier {
     fn name(&self) -> &str {
         &self.name

@@ -2,23 +2,25 @@
 //! until it is answered; a new configuration is swapped in whole.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::SystemTime,
 };
 
 use jiff::Timestamp;
 use ratify_core::{
-    Basis, ErrorCode, Reports, Result, VerifyResult,
+    Basis, Error, ErrorCode, Reports, Result, VerifyResult,
     executor::{Executor, Observe, VerifyParameters},
     policy::Policy,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tracing::Span;
 
 use crate::{
     cache,
+    of_file::{FromFile, Place},
     plugin::notation::{Brought, InForce},
+    refused::{RefusedStore, RefusedVerifier},
 };
 
 /// All that one configuration comes to. It never changes.
@@ -30,6 +32,8 @@ pub struct Snapshot {
     namespaces: BTreeMap<String, Arc<View>>,
     /// The plugins of Notation that it brings.
     brought: Arc<[Brought]>,
+    /// The plugins that a configuration file names.
+    plugins: Arc<[FromFile]>,
 }
 
 /// What the requests of one namespace see.
@@ -52,7 +56,7 @@ pub struct Active {
     snapshot: RwLock<Arc<Snapshot>>,
     /// What is told of the plugins of Notation.
     notation: Arc<InForce>,
-    changes: Mutex<Changes>,
+    changes: watch::Sender<Changes>,
 }
 
 /// Since when a snapshot is in force, and how often there was another.
@@ -75,7 +79,50 @@ impl Snapshot {
 
     /// A snapshot with views of single namespaces beside the cluster's.
     pub fn of_views(cluster: View, namespaces: BTreeMap<String, Arc<View>>) -> Self {
-        Self { cluster: Arc::new(cluster), namespaces, brought: Arc::default() }
+        let (brought, plugins) = (Arc::default(), Arc::default());
+        Self { cluster: Arc::new(cluster), namespaces, brought, plugins }
+    }
+
+    /// The same with the plugins that its configuration file names.
+    #[must_use]
+    pub(crate) fn with_plugins(mut self, plugins: impl Into<Arc<[FromFile]>>) -> Self {
+        self.plugins = plugins.into();
+        self
+    }
+
+    /// The plugins that its configuration file names.
+    pub(crate) fn plugins(&self) -> &Arc<[FromFile]> {
+        &self.plugins
+    }
+
+    /// The same where some of the plugins that the file names may not run any more, by their places among
+    /// those: what they would judge or list is denied with the reason.
+    pub(crate) fn without(&self, ended: &BTreeMap<usize, Error>) -> Self {
+        let mut executor = self.cluster.executor.clone();
+        let mut gone = BTreeSet::new();
+        for (place, error) in ended {
+            match self.plugins.get(*place).map(|plugin| plugin.place) {
+                Some(Place::Verifier(at)) => {
+                    for verifier in executor.verifiers.iter_mut().skip(at).take(1) {
+                        gone.insert(verifier.name().to_owned());
+                        *verifier = Arc::new(RefusedVerifier::of(verifier.as_ref(), error));
+                    }
+                }
+                Some(Place::Store(at)) => {
+                    for store in executor.stores.iter_mut().skip(at).take(1) {
+                        *store = Arc::new(RefusedStore::new(store.name(), error));
+                    }
+                }
+                None => {}
+            }
+        }
+        let brought = self.brought.iter().filter(|one| !gone.contains(&one.name)).cloned();
+        Self {
+            cluster: Arc::new(View::new(executor)),
+            namespaces: self.namespaces.clone(),
+            brought: brought.collect(),
+            plugins: Arc::clone(&self.plugins),
+        }
     }
 
     /// The same with the plugins of Notation that are in force with it.
@@ -219,7 +266,11 @@ impl Active {
     pub(crate) fn telling(snapshot: Snapshot, notation: Arc<InForce>) -> Self {
         let changes = Changes { since: Timestamp::now(), swaps: 0, failures: 0 };
         notation.put(Arc::clone(&snapshot.brought));
-        Self { snapshot: RwLock::new(Arc::new(snapshot)), notation, changes: Mutex::new(changes) }
+        Self {
+            snapshot: RwLock::new(Arc::new(snapshot)),
+            notation,
+            changes: watch::Sender::new(changes),
+        }
     }
 
     /// The snapshot in force. Whoever holds it keeps it alive, and with it the files of its
@@ -231,21 +282,39 @@ impl Active {
 
     /// Puts the next snapshot in force.
     pub fn swap(&self, next: Snapshot) {
+        self.put(&mut self.snapshot.write().unwrap_or_else(PoisonError::into_inner), next);
+    }
+
+    /// The same where the one that was seen still is in force.
+    pub(crate) fn swap_if(&self, seen: &Arc<Snapshot>, next: Snapshot) {
+        let mut now = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&now, seen) {
+            self.put(&mut now, next);
+        }
+    }
+
+    fn put(&self, now: &mut Arc<Snapshot>, next: Snapshot) {
         // What is taken away is away before anybody is told so.
         self.notation.put(Arc::clone(&next.brought));
-        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
-        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        (changes.since, changes.swaps) = (Timestamp::now(), changes.swaps + 1);
+        *now = Arc::new(next);
+        self.changes.send_modify(|changes| {
+            (changes.since, changes.swaps) = (Timestamp::now(), changes.swaps + 1);
+        });
     }
 
     /// Notes that there should be another, which cannot be had: the one in force stays.
     pub fn note_failure(&self) {
-        self.changes.lock().unwrap_or_else(PoisonError::into_inner).failures += 1;
+        self.changes.send_modify(|changes| changes.failures += 1);
     }
 
     /// Since when it is as it is.
     pub fn changes(&self) -> Changes {
-        *self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.changes.borrow()
+    }
+
+    /// Told of each change from now on.
+    pub(crate) fn watch(&self) -> watch::Receiver<Changes> {
+        self.changes.subscribe()
     }
 }
 

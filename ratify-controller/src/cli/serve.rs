@@ -27,6 +27,7 @@ use crate::{
         waits::Waits,
     },
     metrics::{self, Board, Serving},
+    of_file,
     plugin::rules::Rules,
     reload::{ConfigFile, Watcher},
     runtime::Runtime,
@@ -123,6 +124,7 @@ impl Serve {
         let watcher = Watcher::new(path, file, Arc::clone(&active)).with_rules(rules.clone());
         let runtime = Arc::clone(&context.runtime);
         let watching = watcher.watch(|config| rebuild(config, Arc::clone(&runtime)));
+        let asking = of_file::watch(Arc::clone(&context.runtime), Arc::clone(&active));
         if context.environment.cert_rotation() {
             tracing::warn!(
                 "RATIFY_CERT_ROTATION has no effect without --enable-crd-manager: nobody makes or renews the certificates"
@@ -142,6 +144,7 @@ impl Serve {
             ended = answer(listener, tls, service) => ended.map(|()| ExitCode::SUCCESS),
             () = renewing => bail!("the certificates are watched no more"),
             () = watching => bail!("the configuration file is watched no more"),
+            () = asking => bail!("nobody asks any more who signed what runs"),
             result = context.runtime.host.reap_strangers() => {
                 result.context("cannot reap processes")?;
                 bail!("processes are reaped no more")

@@ -25,6 +25,8 @@ const MAX_TEXT: usize = 256;
 #[derive(Debug, Default)]
 pub struct Loaded {
     in_force: Mutex<Vec<(Weak<InstalledPlugin>, InForce)>>,
+    /// Those that somebody holds and that may not run any more.
+    ended: Mutex<Vec<Weak<InstalledPlugin>>>,
     loads: [AtomicU64; LOADS.len()],
 }
 
@@ -49,6 +51,7 @@ pub struct InForce {
 }
 
 const LOADS: [&str; 5] = ["downloaded", "present", "kept", "denied", "failed"];
+const DENIED: usize = 3;
 
 impl Loaded {
     /// An installation ended so.
@@ -57,10 +60,20 @@ impl Loaded {
             Ok(Installation { outcome: Outcome::Downloaded, .. }) => 0,
             Ok(Installation { outcome: Outcome::AlreadyPresent, .. }) => 1,
             Ok(Installation { outcome: Outcome::KeptLastGood(_), .. }) => 2,
-            Err(error) if is_denial(error) => 3,
+            Err(error) if is_denial(error) => DENIED,
             Err(_) => 4,
         };
         self.loads[outcome].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A plugin that runs was denied.
+    pub(crate) fn count_denial(&self) {
+        self.loads[DENIED].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// These may not run any more though somebody holds them, and no others.
+    pub(crate) fn end(&self, plugins: Vec<Weak<InstalledPlugin>>) {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = plugins;
     }
 
     /// A plugin may run for a resource as long as somebody holds it.
@@ -89,7 +102,10 @@ impl Loaded {
     pub fn in_force(&self) -> BTreeSet<InForce> {
         let mut all = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|(plugin, _)| plugin.strong_count() > 0);
-        all.iter().map(|(_, in_force)| in_force.clone()).take(MAX_TOLD).collect()
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let may_run = |plugin: &Weak<_>| !ended.iter().any(|ended| ended.ptr_eq(plugin));
+        let may_run = all.iter().filter(|(plugin, _)| may_run(plugin));
+        may_run.map(|(_, in_force)| in_force.clone()).take(MAX_TOLD).collect()
     }
 
     /// How installations ended, and how often so.

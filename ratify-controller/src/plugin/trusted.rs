@@ -63,6 +63,17 @@ pub(crate) enum Still {
 }
 
 impl Running {
+    /// How often it is asked who signed it.
+    pub(crate) fn interval(
+        &self,
+        runtime: &Runtime,
+        scope: &SecretScope,
+        who: &str,
+    ) -> Option<Duration> {
+        let rules = runtime.rules.now();
+        Asked::of(runtime, &rules.plugins, scope, &self.source, who)?.interval
+    }
+
     /// Asks who signed it by the rules and keys of now, and decides by what is said.
     pub(crate) async fn ask(
         &self,

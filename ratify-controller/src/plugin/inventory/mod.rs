@@ -203,6 +203,19 @@ impl Inventory {
         Ok(first)
     }
 
+    /// Notes by what an installed plugin is admitted now, or that it is not, where it still is what its
+    /// record names.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn note_admission(&self, now: &Record) -> Result<(), InventoryError> {
+        let known = self.record(&now.resource()).filter(|known| known.root == now.root);
+        let Some(known) = known else { return Ok(()) };
+        let (signers, admitted_by) = (now.signers.clone(), now.admitted_by.clone());
+        let admitted_until = now.admitted_until;
+        self.publish(&Record { signers, admitted_by, admitted_until, ..known }).map(drop)
+    }
+
     /// Takes away the record of a resource, and what `<plugins>/<type>` shows of it: another
     /// resource's program of that type, or nothing. The bytes stay until they are collected.
     ///

@@ -3,6 +3,7 @@
 
 mod at_once;
 pub(super) mod cosign;
+mod in_file;
 pub(crate) mod notary;
 mod revoked;
 mod signing;

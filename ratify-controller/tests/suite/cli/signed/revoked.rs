@@ -22,22 +22,19 @@ const SOON: u32 = 30;
 const LATER: u32 = 86_400;
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A controller whose plugin is signed, and who may revoke that.
-struct Scene {
-    controller: Controller,
-    cluster: Cluster,
-    registry: RunningRegistry,
-    place: Place,
-    notary: Notary,
+/// A plugin that is signed by one whom an authority may revoke.
+pub(super) struct Revocable {
+    pub(super) registry: RunningRegistry,
+    pub(super) place: Place,
+    pub(super) notary: Notary,
     lists: Proxy,
     /// How often somebody asked for a list.
     asked: Arc<Mutex<usize>>,
     _authority: Authority,
 }
 
-impl Scene {
-    async fn start(mode: &str) -> Option<Self> {
-        let cluster = Cluster::start(ClusterOptions::default()).await?;
+impl Revocable {
+    pub(super) async fn new() -> Self {
         let (registry, place, _) = place(RegistryOptions::default()).await;
         let mut notary = Notary::without_keys();
         let authority = Authority::start(notary.folder().to_owned()).await;
@@ -48,15 +45,63 @@ impl Scene {
         });
         notary.list_by_openssl("release", false, LATER);
         notary.sign(&place.plugin(":1.0.0"), "release", false).await;
-        let mut policy = trusting(&notary, mode, "release");
-        policy["recheckInterval"] = "5s".into();
-        place.home.configure(&json!({"plugins": {"trustPolicy": policy}}));
-        define(&place.home, &cluster).await;
-        let controller = Controller::start_configured(&place.home, &cluster).await;
-        apply_store_and_policy(&cluster, &controller).await;
         let (asked, _authority) = (Arc::default(), authority);
-        let scene = Self { controller, cluster, registry, place, notary, lists, asked, _authority };
-        scene.answer(&Fate::Pass);
+        let revocable = Self { registry, place, notary, lists, asked, _authority };
+        revocable.answer(&Fate::Pass);
+        revocable
+    }
+
+    /// Who has a certificate of this authority is trusted, and that is asked every few seconds.
+    pub(super) fn policy(&self, mode: &str, authority: &str) -> Value {
+        let mut policy = trusting(&self.notary, mode, authority);
+        policy["recheckInterval"] = "5s".into();
+        policy
+    }
+
+    /// From now on the certificate is revoked, or not.
+    pub(super) fn revoke(&self, is_revoked: bool) {
+        self.notary.list_by_openssl("release", is_revoked, LATER);
+    }
+
+    /// Whoever asks for a list is answered so from now on.
+    pub(super) fn answer(&self, fate: &Fate) {
+        let (asked, fate) = (Arc::clone(&self.asked), fate.clone());
+        self.lists.rule(move |_| {
+            *asked.lock().unwrap() += 1;
+            fate.clone()
+        });
+    }
+
+    /// How often somebody asked for a list.
+    pub(super) fn asked(&self) -> usize {
+        *self.asked.lock().unwrap()
+    }
+}
+
+/// A controller whose plugin is such a one.
+struct Scene {
+    controller: Controller,
+    cluster: Cluster,
+    of: Revocable,
+}
+
+impl std::ops::Deref for Scene {
+    type Target = Revocable;
+
+    fn deref(&self) -> &Revocable {
+        &self.of
+    }
+}
+
+impl Scene {
+    async fn start(mode: &str) -> Option<Self> {
+        let cluster = Cluster::start(ClusterOptions::default()).await?;
+        let of = Revocable::new().await;
+        of.place.home.configure(&json!({"plugins": {"trustPolicy": of.policy(mode, "release")}}));
+        define(&of.place.home, &cluster).await;
+        let controller = Controller::start_configured(&of.place.home, &cluster).await;
+        apply_store_and_policy(&cluster, &controller).await;
+        let scene = Self { controller, cluster, of };
         scene.cluster.apply(&verifier(&scene.place.plugin(":1.0.0"))).await;
         scene.until("Active", "").await;
         Some(scene)
@@ -65,7 +110,7 @@ impl Scene {
     /// The same with another process, on the same volume.
     async fn restarted(self) -> Self {
         drop(self.controller);
-        let controller = Controller::start_configured(&self.place.home, &self.cluster).await;
+        let controller = Controller::start_configured(&self.of.place.home, &self.cluster).await;
         let scene = Self { controller, ..self };
         // Nothing is judged before the first look.
         let is_listening = || scene.controller.said().contains("revocation status is unknown");
@@ -73,19 +118,10 @@ impl Scene {
         scene
     }
 
-    /// Whoever asks for a list is answered so from now on.
-    fn answer(&self, fate: &Fate) {
-        let (asked, fate) = (Arc::clone(&self.asked), fate.clone());
-        self.lists.rule(move |_| {
-            *asked.lock().unwrap() += 1;
-            fate.clone()
-        });
-    }
-
     /// Waits until a list was asked for so many times more.
     async fn until_asked(&self, times: usize) {
-        let before = *self.asked.lock().unwrap();
-        self.controller.until(|| *self.asked.lock().unwrap() >= before + times).await;
+        let before = self.asked();
+        self.controller.until(|| self.asked() >= before + times).await;
     }
 
     /// Waits until the verifier stands so, with these words in its status.
@@ -148,7 +184,7 @@ async fn a_certificate_that_is_revoked_takes_the_plugin_that_runs_out_of_force()
     scene.answer(&Fate::Pass);
     scene.until("Active", "").await;
 
-    scene.notary.list_by_openssl("release", true, LATER);
+    scene.revoke(true);
     scene.until("Refused", "is revoked").await;
     scene.decides(false, "is revoked").await;
     scene.has_event("Refused: ", "is revoked").await;
@@ -164,7 +200,7 @@ async fn a_certificate_that_is_revoked_takes_the_plugin_that_runs_out_of_force()
     scene.decides(false, "revocation status is unknown").await;
 
     scene.answer(&Fate::Pass);
-    scene.notary.list_by_openssl("release", false, LATER);
+    scene.revoke(false);
     scene.until("Active", "").await;
     scene.decides(true, "").await;
 }
@@ -178,11 +214,11 @@ async fn a_plugin_runs_no_longer_than_the_last_list_counts_and_a_registry_that_i
     scene.until("Refused", "revocation status is unknown").await;
     scene.decides(false, "is not in force").await;
     scene.answer(&Fate::Pass);
-    scene.notary.list_by_openssl("release", false, LATER);
+    scene.revoke(false);
     scene.until("Active", "").await;
 
-    let Scene { controller, cluster, registry, .. } = scene;
-    registry.shutdown().await;
+    let Scene { controller, cluster, of } = scene;
+    of.registry.shutdown().await;
     let is_kept = |status: &Value| {
         let why = "whether it is signed was not found out";
         status["conditions"][0]["reason"] == "KeptLastGood" && status.to_string().contains(why)
@@ -204,7 +240,7 @@ async fn is_ended_where_a_newer_spec_is_broken(newer: &str, why: &str) {
     scene.controller.until(|| scene.controller.said().contains(runs_on)).await;
     scene.decides(true, "").await;
     scene.answer(&Fate::Pass);
-    scene.notary.list_by_openssl("release", true, LATER);
+    scene.revoke(true);
     let object = scene.until("Refused", "is revoked").await;
     assert!(object["status"]["error"].as_str().unwrap().contains(why), "{object}");
     scene.decides(false, "is revoked").await;
@@ -213,7 +249,7 @@ async fn is_ended_where_a_newer_spec_is_broken(newer: &str, why: &str) {
     assert!(said.contains("what ran of an older spec was ended: "), "{said}");
 
     // Not even a list that says otherwise brings it back, which nothing in the cluster names any more.
-    scene.notary.list_by_openssl("release", false, LATER);
+    scene.revoke(false);
     scene.decides(false, "is revoked").await;
     scene.cluster.apply(&verifier(&scene.place.plugin(":1.0.0"))).await;
     scene.until("Active", "").await;
@@ -237,7 +273,7 @@ async fn what_runs_of_an_older_spec_is_asked_about_while_the_newer_ones_plugin_c
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_a_policy_warns_a_revoked_certificate_is_told_and_the_plugin_runs_on() {
     let Some(scene) = Scene::start("warn").await else { return };
-    scene.notary.list_by_openssl("release", true, LATER);
+    scene.revoke(true);
     let is_told = || {
         let said = scene.controller.said();
         said.contains("it runs, for the mode is warn: ") && said.contains("is revoked")
