@@ -39,15 +39,10 @@ impl Manager {
         }
         let runs = if error.is_none() { plugin.clone() } else { ran_before.clone() };
         let runs = runs.filter(|_| !is_denied);
-        let checked = before.as_ref().map(|done| (done.next_check, done.admitted_of));
-        let checked = checked.filter(|_| kept && error.is_some());
+        let older = before.as_ref().filter(|_| kept && error.is_some());
         let admitted = if error.is_none() { installed } else { admitted_before.filter(|_| kept) };
         let next_check = asked.as_ref().filter(|_| admitted.is_some()).and_then(|a| a.next(now));
-        // What runs of an older spec is asked about when it would have been anyway.
-        let (next_check, admitted_of) = match checked {
-            Some((known, of)) if of != resource.generation => (known, of),
-            _ => (next_check, resource.generation),
-        };
+        let (next_check, admitted_of) = checks(older, resource.generation, next_check);
         let ended = ended.filter(|_| error.is_some());
         let directory = if error.is_none() { directory } else { directory.or(kept_directory) };
         let kept = kept && error.is_some();
@@ -65,12 +60,7 @@ impl Manager {
             ran_before,
             properties,
         };
-        // A failure is said once: what v1 makes of the status is not answered at each try.
-        let told = verdict.error.is_some()
-            && before.is_some_and(|before| {
-                let is_same = before.generation == resource.generation && before.pin == pin;
-                before.told && is_same && before.verdict.is_same(&verdict)
-            });
+        let told = before.is_some_and(|before| before.said(&verdict, resource.generation, &pin));
         let done = Done {
             uid: resource.uid.clone(),
             generation: resource.generation,
@@ -107,5 +97,23 @@ impl Manager {
 
     fn is_done_as(&self, key: &Key, agreed: &Pin) -> bool {
         self.done.get(key).is_some_and(|done| done.pin.as_ref() == Some(agreed))
+    }
+}
+
+impl Done {
+    /// Whether this was told of the same. A failure is said once: what v1 makes of the status is not
+    /// answered at each try.
+    fn said(&self, verdict: &Verdict, generation: i64, pin: &Option<Pin>) -> bool {
+        let is_same = self.generation == generation && self.pin == *pin;
+        verdict.error.is_some() && self.told && is_same && self.verdict.is_same(verdict)
+    }
+}
+
+/// When it is asked again who signed what is in force, and the generation that this was built of. What
+/// runs of an older spec is asked about when it would have been anyway.
+fn checks(older: Option<&Done>, now: i64, next: Option<Instant>) -> (Option<Instant>, i64) {
+    match older {
+        Some(older) if older.admitted_of != now => (older.next_check, older.admitted_of),
+        _ => (next, now),
     }
 }

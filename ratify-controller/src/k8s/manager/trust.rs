@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Why what ran may not run any more is cut to this where something else is told as well.
-const MAX_ENDED: usize = 700;
+const MAX_ENDED: usize = 1200;
 
 impl Done {
     /// Whether what is in force goes on where something else was built, or nothing.

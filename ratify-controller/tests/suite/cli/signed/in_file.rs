@@ -94,7 +94,7 @@ async fn a_certificate_that_is_revoked_ends_what_a_file_names_until_it_is_good_a
     // That nobody answers ends nothing for as long as the last list counts.
     of.answer(&Fate::Cut);
     scene
-        .until_said("the verifier sample runs on, though it was not found out who signed it")
+        .until_said("the verifier sample-1 runs on, though it was not found out who signed it")
         .await;
     scene.decides(true, "").await;
 
@@ -102,7 +102,7 @@ async fn a_certificate_that_is_revoked_ends_what_a_file_names_until_it_is_good_a
     of.revoke(true);
     scene.decides(false, "is revoked").await;
     scene.decides(false, "is not in force").await;
-    scene.until_said("the verifier sample is out of force: ").await;
+    scene.until_said("the verifier sample-1 is out of force: ").await;
     assert_eq!(scene.measured().await, (0, "1".to_owned()));
 
     // Nothing but an answer brings it back.
@@ -112,7 +112,7 @@ async fn a_certificate_that_is_revoked_ends_what_a_file_names_until_it_is_good_a
     of.answer(&Fate::Pass);
     of.revoke(false);
     scene.decides(true, "").await;
-    scene.until_said("the verifier sample is in force again").await;
+    scene.until_said("the verifier sample-1 is in force again").await;
     assert_eq!(scene.measured().await, (1, "1".to_owned()));
 }
 
@@ -131,7 +131,7 @@ async fn a_key_that_is_taken_out_of_the_file_ends_what_it_signed_and_a_registry_
     let Scene { server, of } = scene;
     let Revocable { registry, .. } = of;
     registry.shutdown().await;
-    let runs_on = "the verifier sample runs on, though it was not found out who signed it";
+    let runs_on = "the verifier sample-1 runs on, though it was not found out who signed it";
     for look in 0.. {
         if server.log().contains(runs_on) {
             break;
