@@ -23,13 +23,13 @@ use crate::{
         find::FindError,
         install::{InstallRequest, Ran, disabled_warning},
         inventory::{GRACE_PERIOD, InstalledPlugin, Inventory, Kind, LoadedFor},
-        notation::{Brought, NotationPluginEntry, NotationPlugins, is_notation_plugin},
+        notation::{NotationPluginEntry, NotationPlugins, is_notation_plugin},
         rules::Rules,
         store::ExecStore,
         verifier::ExecVerifier,
     },
     policy_file,
-    runtime::{Asking, Runtime},
+    runtime::Runtime,
     state::Snapshot,
 };
 
@@ -81,10 +81,11 @@ pub fn log_notice(notice: Notice) {
 /// # Errors
 /// When a section is missing or wrong, or a plugin cannot be had; the texts are v1's.
 pub async fn executor(config: &Config, runtime: &Runtime) -> Result<Executor> {
-    let stores = stores(config, runtime).await?;
-    let (verifiers, brought, _) = verifiers(config, runtime).await?;
+    let (stores, mut plugins) = stores_of(config, runtime).await?;
+    let (verifiers, of_verifiers) = verifiers(config, runtime).await?;
+    plugins.extend(of_verifiers);
     let executor = Executor::new(stores, verifiers, Some(policy(config)?));
-    runtime.notation.put(brought.into());
+    runtime.in_force.put(plugins.iter().map(FromFile::brought).collect());
     Ok(executor.with_doors(runtime.doors()))
 }
 
@@ -104,7 +105,7 @@ pub async fn snapshot(config: &Config, runtime: &Runtime) -> Result<Snapshot, Sn
     let (stores, mut plugins) = stores;
     tracing::info!("stores successfully created. number of stores {}", stores.len());
     let made = verifiers(config, runtime).await.map_err(SnapshotError::Verifiers)?;
-    let (verifiers, brought, of_verifiers) = made;
+    let (verifiers, of_verifiers) = made;
     plugins.extend(of_verifiers);
     tracing::info!("verifiers successfully created. number of verifiers {}", verifiers.len());
     let policy = policy(config).map_err(SnapshotError::Policy)?;
@@ -112,7 +113,7 @@ pub async fn snapshot(config: &Config, runtime: &Runtime) -> Result<Snapshot, Sn
     collect_unused(config, runtime);
     let executor = Executor::new(stores, verifiers, Some(policy));
     let snapshot = Snapshot::new(executor.with_doors(runtime.doors()));
-    Ok(snapshot.with_brought(brought).with_plugins(plugins))
+    Ok(snapshot.with_plugins(plugins))
 }
 
 /// Removes installed plugins that nothing names and nobody runs. What fails here costs space only.
@@ -181,12 +182,10 @@ impl<'a> Site<'a> {
         };
         NotationPlugins {
             runner: Arc::clone(&self.runtime.runner),
-            in_force: Arc::clone(&self.runtime.notation),
             dirs: self.dirs.to_vec(),
             own: self.own.cloned(),
             of_entry,
             plugin_env,
-            runs_any_installed: self.runtime.asking() == Asking::Operator,
         }
     }
 }
@@ -266,12 +265,12 @@ fn check_layout_scope(scope: &SecretScope) -> Result<()> {
     }
 }
 
-/// Builds the verifiers, and says which plugins of Notation are brought, and which plugins were installed
-/// for any of them. What the configuration forbids is forbidden from here on.
+/// Builds the verifiers, and says which plugins were installed for them. What the configuration forbids
+/// is forbidden from here on.
 async fn verifiers(
     config: &Config,
     runtime: &Runtime,
-) -> Result<(Vec<Arc<dyn Verifier>>, Vec<Brought>, Vec<FromFile>)> {
+) -> Result<(Vec<Arc<dyn Verifier>>, Vec<FromFile>)> {
     runtime.rules.put(Rules::of(config));
     runtime.revocation_lists.keep(config.crl_cache_enabled);
     let section = config.verifier.clone().unwrap_or_default();
@@ -284,20 +283,17 @@ async fn verifiers(
     let dirs = runtime.environment.with_shipped(dirs);
     let site = Site::of_file(&dirs, runtime);
     let mut verifiers: Vec<Arc<dyn Verifier>> = Vec::new();
-    let (mut brought, mut plugins) = (Vec::new(), Vec::new());
+    let mut plugins = Vec::new();
     for entry in entries {
         let source = entry.source.clone();
-        let (name, is_brought) = (entry.name.clone(), is_notation_plugin(entry.binary_name()));
         let verifier = verifier(entry, &site).await;
         let (verifier, installed) =
             verifier.map_err(|error| ErrorCode::PluginInitFailure.error().with_source(error))?;
         let place = Place::Verifier(verifiers.len());
-        plugins.extend(FromFile::of(place, source, installed.clone(), &dirs));
+        plugins.extend(FromFile::of(place, source, installed, &dirs));
         verifiers.push(verifier);
-        let plugin = installed.filter(|_| is_brought);
-        brought.extend(plugin.map(|plugin| Brought { namespace: String::new(), name, plugin }));
     }
-    Ok((verifiers, brought, plugins))
+    Ok((verifiers, plugins))
 }
 
 /// Builds one verifier, and says which plugin was installed for it.
@@ -379,6 +375,8 @@ impl Plugin<'_> {
         };
         match runtime.runner.open(&program) {
             Err(ProgramError::Find(error)) => Err(Missing::Find(error)),
+            // What brings it may be built after this. It is asked again at each call.
+            Err(ProgramError::NotInForce(_)) => Ok(program),
             Err(error) => Err(Missing::Download(
                 ErrorCode::PluginInitFailure
                     .detail(format!("the plugin {} may not run", self.type_))

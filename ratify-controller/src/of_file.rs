@@ -15,6 +15,7 @@ use ratify_store_oras::auth::SecretScope;
 
 use crate::{
     plugin::{
+        in_force::Brought,
         inventory::{InstalledPlugin, Inventory, Record},
         rules::is_denial,
         trusted::{Running, SOON, Still},
@@ -74,6 +75,12 @@ impl FromFile {
     ) -> Option<Self> {
         let (source, plugin) = source.zip(plugin)?;
         Some(Self { place, source, plugin, directory: dirs.first()?.clone() })
+    }
+
+    /// The plugin as something that is brought.
+    pub(crate) fn brought(&self) -> Brought {
+        let name = self.plugin.record().name.clone();
+        Brought { namespace: String::new(), name, plugin: Arc::clone(&self.plugin) }
     }
 }
 

@@ -32,11 +32,11 @@ use crate::{
     plugin::{
         credentials::{HostPrograms, read_providers},
         exec::{self, ExecRunner},
+        in_force::InForce,
         install::{InstallOptions, InstallRequest, install},
         inventory::{InstalledPlugin, LoadedFor},
         loaded::Loaded,
         lock::LockFile,
-        notation::InForce,
         process::{HostOptions, Orphans, PluginHost},
         rules::RulesInForce,
         sandbox::{MemoryBudget, launcher_beside},
@@ -72,12 +72,10 @@ pub struct Runtime {
     pub measures: Arc<Measures>,
     /// Which plugins came here, and which may run.
     pub loaded: Arc<Loaded>,
-    /// The plugins of Notation that are in force.
-    pub(crate) notation: Arc<InForce>,
+    /// The installed plugins that are in force.
+    pub(crate) in_force: Arc<InForce>,
     /// Lists of revoked certificates that were fetched.
     pub revocation_lists: Arc<ListCache>,
-    /// Whose words its references are.
-    asking: Asking,
     /// The connection pools of this process.
     connections: Connections,
     /// What stores were answered a moment ago, bounded for all of them.
@@ -102,10 +100,11 @@ impl Runtime {
         let options = HostOptions::new(launcher, MemoryBudget::of_this_machine(), Orphans::Adopt);
         let host =
             Arc::new(PluginHost::new(options).context("cannot adopt the orphans of plugins")?);
-        let rules = RulesInForce::default();
+        let (rules, in_force) = (RulesInForce::default(), Arc::<InForce>::default());
         let runner =
             ExecRunner::new(Arc::clone(&host), exec::Environment::new(std::env::vars_os()))
-                .with_rules(rules.clone(), asking == Asking::Anybody);
+                .with_rules(rules.clone(), asking == Asking::Anybody)
+                .with_installed(Arc::clone(&in_force), asking == Asking::Operator);
         let roots = environment.tls_roots();
         let connections = Connections::with_rules(roots, connection_rules(rules.clone(), asking));
         let secrets = environment
@@ -121,9 +120,8 @@ impl Runtime {
             rules,
             measures: Arc::default(),
             loaded: Arc::default(),
-            notation: Arc::default(),
+            in_force,
             revocation_lists: Arc::default(),
-            asking,
             connections,
             results: ResultCache::default(),
             key_rings: Mutex::default(),
@@ -251,11 +249,6 @@ impl Runtime {
     pub(crate) fn built_ins(&self) -> BuiltIns {
         let (environment, lists) = (self.environment.clone(), Arc::clone(&self.revocation_lists));
         BuiltIns { environment, lists }
-    }
-
-    /// Whose words the references are that this process asks about.
-    pub(crate) fn asking(&self) -> Asking {
-        self.asking
     }
 
     /// What keys verifiers and trust policies use from now on.

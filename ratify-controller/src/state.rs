@@ -2,7 +2,7 @@
 //! until it is answered; a new configuration is swapped in whole.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::SystemTime,
 };
@@ -19,7 +19,7 @@ use tracing::Span;
 use crate::{
     cache,
     of_file::{FromFile, Place},
-    plugin::notation::{Brought, InForce},
+    plugin::in_force::{Brought, InForce},
     refused::{RefusedStore, RefusedVerifier},
 };
 
@@ -30,7 +30,7 @@ pub struct Snapshot {
     cluster: Arc<View>,
     /// The namespaces that have something of their own.
     namespaces: BTreeMap<String, Arc<View>>,
-    /// The plugins of Notation that it brings.
+    /// The installed plugins that it brings.
     brought: Arc<[Brought]>,
     /// The plugins that a configuration file names.
     plugins: Arc<[FromFile]>,
@@ -54,8 +54,8 @@ pub struct View {
 /// The snapshot in force, shared by who swaps it and who reads it.
 pub struct Active {
     snapshot: RwLock<Arc<Snapshot>>,
-    /// What is told of the plugins of Notation.
-    notation: Arc<InForce>,
+    /// What is told of the installed plugins.
+    in_force: Arc<InForce>,
     changes: watch::Sender<Changes>,
 }
 
@@ -87,6 +87,7 @@ impl Snapshot {
     #[must_use]
     pub(crate) fn with_plugins(mut self, plugins: impl Into<Arc<[FromFile]>>) -> Self {
         self.plugins = plugins.into();
+        self.brought = self.plugins.iter().map(FromFile::brought).collect();
         self
     }
 
@@ -99,12 +100,10 @@ impl Snapshot {
     /// those: what they would judge or list is denied with the reason.
     pub(crate) fn without(&self, ended: &BTreeMap<usize, Error>) -> Self {
         let mut executor = self.cluster.executor.clone();
-        let mut gone = BTreeSet::new();
         for (place, error) in ended {
             match self.plugins.get(*place).map(|plugin| plugin.place) {
                 Some(Place::Verifier(at)) => {
                     for verifier in executor.verifiers.iter_mut().skip(at).take(1) {
-                        gone.insert(verifier.name().to_owned());
                         *verifier = Arc::new(RefusedVerifier::of(verifier.as_ref(), error));
                     }
                 }
@@ -116,16 +115,16 @@ impl Snapshot {
                 None => {}
             }
         }
-        let brought = self.brought.iter().filter(|one| !gone.contains(&one.name)).cloned();
+        let runs = self.plugins.iter().enumerate().filter(|(at, _)| !ended.contains_key(at));
         Self {
             cluster: Arc::new(View::new(executor)),
             namespaces: self.namespaces.clone(),
-            brought: brought.collect(),
+            brought: runs.map(|(_, plugin)| plugin.brought()).collect(),
             plugins: Arc::clone(&self.plugins),
         }
     }
 
-    /// The same with the plugins of Notation that are in force with it.
+    /// The same with the installed plugins that are in force with it.
     #[must_use]
     pub(crate) fn with_brought(mut self, brought: impl Into<Arc<[Brought]>>) -> Self {
         self.brought = brought.into();
@@ -262,13 +261,13 @@ impl Active {
         Self::telling(snapshot, Arc::default())
     }
 
-    /// Starts with a snapshot, and tells which plugins of Notation are in force with each.
-    pub(crate) fn telling(snapshot: Snapshot, notation: Arc<InForce>) -> Self {
+    /// Starts with a snapshot, and tells which installed plugins are in force with each.
+    pub(crate) fn telling(snapshot: Snapshot, in_force: Arc<InForce>) -> Self {
         let changes = Changes { since: Timestamp::now(), swaps: 0, failures: 0 };
-        notation.put(Arc::clone(&snapshot.brought));
+        in_force.put(Arc::clone(&snapshot.brought));
         Self {
             snapshot: RwLock::new(Arc::new(snapshot)),
-            notation,
+            in_force,
             changes: watch::Sender::new(changes),
         }
     }
@@ -295,7 +294,7 @@ impl Active {
 
     fn put(&self, now: &mut Arc<Snapshot>, next: Snapshot) {
         // What is taken away is away before anybody is told so.
-        self.notation.put(Arc::clone(&next.brought));
+        self.in_force.put(Arc::clone(&next.brought));
         *now = Arc::new(next);
         self.changes.send_modify(|changes| {
             (changes.since, changes.swaps) = (Timestamp::now(), changes.swaps + 1);

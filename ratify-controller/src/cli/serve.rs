@@ -112,8 +112,8 @@ impl Serve {
         }
         let listener =
             listen(&self.http).await.with_context(|| format!("cannot listen on {}", self.http))?;
-        let notation = Arc::clone(&context.runtime.notation);
-        let active = Arc::new(Active::telling(snapshot, notation));
+        let in_force = Arc::clone(&context.runtime.in_force);
+        let active = Arc::new(Active::telling(snapshot, in_force));
         let rules = context.runtime.rules.clone();
         let service = Service::new(Arc::clone(&active), service_config)
             .with_rules(rules.clone())
@@ -173,8 +173,8 @@ impl Serve {
         let probing = probe(&self.health_port, &readiness).await?;
         let client = k8s::client().await?;
         let nothing = Executor::new(Vec::new(), Vec::new(), None);
-        let notation = Arc::clone(&context.runtime.notation);
-        let active = Arc::new(Active::telling(Snapshot::new(nothing), notation));
+        let in_force = Arc::clone(&context.runtime.in_force);
+        let active = Arc::new(Active::telling(Snapshot::new(nothing), in_force));
         tracing::info!("initializing executor with config file at default config path");
         let listener =
             listen(&self.http).await.with_context(|| format!("cannot listen on {}", self.http))?;

@@ -36,7 +36,6 @@ use crate::{
         confined::Confinement,
         install::Ran,
         inventory::{InstalledPlugin, LoadedFor},
-        notation::is_notation_plugin,
         rules::{is_denial, is_untrusted},
         trusted::{Asked, Running},
     },
@@ -227,14 +226,9 @@ async fn verifier(
         Ok(ready) => ready,
         Err(failed) => return Built { asked, ..*failed },
     };
-    let is_brought = is_notation_plugin(entry.binary_name());
     let made = assemble::verifier(entry, &ready.site(shared)).await;
-    let made = made.map(|(verifier, installed)| match &installed {
-        Some(plugin) if is_brought => {
-            (Part::NotationPlugin(verifier, Arc::clone(plugin)), installed)
-        }
-        _ => (Part::Verifier(verifier), installed),
-    });
+    let made =
+        made.map(|(verifier, installed)| (Part::Verifier(verifier, installed.clone()), installed));
     Built { asked, ..ready.built(shared, resource, made) }
 }
 
@@ -258,7 +252,7 @@ async fn store(
         Err(failed) => return Built { asked, ..*failed },
     };
     let made = assemble::store(&entry, &ready.site(shared)).await;
-    let made = made.map(|(store, installed)| (Part::Store(store), installed));
+    let made = made.map(|(store, installed)| (Part::Store(store, installed.clone()), installed));
     Built { asked, ..ready.built(shared, resource, made) }
 }
 

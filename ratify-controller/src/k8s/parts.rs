@@ -18,7 +18,7 @@ use super::{
     kind::{Kind, Role},
 };
 use crate::{
-    plugin::{inventory::InstalledPlugin, notation::Brought},
+    plugin::{in_force::Brought, inventory::InstalledPlugin},
     state::{Snapshot, View},
 };
 
@@ -27,12 +27,10 @@ const CLUSTER: &str = "";
 
 /// What a resource was built to.
 pub enum Part {
-    /// What judges.
-    Verifier(Arc<dyn Verifier>),
-    /// What stands for a plugin of Notation, and the plugin.
-    NotationPlugin(Arc<dyn Verifier>, Arc<InstalledPlugin>),
-    /// Where artifacts are.
-    Store(Arc<dyn ReferrerStore>),
+    /// What judges, and the plugin that it brings.
+    Verifier(Arc<dyn Verifier>, Option<Arc<InstalledPlugin>>),
+    /// Where artifacts are, and the plugin that knows.
+    Store(Arc<dyn ReferrerStore>, Option<Arc<InstalledPlugin>>),
     /// What decides, or why nothing does.
     Policy(Result<Policy, Error>),
     /// What a key management provider gave, or why it gave nothing.
@@ -85,12 +83,13 @@ pub struct Parts {
     doors: Doors,
 }
 
+/// Parts of a kind, by the names of their resources, each with the plugin that it brings.
+type OfKind<T> = BTreeMap<String, (Arc<T>, Option<Arc<InstalledPlugin>>)>;
+
 #[derive(Default)]
 struct OfNamespace {
-    verifiers: BTreeMap<String, Arc<dyn Verifier>>,
-    /// The plugins of Notation that some of them bring.
-    brought: BTreeMap<String, Arc<InstalledPlugin>>,
-    stores: BTreeMap<String, Arc<dyn ReferrerStore>>,
+    verifiers: OfKind<dyn Verifier>,
+    stores: OfKind<dyn ReferrerStore>,
     policies: BTreeMap<String, Result<Policy, Error>>,
 }
 
@@ -123,15 +122,12 @@ impl Parts {
         let of_namespace = self.of.entry(namespace.to_owned()).or_default();
         let name = name.to_owned();
         match part {
-            Part::Verifier(verifier) => {
-                of_namespace.brought.remove(&name);
-                of_namespace.verifiers.insert(name, verifier);
+            Part::Verifier(verifier, plugin) => {
+                drop(of_namespace.verifiers.insert(name, (verifier, plugin)));
             }
-            Part::NotationPlugin(verifier, plugin) => {
-                of_namespace.brought.insert(name.clone(), plugin);
-                of_namespace.verifiers.insert(name, verifier);
+            Part::Store(store, plugin) => {
+                drop(of_namespace.stores.insert(name, (store, plugin)));
             }
-            Part::Store(store) => drop(of_namespace.stores.insert(name, store)),
             Part::Policy(policy) => drop(of_namespace.policies.insert(name, policy)),
             Part::Keys(_) | Part::Certificates(_) => {}
         }
@@ -158,10 +154,7 @@ impl Parts {
 
     /// Takes away a verifier.
     pub fn remove_verifier(&mut self, namespace: &str, name: &str) {
-        self.remove(namespace, |parts| {
-            parts.brought.remove(name);
-            parts.verifiers.remove(name);
-        });
+        self.remove(namespace, |parts| drop(parts.verifiers.remove(name)));
     }
 
     /// Takes away a store.
@@ -195,17 +188,18 @@ impl Parts {
         snapshot.with_brought(self.brought())
     }
 
-    /// The plugins of Notation that all resources bring.
+    /// The plugins that all resources bring.
     fn brought(&self) -> Vec<Brought> {
-        let of_namespace = |(namespace, parts): (&String, &OfNamespace)| {
-            let brought = parts.brought.iter().map(|(name, plugin)| Brought {
-                namespace: namespace.clone(),
-                name: name.clone(),
-                plugin: Arc::clone(plugin),
-            });
-            brought.collect::<Vec<_>>()
-        };
-        self.of.iter().flat_map(of_namespace).collect()
+        let mut brought = Vec::new();
+        for (namespace, parts) in &self.of {
+            let of_verifiers = parts.verifiers.iter().map(|(name, (_, plugin))| (name, plugin));
+            let of_stores = parts.stores.iter().map(|(name, (_, plugin))| (name, plugin));
+            brought.extend(of_verifiers.chain(of_stores).filter_map(|(name, plugin)| {
+                let (namespace, name) = (namespace.clone(), name.clone());
+                Some(Brought { namespace, name, plugin: plugin.clone()? })
+            }));
+        }
+        brought
     }
 
     /// The snapshot after the parts of one namespace changed. A change of the cluster's parts is
@@ -252,13 +246,14 @@ impl Parts {
 
     fn executor(
         &self,
-        stores: &BTreeMap<String, Arc<dyn ReferrerStore>>,
-        verifiers: &BTreeMap<String, Arc<dyn Verifier>>,
+        stores: &OfKind<dyn ReferrerStore>,
+        verifiers: &OfKind<dyn Verifier>,
         policy: Option<Policy>,
         composition: Composition,
     ) -> Executor {
-        let stores = stores.values().cloned().collect();
-        Executor::new(stores, verifiers.values().cloned().collect(), policy)
+        let stores = stores.values().map(|(store, _)| Arc::clone(store)).collect();
+        let verifiers = verifiers.values().map(|(verifier, _)| Arc::clone(verifier)).collect();
+        Executor::new(stores, verifiers, policy)
             .with_limits(composition.limits)
             .with_doors(self.doors.clone())
     }

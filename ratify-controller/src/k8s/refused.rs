@@ -24,14 +24,10 @@ pub(super) fn stand_in(resource: &Resource, error: &Error) -> Option<Part> {
                 None | Some(Value::Null | Value::String(_)) => text("artifactTypes"),
                 Some(_) => "*",
             };
-            Some(Part::Verifier(Arc::new(RefusedVerifier::new(
-                name,
-                &capped_line(type_, MAX_TYPE),
-                types,
-                error,
-            ))))
+            let verifier = RefusedVerifier::new(name, &capped_line(type_, MAX_TYPE), types, error);
+            Some(Part::Verifier(Arc::new(verifier), None))
         }
-        Role::Store => Some(Part::Store(Arc::new(RefusedStore::new(name, error)))),
+        Role::Store => Some(Part::Store(Arc::new(RefusedStore::new(name, error)), None)),
         Role::Policy if entry::is_misnamed_policy(resource) => None,
         Role::Policy => {
             let text = capped_line(&error.to_string(), 1000);
@@ -76,9 +72,9 @@ mod tests {
         };
         let error = ErrorCode::ConfigInvalid.detail("d");
         let stand_in = |role, name| stand_in(&of(role, name), &error);
-        let Some(Part::Verifier(verifier)) = stand_in(Role::Verifier, "v") else { panic!() };
+        let Some(Part::Verifier(verifier, None)) = stand_in(Role::Verifier, "v") else { panic!() };
         assert!(verifier.can_verify("anything"), "what is no list may have meant any");
-        assert!(matches!(stand_in(Role::Store, "s"), Some(Part::Store(_))));
+        assert!(matches!(stand_in(Role::Store, "s"), Some(Part::Store(_, None))));
         let policy = stand_in(Role::Policy, entry::POLICY_NAME);
         assert!(matches!(policy, Some(Part::Policy(Err(_)))));
         assert!(stand_in(Role::Policy, "of-no-account").is_none());

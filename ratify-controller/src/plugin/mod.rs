@@ -5,6 +5,7 @@ pub mod confined;
 pub mod credentials;
 pub mod exec;
 pub mod find;
+pub(crate) mod in_force;
 pub mod install;
 pub mod inventory;
 pub mod loaded;

@@ -70,8 +70,8 @@ impl ExecStore {
     ) -> Result<Written> {
         let program = self.runner.open(&self.program).map_err(|error| match error {
             ProgramError::Find(error) => self.error(ErrorCode::PluginNotFound).with_source(error),
-            ProgramError::Installed(error) => self.failure(command).with_source(error),
             ProgramError::Denied(denial) => self.failure(command).with_source(denial),
+            error => self.failure(command).with_source(error),
         })?;
         let args = args.to_text().map_err(|error| self.failure(command).with_source(error))?;
         let variables =

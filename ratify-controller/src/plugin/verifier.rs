@@ -140,12 +140,10 @@ impl ExecVerifier {
     fn no_program(&self, error: ProgramError) -> Error {
         match error {
             ProgramError::Find(error) => self.error(ErrorCode::PluginNotFound).with_source(error),
-            ProgramError::Installed(error) => {
-                self.error(ErrorCode::VerifyPluginFailure).with_source(error)
-            }
             ProgramError::Denied(denial) => {
                 self.error(ErrorCode::VerifyPluginFailure).with_source(denial)
             }
+            error => self.error(ErrorCode::VerifyPluginFailure).with_source(error),
         }
     }
 

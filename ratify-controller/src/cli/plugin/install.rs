@@ -238,6 +238,7 @@ async fn attempt(
         loaded_for,
         signatures,
         lock,
+        by_command: true,
         ..InstallOptions::default()
     };
     let connect = |source: &PluginSource| match layout {

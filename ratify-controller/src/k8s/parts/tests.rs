@@ -25,16 +25,16 @@ fn policy(default: &str) -> Policy {
 }
 
 fn passing(name: &str) -> Part {
-    Part::Verifier(Arc::new(FunctionVerifier::passing(name, "*")))
+    Part::Verifier(Arc::new(FunctionVerifier::passing(name, "*")), None)
 }
 
 fn failing(name: &str) -> Part {
-    Part::Verifier(Arc::new(FunctionVerifier::failing(name, "*")))
+    Part::Verifier(Arc::new(FunctionVerifier::failing(name, "*")), None)
 }
 
 fn store() -> Part {
     let store = MemoryStore::new("memory").image("docker.io/library/a:1", 1).artifact(1, 2, "t");
-    Part::Store(Arc::new(store))
+    Part::Store(Arc::new(store), None)
 }
 
 /// A store, a passing verifier and a strict policy for the whole cluster.
@@ -129,11 +129,11 @@ fn a_tenants_store_hides_nothing_from_the_clusters_rule() {
     let image = || MemoryStore::new("memory").image("docker.io/library/a:1", 1);
     let all = image().artifact(1, 2, "t").artifact(1, 3, "revoked");
     let mut parts = cluster();
-    parts.insert("", "s", Part::Store(Arc::new(all)));
+    parts.insert("", "s", Part::Store(Arc::new(all), None));
     let revoked = FunctionVerifier::failing("revoked", "revoked");
-    parts.insert("", "a", Part::Verifier(Arc::new(revoked)));
+    parts.insert("", "a", Part::Verifier(Arc::new(revoked), None));
     assert_eq!(verdict(&parts.snapshot(composition(true)), "team"), Some(false));
-    parts.insert("team", "s", Part::Store(Arc::new(image().artifact(1, 2, "t"))));
+    parts.insert("team", "s", Part::Store(Arc::new(image().artifact(1, 2, "t")), None));
     assert_eq!(verdict(&parts.snapshot(composition(false)), "team"), Some(true));
     assert_eq!(verdict(&parts.snapshot(composition(true)), "team"), Some(false));
 }

@@ -8,11 +8,18 @@ mod environment;
 mod failure;
 pub(in crate::plugin) mod trace;
 
-use std::{any::Any, ffi::OsString, path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    any::Any,
+    collections::HashMap,
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use ratify_core::{
-    Basis, Digest,
+    Basis, Digest, capped_line,
     config::{Denial, PassedRules, PluginEnv},
 };
 use ratify_plugin_sdk::protocol::output::{Log, LogLevel};
@@ -26,10 +33,16 @@ pub(super) use failure::joined_lines;
 use super::{
     confined::Confinement,
     find::{FindError, find_in_dirs},
-    inventory::{InstalledPlugin, InventoryError, RunnablePlugin},
+    in_force::InForce,
+    inventory::{InstalledPlugin, Inventory, InventoryError, RunnablePlugin, Shown},
     process::{End, Finished, Launch, PluginHost, ProcessError},
     rules::{Gate, Known, RulesInForce},
 };
+
+/// A path that is shown is cut to this.
+const MOST_PATH: usize = 400;
+/// As many programs are remembered that an operator's command installed.
+const MOST_SHOWN: usize = 64;
 
 /// What every call shares. Made once.
 pub struct ExecRunner {
@@ -38,6 +51,11 @@ pub struct ExecRunner {
     gate: Gate,
     /// Whether whoever asks may be anybody.
     are_anybodys: bool,
+    in_force: Arc<InForce>,
+    /// Whether what was installed, and is in force for nobody, may run all the same.
+    runs_any_installed: bool,
+    /// What an operator's command installed, proven.
+    shown: Mutex<HashMap<PathBuf, Arc<InstalledPlugin>>>,
 }
 
 /// Which program a plugin is.
@@ -89,6 +107,17 @@ pub enum ProgramError {
     /// A rule of the administrators forbids it.
     #[error(transparent)]
     Denied(#[from] Denial),
+    /// It was installed for somebody, and for nobody now: who has to have signed it, and which one is
+    /// pinned, was asked for whoever brought it.
+    #[error("{} was installed for a resource that is not in force", shown(.0))]
+    NotInForce(PathBuf),
+    /// It is a link to what was installed, and nothing says what that is.
+    #[error("{} is in no record of what was installed", shown(.0))]
+    NotRecorded(PathBuf),
+}
+
+fn shown(path: &Path) -> String {
+    capped_line(&path.display().to_string(), MOST_PATH)
 }
 
 /// One call.
@@ -144,27 +173,14 @@ pub(super) struct Exited {
     pub(super) stderr: Vec<u8>,
 }
 
-impl Program {
-    /// Finds or proves the program.
-    fn open(&self) -> Result<Runnable, ProgramError> {
-        match self {
-            Self::Search { name, dirs } => Ok(Runnable::file(find_in_dirs(name, dirs)?)),
-            Self::Confined { name, dirs, own } => {
-                let path = find_in_dirs(name, dirs)?;
-                own.check_file(&path)?;
-                Ok(Runnable::file(path))
-            }
-            Self::Installed(installed) => {
-                let RunnablePlugin { path, argv0, guard, .. } = installed.open_for_run()?;
-                let known = Known::Installed(Arc::clone(installed));
-                let guard = Some(Box::new(guard) as _);
-                Ok(Runnable { path, argv0: Some(argv0.into()), guard, known })
-            }
-        }
-    }
-}
-
 impl Runnable {
+    fn installed(installed: &Arc<InstalledPlugin>) -> Result<Self, ProgramError> {
+        let RunnablePlugin { path, argv0, guard, .. } = installed.open_for_run()?;
+        let known = Known::Installed(Arc::clone(installed));
+        let guard = Some(Box::new(guard) as _);
+        Ok(Self { path, argv0: Some(argv0.into()), guard, known })
+    }
+
     fn file(path: PathBuf) -> Self {
         let known = Known::File(path.clone());
         Self { path, argv0: None, guard: None, known }
@@ -199,8 +215,23 @@ impl<'a> Call<'a> {
 impl ExecRunner {
     /// A runner for one host and the environment that the process was started with.
     pub fn new(host: Arc<PluginHost>, environment: Environment) -> Self {
-        let gate = Gate::new(RulesInForce::default());
-        Self { host, environment, gate, are_anybodys: false }
+        Self {
+            host,
+            environment,
+            gate: Gate::new(RulesInForce::default()),
+            are_anybodys: false,
+            in_force: Arc::default(),
+            runs_any_installed: false,
+            shown: Mutex::default(),
+        }
+    }
+
+    /// The same, told what is in force; and whether what was installed, and is in force for nobody,
+    /// may run all the same: who runs a command has installed it.
+    #[must_use]
+    pub(crate) fn with_installed(mut self, in_force: Arc<InForce>, runs_any: bool) -> Self {
+        (self.in_force, self.runs_any_installed) = (in_force, runs_any);
+        self
     }
 
     /// The same, going by rules: what they forbid is not started, and ended where it runs. Those
@@ -225,9 +256,57 @@ impl ExecRunner {
     /// # Errors
     /// When there is none, it is not what it was, or a rule forbids it.
     pub fn open(&self, program: &Program) -> Result<Runnable, ProgramError> {
-        let runnable = program.open()?;
+        let runnable = self.find(program)?;
         self.gate.check(&runnable.known)?;
         Ok(runnable)
+    }
+
+    /// The installed plugins that resources in force bring.
+    pub(super) fn in_force(&self) -> &InForce {
+        &self.in_force
+    }
+
+    /// Finds or proves a program.
+    fn find(&self, program: &Program) -> Result<Runnable, ProgramError> {
+        match program {
+            Program::Search { name, dirs } => self.at(find_in_dirs(name, dirs)?),
+            Program::Confined { name, dirs, own } => {
+                let path = find_in_dirs(name, dirs)?;
+                own.check_file(&path)?;
+                self.at(path)
+            }
+            Program::Installed(installed) => Runnable::installed(installed),
+        }
+    }
+
+    /// What runs where a name was found: what was installed there is proven, and runs for as long as it
+    /// is in force for somebody, or where an operator's command put it there.
+    fn at(&self, path: PathBuf) -> Result<Runnable, ProgramError> {
+        if let Some(installed) = self.in_force.at(&path) {
+            return Runnable::installed(&installed);
+        }
+        let place = path.parent().zip(path.file_name().and_then(OsStr::to_str));
+        let Some((directory, type_)) = place else { return Ok(Runnable::file(path)) };
+        let inventory = Inventory::of(directory);
+        let record = match inventory.shown(type_) {
+            Shown::Foreign => return Ok(Runnable::file(path)),
+            Shown::Unrecorded => return Err(ProgramError::NotRecorded(path)),
+            Shown::Installed(record) => *record,
+        };
+        if !self.runs_any_installed && !record.by_command {
+            return Err(ProgramError::NotInForce(path));
+        }
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = shown.get(&path).filter(|known| *known.record() == record) {
+            return Runnable::installed(known);
+        }
+        if shown.len() >= MOST_SHOWN {
+            shown.clear();
+        }
+        let installed = Arc::new(inventory.open(&record)?);
+        let runnable = Runnable::installed(&installed);
+        shown.insert(path, installed);
+        runnable
     }
 
     /// Adds what a program's answers rest on besides what it is asked: its bytes, and what it sees
@@ -245,7 +324,13 @@ impl ExecRunner {
     fn digest(&self, program: &Program) -> Result<Digest, ProgramError> {
         match program {
             Program::Installed(installed) => Ok(installed.record().digest.clone()),
-            _ => Ok(self.gate.digest(&program.open()?.path)?),
+            _ => {
+                let runnable = self.find(program)?;
+                match &runnable.known {
+                    Known::Installed(installed) => Ok(installed.record().digest.clone()),
+                    Known::File(path) => Ok(self.gate.digest(path)?),
+                }
+            }
         }
     }
 

@@ -94,6 +94,8 @@ pub struct InstallOptions {
     pub signatures: Option<Signatures>,
     /// What references stand for; `None` where nothing is locked.
     pub lock: Option<Arc<LockFile>>,
+    /// Whether it is an operator's command that installs.
+    pub by_command: bool,
 }
 
 impl Default for InstallOptions {
@@ -107,6 +109,7 @@ impl Default for InstallOptions {
             give_up_at: None,
             signatures: None,
             lock: None,
+            by_command: false,
         }
     }
 }

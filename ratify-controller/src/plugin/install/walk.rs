@@ -241,6 +241,7 @@ impl<'a> Walk<'a> {
             platform: platform_text(&self.options.platform),
             version,
             protocols,
+            by_command: self.options.by_command,
             documents: self.documents.clone(),
             signers: Vec::new(),
             admitted_by: None,

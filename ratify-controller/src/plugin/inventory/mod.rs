@@ -61,6 +61,17 @@ pub struct Inventory {
     directory: PathBuf,
 }
 
+/// What there is where v1 put a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::plugin) enum Shown {
+    /// Nothing, or what somebody else put there.
+    Foreign,
+    /// A link to what was installed here, and no record of that.
+    Unrecorded,
+    /// What was installed as this says.
+    Installed(Box<Record>),
+}
+
 impl Inventory {
     /// The inventory of a plugin directory, which need not exist yet. A directory that is a link
     /// is followed; its `.store` may be none.
@@ -158,22 +169,25 @@ impl Inventory {
         Ok(InstalledPlugin::received(record.clone(), path, argv0, held))
     }
 
+    /// What `<plugins>/<type>` shows. Of several records an operator's counts.
+    pub(in crate::plugin) fn shown(&self, type_: &str) -> Shown {
+        let digest = view::shown_digest(&self.view_path(type_));
+        let Some(digest) = digest else { return Shown::Foreign };
+        let of_it = |record: &Record| record.digest == digest && record.type_ == type_;
+        let record = self.records().into_iter().filter(of_it).max_by_key(|r| r.by_command);
+        record.map_or(Shown::Unrecorded, |record| Shown::Installed(Box::new(record)))
+    }
+
     /// The installed plugin that `<plugins>/<type>` shows, proven; `None` where there is nothing
     /// or a file that was not installed here. Reads the whole file: not for an async thread.
     ///
     /// # Errors
     /// As [`Inventory::open`].
     pub fn open_view(&self, type_: &str) -> Result<Option<InstalledPlugin>, InventoryError> {
-        let shown = view::shown_digest(&self.view_path(type_));
-        let Some(digest) = shown else { return Ok(None) };
-        let records = self.records();
-        let record = records.into_iter().find(|r| r.digest == digest && r.type_ == type_);
-        record.map(|record| self.open(&record)).transpose()
-    }
-
-    /// Whether `<plugins>/<type>` is a link to what was installed here.
-    pub fn shows(&self, type_: &str) -> bool {
-        view::shown_digest(&self.view_path(type_)).is_some()
+        match self.shown(type_) {
+            Shown::Installed(record) => self.open(&record).map(Some),
+            Shown::Foreign | Shown::Unrecorded => Ok(None),
+        }
     }
 
     /// Shows a plugin as `<plugins>/<type>`, where no resource earlier by name has that type, and

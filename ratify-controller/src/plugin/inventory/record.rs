@@ -98,6 +98,9 @@ pub struct Record {
     /// The protocols it declares, where its artifact says so; else v1's alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub protocols: Vec<String>,
+    /// Whether an operator's command installed it, so that it runs for whoever names it without a source.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_command: bool,
     /// The manifests and configurations it was proven by.
     #[serde(default)]
     pub documents: Vec<Digest>,

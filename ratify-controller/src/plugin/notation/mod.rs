@@ -1,13 +1,12 @@
 //! Plugins of Notation: programs that the verifier `notation` asks about signatures that name them. The
 //! most important item is [`NotationPlugins`]: which program that is, and how it runs; `entry` is what a
-//! resource comes to that brings such a program, and `in_force` has those that are brought.
+//! resource comes to that brings such a program.
 //!
 //! They are run as all plugins are, by [`ExecRunner`]: proven, by the rules in force, bounded and ended with
 //! all their processes. They have the network of this process, for they ask services, and its environment where
 //! no namespace's verifier asks them.
 
 mod entry;
-mod in_force;
 
 use std::{
     collections::BTreeSet,
@@ -25,11 +24,10 @@ use super::{
     confined::Confinement,
     exec::{Call, ExecRunner, Program},
     find::check_name,
-    inventory::{InstalledPlugin, Inventory},
+    inventory::InstalledPlugin,
 };
 
 pub(crate) use entry::NotationPluginEntry;
-pub(crate) use in_force::{Brought, InForce};
 
 /// What the programs' names begin with (plugin specification, "Installation").
 const PREFIX: &str = "notation-";
@@ -49,7 +47,6 @@ pub(crate) fn is_notation_plugin(type_: &str) -> bool {
 #[derive(Clone)]
 pub(crate) struct NotationPlugins {
     pub(crate) runner: Arc<ExecRunner>,
-    pub(crate) in_force: Arc<InForce>,
     /// Where they are, first found first.
     pub(crate) dirs: Vec<PathBuf>,
     /// The directory of a namespace, which its programs may not lead out of.
@@ -57,9 +54,6 @@ pub(crate) struct NotationPlugins {
     /// What the verifier's own entry brings.
     pub(crate) of_entry: Option<Arc<InstalledPlugin>>,
     pub(crate) plugin_env: PluginEnv,
-    /// Whether what was installed here, and is in force for nobody, may run all the same: who runs a
-    /// command has installed it.
-    pub(crate) runs_any_installed: bool,
 }
 
 /// One that was found.
@@ -77,25 +71,11 @@ impl NotationPlugins {
         check_name(file).map_err(|error| error.to_string())?;
         for dir in &self.dirs {
             let path = dir.join(file);
-            if let Some(installed) = self.in_force.at(&path) {
+            if let Some(installed) = self.runner.in_force().at(&path) {
                 return Ok(Program::Installed(installed));
             }
             if !path.is_file() {
                 continue;
-            }
-            // Who has to have signed it, and which one is pinned, was asked for whoever brought it.
-            let inventory = Inventory::of(dir);
-            if inventory.shows(file) {
-                let path = capped_line(&path.display().to_string(), MOST_PATH);
-                if !self.runs_any_installed {
-                    return Err(format!(
-                        "{path} was installed for a resource that is not in force"
-                    ));
-                }
-                let shown = inventory.open_view(file).map_err(|error| error.to_string())?;
-                let shown =
-                    shown.ok_or_else(|| format!("{path} is in no record of what was installed"))?;
-                return Ok(Program::Installed(Arc::new(shown)));
             }
             let (name, dirs) = (file.to_owned(), vec![dir.clone()]);
             return Ok(match &self.own {
@@ -125,7 +105,7 @@ impl NotationPlugins {
 
     /// The names of all programs that there are.
     fn files(&self) -> BTreeSet<String> {
-        let in_force = self.dirs.iter().flat_map(|dir| self.in_force.names_in(dir));
+        let in_force = self.dirs.iter().flat_map(|dir| self.runner.in_force().names_in(dir));
         let on_disk = self.dirs.iter().flat_map(|dir| names_in(dir));
         in_force.chain(on_disk).filter(|name| is_notation_plugin(name)).collect()
     }

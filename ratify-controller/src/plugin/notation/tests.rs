@@ -14,12 +14,10 @@ fn plugins(dirs: &[&Path]) -> NotationPlugins {
     let host = PluginHost::new(HostOptions::new(None, budget, Orphans::LetGo)).unwrap();
     NotationPlugins {
         runner: Arc::new(ExecRunner::new(Arc::new(host), Environment::default())),
-        in_force: Arc::default(),
         dirs: dirs.iter().map(|dir| dir.to_path_buf()).collect(),
         own: None,
         of_entry: None,
         plugin_env: PluginEnv::Inherit,
-        runs_any_installed: false,
     }
 }
 
@@ -59,23 +57,6 @@ fn a_file_is_found_in_the_first_directory_that_has_it_and_counts_by_its_bytes() 
     assert_ne!(basis(&plugins), before);
     fs::remove_file(path).unwrap();
     assert_eq!(basis(&plugins), before);
-}
-
-#[test]
-fn a_link_to_what_was_installed_is_no_file_that_somebody_put_there() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut plugins = plugins(&[dir.path()]);
-    let content = dir.path().join(".store/sha256");
-    fs::create_dir_all(&content).unwrap();
-    let digest = "ab".repeat(32);
-    fs::write(content.join(&digest), "a").unwrap();
-    symlink(format!(".store/sha256/{digest}"), dir.path().join("notation-p")).unwrap();
-    let refusal = found(&plugins, "notation-p").unwrap_err();
-    assert!(refusal.ends_with("was installed for a resource that is not in force"), "{refusal}");
-    // Who runs one says so in the record; these bytes are not even of that digest.
-    plugins.runs_any_installed = true;
-    let refusal = found(&plugins, "notation-p").unwrap_err();
-    assert!(refusal.ends_with("is in no record of what was installed"), "{refusal}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use ratify_core::{
     config::{Candidate, Denial, Part, PluginRules},
 };
 
-use crate::plugin::inventory::{FileIdentity, InstalledPlugin, Inventory, Record, digest_of_file};
+use crate::plugin::inventory::{FileIdentity, InstalledPlugin, Record, digest_of_file};
 
 /// As many files are remembered; there are far fewer plugins.
 const MAX_FILES: usize = 256;
@@ -24,7 +24,7 @@ const MAX_FILES: usize = 256;
 pub(in crate::plugin) enum Known {
     /// An installed one.
     Installed(Arc<InstalledPlugin>),
-    /// Any file.
+    /// Any file that was not installed here.
     File(PathBuf),
 }
 
@@ -60,36 +60,14 @@ fn check_installed(
     Ok(())
 }
 
-/// A file in a plugin directory. Where it is the view of an installed one, what its records say
-/// counts too: any denied digest, and that it may come from none of the places it came from.
+/// A file that somebody put into a plugin directory.
 fn check_file(path: &Path, rules: &PluginRules, files: &Files) -> Result<(), Denial> {
     let size = std::fs::metadata(path).map_err(|error| doubt(path, &error))?.len();
     rules.check(&Candidate { size: Some(size), ..Candidate::default() })?;
     for algorithm in algorithms(rules) {
         check_digest(&files.digest(path, algorithm)?, rules)?;
     }
-    let records = records_of(path);
-    for record in &records {
-        let digests = digests_of(record);
-        rules.check(&Candidate { digests: &digests, ..Candidate::default() })?;
-    }
-    let places = records.iter().map(|record| rules.check_repository(&source_of(record)?));
-    let places: Vec<Result<(), Denial>> = places.collect();
-    match places.iter().any(Result::is_ok) {
-        true => Ok(()),
-        false => places.into_iter().next().unwrap_or(Ok(())),
-    }
-}
-
-/// The records of the program that a view shows; none for a file that was put there otherwise.
-fn records_of(path: &Path) -> Vec<Record> {
-    let Some(directory) = path.parent() else { return Vec::new() };
-    let Ok(target) = std::fs::canonicalize(path) else { return Vec::new() };
-    let inventory = Inventory::of(directory);
-    let shown = |record: &Record| {
-        std::fs::canonicalize(inventory.content_path(&record.digest)).is_ok_and(|at| at == target)
-    };
-    inventory.records().into_iter().filter(shown).collect()
+    Ok(())
 }
 
 fn source_of(record: &Record) -> Result<Reference, Denial> {

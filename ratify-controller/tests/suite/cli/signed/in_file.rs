@@ -16,8 +16,15 @@ struct Scene {
 
 impl Scene {
     async fn start(mode: &str) -> Self {
+        Self::start_with(mode, |_| ()).await
+    }
+
+    /// The same with other verifiers.
+    async fn start_with(mode: &str, change: impl FnOnce(&mut Vec<Value>)) -> Self {
         let of = Revocable::new().await;
-        of.place.home.configure(&signed(&of.place, &of.policy(mode, "release")));
+        let mut file = signed(&of.place, &of.policy(mode, "release"));
+        change(file["verifier"]["plugins"].as_array_mut().unwrap());
+        of.place.home.configure(&file);
         let flags = ["serve", "--http", "127.0.0.1:0", "--metrics-enabled", "--metrics-port", "0"];
         let server = Server::run(of.place.home.command(&flags)).await;
         let scene = Self { server, of };
@@ -114,6 +121,20 @@ async fn a_certificate_that_is_revoked_ends_what_a_file_names_until_it_is_good_a
     scene.decides(true, "").await;
     scene.until_said("the verifier sample-1 is in force again").await;
     assert_eq!(scene.measured().await, (1, "1".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_names_no_source_runs_nothing_that_was_brought_for_another_entry_and_is_revoked() {
+    let scene = Scene::start_with("enforce", |verifiers| {
+        verifiers[0]["artifactTypes"] = json!("application/vnd.example.other");
+        verifiers.push(json!({"name": "borrower", "type": "sample", "artifactTypes": "*"}));
+    });
+    let scene = scene.await;
+    scene.decides(true, "\"verifierName\":\"borrower\"").await;
+    scene.of.revoke(true);
+    scene.decides(false, "was installed for a resource that is not in force").await;
+    scene.of.revoke(false);
+    scene.decides(true, "\"verifierName\":\"borrower\"").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

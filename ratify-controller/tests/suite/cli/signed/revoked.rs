@@ -205,6 +205,33 @@ async fn a_certificate_that_is_revoked_takes_the_plugin_that_runs_out_of_force()
     scene.decides(true, "").await;
 }
 
+/// A second verifier without a source runs what the first one brought, as with v1, and no longer than that
+/// one is in force: not while it is refused, and not after a restart before anybody was asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_names_no_source_runs_nothing_that_was_brought_for_somebody_else_and_is_revoked() {
+    const WHY: &str = "was installed for a resource that is not in force";
+    let Some(scene) = Scene::start("enforce").await else { return };
+    let borrower = verifier("").replace("verifier-dynamic", "a-borrower");
+    let borrower = borrower.replace(", source: {artifact: ''}", "");
+    scene.cluster.apply(&borrower).await;
+    let is_success = |status: &Value| status["issuccess"] == true;
+    until(&scene.cluster, &scene.controller, "verifiers", "a-borrower", is_success).await;
+    scene.decides(true, "\"verifierName\":\"a-borrower\"").await;
+
+    scene.revoke(true);
+    scene.until("Refused", "is revoked").await;
+    assert!(scene.place.home.plugins().join("sample").exists(), "it is still there");
+    scene.decides(false, WHY).await;
+    scene.answer(&Fate::Cut);
+    let scene = scene.restarted().await;
+    scene.decides(false, WHY).await;
+
+    scene.answer(&Fate::Pass);
+    scene.revoke(false);
+    scene.until("Active", "").await;
+    scene.decides(true, "\"verifierName\":\"a-borrower\"").await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_runs_no_longer_than_the_last_list_counts_and_a_registry_that_is_away_ends_none() {
     let Some(scene) = Scene::start("enforce").await else { return };

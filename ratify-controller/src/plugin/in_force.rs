@@ -1,6 +1,6 @@
-//! [`InForce`]: the plugins of Notation that resources in force bring. They come and go with the snapshot,
+//! [`InForce`]: the installed plugins that resources in force bring. They come and go with the snapshot,
 //! as whole: what is being built, and may never be agreed on, is not among them, and neither is what a
-//! verification still holds of one that is deleted.
+//! verification still holds of one that is deleted, or may not run any more.
 
 use std::{
     path::Path,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::plugin::inventory::InstalledPlugin;
 
-/// A plugin of Notation, and the resource, or entry of the configuration file, that brings it.
+/// An installed plugin, and the resource, or entry of the configuration file, that brings it.
 #[derive(Debug, Clone)]
 pub(crate) struct Brought {
     /// The namespace of the resource; empty where it is the cluster's.
