@@ -68,15 +68,21 @@ impl Record {
     }
 }
 
-impl From<OrasError> for InstallError {
-    fn from(error: OrasError) -> Self {
+impl InstallError {
+    /// Why the bytes of a file did not come, or could not be written.
+    pub(super) fn receiving(error: OrasError, path: PathBuf) -> Self {
         match error {
             // Not the registry's fault: the disk is full, or the directory is gone.
             OrasError::Sink { source, .. } => {
-                let path = PathBuf::from("the plugin's file");
                 InventoryError::Io { doing: "writing", path, source }.into()
             }
-            other => Self::Registry(other.to_string()),
+            other => other.into(),
         }
+    }
+}
+
+impl From<OrasError> for InstallError {
+    fn from(error: OrasError) -> Self {
+        Self::Registry(error.to_string())
     }
 }

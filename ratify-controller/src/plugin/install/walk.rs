@@ -293,7 +293,9 @@ impl<'a> Walk<'a> {
         let mut told = |received: u64| progress(received, size);
         let give_up_at = self.options.give_up_at;
         let writer = draft.writer()?;
-        drop(origin.blob_into(self.reference, layer, writer, &mut told, give_up_at).await?);
+        let written = origin.blob_into(self.reference, layer, writer, &mut told, give_up_at).await;
+        let path = || self.inventory.content_path(&layer.digest);
+        drop(written.map_err(|error| InstallError::receiving(error, path()))?);
         let received = draft.close()?;
         trust::program_in(received.file(), &self.node())?;
         tracing::debug!("marking {} as executable", target.display());

@@ -328,7 +328,7 @@ async fn a_secret_of_the_cluster_opens_the_registry_for_plugins_and_images() {
 }
 
 /// The events of a resource, in words.
-async fn events(cluster: &Cluster, name: &str) -> Vec<String> {
+pub(super) async fn events(cluster: &Cluster, name: &str) -> Vec<String> {
     let selector = format!("--field-selector=involvedObject.name={name}");
     let output = "jsonpath={range .items[*]}{.reason}: {.message}{'\\n'}{end}";
     let said = cluster.must(&["get", "events", "-n", "default", &selector, "-o", output]).await;

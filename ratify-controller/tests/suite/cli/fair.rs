@@ -1,5 +1,5 @@
 //! `ratify serve` in hard times: a registry that answers late or never, more connections than there
-//! are descriptors, and an end while much is under way.
+//! are descriptors, and an end while much is under way, with descriptors and without.
 
 use std::{
     net::SocketAddr,
@@ -13,7 +13,7 @@ use std::{
 use axum::{Router, body::Body, extract::Request, response::Response};
 use futures_util::future::join_all;
 use ratify_controller::dev::{RegistryOptions, RunningRegistry};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
@@ -196,19 +196,9 @@ async fn the_end_answers_all_that_is_under_way_and_waits_for_nothing_else() {
     let home = home(30_000);
     let mut server = Server::start(&home).await;
     let dead = format!("{}/dead/app:v1", front.host);
-    let before_end = async {
-        let asked = Instant::now();
-        while front.slow_asked.load(Ordering::SeqCst) == 0 {
-            assert!(asked.elapsed() < Duration::from_secs(30), "{}", server.log());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        let pid = Pid::from_raw(server.process.id().unwrap().cast_signed()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
-        Instant::now()
-    };
     let keys = [slow.clone(), dead.clone()];
     let load = (0..20).map(|_| ask(&server, &keys));
-    let (answers, told) = tokio::join!(join_all(load), before_end);
+    let (answers, told) = tokio::join!(join_all(load), end_amid(&front, &server, 1, |_| ()));
     let took = told.elapsed();
     assert!(took < Duration::from_secs(25), "{took:?}");
     for (status, document) in answers {
@@ -217,10 +207,67 @@ async fn the_end_answers_all_that_is_under_way_and_waits_for_nothing_else() {
         let why = document["response"]["systemError"].as_str().unwrap();
         assert!(why.ends_with(&format!("ask again for {dead}")), "{why}");
     }
+    has_ended(&mut server).await;
+    assert!(TcpStream::connect(address(&server)).await.is_err());
+}
+
+/// There is none left to ask the registry by; or only none to start a plugin.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_without_descriptors_answers_all_that_is_under_way_with_the_reason() {
+    tokio::join!(end_without_descriptors(1), end_without_descriptors(13));
+}
+
+/// They are gone when the registry was asked so often, in all, about six images.
+async fn end_without_descriptors(requests: usize) {
+    let front = Front::start(Duration::from_millis(300)).await;
+    let home = home(30_000);
+    let mut server = Server::start(&home).await;
+    let slow = (0..6).map(|image| front.put("slow/app", &format!("v{image}")));
+    let keys: Vec<_> = slow.chain([format!("{}/dead/app:v1", front.host)]).collect();
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let strike = |pid| assert!(prlimit(Some(pid), Resource::Nofile, none).is_ok());
+    let ending = end_amid(&front, &server, requests, strike);
+    let ((status, document), told) = tokio::join!(ask(&server, &keys), ending);
+    let took = told.elapsed();
+    assert!(took < Duration::from_secs(25), "{took:?}");
+    assert_eq!(status, 500, "{document}");
+    assert!(document["response"].get("items").is_none(), "{document}");
+    let why = document["response"]["systemError"].as_str().unwrap();
+    for key in &keys {
+        let of_key = why.split("; ").find(|why| why.contains(key.as_str()));
+        let why = of_key.unwrap_or_else(|| panic!("{key}: {why}"));
+        // Of a tag that no store could resolve the log says more, as in v1.
+        let reasons = ["too many open files", "for a subject from any stores", "ask again for "];
+        assert!(reasons.iter().any(|reason| why.to_lowercase().contains(reason)), "{why}");
+    }
+    has_ended(&mut server).await;
+    assert!(server.log().contains("Too many open files"), "{}", server.log());
+}
+
+/// Waits until the registry was asked so often for the slow ones, has something happen to the server
+/// and tells it to end.
+async fn end_amid(
+    front: &Front,
+    server: &Server,
+    requests: usize,
+    strike: impl FnOnce(Pid),
+) -> Instant {
+    let asked = Instant::now();
+    while front.slow_asked.load(Ordering::SeqCst) < requests {
+        assert!(asked.elapsed() < Duration::from_secs(30), "{}", server.log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let pid = Pid::from_raw(server.process.id().unwrap().cast_signed()).unwrap();
+    strike(pid);
+    kill_process(pid, Signal::TERM).unwrap();
+    Instant::now()
+}
+
+/// It ends by itself, and at peace.
+async fn has_ended(server: &mut Server) {
     let ended = tokio::time::timeout(Duration::from_secs(20), server.process.wait()).await;
     assert_eq!(ended.unwrap().unwrap().code(), Some(0), "{}", server.log());
     assert!(!server.log().contains("failed to shutdown"), "{}", server.log());
-    assert!(TcpStream::connect(address(&server)).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -93,7 +93,8 @@ async fn a_full_directory_is_an_error_that_leaves_nothing_partial() {
     fixture.install(&fixture.by_tag("1")).await.unwrap();
     let before = fixture.files();
     let error = fixture.install(&fixture.by_tag("2")).await.unwrap_err().to_string();
-    assert!(error.contains("No space left on device"), "{error}");
+    let path = directory.join(format!(".store/sha256/{}", sha256(&large).hex()));
+    assert!(error.contains(&format!("writing {}: No space left", path.display())), "{error}");
     assert!(error.contains("free some space"), "{error}");
     let after = fixture.files();
     assert!(!after.iter().any(|name| name.contains(".incoming")), "{after:?}");

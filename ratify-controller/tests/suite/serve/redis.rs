@@ -82,7 +82,7 @@ impl Redis {
     }
 
     /// Whoever may do anything there.
-    pub(super) async fn admin(&self) -> redis::aio::MultiplexedConnection {
+    pub(crate) async fn admin(&self) -> redis::aio::MultiplexedConnection {
         let url = format!("redis://admin:{PASSWORD}@{}", self.server.address);
         redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap()
     }
@@ -215,7 +215,7 @@ async fn number(stream: &mut BufReader<TcpStream>) -> Option<usize> {
 }
 
 /// The names of all entries.
-pub(super) async fn names(admin: &mut redis::aio::MultiplexedConnection) -> Vec<String> {
+pub(crate) async fn names(admin: &mut redis::aio::MultiplexedConnection) -> Vec<String> {
     redis::cmd("KEYS").arg("*").query_async(admin).await.unwrap()
 }
 

@@ -426,25 +426,9 @@ impl Replica {
         }
     }
 
-    /// The installed programs by their digests, each of which is that of its bytes, and the names
-    /// of what is there besides.
+    /// What [`programs_in`] says of its plugin directory.
     pub(super) fn programs(&self) -> (Vec<String>, Vec<String>) {
-        let folder = self.home.plugins().join(".store/sha256");
-        let (mut whole, mut others) = (Vec::new(), Vec::new());
-        for entry in std::fs::read_dir(folder).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            match format!("sha256:{name}").parse::<Digest>() {
-                Err(_) => others.push(name),
-                Ok(digest) => {
-                    let bytes = std::fs::read(&path).unwrap();
-                    let found = ratify_store_oras::digest_of(Algorithm::Sha256, &bytes);
-                    assert_eq!(found, digest, "{} bytes", bytes.len());
-                    whole.push(digest.to_string());
-                }
-            }
-        }
-        (whole, others)
+        programs_in(&self.home.plugins())
     }
 
     /// A number of `/proc/<pid>/status`, in KiB.
@@ -454,6 +438,26 @@ impl Replica {
         let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
         line.trim_matches([':', ' ', '\t', 'k', 'B']).parse().unwrap()
     }
+}
+
+/// The installed programs by their digests, each of which is that of its bytes, and the names of what
+/// is there besides.
+pub(super) fn programs_in(plugins: &std::path::Path) -> (Vec<String>, Vec<String>) {
+    let (mut whole, mut others) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(plugins.join(".store/sha256")).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        match format!("sha256:{name}").parse::<Digest>() {
+            Err(_) => others.push(name),
+            Ok(digest) => {
+                let bytes = std::fs::read(&path).unwrap();
+                let found = ratify_store_oras::digest_of(Algorithm::Sha256, &bytes);
+                assert_eq!(found, digest, "{} bytes", bytes.len());
+                whole.push(digest.to_string());
+            }
+        }
+    }
+    (whole, others)
 }
 
 /// An object's status says that it is in force as its spec says, now.

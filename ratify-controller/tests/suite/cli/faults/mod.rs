@@ -11,6 +11,7 @@
 //! - `outage`: the API server is away, forgets, or is written to by others.
 //! - `replicas`: three of them on a moving tag, and a status that others write; `disagree`: two that
 //!   found different digests while one was held up.
+//! - `volume`: no room where plugins are installed.
 
 mod beside_v1;
 mod disagree;
@@ -24,6 +25,7 @@ mod outage;
 mod replicas;
 mod shapes;
 mod starts;
+mod volume;
 
 use super::proxy::{Asked, Fate, Proxy};
-use lab::{Lab, Pushed, Replica, is_active, program, reason, soak};
+use lab::{Lab, Pushed, Replica, is_active, program, programs_in, reason, soak};

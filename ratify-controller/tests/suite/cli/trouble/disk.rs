@@ -15,16 +15,20 @@ use super::{
 };
 
 /// A small disk, seen by one server alone.
-pub(super) struct Disk {
+pub(in crate::cli) struct Disk {
     /// Where the server has it.
     place: PathBuf,
     /// Where everybody else does.
-    seen: PathBuf,
+    pub(in crate::cli) seen: PathBuf,
 }
 
 impl Disk {
     /// Has the commands of a home run with a disk of this size at a place in it.
-    pub(super) async fn mount(home: &mut Home, name: &str, options: &str) -> Option<PathBuf> {
+    pub(in crate::cli) async fn mount(
+        home: &mut Home,
+        name: &str,
+        options: &str,
+    ) -> Option<PathBuf> {
         let place = home.path().join(name);
         fs::create_dir_all(&place).unwrap();
         let mount = format!("mount -t tmpfs -o {options} none {}", place.display());
@@ -37,13 +41,13 @@ impl Disk {
         }
     }
 
-    pub(super) fn of(server: &Server, place: &Path) -> Self {
+    pub(in crate::cli) fn of(server: &Server, place: &Path) -> Self {
         let root = PathBuf::from(format!("/proc/{}/root", server.process.id().unwrap()));
         Self { place: place.to_owned(), seen: root.join(place.strip_prefix("/").unwrap()) }
     }
 
     /// Takes all that is left, of bytes and of names.
-    pub(super) fn fill(&self) {
+    pub(in crate::cli) fn fill(&self) {
         for number in 0..100 {
             let path = self.seen.join(format!("filler-{number}"));
             let Ok(mut file) = fs::File::create(&path) else { break };
@@ -55,8 +59,15 @@ impl Disk {
         drop(fs::remove_file(more));
     }
 
+    /// Takes all but so many pages.
+    pub(in crate::cli) fn fill_but(&self, pages: u64) {
+        self.fill();
+        let first = fs::File::options().write(true).open(self.seen.join("filler-0")).unwrap();
+        first.set_len(first.metadata().unwrap().len() - 4096 * pages).unwrap();
+    }
+
     /// Gives it back.
-    fn free(&self) {
+    pub(in crate::cli) fn free(&self) {
         for entry in fs::read_dir(&self.seen).unwrap().map(Result::unwrap) {
             if entry.file_name().to_string_lossy().starts_with("filler-") {
                 fs::remove_file(entry.path()).unwrap();
@@ -65,7 +76,7 @@ impl Disk {
     }
 
     /// How many files are below a directory.
-    fn files(&self, name: &str) -> usize {
+    pub(in crate::cli) fn files(&self, name: &str) -> usize {
         fn count(path: &Path) -> usize {
             let entries = fs::read_dir(path).into_iter().flatten().flatten();
             entries.map(|entry| if entry.path().is_dir() { count(&entry.path()) } else { 1 }).sum()

@@ -10,7 +10,10 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::net::TcpStream;
 
 use super::{disk::Disk, policy::endless, *};
-use crate::serve::redis::{False, Mischief};
+use crate::{
+    parity::machines::Machines,
+    serve::redis::{self, False, Mischief, Redis},
+};
 
 /// How long an answer may take; the end makes it shorter.
 const ANSWER_MS: u64 = 60_000;
@@ -97,6 +100,15 @@ async fn end_amid(
     said
 }
 
+/// A server that shares its verdicts by way of a Redis, under the seal of the key in its home.
+async fn sharing(home: &Home, address: &str, flags: &[&str]) -> Server {
+    let address = format!("--cache-address=redis://{address}");
+    let line =
+        ["serve", "--http", "127.0.0.1:0", "--cache-enabled", "--cache-type=redis", &address];
+    let line = [&line[..], &["--cache-key-file=key"], flags].concat();
+    Server::run(home.command(&line)).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_goes_while_the_server_ends() {
     let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
@@ -104,15 +116,38 @@ async fn redis_goes_while_the_server_ends() {
         let home = held();
         let images = images(&registry, &home, &["app1", "app2", "bad"]).await;
         let redis = False::start(Mischief::Nothing).await;
-        let key = home.write("key", [7; 32]);
-        let address = format!("--cache-address=redis://{}", redis.address);
-        let key = format!("--cache-key-file={}", key.display());
-        let flags = ["--cache-enabled", "--cache-type=redis", &address, &key];
-        let line = [&["serve", "--http", "127.0.0.1:0"], &flags[..]].concat();
-        let server = Server::run(home.command(&line)).await;
+        home.write("key", [7; 32]);
+        let server = sharing(&home, &redis.address, &[]).await;
         let said = end_amid(&home, server, &images, 3, || redis.does(mischief)).await;
         assert!(said.iter().zip(&images).all(|(said, (_, may_be))| allows(said) == *may_be));
     }
+}
+
+/// The verdicts that it would have been told are what the server still owes an answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_redis_is_killed_while_the_server_ends() {
+    let Some(machines) = Machines::find() else { return };
+    let registry = RunningRegistry::start(RegistryOptions::default()).await.unwrap();
+    let home = held();
+    let images = images(&registry, &home, &["first", "app1", "app2", "bad"]).await;
+    let redis = Redis::start(&machines, home.path(), false).await;
+    let user = format!("--cache-username={}", redis::USER);
+    let flags = [&user, "--cache-password-file=password"];
+    let server = sharing(&home, &redis.server.address, &flags).await;
+    let ((first, _), rest) = images.split_first().unwrap();
+    fs::remove_file(home.path().join("hold")).unwrap();
+    until(&server, first, true).await;
+    let mut admin = redis.admin().await;
+    for look in 0.. {
+        if !redis::names(&mut admin).await.is_empty() {
+            break;
+        }
+        assert!(look < LOOKS, "it shares nothing: {}", server.log());
+        tokio::time::sleep(INTERVAL).await;
+    }
+    home.write("hold", "");
+    let said = end_amid(&home, server, rest, 1 + rest.len(), || drop(redis)).await;
+    assert!(said.iter().zip(rest).all(|(said, (_, may_be))| allows(said) == *may_be));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

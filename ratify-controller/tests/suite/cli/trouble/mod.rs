@@ -8,7 +8,7 @@
 //!   `late` and `fair`, descriptors and an end under load too.)
 
 mod clock;
-mod disk;
+pub(super) mod disk;
 mod ending;
 mod paused;
 mod policy;
