@@ -1,8 +1,8 @@
 //! The JSON of Gatekeeper's external data protocol, as v1 reads and writes it.
 //!
-//! A request is read as Go reads it (keys of objects in any case, `null` is nothing), but what Go
-//! reads in one of two ways, a key given twice, is refused. Nothing is kept that is not needed, so
-//! that a hostile body costs no more than its own size.
+//! A request is read as Go reads it (keys of objects in any case, with the letters that Go folds;
+//! `null` is nothing), but what Go reads in one of two ways, a key given twice, is refused. Nothing
+//! is kept that is not needed, so that a hostile body costs no more than its own size.
 
 use std::{fmt, sync::Arc};
 
@@ -183,7 +183,7 @@ struct Document(Vec<String>);
 struct RequestObject(Vec<String>);
 struct Keys(Vec<String>);
 
-/// A key of an object, in any case.
+/// A key of an object, as Go finds it.
 enum Key {
     Request,
     Keys,
@@ -206,7 +206,7 @@ impl<'de> Deserialize<'de> for Key {
             }
 
             fn visit_str<E>(self, name: &str) -> Result<Key, E> {
-                let is = |known: &str| name.eq_ignore_ascii_case(known);
+                let is = |known: &str| go_json::is_key(name, known);
                 Ok(match () {
                     () if is("request") => Key::Request,
                     () if is("keys") => Key::Keys,
@@ -370,7 +370,9 @@ mod tests {
         for body in nothing {
             assert!(parse_request(body).unwrap().is_empty());
         }
-        assert_eq!(parse_request(br#"{"REQUEST":{"Keys":["a"]}}"#).unwrap(), ["a"]);
+        for body in [r#"{"REQUEST":{"Keys":["a"]}}"#, r#"{"requeſt":{"\u212aeyſ":["a"]}}"#] {
+            assert_eq!(parse_request(body.as_bytes()).unwrap(), ["a"], "{body}");
+        }
     }
 
     #[test]
@@ -394,6 +396,7 @@ mod tests {
             "{\"apiVersion\":1}",
             "{\"request\":{},\"request\":{}}",
             "{\"request\":{\"keys\":[],\"KEYS\":[]}}",
+            "{\"request\":{\"keys\":[],\"keyſ\":[]}}",
             "{} {}",
             "{\"request\":",
             &deep,

@@ -1,7 +1,10 @@
 //! What becomes of a configuration file of v1. Pure.
 
-use ratify_core::config::{
-    Config, ConfigError, StorePluginConfig, StoresConfig, VerifierPluginConfig, VerifiersConfig,
+use ratify_core::{
+    config::{
+        Config, ConfigError, StorePluginConfig, StoresConfig, VerifierPluginConfig, VerifiersConfig,
+    },
+    go_json,
 };
 use serde_json::Value;
 
@@ -97,7 +100,7 @@ pub(in crate::cli) fn unread_keys(document: &Value) -> Vec<String> {
         let Some(object) = section_of(document, section).and_then(Value::as_object) else {
             continue;
         };
-        let is_known = |key: &str| known.iter().any(|known| known.eq_ignore_ascii_case(key));
+        let is_known = |key: &str| known.iter().any(|known| go_json::is_key(key, known));
         for key in object.keys().filter(|key| !is_known(key)) {
             let at =
                 if section.is_empty() { shown(key) } else { format!("{section}.{}", shown(key)) };
@@ -129,12 +132,12 @@ fn unknown_key(at: String) -> Finding {
     Finding::look(at, "nobody reads this key", "v1 ignores it too", todo)
 }
 
-/// A section by its path, in any case of its letters.
+/// A section by its path, as the configuration's reader finds it.
 fn section_of<'a>(document: &'a Value, path: &str) -> Option<&'a Value> {
     let mut found = document;
     for key in path.split('.').filter(|key| !key.is_empty()) {
         let mut entries = found.as_object()?.iter();
-        found = entries.find(|(name, _)| name.eq_ignore_ascii_case(key))?.1;
+        found = entries.find(|(name, _)| go_json::is_key(name, key))?.1;
     }
     Some(found)
 }
@@ -306,6 +309,12 @@ mod tests {
         });
         let findings = findings(of_chart.to_string().as_bytes()).unwrap();
         assert!(findings.iter().all(|finding| finding.level == Level::Same), "{findings:?}");
+    }
+
+    #[test]
+    fn a_key_that_is_read_in_another_spelling_is_known() {
+        let document = json!({"\u{17f}tore": {"PLUGIN\u{17f}": [], "uses": 1}});
+        assert_eq!(unread_keys(&document), ["store.uses"]);
     }
 
     #[test]
