@@ -1,11 +1,12 @@
 //! What the kernel says about a process, read from /proc.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// Linux counts the times of /proc/PID/stat in this many ticks a second on every platform (USER_HZ).
 const TICKS_PER_SECOND: u64 = 100;
@@ -17,6 +18,20 @@ pub(super) struct Cpu {
     pub(super) own: Duration,
     /// That of the children it has waited for, and of theirs.
     pub(super) children: Duration,
+}
+
+/// For how long each thread of a process has run, to the nanosecond, where [`Cpu`] counts hundredths of
+/// a second.
+#[derive(Debug)]
+pub(super) struct RunTimes(BTreeMap<String, u64>);
+
+impl RunTimes {
+    /// For how long all have run since. What a thread did that has ended meanwhile is not known.
+    pub(super) fn since(&self, before: &Self) -> Duration {
+        let known = |thread: &String| before.0.get(thread).copied().unwrap_or_default();
+        let each = self.0.iter().map(|(thread, now)| now.saturating_sub(known(thread)));
+        Duration::from_nanos(each.sum())
+    }
 }
 
 /// The memory of a process in KiB.
@@ -38,6 +53,24 @@ pub(super) fn cpu(process: &str) -> Result<Cpu> {
     let path = format!("/proc/{process}/stat");
     let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     parse_cpu(&stat).with_context(|| format!("{path} is not as proc_pid_stat(5) says"))
+}
+
+/// For how long the threads of a process have run.
+///
+/// # Errors
+/// When it is gone, or the kernel does not tell.
+pub(super) fn run_times(process: u32) -> Result<RunTimes> {
+    let path = format!("/proc/{process}/task");
+    let tasks = fs::read_dir(&path).with_context(|| format!("cannot read {path}"))?;
+    // One may end while it is looked at.
+    let of_task = |task: fs::DirEntry| {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        let time = text.split_whitespace().next()?.parse().ok()?;
+        Some((task.file_name().to_string_lossy().into_owned(), time))
+    };
+    let times: BTreeMap<_, _> = tasks.flatten().filter_map(of_task).collect();
+    ensure!(!times.is_empty(), "no thread of {path} has a schedstat");
+    Ok(RunTimes(times))
 }
 
 /// The memory of a process.
@@ -130,6 +163,21 @@ mod tests {
         shell.args(["-c", "head -c 33554432 /dev/zero | tail -c 1 >/dev/null; sleep 0.05"]);
         assert!(most_memory(&mut shell).unwrap() > 100);
         assert!(most_memory(Command::new("sh").args(["-c", "exit 3"])).is_err());
+    }
+
+    #[test]
+    fn run_times_are_those_of_each_thread() {
+        let times = |each: &[(&str, u64)]| {
+            RunTimes(each.iter().map(|(thread, time)| ((*thread).to_owned(), *time)).collect())
+        };
+        let (before, after) = (times(&[("1", 100), ("2", 70)]), times(&[("1", 130), ("3", 5)]));
+        assert_eq!(after.since(&before), Duration::from_nanos(35));
+        let before = run_times(std::process::id()).unwrap();
+        let started = std::time::Instant::now();
+        while run_times(std::process::id()).unwrap().since(&before) < Duration::from_millis(1) {
+            assert!(started.elapsed() < Duration::from_secs(60));
+        }
+        assert!(run_times(0).is_err());
     }
 
     #[test]

@@ -63,6 +63,11 @@ fn document(figures: &[Figure], machine: &str) -> String {
          yes: whatever else comes is a wrong denial. v1's sbom plugins read blobs, and race on the \
          index of one cache folder: many end early, with an error, which also makes v1's CPU time \
          smaller. Under our host each call has a cache of its own, and all of them do their work.\n\
+         - **A kept verdict that is asked for rarely.** One image by digest with one artifact, the cache of \
+         verdicts of each server (`--cache-enabled`), and ten questions, each over a connection of its own, \
+         1.1 s apart: the time that the server's threads ran (/proc/PID/task/*/schedstat), from before a \
+         question until the next, divided by the questions. Nothing is warm then, and what a server does \
+         that nobody asked for is in it.\n\
          - **Homes.** Both servers' homes are on disk; a second load keeps them in memory (/dev/shm). \
          We write each manifest into the cache of proven blobs, v1's server writes nothing in this load; \
          and what it costs to create a file on ext4 depends on how many files others deleted nearby in \

@@ -1,7 +1,8 @@
-//! Answers at the server's door: what one costs where the verdict is kept, and what becomes of them
-//! where the registry is slow or many ask for the same.
+//! Answers at the server's door: what one costs where the verdict is kept, asked for all the time
+//! or rarely, and what becomes of them where the registry is slow or many ask for the same.
 
 mod cached;
+mod rare;
 mod slow;
 
 use anyhow::Result;
@@ -13,6 +14,7 @@ use super::folder::Folder;
 /// How often each thing is measured.
 pub(super) struct Rounds {
     pub(super) cached: usize,
+    pub(super) rare: usize,
     pub(super) slow: usize,
 }
 
@@ -26,6 +28,7 @@ pub(super) fn measure(
     rounds: &Rounds,
 ) -> Result<Vec<Figure>> {
     let mut figures = cached::measure(programs, folder, rounds.cached)?;
+    figures.extend(rare::measure(programs, folder, rounds.rare)?);
     figures.extend(slow::measure(programs, folder, rounds.slow)?);
     Ok(figures)
 }
