@@ -41,7 +41,10 @@ pub(crate) fn lints(steps: &mut Steps) -> Result<()> {
     steps.run("clippy", || cargo(&[&clippy[..], &deny].concat()))?;
     steps.run("documentation", || {
         let doc = ["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"];
-        process::run(workspace::cargo()?.env("RUSTDOCFLAGS", "--deny warnings").args(doc))
+        // With an example features are those of clippy's run, and nothing is checked a second time.
+        let what = ["--lib", "--bins", "--examples"];
+        let mut cargo = workspace::cargo()?;
+        process::run(cargo.env("RUSTDOCFLAGS", "--deny warnings").args(doc).args(what))
     })?;
     steps.run("definitions of the chart", crds::check)
 }

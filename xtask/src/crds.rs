@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -61,10 +62,9 @@ pub(crate) fn check() -> Result<()> {
 /// What the controller prints, built from the source as it is.
 fn printed() -> Result<Files> {
     let folder = empty_folder()?;
-    let package = ["run", "--quiet", "--locked", "--package", "ratify-controller"];
-    let print = ["--bin", "ratify", "--", "crds", "print", "--output"];
-    let mut ratify = workspace::cargo()?;
-    process::run(ratify.env("RATIFY_LOG_LEVEL", "error").args(package).args(print).arg(&folder))?;
+    let mut ratify = Command::new(workspace::build_ratify()?);
+    ratify.env("RATIFY_LOG_LEVEL", "error").args(["crds", "print", "--output"]);
+    process::run(ratify.arg(&folder))?;
     let files = read(&folder)?;
     if files.is_empty() {
         bail!("`ratify crds print` printed no definition");

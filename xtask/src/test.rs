@@ -41,7 +41,7 @@ pub(crate) fn every_step(steps: &mut Steps) -> Result<()> {
 /// # Errors
 /// When something does not build.
 pub(crate) fn programs_and_plugins() -> Result<()> {
-    process::run(workspace::cargo()?.args(["build", "--locked", "--workspace", "--bins"]))?;
+    process::run(workspace::cargo()?.args(workspace::AS_FOR_TESTS).arg("--bins"))?;
     build_plugins::run(&build_plugins::Options {
         push: None,
         only: Vec::new(),

@@ -122,12 +122,18 @@ pub(crate) fn metadata() -> Result<Metadata> {
         .context("cannot read the workspace; does `cargo metadata` work?")
 }
 
+/// Arguments for cargo by which programs are built of what tests are built of. Features unify over the
+/// packages that are named and, where an example may be built, over what tests need: with other features
+/// some forty crates, the largest of ours among them, are compiled once more.
+pub(crate) const AS_FOR_TESTS: [&str; 4] = ["build", "--locked", "--workspace", "--examples"];
+
 /// Builds the controller's programs and returns the path of `ratify`.
 ///
 /// # Errors
 /// When they do not build.
 pub(crate) fn build_ratify() -> Result<PathBuf> {
-    process::run(cargo()?.args(["build", "--package", "ratify-controller", "--bins"]))?;
+    let programs = ["--bin", "ratify", "--bin", "ratify-launch"];
+    process::run(cargo()?.args(AS_FOR_TESTS).args(programs))?;
     let ratify = metadata()?.target_directory.join("debug/ratify");
     Ok(ratify.into_std_path_buf())
 }
