@@ -1,6 +1,6 @@
-//! `cargo xtask soak`: what CI is too short for. The suite of the plugin host with its long counts; the
-//! memory of a server that is asked about thousands of images; and [`fuzz`], which looks for inputs that
-//! nobody thought of.
+//! `cargo xtask soak`: what CI is too short for. The suite of the plugin host with its long counts; plugins
+//! that are exchanged for minutes while they are asked; the memory of a server that is asked about thousands
+//! of images; and [`fuzz`], which looks for inputs that nobody thought of.
 
 mod fuzz;
 
@@ -40,6 +40,8 @@ pub(crate) struct Options {
 enum Part {
     /// Tens of thousands of plugin calls
     Host,
+    /// Plugins that are exchanged under load, for five minutes each, beside Ratify v1 too
+    Faults,
     /// A server that is asked about thousands of images
     Memory,
     /// The fuzz targets of ratify-controller/fuzz
@@ -53,7 +55,11 @@ enum Part {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let is_meant = |part| options.only.is_none_or(|only| only == part);
     if is_meant(Part::Host) {
-        host()?;
+        suite(Profile::Release, "host::")?;
+    }
+    if is_meant(Part::Faults) {
+        tools::bring()?;
+        suite(Profile::Dev, "cli::faults::")?;
     }
     if is_meant(Part::Memory) {
         tools::bring()?;
@@ -65,12 +71,25 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn host() -> Result<()> {
+/// How tests are built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Profile {
+    Dev,
+    Release,
+}
+
+/// A part of the controller's suite, with its long counts and times.
+fn suite(profile: Profile, part: &str) -> Result<()> {
     test::programs_and_plugins()?;
     let mut cargo = workspace::cargo()?;
     cargo.env("RATIFY_SOAK", "1");
     cargo.env("RATIFY_PLUGINS", build_plugins::folder(&workspace::metadata()?));
-    let suite =
-        ["test", "--locked", "--release", "--package", "ratify-controller", "--test", "suite"];
-    process::run(cargo.args(suite).args(["--", "--nocapture", "host::"]))
+    if profile == Profile::Dev {
+        cargo.env("RATIFY_TOOLS", tools::map_file()?);
+    }
+    cargo.args(["test", "--locked", "--package", "ratify-controller", "--test", "suite"]);
+    if profile == Profile::Release {
+        cargo.arg("--release");
+    }
+    process::run(cargo.args(["--", "--nocapture", part]))
 }

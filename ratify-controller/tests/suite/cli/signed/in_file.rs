@@ -63,17 +63,20 @@ impl Scene {
         }
     }
 
-    /// How many plugins may run, and how many loads were denied.
+    /// How many plugins may run, all signed by the same, and how many loads were denied.
     async fn measured(&self) -> (usize, String) {
         let log = self.server.log();
         let (_, address) = log.split_once("metrics backend: prometheus on ").unwrap();
         let address = address.split_whitespace().next().unwrap().trim_matches('"');
         let page = reqwest::get(format!("http://{address}/metrics")).await.unwrap();
         let page = page.text().await.unwrap();
-        let runs = page.lines().filter(|line| line.starts_with("ratify_plugin_info{"));
+        let runs: Vec<&str> =
+            page.lines().filter(|line| line.starts_with("ratify_plugin_info{")).collect();
+        let signer = "signer=\"notation CN=release,O=Plugins,ST=WA,C=US\"";
+        assert!(runs.iter().all(|line| line.contains(signer)), "{runs:?}");
         let denied = "ratify_plugin_loads_total{outcome=\"denied\"} ";
         let denied = page.lines().find_map(|line| line.strip_prefix(denied));
-        (runs.count(), denied.unwrap_or_default().to_owned())
+        (runs.len(), denied.unwrap_or_default().to_owned())
     }
 }
 
