@@ -1,7 +1,7 @@
 //! Verifiers that are built in: by which type a configuration names them, and how they are made of an
 //! entry and of what this process is told. No program takes the place of one.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use ratify_core::{Error, Result, Verifier, config::VerifierPluginConfig};
 use ratify_verifier_cosign::CosignVerifier;
@@ -50,12 +50,7 @@ impl BuiltIns {
                 Some(NotationVerifier::new(entry, told).map(|verifier| Arc::new(verifier) as _))
             }
             COSIGN => {
-                let mut told = ratify_verifier_cosign::Environment::default();
-                told.home.clone_from(&self.environment.home);
-                told.is_of_namespace = is_of_namespace;
-                let named = &self.environment.sigstore;
-                let told =
-                    told.with_variables(|name| named.get(name).map(|path| Path::new(path).into()));
+                let told = of_cosign(&self.environment, is_of_namespace);
                 Some(CosignVerifier::new(entry, &told).map(|verifier| Arc::new(verifier) as _))
             }
             _ => None,
@@ -68,15 +63,31 @@ pub(crate) fn accepts_anyone(entry: &VerifierPluginConfig) -> bool {
     entry.binary_name() == COSIGN && CosignVerifier::accepts_anyone(entry)
 }
 
-/// What is wrong with the entry of a built-in verifier, if anything is. Nothing is looked up.
-pub(crate) fn error(entry: &VerifierPluginConfig, is_of_namespace: bool) -> Option<Error> {
+/// What the verifier `cosign` is told.
+fn of_cosign(
+    environment: &Environment,
+    is_of_namespace: bool,
+) -> ratify_verifier_cosign::Environment {
+    let mut told = ratify_verifier_cosign::Environment::default();
+    told.home.clone_from(&environment.home);
+    told.is_of_namespace = is_of_namespace;
+    told.with_variables(|name| environment.sigstore.get(name).cloned())
+}
+
+/// What is wrong with the entry of a built-in verifier, if anything is, for who has this environment.
+/// Nothing is looked up.
+pub(crate) fn error(
+    entry: &VerifierPluginConfig,
+    is_of_namespace: bool,
+    environment: &Environment,
+) -> Option<Error> {
     match entry.binary_name() {
         NOTATION => {
             let mut told = ratify_verifier_notation::Environment::new("/");
             told.is_tenants = is_of_namespace;
             NotationVerifier::new(entry.clone(), told).err()
         }
-        COSIGN => CosignVerifier::check(entry, is_of_namespace).err(),
+        COSIGN => CosignVerifier::check(entry, &of_cosign(environment, is_of_namespace)).err(),
         _ => None,
     }
 }
@@ -91,6 +102,8 @@ mod tests {
     fn only_the_clusters_names_files_and_servers() {
         let entry = json!({"name": "c", "type": "cosign", "artifactTypes": "a", "rekorURL": "http://10.0.0.1", "key": "/nowhere"});
         let entry = VerifierPluginConfig::from_entry(entry.as_object().unwrap(), "1.0.0").unwrap();
+        let error =
+            |entry: &_, is_of_namespace| error(entry, is_of_namespace, &Environment::default());
         assert!(is_built_in(&entry) && error(&entry, false).is_none());
         assert!(!takes_source(&entry));
         let refused = error(&entry, true).unwrap().to_string();

@@ -45,9 +45,15 @@ pub(crate) const TELEMETRY: [&str; 25] = [
     "OTEL_BSP_SCHEDULE_DELAY",
 ];
 
-/// What cosign calls the files that stand for what a TUF repository says.
-const SIGSTORE: [&str; 3] =
-    ["SIGSTORE_ROOT_FILE", "SIGSTORE_REKOR_PUBLIC_KEY", "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE"];
+/// What cosign calls the directory that says which TUF repository counts.
+pub(crate) const TUF_ROOT: &str = "TUF_ROOT";
+/// What cosign calls that, and the files that stand for what a TUF repository says.
+const SIGSTORE: [&str; 4] = [
+    "SIGSTORE_ROOT_FILE",
+    "SIGSTORE_REKOR_PUBLIC_KEY",
+    "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE",
+    TUF_ROOT,
+];
 
 /// v1's feature flags: the variable, and the name the log gives it.
 const FEATURE_FLAGS: [(&str, &str); 3] = [
@@ -86,7 +92,8 @@ pub struct Environment {
     pub shipped_plugin_dir: Option<PathBuf>,
     /// What the clouds' auth providers read, where it is set and not empty.
     pub clouds: BTreeMap<String, String>,
-    /// What cosign reads, where it is set and not empty: files of keys and certificates.
+    /// What cosign reads, where it is set and not empty: files of keys and certificates. `TUF_ROOT` is
+    /// cosign's default where that was written.
     pub sigstore: BTreeMap<String, PathBuf>,
     /// `COSIGN_PASSWORD`, where it is set: what cosign's private keys are encrypted with.
     pub cosign_password: Option<Password>,
@@ -104,6 +111,11 @@ impl Environment {
         let program = std::env::current_exe().ok();
         let mut environment = Self::from_lookup(|name| std::env::var_os(name), home_of_this_user);
         environment.shipped_plugin_dir = program.and_then(|program| plugins_beside(&program));
+        if !environment.sigstore.contains_key(TUF_ROOT)
+            && let Some(directory) = ratify_verifier_cosign::initialized(&environment.home)
+        {
+            environment.sigstore.insert(TUF_ROOT.to_owned(), directory);
+        }
         if environment.host_name.is_empty() {
             let of_kernel = std::fs::read_to_string("/proc/sys/kernel/hostname");
             environment.host_name = of_kernel.unwrap_or_default().trim().to_owned();

@@ -24,7 +24,7 @@ mod rekor;
 mod trust;
 mod verifier;
 
-pub use config::Environment;
+pub use config::{Environment, initialized};
 pub use verifier::CosignVerifier;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use ratify_plugin_sdk::{
     external, judge_by, log,
 };
 use ratify_store_oras::blocking;
-use ratify_verifier_cosign::{CosignVerifier, Environment};
+use ratify_verifier_cosign::{CosignVerifier, Environment, initialized};
 use serde_json::{Map, Value};
 
 struct Plugin(CosignVerifier);
@@ -26,6 +26,8 @@ impl VerifierPlugin for Plugin {
         };
         let mut environment = Environment::default().with_variables(variable);
         environment.home = variable("HOME").unwrap_or_default();
+        let tuf_root = environment.tuf_root.or_else(|| initialized(&environment.home));
+        environment.tuf_root = tuf_root;
         // A host that does not say whose entry it is, as v1's, has an administrator's.
         environment.is_of_namespace = blocking::passed_rules()?.is_of_namespace;
         Ok(Self(CosignVerifier::new(entry, &environment)?))

@@ -57,8 +57,8 @@ impl CosignVerifier {
     ///
     /// # Errors
     /// As [`CosignVerifier::new`], but for what is in files.
-    pub fn check(entry: &VerifierPluginConfig, is_of_namespace: bool) -> Result<()> {
-        let environment = Environment { is_of_namespace, is_check: true, ..Environment::default() };
+    pub fn check(entry: &VerifierPluginConfig, environment: &Environment) -> Result<()> {
+        let environment = Environment { is_check: true, ..environment.clone() };
         Config::read(entry, &environment).map(drop)
     }
 

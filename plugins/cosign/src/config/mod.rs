@@ -18,7 +18,10 @@ pub(crate) use policy::{Identity, KeySource, Keyless, Signer, TrustPolicy};
 use scopes::check_scopes;
 pub(crate) use scopes::policy_for;
 
-use crate::{keys::PublicKey, trust::TrustSource};
+use crate::{
+    keys::PublicKey,
+    trust::{TrustSource, Wanted},
+};
 
 /// What v1 asks where no other log is configured.
 pub(crate) const DEFAULT_REKOR_URL: &str = "https://rekor.sigstore.dev";
@@ -42,6 +45,8 @@ pub struct Environment {
     /// `SIGSTORE_CT_LOG_PUBLIC_KEY_FILE`: the public key of the certificate transparency log, in
     /// place of those of the repository.
     pub ct_log_public_key: Option<PathBuf>,
+    /// `TUF_ROOT`, or where `cosign initialize` wrote ([`initialized`]): what is trusted was chosen there.
+    pub tuf_root: Option<PathBuf>,
     /// Whether the entry is only checked: no file is read, and nothing is verified by what comes of it.
     pub(crate) is_check: bool,
 }
@@ -53,7 +58,20 @@ impl Environment {
         self.root_file = variable("SIGSTORE_ROOT_FILE");
         self.rekor_public_key = variable("SIGSTORE_REKOR_PUBLIC_KEY");
         self.ct_log_public_key = variable("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE");
+        self.tuf_root = variable("TUF_ROOT");
         self
+    }
+}
+
+/// The directory of a home that `cosign initialize` wrote where `TUF_ROOT` named none, if it did. What
+/// cannot be looked at counts as written.
+#[must_use]
+pub fn initialized(home: &Path) -> Option<PathBuf> {
+    let directory = home.join(".sigstore/root");
+    match directory.join("remote.json").symlink_metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => None,
+        _ => Some(directory),
     }
 }
 
@@ -79,6 +97,14 @@ pub(crate) struct Legacy {
     /// The log; without it neither log nor certificate timestamps are looked at.
     pub(crate) rekor_url: Option<String>,
     pub(crate) trust: TrustSource,
+}
+
+impl Legacy {
+    /// What is needed beside the key.
+    pub(crate) const fn wanted(&self) -> Wanted {
+        let (log, is_keyless) = (self.rekor_url.is_some(), self.key.is_none());
+        Wanted { log, authorities: is_keyless, certificate_log: is_keyless && log }
+    }
 }
 
 impl Config {
@@ -111,7 +137,9 @@ impl Config {
         }
         let trust = TrustSource::read(fields, None, environment).map_err(init_failure)?;
         let mode = if policies.is_empty() {
-            Mode::Legacy(legacy(key, rekor_url, trust, environment).map_err(init_failure)?)
+            let legacy = legacy(key, rekor_url, trust, environment).map_err(init_failure)?;
+            legacy.trust.check(legacy.wanted()).map_err(init_failure)?;
+            Mode::Legacy(legacy)
         } else {
             let policies = read_policies(&policies, &trust, environment).map_err(init_failure)?;
             Mode::Policies(policies)
@@ -153,6 +181,7 @@ fn read_policies(
     let mut read: Vec<TrustPolicy> = Vec::with_capacity(policies.len());
     for fields in policies {
         let policy = TrustPolicy::read(fields, trust, environment, &read)?;
+        policy.trust.check(policy.wanted())?;
         read.push(policy);
     }
     check_scopes(&read)?;

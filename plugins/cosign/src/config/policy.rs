@@ -4,7 +4,10 @@ use ratify_core::{Error, ErrorCode, Result};
 use regex::Regex;
 
 use super::{DEFAULT_REKOR_URL, Environment, fields::Fields, read_key_file};
-use crate::{keys::PublicKey, trust::TrustSource};
+use crate::{
+    keys::PublicKey,
+    trust::{TrustSource, Wanted},
+};
 
 /// The one version of trust policies.
 const VERSION: &str = "1.0.0";
@@ -122,6 +125,15 @@ impl TrustPolicy {
             trust: TrustSource::read(fields, Some(trust), environment)?,
             name,
         })
+    }
+
+    /// What is needed beside keys.
+    pub(crate) const fn wanted(&self) -> Wanted {
+        let (authorities, certificate_log) = match &self.signer {
+            Signer::Keys(_) => (false, false),
+            Signer::Keyless(keyless) => (true, keyless.verify_sct),
+        };
+        Wanted { log: self.rekor_url.is_some(), authorities, certificate_log }
     }
 }
 

@@ -243,7 +243,8 @@ fn an_entry_is_checked_without_its_files() {
     let tuf = json!({"tuf": {"url": "https://tuf.example.com", "root": "/nowhere"}});
     let checked = |entry: &Value, is_of_namespace: bool| {
         let entry = VerifierPluginConfig::from_entry(entry.as_object().unwrap(), "1.0.0").unwrap();
-        crate::CosignVerifier::check(&entry, is_of_namespace)
+        let environment = Environment { is_of_namespace, ..Environment::default() };
+        crate::CosignVerifier::check(&entry, &environment)
     };
     for entry in [with(json!([policy(keys)])), with(json!([policy(tuf)]))] {
         checked(&entry, false).unwrap();
@@ -285,4 +286,68 @@ fn the_older_form_is_what_has_no_policies() {
     assert_eq!(legacy.rekor_url.unwrap(), "https://r");
     let keyless = read(&json!({"name": "cosign", "artifactTypes": "a"})).unwrap();
     assert!(!keyless.nested && matches!(keyless.mode, Mode::Legacy(Legacy { key: None, .. })));
+}
+
+#[test]
+fn sigstores_own_repository_never_stands_for_one_that_cosign_initialize_chose() {
+    let initialized = Environment { tuf_root: Some("/s/root".into()), ..Environment::default() };
+    let files = Environment {
+        root_file: Some("/f".into()),
+        rekor_public_key: Some("/r".into()),
+        ..initialized.clone()
+    };
+    let identity = json!({"certificateIdentity": "i", "certificateOIDCIssuer": "o"});
+    let mut unlogged = identity.clone();
+    unlogged["ctLogVerify"] = false.into();
+    let older = |more: Value| {
+        let mut entry = json!({"name": "cosign", "artifactTypes": "a"});
+        entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        entry
+    };
+    let keyless = |keyless: &Value| with(json!([policy(json!({"keys": [], "keyless": keyless}))]));
+    // Each with what is said of it under a directory alone, and with two files beside it.
+    for (entry, is_refused) in [
+        (keyless(&identity), [true, true]),
+        (keyless(&unlogged), [true, false]),
+        (with(json!([policy(json!({}))])), [true, false]),
+        (with(json!([policy(json!({"tLogVerify": false}))])), [false, false]),
+        (older(json!({})), [true, false]),
+        (older(json!({"rekorURL": "https://r"})), [true, true]),
+        (older(json!({"key": "k"})), [false, false]),
+        (older(json!({"key": "k", "rekorURL": "https://r"})), [true, false]),
+    ] {
+        read(&entry).unwrap();
+        for (environment, is_refused) in [&initialized, &files].into_iter().zip(is_refused) {
+            let told = read_in(&entry, environment).err().map(|error| error.to_string());
+            let refused = "was chosen with cosign initialize in /s/root, which is not read, and Sigstore's own repository must not stand for it: Please write \"tuf\": {";
+            assert_eq!(
+                told.as_ref().map(|text| text.contains(refused)),
+                is_refused.then_some(true),
+                "{entry}: {told:?}"
+            );
+        }
+        let named = json!({"url": "https://tuf.example.com", "root": "/nowhere"});
+        let mut named_by_it = entry;
+        named_by_it["tuf"] = named;
+        let checked = Environment { is_check: true, ..initialized.clone() };
+        read_in(&named_by_it, &checked).unwrap();
+        let tenant = Environment { is_of_namespace: true, ..initialized.clone() };
+        if is_refused[0] && named_by_it["key"].is_null() && named_by_it["rekorURL"].is_null() {
+            named_by_it.as_object_mut().unwrap().remove("tuf");
+            let told = read_in(&named_by_it, &tenant).err().unwrap().to_string();
+            assert!(told.contains("ask the cluster's administrator"), "{told}");
+        }
+    }
+}
+
+#[test]
+fn what_cosign_initialize_wrote_is_known_by_its_file() {
+    let home = tempfile::tempdir().unwrap();
+    assert_eq!(initialized(home.path()), None);
+    let root = home.path().join(".sigstore/root");
+    fs::create_dir_all(&root).unwrap();
+    assert_eq!(initialized(home.path()), None);
+    fs::write(root.join("remote.json"), "{}").unwrap();
+    assert_eq!(initialized(home.path()), Some(root.clone()));
+    assert_eq!(initialized(&root.join("remote.json")), None);
 }

@@ -3,7 +3,8 @@
 //!
 //! They are, in this order: a pinned `trusted_root.json` of the configuration; the files that cosign's
 //! environment variables name, each for its part; a TUF repository, Sigstore's own where no other is
-//! configured.
+//! configured. Where `cosign initialize` chose another one, which is not read, nothing is trusted in its
+//! place.
 
 mod parts;
 mod tuf;
@@ -61,6 +62,11 @@ enum Base {
     /// A `trusted_root.json`.
     Pinned(PathBuf),
     Tuf(Repository),
+    /// What `cosign initialize` wrote there, which is not read.
+    Initialized {
+        directory: PathBuf,
+        is_of_namespace: bool,
+    },
 }
 
 /// What was read last, and what came of it.
@@ -135,7 +141,13 @@ impl TrustSource {
                 Base::Pinned(path.into())
             }
             (None, Some(tuf), _) => Base::Tuf(Repository::read(&tuf, environment)?),
-            (None, None, None) => Base::Tuf(Repository::sigstore()),
+            (None, None, None) => match environment.tuf_root.clone() {
+                None => Base::Tuf(Repository::sigstore()),
+                Some(directory) => {
+                    let is_of_namespace = environment.is_of_namespace;
+                    Base::Initialized { directory, is_of_namespace }
+                }
+            },
         };
         let is_own = matches!(base, Base::Pinned(_)) || fields.object("tuf")?.is_some();
         let files = if is_own { Files::default() } else { Files::of(environment) };
@@ -146,6 +158,19 @@ impl TrustSource {
             Material::new(&read_pinned(path)?.1, None)?;
         }
         Ok(Self(Arc::new(source)))
+    }
+
+    /// Whether what is wanted may be asked for.
+    ///
+    /// # Errors
+    /// Where v1 reads it from what `cosign initialize` wrote: Sigstore's own must not stand for that.
+    pub(crate) fn check(&self, wanted: Wanted) -> Result<()> {
+        match &self.0.base {
+            Base::Initialized { directory, is_of_namespace } if !self.0.files.stand_for(wanted) => {
+                Err(initialized(directory, *is_of_namespace))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What is trusted now. Files are read each time, so that a mounted one may change; a repository
@@ -159,6 +184,7 @@ impl TrustSource {
         host: &Arc<dyn Host>,
         now: jiff::Timestamp,
     ) -> Result<Arc<Material>> {
+        self.check(wanted)?;
         let (mut root, mut read, mut valid_until) = match &self.0.base {
             Base::Pinned(path) => {
                 let (bytes, root) = read_pinned(path)?;
@@ -169,7 +195,7 @@ impl TrustSource {
                 let root = parts::parse(&fetched.bytes)?;
                 (root, vec![fetched.bytes.to_vec()], Some(fetched.valid_until))
             }
-            Base::Tuf(_) => (parts::empty()?, Vec::new(), None),
+            Base::Tuf(_) | Base::Initialized { .. } => (parts::empty()?, Vec::new(), None),
         };
         self.0.files.overlay(&mut root, &mut read)?;
         let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -189,6 +215,8 @@ impl TrustSource {
         match &self.0.base {
             Base::Pinned(path) => add_file(basis, "trusted root", path),
             Base::Tuf(repository) => repository.add_basis(basis),
+            // Files stand for all that is wanted, or there is no verifier.
+            Base::Initialized { .. } => basis.add("trusted root", "none"),
         }
         let Files { authorities, log, certificate_log } = &self.0.files;
         for (name, file) in
@@ -235,6 +263,19 @@ impl Files {
         }
         Ok(())
     }
+}
+
+fn initialized(directory: &Path, is_of_namespace: bool) -> ratify_core::Error {
+    let directory = ratify_core::capped_line(&directory.display().to_string(), 200);
+    let remediation = match is_of_namespace {
+        true => "Please ask the cluster's administrator for a verifier that names tuf.".to_owned(),
+        false => format!(
+            r#"Please write "tuf": {{"url": "https://tuf.example.com", "root": "/path/to/root.json"}} into the verifier, or trustedRoot; where Sigstore's own repository is meant, unset TUF_ROOT and remove {directory}."#
+        ),
+    };
+    ErrorCode::ConfigInvalid
+        .detail(format!("what is trusted of Sigstore was chosen with cosign initialize in {directory}, which is not read, and Sigstore's own repository must not stand for it"))
+        .with_remediation(remediation)
 }
 
 fn read_pinned(path: &Path) -> Result<(Vec<u8>, TrustedRoot)> {

@@ -12,7 +12,7 @@ use crate::{
     keys::PublicKey,
     refusal::Refusal,
     rekor::Questions,
-    trust::{Wanted, add_file},
+    trust::add_file,
 };
 
 /// Judges an artifact.
@@ -33,11 +33,7 @@ pub(super) async fn judge(
         Some(key) => By::Key(key),
         None => By::Certificate(&keyless),
     };
-    let wanted = Wanted {
-        log: has_log,
-        authorities: key.is_none(),
-        certificate_log: key.is_none() && has_log,
-    };
+    let wanted = legacy.wanted();
     let trust = if wanted.nothing() {
         None
     } else {

@@ -14,7 +14,7 @@ use crate::{
     keys::PublicKey,
     refusal::Refusal,
     rekor::Questions,
-    trust::{Material, Wanted},
+    trust::Material,
 };
 
 const SUCCESS: &str = "Verification success. Valid signatures found. Please refer to extensions field for verifications performed.";
@@ -133,11 +133,7 @@ async fn trust(
     request: &Request,
     now: jiff::Timestamp,
 ) -> Result<Option<Arc<Material>>> {
-    let (authorities, certificate_log) = match &policy.signer {
-        Signer::Keys(_) => (false, false),
-        Signer::Keyless(keyless) => (true, keyless.verify_sct),
-    };
-    let wanted = Wanted { log: policy.rekor_url.is_some(), authorities, certificate_log };
+    let wanted = policy.wanted();
     if wanted.nothing() {
         return Ok(None);
     }

@@ -9,7 +9,7 @@ use ratify_store_oras::LAYOUT_STORE;
 use serde_json::Value;
 
 use super::finding::{Finding, shown};
-use crate::{built_in, cli::migrate, policy_file};
+use crate::{built_in, cli::migrate, env::Environment, policy_file};
 
 const FILE: &str = "configuration.file";
 const KEYS: &str = "configuration.keys";
@@ -25,8 +25,8 @@ pub(super) struct Origin<'a> {
     pub(super) name: &'a str,
     /// Whether custom resources decide, so that the file need name no store, verifier or policy.
     pub(super) is_of_resources: bool,
-    /// Whether `source` of an entry is downloaded.
-    pub(super) downloads: bool,
+    /// What the environment of its server says.
+    pub(super) environment: &'a Environment,
 }
 
 /// Reads a configuration and says what there is to say of it.
@@ -122,7 +122,7 @@ fn verifiers(config: &Config, origin: Origin<'_>) -> Vec<Finding> {
 
 /// What is to be said of a verifier but of its program.
 pub(super) fn verifier(entry: &VerifierPluginConfig, origin: Origin<'_>) -> Finding {
-    if let Some(error) = built_in::error(entry, false) {
+    if let Some(error) = built_in::error(entry, false, origin.environment) {
         return refused(VERIFIER, &entry.name, &error);
     }
     if built_in::accepts_anyone(entry) {
@@ -135,7 +135,10 @@ pub(super) fn verifier(entry: &VerifierPluginConfig, origin: Origin<'_>) -> Find
             .why("artifactTypes is missing, and a built-in verifier judges the types that it is told")
             .fix(r#"name what it judges: "artifactTypes": "application/vnd.cncf.notary.signature""#);
     }
-    if entry.source.is_some() && !origin.downloads && built_in::takes_source(entry) {
+    if entry.source.is_some()
+        && !origin.environment.dynamic_plugins()
+        && built_in::takes_source(entry)
+    {
         return Finding::failure(VERIFIER, &entry.name, "its source is not downloaded")
             .why("dynamic plugins are off, so that only a program in the plugin directory is run")
             .fix("set RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS=1 where `ratify serve` runs; with the chart: helm upgrade … --set featureFlags.RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS=true");
@@ -200,13 +203,36 @@ mod tests {
     use super::*;
 
     fn lines(document: &Value) -> String {
-        let origin = Origin { name: "config.json", is_of_resources: false, downloads: false };
+        lines_in(document, &Environment::default())
+    }
+
+    fn lines_in(document: &Value, environment: &Environment) -> String {
+        let origin = Origin { name: "config.json", is_of_resources: false, environment };
         let (_, findings) = judge(document.to_string().as_bytes(), origin);
         let line = |finding: &Finding| {
             let Finding { id, on, state, seen, .. } = finding;
             format!("{state:?} {id} {on}: {seen}")
         };
         findings.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_sigstore_that_was_chosen_elsewhere_is_said_of_who_needs_it() {
+        let lookup = |name: &str| (name == "TUF_ROOT").then(|| "/s".into());
+        let environment = Environment::from_lookup(lookup, || None);
+        let policy = json!({"name": "p", "scopes": ["*"], "keys": [{"provider": "k"}]});
+        let mut unlogged = policy.clone();
+        unlogged["tLogVerify"] = false.into();
+        let verifier = |name: &str, policy: Value| json!({"name": name, "type": "cosign", "artifactTypes": "a", "trustPolicies": [policy]});
+        let said = lines_in(
+            &json!({"verifier": {"plugins": [verifier("a", policy), verifier("b", unlogged)]}}),
+            &environment,
+        );
+        let of_verifiers = said.lines().filter(|line| line.contains("configuration.verifier"));
+        let of_verifiers: Vec<_> = of_verifiers.collect();
+        assert!(of_verifiers[0].starts_with("Failure configuration.verifier a: "), "{said}");
+        assert!(of_verifiers[0].contains("chosen with cosign initialize in /s"), "{said}");
+        assert_eq!(of_verifiers[1], "Ok configuration.verifier b: judges a");
     }
 
     #[test]

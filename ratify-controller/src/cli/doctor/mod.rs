@@ -210,14 +210,17 @@ impl Doctor {
         cluster: Option<&Cluster>,
         context: &Context,
     ) -> (Option<Config>, Vec<Finding>) {
-        let downloads = context.environment.dynamic_plugins();
+        let environment = &context.environment;
         let is_of_resources = server.is_of_resources();
         let of_cluster = cluster.and_then(|cluster| cluster.configuration.as_ref());
         if let (Some((name, text)), "", false) = (of_cluster, self.config.as_str(), server.is_here)
         {
+            let deployments = cluster.and_then(|cluster| cluster.deployments.seen());
+            let of_server = deployments.and_then(|all| resources::environment(all.first()?));
+            let environment = of_server.as_ref().unwrap_or(environment);
             return configuration::judge(
                 text.as_bytes(),
-                Origin { name, is_of_resources, downloads },
+                Origin { name, is_of_resources, environment },
             );
         }
         let named = match (self.config.as_str(), &server.serve) {
@@ -226,7 +229,7 @@ impl Doctor {
         };
         let path = context.config_file(named);
         let name = path.display().to_string();
-        let origin = Origin { name: &name, is_of_resources, downloads };
+        let origin = Origin { name: &name, is_of_resources, environment };
         match super::migrate::read(&path) {
             Ok(bytes) => configuration::judge(&bytes, origin),
             Err(_) if named.is_empty() && cluster.is_some() => {

@@ -14,6 +14,7 @@ use super::{
     rows, values,
 };
 use crate::{
+    env::TUF_ROOT,
     k8s::{
         entry::{self, POLICY_NAME},
         kind::Role,
@@ -268,7 +269,17 @@ fn container(container: &Container) -> Vec<Finding> {
     }];
     findings.extend(arguments(&at, container));
     findings.extend(variables(&at, container));
+    findings.extend(sigstore(&at, container));
     findings
+}
+
+/// Where a container has what `cosign initialize` wrote.
+fn sigstore(at: &str, container: &Container) -> Vec<Finding> {
+    let named = container.env.iter().flatten().filter(|variable| variable.name == TUF_ROOT);
+    let named = named.map(|variable| variable.name.as_str());
+    let mounts = container.volume_mounts.iter().flatten().map(|mount| mount.mount_path.as_str());
+    let mounts = mounts.filter(|path| path.split('/').any(|part| part == ".sigstore"));
+    named.chain(mounts).map(|what| entries::tuf_root(format!("{at} {}", shown(what)))).collect()
 }
 
 /// The flags of a command line, and their values where they are written with `=`.

@@ -14,7 +14,7 @@ use super::{
     finding::{Finding, shown},
     rows,
 };
-use crate::{built_in, plugin::notation::is_notation_plugin};
+use crate::{built_in, env::Environment, plugin::notation::is_notation_plugin};
 
 /// The plugins of v1's image.
 pub(super) const IMAGE_PLUGINS: [&str; 4] =
@@ -64,7 +64,7 @@ pub(super) fn verifier(at: &str, entry: &VerifierPluginConfig, owner: Owner<'_>)
 fn built_in_verifier(at: &str, entry: &VerifierPluginConfig, owner: Owner<'_>) -> Vec<Finding> {
     let type_ = entry.binary_name();
     let is_of_namespace = matches!(owner, Owner::Namespace(_));
-    let mut findings = match built_in::error(entry, is_of_namespace) {
+    let mut findings = match built_in::error(entry, is_of_namespace, &Environment::default()) {
         None => vec![Finding::same(at, format!("the built-in verifier {type_}"))],
         Some(error) if error.root().code() == ErrorCode::OperationForbidden => vec![
             Finding::change(
@@ -94,6 +94,17 @@ fn built_in_verifier(at: &str, entry: &VerifierPluginConfig, owner: Owner<'_>) -
         }
     }
     findings
+}
+
+/// What becomes of a Sigstore that `cosign initialize` chose.
+pub(super) fn tuf_root(at: String) -> Finding {
+    Finding::change(
+        at,
+        "what cosign initialize wrote is not read: a verifier cosign that needs it is refused",
+        "Sigstore's own repository must not stand for the one that was chosen",
+        "write tuf: {url, root} or trustedRoot into the verifier; where Sigstore's own is meant, take this away",
+    )
+    .row(rows::TUF_ROOT)
 }
 
 /// What becomes of the source of something that is built in.

@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::{
     finding::Finding,
     values::{
-        cache_ttl, cache_type, formatter, image, image_plugin, metrics, registry_provider, tag,
-        trace_headers, trust_policies,
+        cache_ttl, cache_type, environment, formatter, image, image_plugin, metrics,
+        registry_provider, tag, trace_headers, trust_policies,
     },
 };
 
@@ -64,7 +64,7 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("crl.cache.enabled", WithAnother),
     ("dockerConfig", Same),
     ("enableRuntimeDefaultSeccompProfile", Same),
-    ("env", Same),
+    ("env", Judged(environment)),
     ("fullnameOverride", Same),
     ("gatekeeper.namespace", Same),
     ("gatekeeper.version", Same),

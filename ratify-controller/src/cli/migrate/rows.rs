@@ -28,6 +28,7 @@ rows! {
     TENANT_SECRETS = "`k8Secrets` of a namespaced resource may name a secret of any namespace";
     TENANT_CREDENTIALS = "a namespaced store without `authProvider` reads with Ratify's own docker configuration";
     TENANT_FILES = "a verifier `cosign` of a namespace may name files of Ratify's and any server";
+    TUF_ROOT = "`TUF_ROOT`, or `~/.sigstore/root` as `cosign initialize` wrote it, says which Sigstore is trusted";
     LEGACY_POLICY = "a v1alpha1 policy named `configpolicy` or `regopolicy` is refused";
     IMAGE_DEFAULTS = "the chart's values name the images on ghcr.io";
 }

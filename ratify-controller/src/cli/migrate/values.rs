@@ -11,6 +11,7 @@ use super::{
     keys::{DEFAULTS, KEYS, Rule},
     rows,
 };
+use crate::env::TUF_ROOT;
 
 /// Where v1's images are.
 const V1_IMAGES: [&str; 2] = ["ghcr.io/ratify-project/", "ghcr.io/deislabs/"];
@@ -147,6 +148,14 @@ pub(super) fn tag(path: &str, value: &Value) -> Option<Finding> {
         Finding::change(path, what, why, todo).row(rows::IMAGE_DEFAULTS)
     } else {
         Finding::look(path, what, "this version has tags of its own", todo)
+    })
+}
+
+pub(super) fn environment(path: &str, value: &Value) -> Option<Finding> {
+    let mut variables = value.as_array().into_iter().flatten();
+    Some(match variables.any(|variable| variable["name"] == TUF_ROOT) {
+        true => entries::tuf_root(format!("{path} {TUF_ROOT}")),
+        false => Finding::same(path, "the same value"),
     })
 }
 
@@ -360,6 +369,7 @@ mod tests {
                 json!({"RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY": true, "RATIFY_OTHER": true}),
             ),
             ("/rbac", json!(true)),
+            ("/env", json!([{"name": "A", "value": "b"}, {"name": "TUF_ROOT", "value": "/s"}])),
             ("/replicas", json!(2)),
         ] {
             values[&path[1..]] = value;
@@ -368,6 +378,7 @@ mod tests {
             json!({"alibabacloudAcrBasicEnabled": true, "awsEcrBasicEnabled": true});
         values["provider"]["cache"] = json!({"enabled": true, "type": "dapr", "ttl": "0"});
         insta::assert_snapshot!(lines(&values), @r#"
+        Change env TUF_ROOT: what cosign initialize wrote is not read: a verifier cosign that needs it is refused
         Look featureFlags.RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY: accepted without effect
         Look featureFlags.RATIFY_OTHER: there is no such feature flag
         Look image.crdRepository: mirror.example.com/crds is where the image is taken from

@@ -14,6 +14,16 @@ use crate::parity::machines::Machines;
 /// Under these rules of a host, what a program says of an entry that names a file, as an answer and for the
 /// log.
 fn told(program: &Path, rules: Option<&str>, entry: &Value) -> [String; 2] {
+    told_in(program, rules, entry, &[])
+}
+
+/// The same with these variables.
+fn told_in(
+    program: &Path,
+    rules: Option<&str>,
+    entry: &Value,
+    variables: &[(&str, &Path)],
+) -> [String; 2] {
     let digest = format!("sha256:{}", "1".repeat(64));
     let question = json!({
         "config": entry,
@@ -23,6 +33,7 @@ fn told(program: &Path, rules: Option<&str>, entry: &Value) -> [String; 2] {
     let mut program = Command::new(program);
     program
         .env_clear()
+        .envs(variables.iter().copied())
         .env("RATIFY_VERIFIER_COMMAND", "VERIFY")
         .env("RATIFY_VERIFIER_VERSION", "1.0.0")
         .env("RATIFY_VERIFIER_SUBJECT", format!("registry.example.com/a@{digest}"));
@@ -82,6 +93,24 @@ fn a_file_is_read_for_an_administrators_entry_whoevers_the_store_is() {
         let said = said(&program, Some(unknown), &entry);
         assert!(said.contains("RATIFY_REGISTRY_RULES cannot be used"), "{said}");
     }
+}
+
+#[test]
+fn a_sigstore_that_cosign_initialize_chose_is_known_to_the_program_too() {
+    let Some(machines) = Machines::find() else { return };
+    let program = machines.plugin("verify-cosign", "verify-cosign");
+    let home = tempfile::tempdir().unwrap();
+    let entry = json!({"name": "n", "type": "verify-cosign", "artifactTypes": "a/b"});
+    let refused = |variables: &[(&str, &Path)]| {
+        let [said, _] = told_in(&program, None, &entry, variables);
+        said.contains("was chosen with cosign initialize in ")
+    };
+    assert!(!refused(&[("HOME", home.path())]));
+    assert!(refused(&[("HOME", home.path()), ("TUF_ROOT", Path::new("/sigstore"))]));
+    let root = home.path().join(".sigstore/root");
+    std::fs::create_dir_all(&root).unwrap();
+    std::fs::write(root.join("remote.json"), "{}").unwrap();
+    assert!(refused(&[("HOME", home.path())]));
 }
 
 #[test]

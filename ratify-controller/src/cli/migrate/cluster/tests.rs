@@ -167,6 +167,7 @@ fn deployment() -> Deployment {
         {"name": "RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY", "value": "1"},
         {"name": "RATIFY_MISSPELT", "value": "1"},
         {"name": "HTTPS_PROXY", "value": "x"},
+        {"name": "TUF_ROOT", "value": "/sigstore"},
     ]);
     let args = [
         "serve",
@@ -187,7 +188,8 @@ fn deployment() -> Deployment {
             "containers": [
                 {"name": "proxy", "image": "registry.example.com/proxy:1"},
                 {"name": "ratify", "image": "ghcr.io/ratify-project/ratify:v1.4.0",
-                 "command": ["/app/ratify"], "args": args, "env": env},
+                 "command": ["/app/ratify"], "args": args, "env": env, "volumeMounts": [
+                     {"name": "t", "mountPath": "/tmp"}, {"name": "s", "mountPath": "/.sigstore/root"}]},
             ],
             "volumes": [{"name": "c", "configMap": {"name": "ratify-configuration"}}, {"name": "t"}],
         }}},
@@ -221,6 +223,8 @@ fn a_deployment_is_judged_by_image_arguments_and_variables() {
     Same container ratify RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS: on
     Look container ratify RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY: accepted without effect [`RATIFY_EXPERIMENTAL_HIGH_AVAILABILITY` allows the cache]
     Look container ratify RATIFY_MISSPELT: there is no such feature flag
+    Change container ratify TUF_ROOT: what cosign initialize wrote is not read: a verifier cosign that needs it is refused [`TUF_ROOT`, or `~/.sigstore/root` as]
+    Change container ratify /.sigstore/root: what cosign initialize wrote is not read: a verifier cosign that needs it is refused [`TUF_ROOT`, or `~/.sigstore/root` as]
 
     ConfigMap a
     Look x: nobody reads this key

@@ -216,6 +216,32 @@ async fn a_clean_set_up_has_no_finding_and_each_fault_of_a_file_has_its_own() {
 }
 
 #[tokio::test]
+async fn a_sigstore_that_cosign_initialize_chose_is_refused_and_found() {
+    let mut home = Home::new();
+    let mut config = clean(&home);
+    let identity = json!({"certificateIdentity": "i", "certificateOIDCIssuer": "o"});
+    let policy = json!({"name": "p", "scopes": ["*"], "keyless": identity});
+    config["verifier"]["plugins"][0] =
+        json!({"name": "cosign", "artifactTypes": STATEMENT, "trustPolicies": [policy]});
+    home.write(".ratify/config.json", config.to_string());
+    let expected: Expected = &[("configuration.verifier", "failure")];
+    let image = "registry.example.com/app@sha256:0000000000000000000000000000000000000000000000000000000000000000";
+    let (ran, found) = examine(&home, &[]).await;
+    assert_found("not initialized", &ran, &found, &[]);
+    fs::create_dir_all(home.path().join(".sigstore/root")).unwrap();
+    home.write(".sigstore/root/remote.json", "{}");
+    for _ in ["by the file", "by the variable"] {
+        let (ran, found) = examine(&home, &[]).await;
+        assert_found("initialized", &ran, &found, expected);
+        let ran = home.run(&["verify", "-s", image]).await;
+        assert!(ran.stderr.contains("was chosen with cosign initialize in "), "{ran:?}");
+        fs::remove_dir_all(home.path().join(".sigstore")).unwrap();
+        home.set("TUF_ROOT", "/sigstore");
+        fs::create_dir_all(home.path().join(".sigstore")).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_warning_is_a_failure_only_where_that_is_asked_for() {
     let home = Home::new();
     let mut config = clean(&home);
