@@ -2,6 +2,7 @@
 //! key files of trust policies, which are read here, as in v1.
 
 mod fields;
+mod go_regex;
 mod policy;
 mod scopes;
 

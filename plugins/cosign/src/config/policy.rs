@@ -3,7 +3,7 @@
 use ratify_core::{Error, ErrorCode, Result};
 use regex::Regex;
 
-use super::{DEFAULT_REKOR_URL, Environment, fields::Fields, read_key_file};
+use super::{DEFAULT_REKOR_URL, Environment, fields::Fields, go_regex, read_key_file};
 use crate::{
     keys::PublicKey,
     trust::{TrustSource, Wanted},
@@ -242,7 +242,7 @@ impl<'a> KeylessFields<'a> {
         }
         let pattern = |key: &str, text: &str| {
             let malformed = |error| refuse(&format!("{key} is malformed")).with_source(error);
-            Regex::new(text).map_err(malformed).map(Identity::Pattern)
+            go_regex::compile(text).map_err(malformed).map(Identity::Pattern)
         };
         let subject = match self.subject {
             (Some(_), Some(_)) => {
