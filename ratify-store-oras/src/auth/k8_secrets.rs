@@ -38,11 +38,12 @@ pub(super) struct K8Secrets {
     accounts: Kept<ObjectName, Option<Vec<String>>, SecretError>,
 }
 
-/// The keys of the provider.
+/// What the configuration of `k8Secrets` names.
 #[derive(Debug, Default, PartialEq)]
-struct Keys {
+pub struct NamedSecrets {
     service_account: Option<String>,
-    secrets: Vec<(Option<String>, String)>,
+    /// The secrets, each with the namespace that it is said to be in.
+    pub secrets: Vec<(Option<String>, String)>,
 }
 
 /// A secret that the configuration names. The names are checked when they are looked up: v1 builds
@@ -69,7 +70,7 @@ impl K8Secrets {
     /// With v1's texts: a key of the wrong type, no cluster, no `RATIFY_NAMESPACE`. And when a
     /// resource of a namespace names a secret of another one.
     pub(super) fn new(config: &Map<String, Value>, environment: &Environment) -> Result<Self> {
-        let keys = Keys::from_config(config)?;
+        let keys = NamedSecrets::from_config(config)?;
         let namespace = match &environment.scope {
             SecretScope::Namespace(namespace) => Some(namespace),
             SecretScope::Cluster => environment.ratify_namespace.as_ref().filter(|n| !n.is_empty()),
@@ -84,6 +85,7 @@ impl K8Secrets {
             of_provider(ErrorCode::EnvNotSet)
                 .with_detail("environment variable RATIFY_NAMESPACE not set")
         })?;
+        let service_account = keys.service_account().to_owned();
         let listed = keys.secrets.into_iter().map(|(own, name)| Listed {
             namespace: own.unwrap_or_else(|| namespace.clone()),
             name,
@@ -91,7 +93,7 @@ impl K8Secrets {
         Ok(Self {
             source,
             listed: listed.collect(),
-            service_account: keys.service_account.unwrap_or_else(|| DEFAULT_SERVICE_ACCOUNT.into()),
+            service_account,
             namespace,
             // Read again when their time is over and not before: the API server is not to be asked
             // more often than that.
@@ -204,9 +206,22 @@ impl AuthProvider for K8Secrets {
     }
 }
 
-impl Keys {
+impl NamedSecrets {
+    /// Whether an auth provider of this name is the one that is configured so.
+    pub fn is_of(provider: &str) -> bool {
+        provider == NAME
+    }
+
+    /// The service account whose secrets are read as well.
+    pub fn service_account(&self) -> &str {
+        self.service_account.as_deref().unwrap_or(DEFAULT_SERVICE_ACCOUNT)
+    }
+
     /// Reads the keys, in any case as v1 does; `null` and an empty text are absent.
-    fn from_config(config: &Map<String, Value>) -> Result<Self> {
+    ///
+    /// # Errors
+    /// Where one is of another type than it has to be.
+    pub fn from_config(config: &Map<String, Value>) -> Result<Self> {
         let secrets = match take(config, "secrets")? {
             None => Vec::new(),
             Some(Value::Array(entries)) => {
@@ -251,7 +266,7 @@ impl Form {
 }
 
 /// A resource of a namespace may name none but its own.
-fn refuse_others(keys: &Keys, scope: &SecretScope) -> Result<()> {
+fn refuse_others(keys: &NamedSecrets, scope: &SecretScope) -> Result<()> {
     let SecretScope::Namespace(own) = scope else { return Ok(()) };
     let is_foreign = |named: &Option<String>| named.as_ref().is_some_and(|named| named != own);
     let Some((foreign, name)) = keys.secrets.iter().find(|(named, _)| is_foreign(named)) else {
@@ -339,8 +354,8 @@ mod tests {
 
     use super::*;
 
-    fn keys(config: &Value) -> Result<Keys> {
-        Keys::from_config(config.as_object().unwrap())
+    fn keys(config: &Value) -> Result<NamedSecrets> {
+        NamedSecrets::from_config(config.as_object().unwrap())
     }
 
     #[test]
@@ -350,9 +365,9 @@ mod tests {
                 {"secretName": null}]}));
         let secrets =
             vec![(Some("n".into()), "a".into()), (None, "b".into()), (None, String::new())];
-        assert_eq!(read.unwrap(), Keys { service_account: Some("sa".into()), secrets });
+        assert_eq!(read.unwrap(), NamedSecrets { service_account: Some("sa".into()), secrets });
         let empty = keys(&json!({"serviceAccountName": "", "secrets": null})).unwrap();
-        assert_eq!(empty, Keys::default());
+        assert_eq!(empty, NamedSecrets::default());
     }
 
     #[test]

@@ -53,6 +53,7 @@ pub use docker_config::DockerConfig;
 pub use environment::Environment;
 pub(crate) use host::DOCKER_HUB;
 pub use host::{HostError, HostPattern, RegistryHost};
+pub use k8_secrets::NamedSecrets;
 pub use program::{CredentialPrograms, ProgramCall, ProgramEnd, ProgramFailure, ProgramName};
 pub use secrets::{ClusterSecret, ObjectName, SecretError, SecretScope, SecretSource};
 

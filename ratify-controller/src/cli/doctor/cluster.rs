@@ -108,6 +108,8 @@ pub(super) struct Cluster {
     /// `config.json` of a ConfigMap that a Deployment mounts, and where it is.
     pub(super) configuration: Option<(String, String)>,
     pub(super) rights: Vec<(Right, Read<bool>)>,
+    /// To the secrets that resources name.
+    pub(super) secret_rights: Vec<(Right, Read<bool>)>,
     /// Where the server is told to make its certificates.
     pub(super) rotation: Option<Rotation>,
 }
@@ -193,6 +195,7 @@ pub(super) async fn read(place: &Where<'_>) -> anyhow::Result<Cluster> {
         gatekeeper: Read::Absent,
         configuration: None,
         rights: Vec::new(),
+        secret_rights: Vec::new(),
         rotation: None,
     };
     if cluster.version.is_err() {
@@ -231,6 +234,9 @@ pub(super) async fn read(place: &Where<'_>) -> anyhow::Result<Cluster> {
     let user = account.filter(|_| place.inside.is_none());
     let user = user.map(|name| format!("system:serviceaccount:{namespace}:{name}"));
     cluster.rights = reviewed(&asker, super::rights::needed(namespace), user.as_deref()).await;
+    let named = cluster.resources.iter().filter_map(|(_, read)| read.seen()).flatten();
+    let named = super::secrets::needed(named, namespace);
+    cluster.secret_rights = reviewed(&asker, named, user.as_deref()).await;
     let has_manager = match place.inside {
         Some(inside) => inside.has_manager,
         None => deployments.and_then(|all| all.first()).is_some_and(super::resources::has_manager),

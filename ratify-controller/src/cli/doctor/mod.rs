@@ -23,6 +23,7 @@ mod render;
 mod resources;
 mod rights;
 mod rotation;
+mod secrets;
 mod server;
 mod targets;
 

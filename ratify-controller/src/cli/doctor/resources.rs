@@ -39,6 +39,7 @@ pub(super) fn judge(cluster: &Cluster) -> Vec<Finding> {
     }
     findings.extend(replicas(cluster));
     findings.extend(super::rights::judge(&cluster.rights));
+    findings.extend(super::secrets::judge(&cluster.secret_rights));
     let account = cluster.deployments.seen().and_then(|all| account(all));
     let rotation = cluster.rotation.iter();
     findings.extend(rotation.flat_map(|rotation| rotation.judge(account.as_deref())));

@@ -3,7 +3,7 @@
 use super::{cluster::Read, finding::Finding};
 use crate::k8s::{crd::GROUP, kind::Kind};
 
-const RIGHTS: &str = "cluster.rights";
+pub(super) const RIGHTS: &str = "cluster.rights";
 const FIX: &str = "helm upgrade of Ratify with --reuse-values --set rbac.create=true, or give its account what the chart's ClusterRole ratify-manager-cluster-role has";
 
 /// One thing to be allowed.
@@ -19,7 +19,7 @@ pub(super) struct Right {
     pub(super) without: &'static str,
 }
 
-/// All of them. Rights about secrets are asked of those alone who need them.
+/// All of them, but for those about secrets, which depend on what resources name.
 pub(super) fn needed(namespace: &str) -> Vec<Right> {
     let right = |verb, group, resource: &str, without| Right {
         verb,

@@ -7,12 +7,12 @@ use ratify_core::{
     config::{PluginSource, PolicyConfig, StorePluginConfig, VerifierPluginConfig},
     policy::Policy,
 };
-use ratify_store_oras::auth::{self, Availability};
+use ratify_store_oras::auth::{self, Availability, NamedSecrets};
 use serde_json::{Map, Value};
 
 use super::{
     finding::{Finding, shown},
-    rows,
+    rows, secrets,
 };
 use crate::{built_in, env::Environment, plugin::notation::is_notation_plugin};
 
@@ -21,8 +21,6 @@ pub(super) const IMAGE_PLUGINS: [&str; 4] =
     ["sbom", "licensechecker", "schemavalidator", "vulnerabilityreport"];
 /// The built-in store.
 const ORAS: &str = "oras";
-/// The provider of credentials that reads secrets.
-const K8_SECRETS: &str = "k8Secrets";
 const DOCKER_CONFIG: &str = "dockerConfig";
 /// The policy that is not built yet.
 const REGO: &str = "regopolicy";
@@ -245,7 +243,9 @@ pub(super) fn image_plugin(at: &str, type_: &str) -> Finding {
 fn credentials(at: &str, provider: &Map<String, Value>, owner: Owner<'_>) -> Vec<Finding> {
     let name = provider.get("name").and_then(Value::as_str).unwrap_or_default();
     match auth::availability(name) {
-        Availability::BuiltIn if name == K8_SECRETS => secrets(at, provider, owner),
+        Availability::BuiltIn if NamedSecrets::is_of(name) => {
+            secrets::findings(at, provider, owner)
+        }
         Availability::BuiltIn if matches!(owner, Owner::Namespace(_)) && name != DOCKER_CONFIG => {
             vec![identity(at, name)]
         }
@@ -270,35 +270,6 @@ pub(super) fn cloud_provider(at: &str, name: &str) -> Finding {
         "each cloud is a feature of the build, and this one is off",
         "build with it, or use k8Secrets or dockerConfig with a token that is renewed from outside",
     )
-}
-
-/// The secrets that `k8Secrets` names. A namespace reads its own.
-fn secrets(at: &str, provider: &Map<String, Value>, owner: Owner<'_>) -> Vec<Finding> {
-    let listed = provider.get("secrets").and_then(Value::as_array);
-    let foreign = |secret: &&Value| match (owner, secret["namespace"].as_str()) {
-        (Owner::Namespace(own), Some(named)) => !named.is_empty() && named != own,
-        _ => false,
-    };
-    let mut findings: Vec<Finding> = listed
-        .into_iter()
-        .flatten()
-        .filter(foreign)
-        .map(|secret| {
-            let name = shown(secret["secretName"].as_str().unwrap_or_default());
-            let namespace = shown(secret["namespace"].as_str().unwrap_or_default());
-            Finding::change(
-                format!("{at}.secrets"),
-                format!("the secret {name} of the namespace {namespace} is not read"),
-                "a tenant must not read others' secrets",
-                "put the secret into the namespace of the resource",
-            )
-            .row(rows::TENANT_SECRETS)
-        })
-        .collect();
-    if findings.is_empty() {
-        findings.push(Finding::same(at, "the auth provider k8Secrets"));
-    }
-    findings
 }
 
 /// What becomes of a policy. A file it may be in is not looked for: it is where Ratify runs.

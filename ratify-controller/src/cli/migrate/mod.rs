@@ -13,6 +13,7 @@ mod keys;
 mod live;
 mod render;
 mod rows;
+mod secrets;
 mod values;
 
 use std::{

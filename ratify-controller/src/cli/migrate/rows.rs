@@ -26,6 +26,8 @@ rows! {
     TENANT_SOURCE = "`source` of a namespaced resource runs a program in Ratify's pod, also from `parameters.source`";
     TENANT_ADDRESS = "`address` of a namespaced resource may be anywhere";
     TENANT_SECRETS = "`k8Secrets` of a namespaced resource may name a secret of any namespace";
+    SECRET_RIGHTS = "the role may create and delete every resource, and read every Secret of the cluster";
+    TENANT_OWN_SECRETS = "a secret of a namespaced resource that has no `namespace` is in Ratify's own, and so is the service account";
     TENANT_CREDENTIALS = "a namespaced store without `authProvider` reads with Ratify's own docker configuration";
     TENANT_FILES = "a verifier `cosign` of a namespace may name files of Ratify's and any server";
     TUF_ROOT = "`TUF_ROOT`, or `~/.sigstore/root` as `cosign initialize` wrote it, says which Sigstore is trusted";

@@ -127,7 +127,9 @@ fn each_resource_is_judged_by_whose_it_is() {
     Change NamespacedVerifier team/address spec.address: the address /tmp is refused [`address` of a namespaced]
     Look NamespacedVerifier team/address: the verifier plugin p is run from the plugin directory, as it is
     Same NamespacedStore team/secrets: the built-in store oras
+    Change NamespacedStore team/secrets spec.parameters.authProvider.secrets: the secret own is looked for in the namespace team, and by v1 in Ratify's own [a secret of a]
     Change NamespacedStore team/secrets spec.parameters.authProvider.secrets: the secret s of the namespace other is not read [`k8Secrets` of a namespaced]
+    Change NamespacedStore team/secrets spec.parameters.authProvider: the secrets of team are not read without the right to [the role may create]
     Same NamespacedStore team/lent: the built-in store oras
     Change NamespacedStore team/lent spec.parameters.authProvider: Ratify's own docker configuration is not used for it: registries are asked without credentials [a namespaced store without]
     Same Policy ratify-policy: the policy configpolicy

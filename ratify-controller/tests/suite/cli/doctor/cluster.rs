@@ -339,6 +339,7 @@ async fn a_clean_installation_has_no_finding_and_each_fault_of_a_cluster_has_its
         lab.restore(kind, name, &before).await;
     }
     lab.statuses().await;
+    lab.secrets().await;
     lab.absences().await;
 }
 
@@ -393,6 +394,35 @@ impl Lab {
             assert_found(what, &ran, &found, expected);
             self.status(kind, name, &before).await;
         }
+    }
+
+    /// A Store whose credentials the account may not read, until it may.
+    async fn secrets(&self) {
+        let before = self.cluster.get_json("store", None, "store-oras").await;
+        let secrets = json!([{"secretName": "a", "namespace": "default"}, {"secretName": "b"}]);
+        let provider = json!({"name": "k8Secrets", "secrets": secrets});
+        let parameters = json!({"authProvider": provider});
+        self.patch("store", "store-oras", &json!({"spec": {"parameters": parameters}})).await;
+        self.status("store", "store-oras", &json!({"observedGeneration": 2})).await;
+        let (ran, found) = self.examine_as(ADMIN).await;
+        let (right, failure) = ("cluster.rights", "failure");
+        assert_found("secrets", &ran, &found, &[(right, failure), (right, failure)]);
+        assert!(ran.stdout.contains("missing: get secrets a"), "{}", ran.stdout);
+        assert!(ran.stdout.contains(&format!("'rbac.readSecretsIn={{default,{NAMESPACE}}}'")));
+        for namespace in ["default", NAMESPACE] {
+            let place = ["-n", namespace];
+            let role =
+                ["create", "role", "read", "--verb=get", "--resource=secrets,serviceaccounts"];
+            self.cluster.must(&[&place[..], &role].concat()).await;
+            let account = format!("--serviceaccount={NAMESPACE}:ratify-admin");
+            let binding = ["create", "rolebinding", "read", "--role=read", &account];
+            self.cluster.must(&[&place[..], &binding].concat()).await;
+        }
+        let (ran, found) = self.examine_as(ADMIN).await;
+        assert_found("secrets that may be read", &ran, &found, &[]);
+        self.patch("store", "store-oras", &json!({"spec": {"parameters": null}})).await;
+        self.restore("store", "store-oras", &before).await;
+        self.status("store", "store-oras", &json!({"observedGeneration": 3})).await;
     }
 
     /// What is missing, one thing after another.
