@@ -259,7 +259,8 @@ impl Serve {
         let address = format!("{host}:{}", self.metrics_port);
         let listener =
             listen(&address).await.with_context(|| format!("error listening on {address}"))?;
-        tracing::info!("initializing metrics backend: prometheus on {}", listener.local_addr()?);
+        // v1 spells it so.
+        tracing::info!("intializing metrics backend: prometheus on {}", listener.local_addr()?);
         let router = metrics::router(board.clone());
         Ok(Box::pin(async move { match gatekeeper::serve_router(listener, router).await {} }))
     }

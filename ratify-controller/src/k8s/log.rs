@@ -7,8 +7,8 @@ use super::{
     resource::{Key, Resource},
 };
 
-/// A resource is tried.
-pub(super) fn start(key: &Key) {
+/// A resource is tried, beside others.
+pub(super) fn start<'a>(key: &Key, mut others: impl Iterator<Item = &'a Key>) {
     let name = key.qualified_name();
     match (key.kind.role, key.kind.namespaced) {
         (Role::Verifier, _) => tracing::info!("reconciling verifier '{}'", key.name),
@@ -18,6 +18,11 @@ pub(super) fn start(key: &Key) {
         (Role::Policy, true) => tracing::info!("Reconciling Namespaced Policy {}", key.name),
         (Role::Keys, _) => tracing::info!("reconciling cluster key management provider '{name}'"),
         (Role::CertificateStore, _) => tracing::info!("reconciling certificate store '{name}'"),
+    }
+    if key.kind.role == Role::Keys && others.any(|key| key.kind.role == Role::CertificateStore) {
+        tracing::warn!(
+            "Certificate Store already exists. Key management provider and certificate store should not be configured together. Please migrate to key management provider and delete certificate store."
+        );
     }
 }
 

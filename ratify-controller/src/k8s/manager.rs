@@ -317,7 +317,7 @@ impl Manager {
                     self.look_after(key, resource);
                 }
                 Some(resource) => {
-                    log::start(&key);
+                    log::start(&key, self.resources.keys());
                     self.build(key, resource);
                 }
             }

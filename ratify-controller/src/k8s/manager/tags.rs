@@ -25,7 +25,7 @@ impl Manager {
         let Some(done) = self.done.get(&key) else { return self.finish(&key, true) };
         let is_due = done.next_look.is_some_and(|at| at <= Instant::now());
         if is_due && key.kind.role == Role::Keys {
-            log::start(&key);
+            log::start(&key, self.resources.keys());
             return self.build(key, resource);
         }
         let Some(tag) = done.tag.clone().filter(|_| is_due) else { return self.finish(&key, true) };

@@ -31,7 +31,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// Content type and text.
 async fn scrape(server: &Server, accept: Option<&str>) -> (String, String) {
     let log = server.log();
-    let (_, address) = log.split_once("metrics backend: prometheus on ").unwrap();
+    let (_, address) = log.split_once("intializing metrics backend: prometheus on ").unwrap();
     let address = address.split_whitespace().next().unwrap().trim_matches('"');
     let mut request = reqwest::Client::new().get(format!("http://{address}/metrics"));
     if let Some(accept) = accept {

@@ -138,6 +138,8 @@ async fn inline_keys_are_in_force_at_once_and_what_is_wrong_is_said() {
         object["status"]["error"],
         "CERT_INVALID: Failed to create key management provider from CR: failed to decode pem block"
     );
+    let warning = "Certificate Store already exists. Key management provider and certificate store should not be configured together.";
+    assert!(controller.said().contains(warning), "{}", controller.said());
     cluster.must(&["delete", PROVIDERS, "ca"]).await;
     let is_said = "deletion detected, removing key management provider ca";
     controller.until(|| controller.said().contains(is_said)).await;
