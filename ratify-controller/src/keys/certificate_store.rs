@@ -64,11 +64,11 @@ fn texts(parameters: Option<&Value>) -> Result<Map<String, Value>> {
             .from_component(ComponentType::CertProvider, "")
     };
     match parameters {
-        Some(Value::Object(map)) if !map.is_empty() => match map.values().all(Value::is_string) {
+        Some(Value::Object(map)) => match map.values().all(Value::is_string) {
             true => Ok(map.clone()),
             false => Err(invalid("every parameter of a certificate store is a text")),
         },
-        None | Some(Value::Null | Value::Object(_)) => Err(invalid("received empty parameters")),
+        None | Some(Value::Null) => Err(invalid("received empty parameters")),
         Some(_) => Err(invalid("the parameters of a certificate store are an object of texts")),
     }
 }
@@ -158,7 +158,8 @@ mod tests {
         assert_eq!(certificates[0].der, made.cert.der().as_ref());
         insta::assert_snapshot!(refused("inline", json!({"other": "x"})), @"CONFIG_INVALID: value parameter is not set");
         insta::assert_snapshot!(refused("inline", json!({"value": "x"})), @"CERT_INVALID: failed to decode pem block");
-        insta::assert_snapshot!(refused("inline", json!({})), @"CONFIG_INVALID: received empty parameters");
+        insta::assert_snapshot!(refused("inline", json!({})), @"CONFIG_INVALID: value parameter is not set");
+        insta::assert_snapshot!(refused("inline", Value::Null), @"CONFIG_INVALID: received empty parameters");
         insta::assert_snapshot!(refused("inline", json!({"value": 7})), @"CONFIG_INVALID: every parameter of a certificate store is a text");
         insta::assert_snapshot!(refused("vault", json!({"value": "x"})), @"CONFIG_INVALID: Unknown provider value '<nil>' defined");
     }

@@ -11,6 +11,7 @@
 //! - `outage`: the API server is away, forgets, or is written to by others.
 //! - `replicas`: three of them on a moving tag, and a status that others write; `disagree`: two that
 //!   found different digests while one was held up.
+//! - `keys_beside_v1`: what both say of resources of keys.
 //! - `volume`: no room where plugins are installed.
 
 mod beside_v1;
@@ -18,6 +19,7 @@ mod disagree;
 mod exchange;
 mod follow;
 mod jobs;
+mod keys_beside_v1;
 mod kill;
 mod lab;
 mod many;
