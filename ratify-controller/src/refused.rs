@@ -31,9 +31,7 @@ impl RefusedVerifier {
             reason: capped_line(&error.to_string(), MAX_REASON),
         }
     }
-}
 
-impl RefusedVerifier {
     /// Stands in for this one.
     pub(crate) fn of(verifier: &dyn Verifier, error: &Error) -> Self {
         let types =

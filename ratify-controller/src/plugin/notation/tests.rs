@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use super::*;
 use crate::plugin::{
     exec::Environment,
+    inventory::Inventory,
     process::{HostOptions, Orphans, PluginHost},
     sandbox::MemoryBudget,
 };
@@ -57,6 +58,36 @@ fn a_file_is_found_in_the_first_directory_that_has_it_and_counts_by_its_bytes() 
     assert_ne!(basis(&plugins), before);
     fs::remove_file(path).unwrap();
     assert_eq!(basis(&plugins), before);
+}
+
+#[test]
+fn a_link_to_what_was_installed_is_no_file_that_somebody_put_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugins = plugins(&[dir.path()]);
+    let inventory = Inventory::of(dir.path());
+    inventory.prepare("sha256").unwrap();
+    let digest = ratify_core::executor::testing::digest(1);
+    fs::write(inventory.content_path(&digest), "a").unwrap();
+    let content = format!(".store/sha256/{}", digest.hex());
+    symlink(content, dir.path().join("notation-p")).unwrap();
+    let refusal = found(&plugins, "notation-p").unwrap_err();
+    assert!(refusal.ends_with("is in no record of what was installed"), "{refusal}");
+    let record = |by_command: bool| {
+        let record = serde_json::json!({
+            "name": "n", "kind": "verifier", "type": "notation-p", "artifact": "r.example.com/p:1",
+            "root": {"mediaType": "m", "digest": digest, "size": 1}, "manifest": digest,
+            "digest": digest, "size": 1, "mediaType": "m", "platform": "linux/amd64",
+            "installedAt": "2026-01-01T00:00:00Z", "byCommand": by_command,
+        });
+        inventory.publish(&serde_json::from_value(record).unwrap()).unwrap();
+    };
+    record(false);
+    let refusal = found(&plugins, "notation-p").unwrap_err();
+    assert!(refusal.ends_with("was installed for a resource that is not in force"), "{refusal}");
+    // A command of the operator's installed it; and these bytes are not even of that digest.
+    record(true);
+    let refusal = found(&plugins, "notation-p").unwrap_err();
+    assert!(refusal.contains(digest.as_str()), "{refusal}");
 }
 
 #[test]

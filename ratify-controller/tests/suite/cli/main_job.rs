@@ -6,7 +6,7 @@ use std::path::Path;
 use ratify_controller::dev::{RegistryOptions, RunningRegistry};
 use serde_json::{Value, json};
 
-use super::{Home, STATEMENT, Server, config, sample, skipped, sourced, this_platform};
+use super::{Home, STATEMENT, Server, config, sample, skipped, sourced, this_platform, verifier};
 use crate::parity::machines::NAME;
 
 /// A registry, and a home that can reach it.
@@ -78,6 +78,25 @@ impl Place {
         assert_eq!(report["message"], "Sample verification success", "{item}");
         assert_eq!(report["artifactType"], STATEMENT, "{item}");
     }
+
+    /// Installed once, by a command, it decides for an entry without a source, in a server too; and not
+    /// where its bytes are others by then.
+    async fn what_a_command_installed_decides(&self, digest: &str) {
+        std::fs::remove_dir_all(self.home.plugins()).unwrap();
+        let mut config = config(&verifier("sample"));
+        config["store"]["plugins"][0]["useHttp"] = json!(!self.is_tls);
+        self.home.configure(&config);
+        self.home.must(&["plugin", "install", &self.plugin(&format!("@{digest}"))]).await;
+        let server = Server::start(&self.home).await;
+        let item = server.ask(&self.image()).await;
+        assert_eq!(item["value"]["isSuccess"], true, "{item}");
+        let program = self.home.plugins().join("sample").canonicalize().unwrap();
+        std::fs::remove_file(&program).unwrap();
+        std::fs::copy("/bin/true", &program).unwrap();
+        let item = server.ask(&self.image()).await;
+        assert_eq!(item["value"]["isSuccess"], false, "{item}");
+        assert!(item.to_string().contains("was changed since it was installed"), "{item}");
+    }
 }
 
 /// An embedded registry and a home that can reach it; over TLS by [`NAME`], and trusted. `None`,
@@ -107,6 +126,7 @@ async fn in_clear_and_over_tls_with_and_without_the_referrers_api() {
         let Some((_registry, place)) = embedded(options).await else { return };
         let digest = place.fill().await;
         place.every_name_decides(&digest).await;
+        place.what_a_command_installed_decides(&digest).await;
     }
 }
 
